@@ -1,0 +1,4 @@
+"""Scores beside their baselines and ceilings, figures, and the HTML report.
+
+What is computed here is plain data; where it is stored or shown besides is the business of tracking and pipeline.
+"""

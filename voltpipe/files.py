@@ -1,0 +1,82 @@
+"""Files that are either whole or absent, and the digests that name their content."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+_CHUNK_BYTES = 1 << 20
+
+
+def _aside(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write a file to; rename it to `path` only if the block succeeds.
+
+    Whatever stood at `path` stays untouched until then, and after an error no half-written file is left.
+    """
+    aside = _aside(path)
+    try:
+        yield aside
+        with aside.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(path: Path) -> Iterator[Path]:
+    """The same for a folder: a former folder at `path` is exchanged for the new one once that is complete."""
+    aside = _aside(path)
+    aside.mkdir()
+    try:
+        yield aside
+        if path.exists():
+            former = _aside(path)
+            os.replace(path, former)
+            os.replace(aside, path)
+            shutil.rmtree(former)
+        else:
+            os.replace(aside, path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON, whole or not at all. NaN and infinity are refused."""
+    with written_whole(path) as aside:
+        aside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from `path`."""
+    content = json.loads(path.read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, or of the names and bytes of all files in a folder, in hexadecimal."""
+    digest = hashlib.sha256()
+    for part in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+        if part != path:
+            digest.update(part.relative_to(path).as_posix().encode() + b"\0")
+        with part.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def content_digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON-able mapping, independent of the order of its keys, in hexadecimal."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()

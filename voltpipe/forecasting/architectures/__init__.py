@@ -1,0 +1,1 @@
+"""The trainable architectures, one a file, and the registry that names them."""

@@ -1,0 +1,113 @@
+"""The data lake: one folder that holds everything voltpipe writes, and the keys that name what is in it."""
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from voltpipe.errors import VoltpipeError
+
+LAKE_VARIABLE = "VOLTPIPE_DATA_LAKE"
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.]|-(?!-))*(?<![-.])")
+_MAX_NAME_LENGTH = 100
+
+
+class LakeError(VoltpipeError):
+    """A name or a path that does not belong in the lake."""
+
+
+def _checked_name(name: str, what: str) -> str:
+    if len(name) > _MAX_NAME_LENGTH or not _NAME.fullmatch(name) or ".." in name:
+        raise LakeError(
+            f"{what} {name!r} cannot be used: expected up to {_MAX_NAME_LENGTH} letters, digits, '_', '.' and single "
+            "'-', beginning with a letter or digit and not ending with '-' or '.'; rename it"
+        )
+    return name
+
+
+@dataclass(frozen=True, order=True)
+class RecordingKey:
+    """Names one recording: the organoid it is of, and the recording within it. `str()` gives the partition key.
+
+    Raises:
+        LakeError: a name that could leave the lake or that two recordings could share.
+    """
+
+    organoid: str
+    recording: str
+
+    def __post_init__(self) -> None:
+        _checked_name(self.organoid, "organoid")
+        _checked_name(self.recording, "recording")
+
+    def __str__(self) -> str:
+        return f"{self.organoid}--{self.recording}"
+
+    @classmethod
+    def parse(cls, partition_key: str) -> "RecordingKey":
+        """Read a partition key `<organoid>--<recording>`."""
+        organoid, separator, recording = partition_key.partition("--")
+        if not separator:
+            raise LakeError(f"partition key {partition_key!r} is not of the form '<organoid>--<recording>'")
+        return cls(organoid, recording)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The folders of a data lake. Later stages never write into the folders of earlier ones."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> "Lake":
+        """The lake at `VOLTPIPE_DATA_LAKE`, or `data_lake/` in the working directory."""
+        return cls(Path(os.environ.get(LAKE_VARIABLE) or "data_lake").resolve())
+
+    @cached_property
+    def raw(self) -> Path:
+        """Recordings as the rig left them, `<organoid>/<recording>.<ext>`; never changed."""
+        return self.root / "raw"
+
+    @cached_property
+    def conditioned(self) -> Path:
+        """One Parquet file a recording."""
+        return self.root / "conditioned"
+
+    @cached_property
+    def quarantine(self) -> Path:
+        """Why a raw recording is not used, one JSON file each."""
+        return self.root / "quarantine"
+
+    @cached_property
+    def windows(self) -> Path:
+        """The split's manifest and the window sets."""
+        return self.root / "windows"
+
+    @cached_property
+    def checkpoints(self) -> Path:
+        """Trainings under way, and the forecasters they ended with."""
+        return self.root / "checkpoints"
+
+    @cached_property
+    def reports(self) -> Path:
+        """Evaluation reports with their metrics."""
+        return self.root / "reports"
+
+    @cached_property
+    def mlflow(self) -> Path:
+        """MLflow's store and artifacts."""
+        return self.root / "mlflow"
+
+    @cached_property
+    def dagster(self) -> Path:
+        """Dagster's home."""
+        return self.root / "dagster"
+
+    def conditioned_path(self, key: RecordingKey) -> Path:
+        """Where the conditioned form of a recording lies."""
+        return self.conditioned / key.organoid / f"{key.recording}.parquet"
+
+    def quarantine_path(self, key: RecordingKey) -> Path:
+        """Where the reason stands why a recording is not used."""
+        return self.quarantine / key.organoid / f"{key.recording}.json"

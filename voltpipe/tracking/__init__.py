@@ -1,0 +1,1 @@
+"""MLflow: runs, the registry, the gate, the served model. The only package that imports mlflow."""

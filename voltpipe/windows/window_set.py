@@ -1,0 +1,146 @@
+"""Windows over conditioned samples: one memory-mapped array, and an index of where windows begin.
+
+A window is `context` samples of history followed by the samples up to the largest horizon. Windows are views:
+overlapping ones cost no memory, and only the batches that are asked for are gathered.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Int64
+from torch import Tensor
+
+from voltpipe.files import read_json
+from voltpipe.windows.settings import WindowSettings
+
+SAMPLES_FILE = "samples.npy"
+INDEX_FILE = "index.npy"
+MANIFEST_FILE = "manifest.json"
+
+INDEX_DTYPE = np.dtype([("recording", "<i4"), ("start_row", "<i8"), ("split", "<i1")])
+
+
+class Split(StrEnum):
+    """Where a window belongs. `test` and `time` are the two held-out regimes, and are never mixed."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+    """Recordings of which nothing was seen in training."""
+    TIME = "time"
+    """The end of recordings whose beginning was seen in training."""
+
+    @property
+    def code(self) -> int:
+        """The number that stands for this split in the index."""
+        return list(Split).index(self)
+
+
+@dataclass(frozen=True)
+class WindowedRecording:
+    """One recording's place in a window set, and what restores its mV."""
+
+    key: str
+    digest: str
+    start_row: int
+    stop_row: int
+    calibration_stop_row: int
+    """No held-out target before this row is scored: its z-score was taken from there."""
+    mean_mv: tuple[float, ...]
+    sd_mv: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows gathered into tensors."""
+
+    history_z: Float[Tensor, "batch context channel"]
+    target_z: Float[Tensor, "batch horizon channel"]
+    mean_mv: Float[Tensor, "batch channel"]
+    sd_mv: Float[Tensor, "batch channel"]
+
+    def target_mv(self) -> Float[Tensor, "batch horizon channel"]:
+        """The targets in mV."""
+        return self.target_z * self.sd_mv[:, None] + self.mean_mv[:, None]
+
+
+class WindowSet:
+    """The windows of all recordings that share one set of channels.
+
+    Args:
+        folder: a window set as written by `build_window_set`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        manifest = read_json(folder / MANIFEST_FILE)
+        self.folder = folder
+        self.manifest: dict[str, Any] = manifest
+        self.digest: str = manifest["digest"]
+        self.settings = WindowSettings.model_validate(manifest["settings"])
+        self.rate_hz: float = manifest["rate_hz"]
+        self.channel_names: tuple[str, ...] = tuple(manifest["channel_names"])
+        self.channel_types: tuple[str, ...] = tuple(manifest["channel_types"])
+        self.recordings = tuple(WindowedRecording(**entry) for entry in manifest["recordings"])
+        # Copy-on-write: torch asks for a writable array, and nothing is ever written.
+        self._samples = np.load(folder / SAMPLES_FILE, mmap_mode="c")
+        self.samples_z: Float[Tensor, "row channel"] = torch.from_numpy(self._samples)
+        self.index = np.load(folder / INDEX_FILE, mmap_mode="r")
+        self._mean_mv = torch.tensor([recording.mean_mv for recording in self.recordings])
+        self._sd_mv = torch.tensor([recording.sd_mv for recording in self.recordings])
+
+    @property
+    def context(self) -> int:
+        """Samples of history in a window."""
+        return self.settings.context_samples
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """How many samples ahead the targets lie, ascending."""
+        return self.settings.horizons_samples
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of every recording in the set."""
+        return len(self.channel_names)
+
+    def windows(self, split: Split) -> Int64[np.ndarray, "window"]:
+        """Positions in the index of the windows of one split, in order of recording and time."""
+        return np.flatnonzero(self.index["split"] == split.code)
+
+    def train_mean_mv(self) -> Float[Tensor, "channel"]:
+        """Each channel's mean over all training samples, in mV; what R2's total sum of squares is about."""
+        return torch.tensor(self.manifest["train_mean_mv"], dtype=torch.float32)
+
+    def train_rows(self) -> tuple[tuple[int, int, int], ...]:
+        """The half-open stretches of rows that belong to training: (recording, start_row, stop_row).
+
+        Whatever is fitted (a baseline, a statistic) is fitted on these rows and no others. None holds a gap.
+        """
+        return tuple((r, start, stop) for r, start, stop, split in self.manifest["spans"] if split == Split.TRAIN)
+
+    def calibration_mv(
+        self, recording: int | Int[np.ndarray, "batch"]
+    ) -> tuple[Float[Tensor, "*batch channel"], Float[Tensor, "*batch channel"]]:
+        """Mean and standard deviation in mV that turn the z-units of recordings (by number) back into mV."""
+        return self._mean_mv[recording], self._sd_mv[recording]
+
+    def stretch(
+        self, windows: Int[np.ndarray, "batch"], n_samples: int
+    ) -> Float[Tensor, "batch time channel"]:
+        """The first `n_samples` samples of each window, in z-units; up to context + the largest horizon."""
+        assert n_samples <= self.settings.window_samples
+        rows = torch.from_numpy(self.index["start_row"][windows].astype(np.int64))
+        return self.samples_z.unfold(0, n_samples, 1)[rows].transpose(1, 2)
+
+    def batch(self, windows: Int[np.ndarray, "batch"] | Sequence[int]) -> Batch:
+        """Gather windows, by their positions in the index."""
+        windows = np.asarray(windows)
+        samples = self.stretch(windows, self.settings.window_samples)
+        mean_mv, sd_mv = self.calibration_mv(self.index["recording"][windows])
+        target_rows = [self.context - 1 + horizon for horizon in self.horizons]
+        return Batch(samples[:, : self.context], samples[:, target_rows], mean_mv, sd_mv)
