@@ -1,0 +1,179 @@
+"""What the figures need beyond the scores: distributions of errors, and forecasts next to the truth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Float64, Int64
+from torch import Tensor
+
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.windows.window_set import Batch, Split, WindowSet
+
+EXAMPLE_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)
+CHANNEL_QUANTILES = (0.1, 0.5, 0.9)
+STRETCH_SAMPLES = 250
+_ERROR_BINS, _ERROR_SPAN_SD = 161, 6
+_JOINT_BINS, _JOINT_SPAN_SD = 100, 5
+
+
+@dataclass(frozen=True)
+class Example:
+    """One held-out window of one channel, with its forecast."""
+
+    recording: str
+    channel: str
+    origin_s: float
+    """When the last known sample was recorded, from the beginning of the conditioned recording."""
+    error_quantile: float
+    """Where its squared error stands among all windows, and among the channels of its window; 0 is the smallest."""
+    history_mv: Float32[np.ndarray, "context"]
+    truth_mv: Float32[np.ndarray, "time"]
+    """Every sample up to the largest horizon."""
+    forecast_mv: Float32[np.ndarray, "horizon"]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some channels over a held-out stretch, with a forecast made at every sample."""
+
+    recording: str
+    start_s: float
+    """When the first sample was recorded, from the beginning of the conditioned recording."""
+    channels: tuple[str, ...]
+    truth_mv: Float32[np.ndarray, "time channel"]
+    forecast_mv: Float32[np.ndarray, "time horizon channel"]
+    """Made when the sample at `time` was the last known one."""
+
+
+@dataclass(frozen=True)
+class EvaluationDetail:
+    """What the figures show of one regime; horizons and channels are those of the forecaster."""
+
+    regime: Split
+    horizons: tuple[int, ...]
+    channel_names: tuple[str, ...]
+    channel_types: tuple[str, ...]
+    r2_by_channel: dict[str, Float64[np.ndarray, "horizon channel"]]
+    """By forecaster or baseline; NaN for a channel that never leaves its training mean."""
+    error_edges_mv: Float64[np.ndarray, "edge"]
+    error_counts: Int64[np.ndarray, "horizon bin"]
+    joint_edges_mv: Float64[np.ndarray, "joint_edge"]
+    joint_counts: Int64[np.ndarray, "truth forecast"]
+    """Targets at the shortest horizon by their true and their forecast voltage."""
+    examples: tuple[Example, ...]
+    stretch: Stretch | None
+    """None where no stretch was held out in one piece."""
+    history: tuple[EpochRecord, ...]
+    """The training's epochs."""
+
+
+class ErrorCounts:
+    """Histograms of the forecaster's errors, growing batch by batch.
+
+    Args:
+        n_horizons: how many horizons are forecast.
+        window_set: gives the range; bins depend on calibrations alone, so evaluations on one window set share them.
+    """
+
+    def __init__(self, n_horizons: int, window_set: WindowSet) -> None:
+        mean_mv, sd_mv = window_set.calibration_mv(np.arange(len(window_set.recordings)))
+        typical_sd_mv = sd_mv.median().item()
+        half_mv = _ERROR_SPAN_SD * typical_sd_mv
+        margin_mv = _JOINT_SPAN_SD * typical_sd_mv
+        self.error_edges_mv = np.linspace(-half_mv, half_mv, _ERROR_BINS + 1)
+        self.joint_edges_mv = np.linspace(
+            mean_mv.min().item() - margin_mv, mean_mv.max().item() + margin_mv, _JOINT_BINS + 1
+        )
+        self.error_counts = np.zeros((n_horizons, _ERROR_BINS), np.int64)
+        self.joint_counts = np.zeros((_JOINT_BINS, _JOINT_BINS), np.int64)
+        self.window_squared_error: list[Tensor] = []
+
+    def add(
+        self, forecast_mv: Float[Tensor, "batch horizon channel"], truth_mv: Float[Tensor, "batch horizon channel"]
+    ) -> None:
+        """Take in a batch of windows."""
+        error_mv = forecast_mv - truth_mv
+        for horizon, counts in enumerate(self.error_counts):
+            counts += np.histogram(error_mv[:, horizon].numpy(), self.error_edges_mv)[0]
+        first = (truth_mv[:, 0].numpy().ravel(), forecast_mv[:, 0].numpy().ravel())
+        self.joint_counts += np.histogram2d(*first, bins=self.joint_edges_mv)[0].astype(np.int64)
+        self.window_squared_error.append(error_mv.square().mean((1, 2)))
+
+
+def predict_mv(forecaster: Forecaster, batch: Batch) -> Float[Tensor, "batch horizon channel"]:
+    """Forecast a batch of a window set in mV."""
+    history_z = batch.history_z[:, -forecaster.config.context_samples :]
+    forecast_z = forecaster.predict_z(history_z, batch.mean_mv, batch.sd_mv)
+    return forecast_z * batch.sd_mv[:, None] + batch.mean_mv[:, None]
+
+
+def _nearest_rank(values: Float[Tensor, "value"], quantile: float) -> int:
+    return int(values.argsort()[round(quantile * (len(values) - 1))])
+
+
+def choose_examples(
+    forecaster: Forecaster,
+    window_set: WindowSet,
+    windows: Int64[np.ndarray, "window"],
+    window_squared_error: Float[Tensor, "window"],
+) -> tuple[Example, ...]:
+    """Windows from easy to hard, by a fixed rule: at given quantiles of the error over windows, then over channels."""
+    horizon_rows = [window_set.horizons.index(horizon) for horizon in forecaster.horizons]
+    examples = []
+    for quantile in EXAMPLE_QUANTILES:
+        window = windows[[_nearest_rank(window_squared_error, quantile)]]
+        batch = window_set.batch(window)
+        forecast_mv = predict_mv(forecaster, batch)[0]
+        error_mv = forecast_mv - batch.target_mv()[0, horizon_rows]
+        channel = _nearest_rank(error_mv.square().mean(0), quantile)
+        samples_z = window_set.stretch(window, window_set.settings.window_samples)[0, :, channel]
+        samples_mv = (samples_z * batch.sd_mv[0, channel] + batch.mean_mv[0, channel]).numpy()
+        entry = window_set.index[window[0]]
+        recording = window_set.recordings[entry["recording"]]
+        last_known_row = int(entry["start_row"]) + window_set.context - 1
+        examples.append(
+            Example(
+                recording=recording.key,
+                channel=window_set.channel_names[channel],
+                origin_s=(last_known_row - recording.start_row) / window_set.rate_hz,
+                error_quantile=quantile,
+                history_mv=samples_mv[: window_set.context],
+                truth_mv=samples_mv[window_set.context : window_set.context + forecaster.horizons[-1]],
+                forecast_mv=forecast_mv[:, channel].numpy(),
+            )
+        )
+    return tuple(examples)
+
+
+def choose_stretch(
+    forecaster: Forecaster, window_set: WindowSet, regime: Split, r2_by_channel: Float64[np.ndarray, "channel"]
+) -> Stretch | None:
+    """The middle of the regime's longest span, for the channels at given quantiles of R2; None if there is no span."""
+    origins = []
+    for number, start_row, stop_row, split in window_set.manifest["spans"]:
+        if split == regime:
+            first_row = max(start_row + window_set.context, window_set.recordings[number].calibration_stop_row)
+            origins.append((stop_row - first_row, number, first_row))
+    room, number, first_row = max(origins, default=(0, 0, 0))
+    n_samples = min(room, STRETCH_SAMPLES)
+    if n_samples < 2:
+        return None
+    first_row += (room - n_samples) // 2
+    context = forecaster.config.context_samples
+    samples_z = window_set.samples_z[first_row - context + 1 : first_row + n_samples]
+    mean_mv, sd_mv = window_set.calibration_mv(np.full(n_samples, number))
+    history_z = samples_z.unfold(0, context, 1).transpose(1, 2)
+    forecast_mv = forecaster.predict_z(history_z, mean_mv, sd_mv) * sd_mv[:, None] + mean_mv[:, None]
+    truth_mv = samples_z[context - 1 :] * sd_mv + mean_mv
+    r2 = torch.from_numpy(np.nan_to_num(r2_by_channel, nan=-np.inf))
+    channels = list(dict.fromkeys(_nearest_rank(r2, quantile) for quantile in CHANNEL_QUANTILES))
+    recording = window_set.recordings[number]
+    return Stretch(
+        recording=recording.key,
+        start_s=(first_row - recording.start_row) / window_set.rate_hz,
+        channels=tuple(window_set.channel_names[channel] for channel in channels),
+        truth_mv=truth_mv[:, channels].numpy(),
+        forecast_mv=forecast_mv[..., channels].numpy(),
+    )

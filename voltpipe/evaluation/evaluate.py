@@ -1,0 +1,181 @@
+"""Scores a forecaster and its baselines on what was held out. Nothing is fitted here."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from voltpipe.evaluation.detail import (
+    ErrorCounts,
+    EvaluationDetail,
+    choose_examples,
+    choose_stretch,
+    predict_mv,
+)
+from voltpipe.evaluation.evaluation import REGIMES, Evaluation, Provenance, Score
+from voltpipe.evaluation.revision import code_revision
+from voltpipe.evaluation.scores import ErrorSums, EvaluationError
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.windows.window_set import Split, WindowSet
+
+_BATCH_SAMPLES = 1 << 20
+
+
+def evaluate(
+    forecaster: Forecaster,
+    window_set: WindowSet,
+    baselines: Mapping[str, Forecaster],
+    *,
+    ceiling_r2: Mapping[int, float] | None = None,
+    ceiling_standard_error: Mapping[int, float] | None = None,
+    history: Sequence[EpochRecord] = (),
+    training: Mapping[str, Any] | None = None,
+) -> tuple[Evaluation, EvaluationDetail]:
+    """Score a forecaster beside its baselines, on the same held-out windows, in each regime apart.
+
+    Args:
+        forecaster: is named by its architecture.
+        window_set: where the held-out windows are.
+        baselines: by name, fitted on the same training rows.
+        ceiling_r2: the best possible R2 by horizon in samples, where the recordings are simulated.
+        ceiling_standard_error: of these figures.
+        history: the training's epochs, for the learning curve.
+        training: what is to be known of the training (settings, device, duration); JSON-able, shown as provenance.
+
+    Returns:
+        The scores, and what the figures show of the stricter regime that has windows.
+
+    Raises:
+        EvaluationError: nothing is held out, the forecaster does not fit the window set, or it forecasts NaN.
+    """
+    name = forecaster.config.architecture
+    contenders = {name: forecaster, **{key: value for key, value in baselines.items() if key != name}}
+    for key, contender in contenders.items():
+        _check_fits(key, contender, window_set)
+    windows = {regime: window_set.windows(regime) for regime in REGIMES}
+    regimes = [regime for regime in REGIMES if len(windows[regime])]
+    if not regimes:
+        raise EvaluationError("no window is held out: expected windows in split 'test' or 'time'; add recordings")
+    counts = ErrorCounts(len(forecaster.horizons), window_set)
+    with torch.inference_mode():
+        sums = {
+            regime: _score(contenders, window_set, windows[regime], counts if regime == regimes[0] else None)
+            for regime in regimes
+        }
+        evaluation = Evaluation(
+            forecaster=name,
+            scores=tuple(
+                score
+                for key, contender in contenders.items()
+                for regime in regimes
+                for score in _scores(key, regime, contender.horizons, sums[regime][key])
+            ),
+            ceiling_r2=dict(ceiling_r2 or {}),
+            ceiling_standard_error=dict(ceiling_standard_error or {}),
+            provenance=_provenance(forecaster, window_set, training or {}),
+        )
+        r2_by_channel = {key: error_sums.r2_by_channel() for key, error_sums in sums[regimes[0]].items()}
+        detail = EvaluationDetail(
+            regime=regimes[0],
+            horizons=forecaster.horizons,
+            channel_names=window_set.channel_names,
+            channel_types=window_set.channel_types,
+            r2_by_channel=r2_by_channel,
+            error_edges_mv=counts.error_edges_mv,
+            error_counts=counts.error_counts,
+            joint_edges_mv=counts.joint_edges_mv,
+            joint_counts=counts.joint_counts,
+            examples=choose_examples(
+                forecaster, window_set, windows[regimes[0]], torch.cat(counts.window_squared_error)
+            ),
+            stretch=choose_stretch(forecaster, window_set, regimes[0], r2_by_channel[name][0]),
+            history=tuple(history),
+        )
+    return evaluation, detail
+
+
+def _check_fits(name: str, forecaster: Forecaster, window_set: WindowSet) -> None:
+    unknown = sorted(set(forecaster.horizons) - set(window_set.horizons))
+    if unknown:
+        raise EvaluationError(
+            f"{name} forecasts {unknown} samples ahead, but the window set has targets at "
+            f"{list(window_set.horizons)}: add these horizons to the windows' settings"
+        )
+    if forecaster.config.context_samples > window_set.context:
+        raise EvaluationError(
+            f"{name} needs {forecaster.config.context_samples} samples of history, but the windows have "
+            f"{window_set.context}: build windows with a longer context"
+        )
+
+
+def _batches(windows: Int64[np.ndarray, "window"], window_set: WindowSet) -> Iterator[Int64[np.ndarray, "batch"]]:
+    size = max(1, _BATCH_SAMPLES // (window_set.settings.window_samples * window_set.n_channels))
+    for start in range(0, len(windows), size):
+        yield windows[start : start + size]
+
+
+def _score(
+    contenders: Mapping[str, Forecaster],
+    window_set: WindowSet,
+    windows: Int64[np.ndarray, "window"],
+    counts: ErrorCounts | None,
+) -> dict[str, ErrorSums]:
+    """One pass over the windows; `counts` takes in the errors of the first contender."""
+    train_mean_mv = window_set.train_mean_mv()
+    sums = {name: ErrorSums(len(contender.horizons), train_mean_mv) for name, contender in contenders.items()}
+    first = next(iter(contenders))
+    for positions in _batches(windows, window_set):
+        batch = window_set.batch(positions)
+        target_mv = batch.target_mv()
+        for name, contender in contenders.items():
+            truth_mv = target_mv[:, [window_set.horizons.index(horizon) for horizon in contender.horizons]]
+            forecast_mv = predict_mv(contender, batch)
+            sums[name].add(forecast_mv, truth_mv)
+            if counts is not None and name == first:
+                counts.add(forecast_mv, truth_mv)
+    return sums
+
+
+def _scores(name: str, regime: Split, horizons: Sequence[int], sums: ErrorSums) -> Iterator[Score]:
+    r2, rmse_mv, mae_mv = sums.r2(), sums.rmse_mv(), sums.mae_mv()
+    r2_channel_median = np.nanmedian(sums.r2_by_channel(), axis=1)
+    for row, horizon in enumerate(horizons):
+        yield Score(
+            forecaster=name,
+            regime=regime,
+            horizon=horizon,
+            r2=r2[row],
+            r2_channel_median=r2_channel_median[row],
+            rmse_mv=rmse_mv[row],
+            mae_mv=mae_mv[row],
+            n_targets=sums.n_targets,
+        )
+
+
+def _provenance(forecaster: Forecaster, window_set: WindowSet, training: Mapping[str, Any]) -> Provenance:
+    recordings = {
+        split: tuple(window_set.recordings[number].key for number in np.unique(window_set.index["recording"][windows]))
+        for split in Split
+        if len(windows := window_set.windows(split))
+    }
+    return Provenance(
+        window_set_digest=window_set.digest,
+        protocol=window_set.settings.protocol,
+        preparation=window_set.manifest["preparation"],
+        organoids=tuple(window_set.manifest["organoids"]),
+        recordings=recordings,
+        n_channels=window_set.n_channels,
+        rate_hz=window_set.rate_hz,
+        trained_on=forecaster.config.organoids,
+        settings={
+            "windows": window_set.settings.model_dump(mode="json"),
+            "architecture": {"name": forecaster.config.architecture, **forecaster.config.architecture_settings},
+            "training": dict(training),
+        },
+        code_revision=code_revision(),
+        created_utc=datetime.now(UTC),
+    )

@@ -1,0 +1,139 @@
+"""An evaluation: the scores of a forecaster beside those of its baselines, and where they come from."""
+
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from voltpipe.evaluation.scores import EvaluationError
+from voltpipe.files import write_json
+from voltpipe.windows.settings import Protocol
+from voltpipe.windows.window_set import Split
+
+REGIMES = (Split.TEST, Split.TIME)
+"""The held-out regimes, the stricter first. They are reported apart, and never mixed."""
+
+
+class _Facts(BaseModel):
+    """Frozen figures; NaN and infinity are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Score(_Facts):
+    """How one forecaster did in one regime at one horizon."""
+
+    forecaster: str
+    regime: Split
+    horizon: int = Field(description="samples ahead")
+    r2: float = Field(description="1 - SSE/SST in mV over all targets, SST about the channels' training means")
+    r2_channel_median: float = Field(description="median over channels of the channel's own R2")
+    rmse_mv: float
+    mae_mv: float
+    n_targets: int = Field(description="windows times channels")
+
+
+class Provenance(_Facts):
+    """What an evaluation was made from."""
+
+    window_set_digest: str
+    protocol: Protocol
+    preparation: str | None = Field(description="the reference preparation that was simulated; None for a real one")
+    organoids: tuple[str, ...]
+    recordings: dict[Split, tuple[str, ...]] = Field(description="keys of the recordings with windows in each split")
+    n_channels: int
+    rate_hz: float
+    trained_on: tuple[str, ...] = Field(description="organoids whose recordings the forecaster was trained on")
+    settings: dict[str, dict[str, Any]] = Field(description="settings of windows, architecture and training")
+    code_revision: str
+    created_utc: datetime
+
+
+class Evaluation(_Facts):
+    """A forecaster's scores, never without those of its baselines on the same targets."""
+
+    forecaster: str
+    scores: tuple[Score, ...] = Field(description="the forecaster's first, then its baselines'")
+    ceiling_r2: dict[int, float] = Field(description="by horizon, best possible R2; empty where it is not known")
+    ceiling_standard_error: dict[int, float] = Field(description="by horizon, of `ceiling_r2`")
+    provenance: Provenance
+
+    @cached_property
+    def regimes(self) -> tuple[Split, ...]:
+        """The regimes that have windows, the stricter first."""
+        return tuple(regime for regime in REGIMES if any(score.regime == regime for score in self.scores))
+
+    @cached_property
+    def horizons(self) -> tuple[int, ...]:
+        """The horizons (samples) of the forecaster, ascending."""
+        return tuple(sorted({score.horizon for score in self.scores if score.forecaster == self.forecaster}))
+
+    @cached_property
+    def baselines(self) -> tuple[str, ...]:
+        """Names of the baselines, in the order in which they were given."""
+        return tuple(dict.fromkeys(s.forecaster for s in self.scores if s.forecaster != self.forecaster))
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[str, Split, int], Score]:
+        return {(score.forecaster, score.regime, score.horizon): score for score in self.scores}
+
+    def score(self, forecaster: str, regime: Split, horizon: int) -> Score:
+        """The score of a forecaster or baseline.
+
+        Raises:
+            EvaluationError: there is none.
+        """
+        found = self.find_score(forecaster, regime, horizon)
+        if found is None:
+            raise EvaluationError(
+                f"{forecaster} has no score in regime {regime} at {horizon} samples; expected a forecaster of "
+                f"{[self.forecaster, *self.baselines]}, a regime of {list(map(str, self.regimes))} "
+                f"and a horizon of {list(self.horizons)}"
+            )
+        return found
+
+    def find_score(self, forecaster: str, regime: Split, horizon: int) -> Score | None:
+        """The score of a forecaster or baseline; None if there is none."""
+        return self._by_key.get((forecaster, regime, horizon))
+
+    def share_of_ceiling(self, regime: Split, horizon: int) -> float | None:
+        """The forecaster's R2 as a share of the best possible; None where that is not known."""
+        ceiling = self.ceiling_r2.get(horizon)
+        return self.score(self.forecaster, regime, horizon).r2 / ceiling if ceiling else None
+
+    def metrics(self) -> dict[str, float]:
+        """All scores under their MLflow names.
+
+        `test/r2/h1`, `test/r2_channel_median/h1`, `test/rmse_mv/h1`, `test/mae_mv/h1` are the forecaster's on held-out
+        recordings at 1 sample, `baseline/<name>/r2/h1` a baseline's on the same targets, `ceiling/r2/h1` the best
+        possible. On held-out time they are `time/r2/h1` and so on, and `time/baseline/<name>/r2/h1`. Under the
+        published protocol all names begin with `published/`: such scores must not share a chart with honest ones.
+        """
+        metrics = {f"ceiling/r2/h{horizon}": r2 for horizon, r2 in self.ceiling_r2.items()}
+        for score in self.scores:
+            if score.forecaster == self.forecaster:
+                for name in ("r2", "r2_channel_median", "rmse_mv", "mae_mv"):
+                    metrics[f"{score.regime}/{name}/h{score.horizon}"] = getattr(score, name)
+            else:
+                regime = "" if score.regime == Split.TEST else f"{score.regime}/"
+                metrics[f"{regime}baseline/{score.forecaster}/r2/h{score.horizon}"] = score.r2
+        prefix = "published/" if self.provenance.protocol == Protocol.PUBLISHED else ""
+        return {prefix + name: value for name, value in metrics.items()}
+
+    def write(self, path: Path) -> None:
+        """Write this evaluation as JSON, whole or not at all."""
+        write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, path: Path) -> "Evaluation":
+        """Read what `write` wrote.
+
+        Raises:
+            EvaluationError: the file is not an evaluation.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise EvaluationError(f"{path} is not an evaluation: {error}; evaluate the forecaster again") from error

@@ -1,0 +1,31 @@
+"""What things are called where people read them."""
+
+from voltpipe.windows.settings import Protocol
+from voltpipe.windows.window_set import Split
+
+CEILING = "ceiling"
+
+PUBLISHED_WARNING = (
+    "Published protocol: windows were shuffled before splitting, so training and test windows overlap. "
+    "These scores are worth nothing but a comparison with the published ones."
+)
+
+_REGIMES = {
+    Split.TEST: "held-out recordings",
+    Split.TIME: "held-out time",
+}
+
+
+def regime_label(regime: Split, protocol: Protocol) -> str:
+    """What was held out, in words."""
+    return "shuffled windows (published protocol)" if protocol == Protocol.PUBLISHED else _REGIMES[regime]
+
+
+def forecaster_label(name: str) -> str:
+    """A forecaster's name without the underscores: "look-up", "vector autoregression"."""
+    return "look-up" if name == "look_up" else name.replace("_", " ")
+
+
+def duration_label(n_samples: int, rate_hz: float) -> str:
+    """Samples as milliseconds: "5 ms"."""
+    return f"{1000 * n_samples / rate_hz:.3g} ms"

@@ -1,0 +1,131 @@
+"""Window sets written by hand, and forecasters whose scores are known."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from torch import nn
+
+from voltpipe.files import write_json
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig
+from voltpipe.windows.settings import Protocol, WindowSettings
+from voltpipe.windows.window_set import (
+    INDEX_DTYPE,
+    INDEX_FILE,
+    MANIFEST_FILE,
+    SAMPLES_FILE,
+    Split,
+    WindowedRecording,
+    WindowSet,
+)
+
+CONTEXT = 20
+HORIZONS = (1, 2, 5)
+
+
+class HandForecaster(Forecaster):
+    """A forecaster whose rule is the module itself."""
+
+    def predict_z(self, history_z, mean_mv, sd_mv):
+        return self.module(history_z, mean_mv, sd_mv)
+
+
+class Rule(nn.Module):
+    """Forecasts by a plain function of history, mean and SD."""
+
+    def __init__(self, rule):
+        super().__init__()
+        self.rule = rule
+
+    def forward(self, history_z, mean_mv, sd_mv):
+        return self.rule(history_z, mean_mv, sd_mv)
+
+
+@pytest.fixture
+def forecaster_by() -> Callable[..., Forecaster]:
+    """A forecaster of a name, from a function of (history_z, mean_mv, sd_mv)."""
+
+    def make(name, rule, window_set, horizons=HORIZONS, context=CONTEXT):
+        config = ForecasterConfig(
+            architecture=name,
+            architecture_settings={"width": 3},
+            context_samples=context,
+            horizons_samples=horizons,
+            rate_hz=window_set.rate_hz,
+            channel_names=window_set.channel_names,
+            organoids=("alpha",),
+            mean_mv=window_set.recordings[0].mean_mv,
+            sd_mv=window_set.recordings[0].sd_mv,
+        )
+        return HandForecaster(Rule(rule), config)
+
+    return make
+
+
+@pytest.fixture
+def window_set_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., WindowSet]:
+    """A window set over recordings in mV, each with the split of its whole length.
+
+    z = (mV - mean) / SD with the mean and SD given for each recording; the training mean is that of the training mV.
+    """
+
+    def make(
+        recordings_mv,
+        splits,
+        *,
+        means_mv=None,
+        sds_mv=None,
+        names=None,
+        types=None,
+        stride=1,
+        calibration_samples=0,
+        protocol=Protocol.HELD_OUT,
+    ):
+        n_channels = recordings_mv[0].shape[1]
+        means_mv = means_mv or [0.0] * len(recordings_mv)
+        sds_mv = sds_mv or [1.0] * len(recordings_mv)
+        settings = WindowSettings(
+            context_samples=CONTEXT, stride_samples=stride, horizons_samples=HORIZONS, protocol=protocol
+        )
+        windowed, index, spans, start_row = [], [], [], 0
+        for number, (mv, split) in enumerate(zip(recordings_mv, splits, strict=True)):
+            stop_row = start_row + len(mv)
+            windowed.append(
+                WindowedRecording(
+                    key=f"alpha--run_{number}",
+                    digest=f"{number:064d}",
+                    start_row=start_row,
+                    stop_row=stop_row,
+                    calibration_stop_row=start_row + calibration_samples,
+                    mean_mv=(means_mv[number],) * n_channels,
+                    sd_mv=(sds_mv[number],) * n_channels,
+                )
+            )
+            spans.append([number, start_row, stop_row, split])
+            starts = range(start_row, stop_row - settings.window_samples + 1, stride)
+            index += [(number, start, split.code) for start in starts]
+            start_row = stop_row
+        folder = tmp_path_factory.mktemp("window_set")
+        samples_z = [(mv - mean) / sd for mv, mean, sd in zip(recordings_mv, means_mv, sds_mv, strict=True)]
+        train_mv = [mv for mv, split in zip(recordings_mv, splits, strict=True) if split == Split.TRAIN]
+        np.save(folder / SAMPLES_FILE, np.concatenate(samples_z).astype(np.float32))
+        np.save(folder / INDEX_FILE, np.array(index, INDEX_DTYPE))
+        write_json(
+            folder / MANIFEST_FILE,
+            {
+                "digest": "d" * 64,
+                "settings": settings.model_dump(mode="json"),
+                "rate_hz": 1000.0,
+                "channel_names": names or [f"n{c}" for c in range(n_channels)],
+                "channel_types": types or ["excitatory"] * n_channels,
+                "organoids": ["alpha"],
+                "preparation": None,
+                "recordings": [asdict(recording) for recording in windowed],
+                "spans": spans,
+                "train_mean_mv": np.concatenate(train_mv).mean(0).tolist(),
+            },
+        )
+        return WindowSet(folder)
+
+    return make
