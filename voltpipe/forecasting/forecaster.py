@@ -7,11 +7,17 @@ from typing import Any, Self
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from pydantic import Field
-from torch import Tensor, nn
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from voltpipe.errors import VoltpipeError
+from voltpipe.files import folder_written_whole, write_json
+from voltpipe.forecasting.architectures.registry import MODULES
+from voltpipe.forecasting.module import Dimensions, ForecastModule
 from voltpipe.settings import Settings
+from voltpipe.windows.window_set import WindowSet
 
 WEIGHTS_FILE = "weights.safetensors"
 CONFIG_FILE = "forecaster.json"
@@ -24,7 +30,7 @@ class ForecasterError(VoltpipeError):
 class ForecasterConfig(Settings):
     """What stands beside the weights."""
 
-    architecture: str = Field(description="a name in `voltpipe.forecasting.architectures.ARCHITECTURES`")
+    architecture: str = Field(description="a name in `voltpipe.forecasting.architectures.registry.MODULES`")
     architecture_settings: dict[str, Any] = Field(description="that architecture's own settings")
     context_samples: int
     horizons_samples: tuple[int, ...]
@@ -34,13 +40,47 @@ class ForecasterConfig(Settings):
     mean_mv: tuple[float, ...] = Field(description="each channel's mean over the training recordings' calibrations")
     sd_mv: tuple[float, ...] = Field(description="likewise the standard deviation")
 
+    @property
+    def dimensions(self) -> Dimensions:
+        """The sizes of the module."""
+        return Dimensions(self.context_samples, self.horizons_samples, len(self.channel_names))
+
 
 @dataclass(frozen=True)
 class Forecaster:
     """Voltage in, voltage out. `module(history_z, mean_mv, sd_mv)` gives (batch, horizon, channel) in z-units."""
 
-    module: nn.Module
+    module: ForecastModule
     config: ForecasterConfig
+
+    @classmethod
+    def unfitted(cls, name: str, window_set: WindowSet, organoids: tuple[str, ...]) -> Self:
+        """A forecaster with the named module as it is before anything is fitted, of the sizes of a window set.
+
+        Raises:
+            ForecasterError: the module is made for horizons that the window set lacks.
+        """
+        module_type = MODULES[name]
+        horizons = module_type.only_horizons or window_set.horizons
+        if not set(horizons) <= set(window_set.horizons):
+            raise ForecasterError(
+                f"{name} forecasts {horizons} samples ahead, the window set has targets at {window_set.horizons}; "
+                "add the horizons to the window set"
+            )
+        mean_mv, sd_mv = window_set.calibration_mv(np.array(sorted({r for r, _, _ in window_set.train_rows()})))
+        settings = module_type.settings_type()
+        config = ForecasterConfig(
+            architecture=str(name),
+            architecture_settings=settings.model_dump(),
+            context_samples=window_set.context,
+            horizons_samples=horizons,
+            rate_hz=window_set.rate_hz,
+            channel_names=window_set.channel_names,
+            organoids=organoids,
+            mean_mv=tuple(mean_mv.mean(0).tolist()),
+            sd_mv=tuple(sd_mv.mean(0).tolist()),
+        )
+        return cls(module_type(settings, config.dimensions), config)
 
     @property
     def horizons(self) -> tuple[int, ...]:
@@ -53,23 +93,109 @@ class Forecaster:
         mean_mv: Float[Tensor, "batch channel"],
         sd_mv: Float[Tensor, "batch channel"],
     ) -> Float[Tensor, "batch horizon channel"]:
-        """Forecast in z-units. Mean and standard deviation in mV are those that made the z-units."""
-        raise NotImplementedError
+        """Forecast in z-units. Mean and standard deviation in mV are those that made the z-units.
+
+        Only the last `context_samples` samples are used.
+
+        Raises:
+            ForecasterError: the history is too short, has other channels, or holds NaN or infinity.
+        """
+        self._check(tuple(history_z.shape[1:]), bool(torch.isfinite(history_z).all()))
+        self.module.eval()
+        with torch.no_grad():
+            forecast_z: Tensor = self.module(history_z[:, -self.config.context_samples :], mean_mv, sd_mv)
+        return forecast_z
 
     def predict_mv(
         self, history_mv: Float32[np.ndarray, "*batch context channel"]
     ) -> Float32[np.ndarray, "*batch horizon channel"]:
-        """Forecast in mV from the last `context_samples` samples in mV, of one window or of a batch."""
-        raise NotImplementedError
+        """Forecast in mV from the last `context_samples` samples in mV, of one window or of a batch.
+
+        Raises:
+            ForecasterError: the history is too short, has other channels, or holds NaN or infinity.
+        """
+        *batch, n_samples, n_channels = history_mv.shape
+        history = torch.from_numpy(np.ascontiguousarray(history_mv)).reshape(-1, n_samples, n_channels)
+        mean_mv, sd_mv = self._calibration_mv(n_channels)
+        self._check((n_samples, n_channels), bool(torch.isfinite(history).all()))
+        mean_mv, sd_mv = mean_mv.expand(len(history), -1), sd_mv.expand(len(history), -1)
+        forecast_z = self.predict_z((history - mean_mv[:, None]) / sd_mv[:, None], mean_mv, sd_mv)
+        forecast_mv = forecast_z * sd_mv[:, None] + mean_mv[:, None]
+        return forecast_mv.reshape(*batch, len(self.horizons), n_channels).numpy()
+
+    def _calibration_mv(self, n_channels: int) -> tuple[Tensor, Tensor]:
+        mean_mv, sd_mv = torch.tensor(self.config.mean_mv), torch.tensor(self.config.sd_mv)
+        if self.module.bound_to_channels:
+            return mean_mv, sd_mv
+        return mean_mv.mean().expand(n_channels), sd_mv.mean().expand(n_channels)
+
+    def _check(self, shape: tuple[int, ...], is_finite: bool) -> None:
+        n_samples, n_channels = shape
+        expected = len(self.config.channel_names)
+        if self.module.bound_to_channels and n_channels != expected:
+            raise ForecasterError(
+                f"found {n_channels} channels, but this {self.config.architecture} was trained on {expected} and its "
+                "weights belong to them; hand it those channels in their order, or train one on this recording"
+            )
+        if n_samples < self.config.context_samples:
+            raise ForecasterError(
+                f"found {n_samples} samples of history, but {self.config.context_samples} "
+                f"({1000 * self.config.context_samples / self.config.rate_hz:g} ms) are needed; hand it more"
+            )
+        if not is_finite:
+            raise ForecasterError("the history holds NaN or infinity; forecast from a stretch without them")
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and config (JSON) to a new folder, whole or not at all."""
-        raise NotImplementedError
+        with folder_written_whole(folder) as aside:
+            save_file(self.module.state_dict(), aside / WEIGHTS_FILE)
+            write_json(aside / CONFIG_FILE, self.config.model_dump(mode="json"))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote. Nothing in the folder can run code."""
-        raise NotImplementedError
+        """Read what `save` wrote. Nothing in the folder can run code.
+
+        Raises:
+            ForecasterError: a file is missing, damaged, or does not fit the other.
+        """
+        config = _read_config(folder / CONFIG_FILE)
+        module_type = MODULES[config.architecture]
+        try:
+            settings = module_type.settings_type.model_validate(config.architecture_settings)
+            module = module_type(settings, config.dimensions)
+        except ValidationError as error:
+            raise ForecasterError(f"{folder / CONFIG_FILE} has unusable architecture settings: {error}") from error
+        module.load_state_dict(_read_weights(folder / WEIGHTS_FILE, module.state_dict()))
+        return cls(module, config)
 
 
-__all__ = ["Forecaster", "ForecasterConfig", "ForecasterError", "torch"]
+def _read_config(path: Path) -> ForecasterConfig:
+    try:
+        config = ForecasterConfig.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ForecasterError(f"{path} is not a forecaster's config ({error}); save or download it again") from error
+    n_channels = len(config.channel_names)
+    if config.architecture not in MODULES:
+        raise ForecasterError(f"{path} names the architecture {config.architecture!r}; known are {', '.join(MODULES)}")
+    if not len(config.mean_mv) == len(config.sd_mv) == n_channels:
+        raise ForecasterError(
+            f"{path} has {len(config.mean_mv)} means and {len(config.sd_mv)} SDs for {n_channels} channels"
+        )
+    return config
+
+
+def _read_weights(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ForecasterError(f"{path} is not a weights file ({error}); save or download it again") from error
+    found, wanted = ({n: (tuple(t.shape), t.dtype) for n, t in w.items()} for w in (weights, expected))
+    if found != wanted:
+        odd = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+        raise ForecasterError(
+            f"{path} does not fit its config: "
+            + "; ".join(f"{name}: found {found.get(name)}, expected {wanted.get(name)}" for name in odd[:3])
+        )
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise ForecasterError(f"{path} holds NaN or infinity; take another version, or train again")
+    return weights

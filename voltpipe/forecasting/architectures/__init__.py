@@ -1,1 +1,4 @@
-"""The trainable architectures, one a file, and the registry that names them."""
+"""The networks that are trained by gradient descent, each with the recipe it was made for.
+
+One file an architecture, and a registry that knows them and the baselines by name.
+"""

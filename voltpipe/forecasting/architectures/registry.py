@@ -1,0 +1,26 @@
+"""Everything that can stand inside a forecaster, by the name that is saved with the weights."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from voltpipe.forecasting.architectures.cnn_lstm import CnnLstm
+from voltpipe.forecasting.architectures.shared_cnn_lstm import SharedCnnLstm
+from voltpipe.forecasting.baselines.autoregression import Autoregression
+from voltpipe.forecasting.baselines.look_up import LookUp
+from voltpipe.forecasting.baselines.persistence import Persistence
+from voltpipe.forecasting.baselines.vector_autoregression import VectorAutoregression
+from voltpipe.forecasting.module import ForecastModule, TrainedModule
+from voltpipe.forecasting.settings import Architecture
+
+ARCHITECTURES: Mapping[str, type[TrainedModule]] = MappingProxyType(
+    {Architecture.CNN_LSTM: CnnLstm, Architecture.SHARED_CNN_LSTM: SharedCnnLstm}
+)
+BASELINES: Mapping[str, type[ForecastModule]] = MappingProxyType(
+    {
+        "persistence": Persistence,
+        "autoregression": Autoregression,
+        "look_up": LookUp,
+        "vector_autoregression": VectorAutoregression,
+    }
+)
+MODULES: Mapping[str, type[ForecastModule]] = MappingProxyType({**BASELINES, **ARCHITECTURES})

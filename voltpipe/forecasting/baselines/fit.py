@@ -1,0 +1,20 @@
+"""Fits every baseline of a window set."""
+
+from voltpipe.forecasting.architectures.registry import BASELINES
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.windows.window_set import WindowSet
+
+
+def fit_baselines(window_set: WindowSet) -> dict[str, Forecaster]:
+    """All baselines by name, at all horizons of the window set, fitted on its training rows alone.
+
+    Raises:
+        TrainingDataError: there are too few training rows.
+    """
+    return {name: _fitted(name, window_set) for name in BASELINES}
+
+
+def _fitted(name: str, window_set: WindowSet) -> Forecaster:
+    forecaster = Forecaster.unfitted(name, window_set, tuple(window_set.manifest["organoids"]))
+    forecaster.module.fit(window_set)
+    return forecaster

@@ -1,0 +1,91 @@
+"""Where to train, and with which precision."""
+
+import ctypes
+import sys
+from collections.abc import Collection
+from enum import StrEnum
+
+import torch
+
+from voltpipe.errors import VoltpipeError
+
+
+class DeviceError(VoltpipeError):
+    """A device or precision that was asked for and is not to be had."""
+
+
+class Device(StrEnum):
+    """Where to train. The order is that of preference."""
+
+    AUTO = "auto"
+    CUDA = "cuda"
+    MPS = "mps"
+    CPU = "cpu"
+
+
+class Precision(StrEnum):
+    """Of the matrix products in training; weights and everything else are float32 always."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+def available_devices() -> tuple[Device, ...]:
+    """The devices of this machine."""
+    present = {Device.CUDA: torch.cuda.is_available(), Device.MPS: torch.backends.mps.is_available(), Device.CPU: True}
+    return tuple(device for device, is_present in present.items() if is_present)
+
+
+def has_fast_bfloat16(device: Device) -> bool:
+    """Whether this machine's `device` multiplies bfloat16 matrices faster than float32 ones."""
+    if device is Device.CUDA:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device is Device.CPU:
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return False
+
+
+def choose_device(requested: Device, available: Collection[Device]) -> Device:
+    """The device that was asked for, or the best there is.
+
+    Raises:
+        DeviceError: the device that was asked for is not there.
+    """
+    if requested is Device.AUTO:
+        return next(device for device in Device if device in available)
+    if requested not in available:
+        there = ", ".join(sorted(available))
+        raise DeviceError(f"device {requested.value!r} is not available here; choose one of: auto, {there}")
+    return requested
+
+
+def choose_precision(requested: Precision, device: Device, *, fast_bfloat16: bool) -> Precision:
+    """The precision that was asked for, or bfloat16 where it is faster; MPS always computes in float32.
+
+    Raises:
+        DeviceError: bfloat16 was asked for on MPS.
+    """
+    if device is Device.MPS:
+        if requested is Precision.BFLOAT16:
+            raise DeviceError("bfloat16 is not used on mps; choose the precision float32 or auto")
+        return Precision.FLOAT32
+    if requested is Precision.AUTO:
+        return Precision.BFLOAT16 if fast_bfloat16 else Precision.FLOAT32
+    return requested
+
+
+def prepare_cpu() -> None:
+    """Make training on the CPU faster: flush denormals to zero, and keep memory instead of returning it.
+
+    Torch allocates and frees the same large buffers in each step. glibc would give each back to the system, and a
+    third of a float32 step would go into faulting the pages in again.
+    """
+    torch.set_flush_denormal(True)
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt:  # absent where the C library is not glibc
+            trim_threshold, mmap_max = -1, -4
+            mallopt(trim_threshold, 2**31 - 1)
+            mallopt(mmap_max, 0)

@@ -1,0 +1,87 @@
+"""What a forecaster asks of the torch module inside it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from voltpipe.forecasting.recipe import Recipe
+from voltpipe.settings import Settings
+from voltpipe.windows.window_set import WindowSet
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """The sizes of a forecast."""
+
+    context_samples: int
+    horizons_samples: tuple[int, ...]
+    """How many samples ahead the forecasts lie, ascending."""
+    n_channels: int
+
+    def target_rows(self) -> list[int]:
+        """Where the targets lie in a stretch that begins with the context."""
+        return [self.context_samples - 1 + horizon for horizon in self.horizons_samples]
+
+
+class NoSettings(Settings):
+    """For modules that have nothing to set."""
+
+
+class ForecastModule(nn.Module, ABC):
+    """Maps a history to forecasts, both in z-units.
+
+    Class attributes:
+        settings_type: the sizes that must be known to build the module again.
+        only_horizons: the horizons it is made for, where it can do no others.
+        bound_to_channels: whether weights belong to certain channels. One that is not takes any number of channels
+            in any order, and its forecasts in mV do not depend on the calibration that made the z-units.
+    """
+
+    settings_type: ClassVar[type[Settings]] = NoSettings
+    only_horizons: ClassVar[tuple[int, ...] | None] = None
+    bound_to_channels: ClassVar[bool] = True
+
+    def __init__(self, settings: Settings, dimensions: Dimensions) -> None:
+        super().__init__()
+        self.settings = settings
+        self.dimensions = dimensions
+
+    def fit(self, window_set: WindowSet) -> None:
+        """Set what is estimated from the training rows in closed form, before any gradient descent."""
+
+    @abstractmethod
+    def forward(
+        self,
+        history_z: Float[Tensor, "batch context channel"],
+        mean_mv: Float[Tensor, "batch channel"],
+        sd_mv: Float[Tensor, "batch channel"],
+    ) -> Float[Tensor, "batch horizon channel"]:
+        """Forecast in z-units. Mean and standard deviation in mV are those that made the z-units."""
+
+
+class TrainedModule(ForecastModule):
+    """A module whose weights are found by gradient descent, with the recipe that does it by default."""
+
+    recipe: ClassVar[Recipe]
+
+    def training_loss(
+        self,
+        seen_z: Float[Tensor, "batch time channel"],
+        true_z: Float[Tensor, "batch time channel"],
+        mean_mv: Float[Tensor, "batch channel"],
+        sd_mv: Float[Tensor, "batch channel"],
+    ) -> Float[Tensor, ""]:
+        """Mean squared error at the targets in z-units.
+
+        Args:
+            seen_z: windows with all samples up to the largest horizon, as the module may see them: with noise added.
+            true_z: the same windows without noise, for the targets.
+            mean_mv: what made the z-units.
+            sd_mv: likewise.
+        """
+        forecast = self(seen_z[:, : self.dimensions.context_samples], mean_mv, sd_mv)
+        return torch.mean((forecast.float() - true_z[:, self.dimensions.target_rows()]) ** 2)

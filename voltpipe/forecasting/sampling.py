@@ -1,0 +1,46 @@
+"""Which windows are seen when. Everything follows from the seed and the epoch, so a resumed training goes on alike."""
+
+import numpy as np
+from jaxtyping import Int64
+
+from voltpipe.forecasting.training_rows import TrainingDataError
+from voltpipe.windows.window_set import Split, WindowSet
+
+MAX_VALIDATION_WINDOWS = 256
+
+
+def training_windows(
+    window_set: WindowSet, *, seed: int, epoch: int, windows_per_epoch: int
+) -> Int64[np.ndarray, "window"]:
+    """The windows of one epoch (counted from 1), in their order.
+
+    All training windows come in a random order, then all again in another; epochs cut pieces of equal length off that.
+
+    Raises:
+        TrainingDataError: there is no training window.
+    """
+    windows = window_set.windows(Split.TRAIN)
+    if not len(windows):
+        raise TrainingDataError("the window set has no training window; record longer, or shorten the context")
+    length = min(windows_per_epoch, len(windows))
+    first_pass, first = divmod((epoch - 1) * length, len(windows))
+    passes = [np.random.default_rng((seed, number)).permutation(windows) for number in (first_pass, first_pass + 1)]
+    return np.concatenate(passes)[first : first + length]
+
+
+def validation_windows(window_set: WindowSet) -> Int64[np.ndarray, "window"]:
+    """Up to 256 validation windows, evenly spread, whose targets lie after their recording's calibration span.
+
+    Raises:
+        TrainingDataError: there is none.
+    """
+    windows = window_set.windows(Split.VALIDATION)
+    calibration_stop = np.array([recording.calibration_stop_row for recording in window_set.recordings])
+    first_target = window_set.index["start_row"][windows] + window_set.context
+    windows = windows[first_target >= calibration_stop[window_set.index["recording"][windows]]]
+    if not len(windows):
+        raise TrainingDataError(
+            "the window set has no validation window after the calibration span; add recordings, or record longer"
+        )
+    positions = np.linspace(0, len(windows) - 1, min(MAX_VALIDATION_WINDOWS, len(windows))).round().astype(np.int64)
+    return windows[positions]

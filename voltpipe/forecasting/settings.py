@@ -1,0 +1,59 @@
+"""How a forecaster is trained."""
+
+from dataclasses import replace
+from enum import StrEnum
+
+from pydantic import Field
+
+from voltpipe.forecasting.device import Device, Precision
+from voltpipe.forecasting.recipe import Recipe
+from voltpipe.settings import Settings
+
+
+class Architecture(StrEnum):
+    """The networks that can be trained."""
+
+    CNN_LSTM = "cnn_lstm"
+    """As published: one horizon, weights bound to the channels, slow to learn."""
+    SHARED_CNN_LSTM = "shared_cnn_lstm"
+    """Small, all horizons at once, weights shared by all channels."""
+
+
+class TrainingSettings(Settings):
+    """What is trained, how long, where. What is left at none comes from the architecture's own recipe."""
+
+    architecture: Architecture = Field(Architecture.SHARED_CNN_LSTM, description="which network is trained")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="decides initial weights, order of windows, dropout and noise")
+    budget_s: float = Field(
+        120.0,
+        ge=1,
+        le=7 * 86_400,
+        description="training ends after so many seconds; the learning rate is planned for it",
+    )
+    max_epochs: int = Field(100_000, ge=1, le=1_000_000, description="training ends after so many epochs")
+    windows_per_epoch: int | None = Field(
+        None, ge=1, le=10**9, description="windows from one validation and checkpoint to the next, at most all"
+    )
+    batch_size: int | None = Field(None, ge=1, le=65_536, description="windows in one step of the optimizer")
+    learning_rate: float | None = Field(None, gt=0, le=1, description="the optimizer's highest learning rate")
+    weight_decay: float | None = Field(None, ge=0, le=1, description="how strongly weights are pulled to zero")
+    noise_mv: float | None = Field(None, ge=0, le=100, description="SD of the noise added to training inputs, in mV")
+    early_stopping_epochs: int | None = Field(
+        None, ge=1, le=1_000_000, description="training ends after so many epochs without a better validation loss"
+    )
+    device: Device = Field(Device.AUTO, description="where to train; auto takes CUDA, then MPS, then the CPU")
+    precision: Precision = Field(
+        Precision.AUTO, description="of matrix products in training; auto takes bfloat16 where it is faster"
+    )
+
+    def adjusted(self, recipe: Recipe) -> Recipe:
+        """An architecture's recipe with what is set here instead."""
+        names = {
+            "windows_per_epoch",
+            "batch_size",
+            "learning_rate",
+            "weight_decay",
+            "noise_mv",
+            "early_stopping_epochs",
+        }
+        return replace(recipe, **self.model_dump(include=names, exclude_none=True))

@@ -1,0 +1,63 @@
+"""Training samples for whatever is fitted in closed form; nothing else of a window set is ever read here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.windows.window_set import WindowSet
+
+_CHUNK_ROWS = 4096
+
+
+class TrainingDataError(VoltpipeError):
+    """A window set that is too small to fit anything on."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive training samples in which each row but the margins is a moment to forecast from."""
+
+    samples_z: Float[Tensor, "time channel"]
+    mean_mv: Float[Tensor, "channel"]
+    sd_mv: Float[Tensor, "channel"]
+
+    def samples_mv(self) -> Float[Tensor, "time channel"]:
+        """The samples in mV."""
+        return self.samples_z * self.sd_mv + self.mean_mv
+
+
+def training_stretches(window_set: WindowSet, *, n_before: int, n_after: int) -> Iterator[Stretch]:
+    """Cut the training rows into stretches of bounded length.
+
+    Every training row with `n_before` rows before it and `n_after` rows after it, gapless and in training too, lies
+    exactly once between a stretch's first `n_before` and last `n_after` rows.
+
+    Raises:
+        TrainingDataError: no training row has that many around it.
+    """
+    found = False
+    for recording, start_row, stop_row in window_set.train_rows():
+        mean_mv, sd_mv = window_set.calibration_mv(recording)
+        for first in range(start_row + n_before, stop_row - n_after, _CHUNK_ROWS):
+            stop = min(first + _CHUNK_ROWS, stop_row - n_after)
+            found = True
+            yield Stretch(window_set.samples_z[first - n_before : stop + n_after], mean_mv, sd_mv)
+    if not found:
+        raise TrainingDataError(
+            f"no training stretch is longer than {n_before + n_after} samples; record longer, or shorten the horizons"
+        )
+
+
+def training_values_mv(window_set: WindowSet, n_values: int) -> Float[Tensor, "value"]:
+    """About `n_values` training samples in mV from all channels, evenly spread over time, ascending."""
+    n_rows = sum(stop - start for _, start, stop in window_set.train_rows())
+    step = max(1, n_rows * window_set.n_channels // n_values)
+    values = []
+    for recording, start_row, stop_row in window_set.train_rows():
+        mean_mv, sd_mv = window_set.calibration_mv(recording)
+        values.append((window_set.samples_z[start_row:stop_row:step] * sd_mv + mean_mv).flatten())
+    return torch.cat(values).sort().values

@@ -1,0 +1,91 @@
+"""Window sets written by hand: a few short recordings of known processes."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from voltpipe.files import content_digest, write_json
+from voltpipe.windows.settings import WindowSettings
+from voltpipe.windows.window_set import INDEX_DTYPE, INDEX_FILE, MANIFEST_FILE, SAMPLES_FILE, Split, WindowSet
+
+torch.set_num_threads(2)
+
+PHI = 0.8
+"""How much of an AR(1) voltage's deviation is left after a sample."""
+MEAN_MV = -60.0
+CALIBRATION_ROWS = 20
+
+RecordingsMv = Sequence[tuple[Split, np.ndarray]]
+
+
+def ar1_mv(seed: int, n_samples: int = 400, n_channels: int = 4) -> np.ndarray:
+    """v(t + 1) + 60 mV = 0.8 (v(t) + 60 mV) + noise of 3 mV, so that its SD is 5 mV."""
+    noise_mv = np.random.default_rng(seed).normal(0, 3, (n_samples, n_channels))
+    voltage_mv = np.zeros_like(noise_mv)
+    for sample in range(1, n_samples):
+        voltage_mv[sample] = PHI * voltage_mv[sample - 1] + noise_mv[sample]
+    return (voltage_mv + MEAN_MV).astype(np.float32)
+
+
+def _write(folder: Path, recordings_mv: RecordingsMv, **settings: Any) -> WindowSet:
+    settings = {"horizons_samples": (1, 2, 5)} | settings
+    window_settings = WindowSettings(**{"context_samples": 30, "stride_samples": 5} | settings)
+    samples, index, recordings, spans, row = [], [], [], [], 0
+    for number, (split, voltage_mv) in enumerate(recordings_mv):
+        mean_mv, sd_mv = voltage_mv.mean(0), voltage_mv.std(0)
+        samples.append((voltage_mv - mean_mv) / sd_mv)
+        stop_row = row + len(voltage_mv)
+        starts = range(row, stop_row - window_settings.window_samples + 1, window_settings.stride_samples)
+        index += [(number, start, split.code) for start in starts]
+        spans.append([number, row, stop_row, split.value])
+        recordings.append(
+            {
+                "key": f"slice--{number}",
+                "digest": str(number),
+                "start_row": row,
+                "stop_row": stop_row,
+                "calibration_stop_row": row + CALIBRATION_ROWS,
+                "mean_mv": mean_mv.tolist(),
+                "sd_mv": sd_mv.tolist(),
+            }
+        )
+        row = stop_row
+    training_mv = np.concatenate([mv for split, mv in recordings_mv if split is Split.TRAIN])
+    n_channels = training_mv.shape[1]
+    content = {
+        "settings": window_settings.model_dump(mode="json"),
+        "rate_hz": 1000.0,
+        "channel_names": [f"neuron_{channel}" for channel in range(n_channels)],
+        "channel_types": ["unknown"] * n_channels,
+        "organoids": ["slice"],
+        "preparation": "ar1",
+        "recordings": recordings,
+        "spans": spans,
+        "train_mean_mv": training_mv.mean(0).tolist(),
+    }
+    folder.mkdir(parents=True)
+    np.save(folder / SAMPLES_FILE, np.concatenate(samples).astype(np.float32))
+    np.save(folder / INDEX_FILE, np.array(index, INDEX_DTYPE))
+    write_json(folder / MANIFEST_FILE, content | {"digest": content_digest(content)})
+    return WindowSet(folder)
+
+
+@pytest.fixture
+def write_window_set(tmp_path: Path) -> Callable[..., WindowSet]:
+    """Writes a window set from (split, voltage in mV) pairs, one a recording, and window settings by name."""
+
+    def write(recordings_mv: RecordingsMv, name: str = "windows", **settings: Any) -> WindowSet:
+        return _write(tmp_path / name, recordings_mv, **settings)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def ar1_windows(tmp_path_factory: pytest.TempPathFactory) -> WindowSet:
+    """Three training recordings, one for validation and one for test, of four channels with an AR(1) voltage."""
+    splits = [Split.TRAIN] * 3 + [Split.VALIDATION, Split.TEST]
+    return _write(tmp_path_factory.mktemp("ar1") / "windows", [(split, ar1_mv(n)) for n, split in enumerate(splits)])
