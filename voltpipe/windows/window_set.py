@@ -6,7 +6,6 @@ overlapping ones cost no memory, and only the batches that are asked for are gat
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +16,13 @@ from torch import Tensor
 
 from voltpipe.files import read_json
 from voltpipe.windows.settings import WindowSettings
+from voltpipe.windows.split import Split as Split
 
 SAMPLES_FILE = "samples.npy"
 INDEX_FILE = "index.npy"
 MANIFEST_FILE = "manifest.json"
 
 INDEX_DTYPE = np.dtype([("recording", "<i4"), ("start_row", "<i8"), ("split", "<i1")])
-
-
-class Split(StrEnum):
-    """Where a window belongs. `test` and `time` are the two held-out regimes, and are never mixed."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
-    """Recordings of which nothing was seen in training."""
-    TIME = "time"
-    """The end of recordings whose beginning was seen in training."""
-
-    @property
-    def code(self) -> int:
-        """The number that stands for this split in the index."""
-        return list(Split).index(self)
 
 
 @dataclass(frozen=True)
@@ -129,9 +113,7 @@ class WindowSet:
         """Mean and standard deviation in mV that turn the z-units of recordings (by number) back into mV."""
         return self._mean_mv[recording], self._sd_mv[recording]
 
-    def stretch(
-        self, windows: Int[np.ndarray, "batch"], n_samples: int
-    ) -> Float[Tensor, "batch time channel"]:
+    def stretch(self, windows: Int[np.ndarray, "batch"], n_samples: int) -> Float[Tensor, "batch time channel"]:
         """The first `n_samples` samples of each window, in z-units; up to context + the largest horizon."""
         assert n_samples <= self.settings.window_samples
         rows = torch.from_numpy(self.index["start_row"][windows].astype(np.int64))
