@@ -1,0 +1,40 @@
+"""CSV with a header: one column a channel, and perhaps one of time (`time_s` or `time_ms`)."""
+
+import csv
+from pathlib import Path
+
+from voltpipe.recordings.formats.columns import read_header
+from voltpipe.recordings.formats.lines import index_lines
+from voltpipe.recordings.formats.stored import Stored, damage_named
+from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.recording import RecordingError
+
+_DELIMITERS = (",", ";", "\t")
+
+
+def open_csv(path: Path, hints: Hints) -> Stored:
+    """Open a CSV file; the header's delimiter (comma, semicolon or tab) holds for the file."""
+    with damage_named(path, "CSV", UnicodeDecodeError), path.open(encoding="utf-8-sig", newline="") as file:
+        header_line = file.readline().rstrip("\r\n")
+    delimiter = max(_DELIMITERS, key=header_line.count)
+    header = next(csv.reader([header_line], delimiter=delimiter), [])
+    columns = read_header(header)
+    lines, timeline = index_lines(
+        path,
+        delimiter=delimiter,
+        header_lines=1,
+        time_column=columns.time_column,
+        seconds_per_time_unit=columns.seconds_per_time_unit,
+    )
+    if lines.n_columns != len(header):
+        raise RecordingError(f"{path.name} has {len(header)} names in its header and {lines.n_columns} columns below")
+    rate_hz, segment_starts = (None, (0,)) if columns.time_column is None else timeline.finish()
+    return Stored(
+        read=lambda start, stop: lines.read(start, stop)[:, columns.voltage_columns],
+        n_samples=lines.n_rows,
+        n_channels=len(columns.voltage_columns),
+        unit=columns.unit,
+        rate_hz=rate_hz,
+        channel_names=columns.channel_names,
+        segment_starts=segment_starts,
+    )

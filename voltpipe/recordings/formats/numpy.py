@@ -1,0 +1,94 @@
+"""NumPy's files: NPY (the voltages alone, so hints must say unit and rate) and NPZ (with `rate_hz` and `unit`)."""
+
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from jaxtyping import Num
+
+from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
+from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.recording import RecordingError
+
+_VOLTAGE = "voltage"
+_NPZ_ERRORS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
+
+
+def open_npy(path: Path, hints: Hints) -> Stored:
+    """Open an NPY file of shape (time, channel), memory-mapped."""
+    with damage_named(path, "NPY", ValueError, EOFError):
+        samples = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(samples, np.ndarray):
+        raise RecordingError(f"{path.name} is an NPZ file by its content; name it .npz")
+    _check_shape(samples.shape, path)
+    check_numeric(samples.dtype, path, "voltages")
+    return Stored(read=lambda start, stop: samples[start:stop], n_samples=samples.shape[0], n_channels=samples.shape[1])
+
+
+def open_npz(path: Path, hints: Hints) -> Stored:
+    """Open an NPZ file with `voltage` (time, channel) and, where known, `rate_hz`, `unit`, `channel_names`."""
+    with damage_named(path, "NPZ", *_NPZ_ERRORS):
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise RecordingError(f"{path.name} is an NPY file by its content; name it .npy")
+        with archive:
+            if _VOLTAGE not in archive.files:
+                raise RecordingError(f"{path.name} holds {archive.files}; expected an array named {_VOLTAGE!r}")
+            said = {name: archive[name] for name in archive.files if name != _VOLTAGE}
+        voltage = _ZippedArray(path)
+    return Stored(
+        read=voltage.read,
+        n_samples=voltage.shape[0],
+        n_channels=voltage.shape[1],
+        unit=str(said["unit"]) if "unit" in said else None,
+        rate_hz=float(said["rate_hz"]) if "rate_hz" in said else None,
+        channel_names=_names(said.get("channel_names")),
+        channel_types=_names(said.get("channel_types")),
+    )
+
+
+class _ZippedArray:
+    """The voltages of an NPZ file, unpacked only where they are read: forward is cheap, backward starts again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Stays open as long as the recording is read from.
+        self._member: IO[bytes] = zipfile.ZipFile(path).open(f"{_VOLTAGE}.npy")  # noqa: SIM115
+        shape, column_major, self._dtype = _array_header(self._member)
+        _check_shape(shape, path)
+        check_numeric(self._dtype, path, "voltages")
+        if column_major:
+            raise RecordingError(f"{path.name}: voltages lie channel by channel; save np.ascontiguousarray(voltage)")
+        self.shape = shape
+        self._first_byte = self._member.tell()
+
+    def read(self, start_sample: int, stop_sample: int) -> Num[np.ndarray, "time channel"]:
+        row_bytes = self.shape[1] * self._dtype.itemsize
+        expected = (stop_sample - start_sample) * row_bytes
+        with damage_named(self._path, "NPZ", *_NPZ_ERRORS):
+            self._member.seek(self._first_byte + start_sample * row_bytes)
+            content = self._member.read(expected)
+        if len(content) < expected:
+            raise RecordingError(f"{self._path.name} ends before sample {stop_sample}; export it again")
+        return np.frombuffer(content, self._dtype).reshape(-1, self.shape[1])
+
+
+def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    header: tuple[tuple[int, ...], bool, np.dtype] = read(file)  # type: ignore[no-untyped-call]
+    return header
+
+
+def _check_shape(shape: tuple[int, ...], path: Path) -> None:
+    if len(shape) != 2:
+        raise RecordingError(f"{path.name}: voltages have shape {shape}, expected (time, channel)")
+    if shape[1] > shape[0]:
+        raise RecordingError(
+            f"{path.name}: {shape} has more channels than samples; expected (time, channel): transpose it"
+        )
+
+
+def _names(array: np.ndarray | None) -> tuple[str, ...] | None:
+    return None if array is None else tuple(map(str, array.ravel()))

@@ -1,0 +1,67 @@
+"""Parquet: one column a channel, perhaps one of time; `unit` and `rate_hz` in the schema's metadata."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Num
+
+from voltpipe.recordings.chunks import chunk_samples
+from voltpipe.recordings.formats.columns import Columns, read_header
+from voltpipe.recordings.formats.stored import Stored, damage_named
+from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.row_groups import DAMAGE, RowGroups
+from voltpipe.recordings.timeline import Timeline
+
+
+def open_parquet(path: Path, hints: Hints) -> Stored:
+    """Open a Parquet table of voltages."""
+    with damage_named(path, "Parquet", *DAMAGE):
+        table = RowGroups(path)
+    names = table.schema.names
+    if len(set(names)) < len(names):
+        raise RecordingError(f"{path.name} has columns of the same name: {', '.join(names)}")
+    for name in names:
+        kind = table.schema.field(name).type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise RecordingError(f"{path.name}: column {name!r} holds {kind}, expected numbers")
+    columns = read_header(names)
+    voltages = [names[i] for i in columns.voltage_columns]
+    said = {key.decode(): value.decode(errors="replace") for key, value in (table.schema.metadata or {}).items()}
+    rate_hz, segment_starts = _timeline(path, table, columns) or (_stated_rate(path, said), (0,))
+
+    def read(start_sample: int, stop_sample: int) -> Num[np.ndarray, "time channel"]:
+        with damage_named(path, "Parquet", *DAMAGE):
+            return table.read(start_sample, stop_sample, voltages)
+
+    return Stored(
+        read=read,
+        n_samples=table.n_rows,
+        n_channels=len(voltages),
+        unit=said.get("unit", columns.unit),
+        rate_hz=rate_hz,
+        channel_names=columns.channel_names,
+        segment_starts=segment_starts,
+    )
+
+
+def _stated_rate(path: Path, said: dict[str, str]) -> float | None:
+    if "rate_hz" not in said:
+        return None
+    try:
+        return float(said["rate_hz"])
+    except ValueError:
+        raise RecordingError(f"{path.name}: the metadata's rate_hz is {said['rate_hz']!r}, not a number") from None
+
+
+def _timeline(path: Path, table: RowGroups, columns: Columns) -> tuple[float, tuple[int, ...]] | None:
+    if columns.time_column is None:
+        return None
+    timeline, name = Timeline(), table.schema.names[columns.time_column]
+    step = chunk_samples(1)
+    with damage_named(path, "Parquet", *DAMAGE):
+        for start in range(0, table.n_rows, step):
+            times = table.read(start, min(start + step, table.n_rows), [name])[:, 0]
+            timeline.add(times.astype(np.float64) * columns.seconds_per_time_unit)
+    return timeline.finish()

@@ -1,0 +1,50 @@
+"""What an opener of a format finds in a file, before hints are applied to it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Num
+
+from voltpipe.recordings.recording import RecordingError
+
+ReadSamples = Callable[[int, int], Num[np.ndarray, "time channel"]]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file's own word on its voltages; None where it says nothing.
+
+    `read(start_sample, stop_sample)` gives the numbers of a half-open range as they stand in the file, in `unit`.
+    It is only asked for ranges within [0, n_samples).
+    """
+
+    read: ReadSamples
+    n_samples: int
+    n_channels: int
+    unit: str | None = None
+    rate_hz: float | None = None
+    channel_names: tuple[str, ...] | None = None
+    channel_types: tuple[str, ...] | None = None
+    segment_starts: tuple[int, ...] = (0,)
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+@contextmanager
+def damage_named(path: Path, expected: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn a library's `errors` into a RecordingError that names the file and what was expected of it."""
+    try:
+        yield
+    except RecordingError:
+        raise
+    except errors as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RecordingError(f"{path.name} is damaged or no {expected} file: {reason}; export it again") from error
+
+
+def check_numeric(dtype: np.dtype, path: Path, what: str) -> None:
+    """Refuse numbers that are no real numbers."""
+    if dtype.kind not in "iuf":
+        raise RecordingError(f"{path.name}: {what} are {dtype}, expected integers or floating-point numbers")

@@ -1,0 +1,33 @@
+"""Mean and standard deviation of a recording that is seen a chunk at a time."""
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+
+
+class Moments:
+    """Mean and sum of squares about it a channel, merged chunk by chunk in float64.
+
+    The merging is Chan, Golub and LeVeque's (The American Statistician 37, 1983, equation 2.1).
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        self.n = np.zeros(n_channels)
+        self.mean = np.zeros(n_channels)
+        self._squares = np.zeros(n_channels)
+
+    def add(self, chunk: Float32[np.ndarray, "time channel"], finite: Bool[np.ndarray, "time channel"]) -> None:
+        """Take the next samples; those that are not finite are left out."""
+        n = finite.sum(axis=0).astype(np.float64)
+        values = np.where(finite, chunk, 0.0).astype(np.float64)
+        mean = values.sum(axis=0) / np.maximum(n, 1)
+        squares = np.where(finite, values - mean, 0.0)
+        total = np.maximum(self.n + n, 1)
+        away = mean - self.mean
+        self._squares += np.einsum("tc,tc->c", squares, squares) + away**2 * self.n * n / total
+        self.mean += away * n / total
+        self.n += n
+
+    def sd(self) -> Float64[np.ndarray, "channel"]:
+        """The standard deviation of all samples so far (divided by their number, not one less)."""
+        sd: Float64[np.ndarray, "channel"] = np.sqrt(self._squares / np.maximum(self.n, 1))
+        return sd

@@ -1,0 +1,115 @@
+"""Opens a raw recording of any format: what the file says, and hints applied to it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int
+
+from voltpipe.recordings.chunks import check_range
+from voltpipe.recordings.formats.registry import format_of
+from voltpipe.recordings.formats.stored import ReadSamples, Stored
+from voltpipe.recordings.hints import Hints, checked_hints, read_hints
+from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.units import mv_per_unit
+
+
+@dataclass(frozen=True)
+class RawRecording:
+    """A raw file as a `Recording`."""
+
+    rate_hz: float
+    channel_names: tuple[str, ...]
+    channel_types: tuple[str, ...]
+    n_samples: int
+    segment_starts: tuple[int, ...]
+    facts: Mapping[str, str | int | float]
+    stored_read: ReadSamples
+    mv_per_unit: float
+    kept_columns: Int[np.ndarray, "channel"]
+
+    def read_mv(self, start_sample: int, stop_sample: int) -> Float32[np.ndarray, "time channel"]:
+        """The samples of the half-open range [start_sample, stop_sample) in mV."""
+        check_range(start_sample, stop_sample, self.n_samples)
+        stored = self.stored_read(start_sample, stop_sample)[:, self.kept_columns]
+        # Through float64, so that a factor of 1e-3 and its inverse give back the very same float32. Overflow is
+        # left to the quality check, which names the channel.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (stored.astype(np.float64) * self.mv_per_unit).astype(np.float32)
+
+
+def open_recording(path: Path | str, **hints: Any) -> RawRecording:
+    """Open a raw recording lazily.
+
+    Args:
+        path: a file of a known format; hints are also taken from `<recording>.yaml` beside it.
+        **hints: fields of `Hints`; they go before the sidecar's, which go before what the file says.
+
+    Raises:
+        RecordingError: the file cannot be read, or its unit, rate or channels are not known.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RecordingError(f"{path} is not a file")
+    if not path.stat().st_size:
+        raise RecordingError(f"{path.name} is empty; copy it again")
+    all_hints = read_hints(path).model_copy(update=checked_hints(hints, "hints").model_dump(exclude_unset=True))
+    file_format = format_of(path)
+    stored = file_format.open(path, all_hints)
+    try:
+        return _hinted(stored, all_hints, file_format.name)
+    except RecordingError as error:
+        raise RecordingError(f"{path.name}: {error}") from None
+
+
+def _hinted(stored: Stored, hints: Hints, format_name: str) -> RawRecording:
+    if not stored.n_channels or not stored.n_samples:
+        raise RecordingError(f"{stored.n_samples} samples of {stored.n_channels} channels; expected some of both")
+    rate_hz = hints.rate_hz or stored.rate_hz
+    if rate_hz is None:
+        raise RecordingError("the sampling rate is not given; say it with the hint `rate_hz`")
+    if not (np.isfinite(rate_hz) and rate_hz > 0):
+        raise RecordingError(f"a sampling rate of {rate_hz} Hz is impossible; say it with the hint `rate_hz`")
+    names = hints.channel_names or stored.channel_names or tuple(f"channel_{i}" for i in range(stored.n_channels))
+    types = hints.channel_types or stored.channel_types or ("unknown",) * stored.n_channels
+    _check_channels(names, types, stored.n_channels)
+    kept = _kept_columns(names, hints.exclude_channels)
+    unit = hints.unit or stored.unit
+    factor = mv_per_unit(unit)
+    said = {"format": format_name, "unit": unit, "condition": hints.condition, "preparation": hints.preparation}
+    return RawRecording(
+        rate_hz=float(rate_hz),
+        channel_names=tuple(names[i] for i in kept),
+        channel_types=tuple(types[i] for i in kept),
+        n_samples=stored.n_samples,
+        segment_starts=stored.segment_starts,
+        facts={**stored.facts, **{name: fact for name, fact in said.items() if fact}},
+        stored_read=stored.read,
+        mv_per_unit=factor,
+        kept_columns=kept,
+    )
+
+
+def _check_channels(names: tuple[str, ...], types: tuple[str, ...], n_channels: int) -> None:
+    for what, given in (("names", names), ("types", types)):
+        if len(given) != n_channels:
+            raise RecordingError(f"{len(given)} channel {what} for {n_channels} channels")
+    twice = [name for name, count in Counter(names).items() if count > 1 or not name]
+    if twice:
+        raise RecordingError(
+            f"channel names must differ and not be empty, found {', '.join(map(repr, twice[:5]))}; "
+            "name the channels with the hint `channel_names`"
+        )
+
+
+def _kept_columns(names: tuple[str, ...], excluded: tuple[str, ...]) -> Int[np.ndarray, "channel"]:
+    unknown = [name for name in excluded if name not in names]
+    if unknown:
+        raise RecordingError(f"channels to leave out that are not there: {', '.join(unknown)}")
+    kept = np.array([i for i, name in enumerate(names) if name not in set(excluded)], dtype=np.intp)
+    if not kept.size:
+        raise RecordingError("every channel is left out by the hint `exclude_channels`")
+    return kept

@@ -1,0 +1,70 @@
+"""Rate and gaps, from time stamps."""
+
+import numpy as np
+from jaxtyping import Float64
+
+from voltpipe.recordings.recording import RecordingError
+
+_JITTER = 0.1
+"""A step may be this share of a period longer or shorter than the period: stamps are often rounded."""
+_GAP_PERIODS = 1.5
+"""A step of more periods than this is a gap."""
+_STEPS_FOR_PERIOD = 1000
+
+
+class Timeline:
+    """Takes time stamps in seconds, a chunk at a time, and tells the rate and where gaps are.
+
+    The period is the median of the first thousand steps, then refined over all regular ones.
+    """
+
+    def __init__(self) -> None:
+        self._n_samples = 0
+        self._last_s = np.empty(0)
+        self._period_s = 0.0
+        self._regular_steps = 0
+        self._regular_s = 0.0
+        self._starts = [0]
+
+    def add(self, times_s: Float64[np.ndarray, "time"]) -> None:
+        """Take the next time stamps.
+
+        Raises:
+            RecordingError: a step is neither regular nor a gap.
+        """
+        steps_s = np.diff(np.concatenate([self._last_s, times_s]))
+        first_sample = self._n_samples + 1 - self._last_s.size
+        self._n_samples += times_s.size
+        self._last_s = times_s[-1:].copy() if times_s.size else self._last_s
+        if not steps_s.size:
+            return
+        if not self._period_s:
+            self._period_s = float(np.median(steps_s[:_STEPS_FOR_PERIOD]))
+            if not (self._period_s > 0 and np.isfinite(self._period_s)):
+                raise RecordingError(f"time stamps do not increase: the first steps are {self._period_s:g} s long")
+        self._judge(steps_s, first_sample)
+
+    def _judge(self, steps_s: Float64[np.ndarray, "step"], first_sample: int) -> None:
+        periods = steps_s / self._period_s
+        regular = np.abs(periods - 1) <= _JITTER
+        gap = periods > _GAP_PERIODS
+        odd = np.flatnonzero(~(regular | gap) | ~np.isfinite(periods))
+        if odd.size:
+            raise RecordingError(
+                f"time stamps are irregular: the step to sample {first_sample + odd[0]} is {steps_s[odd[0]]:g} s, "
+                f"expected {self._period_s:g} s; resample the recording to a regular rate"
+            )
+        self._regular_steps += int(regular.sum())
+        self._regular_s += float(steps_s[regular].sum())
+        self._starts += (np.flatnonzero(gap) + first_sample).tolist()
+
+    def finish(self) -> tuple[float, tuple[int, ...]]:
+        """The rate in Hz and the first sample of each segment.
+
+        Raises:
+            RecordingError: too few time stamps to tell a rate.
+        """
+        if not self._regular_steps:
+            raise RecordingError(f"{self._n_samples} time stamps do not tell a rate")
+        # Time stamps are sums of rounded numbers: nine digits are what they are good for.
+        return float(f"{self._regular_steps / self._regular_s:.9g}"), tuple(self._starts)
