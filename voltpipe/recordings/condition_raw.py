@@ -9,7 +9,6 @@ from pathlib import Path
 
 from voltpipe.files import file_digest, written_whole
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.catalogue import conditioned_paths
 from voltpipe.recordings.conditioning import condition
 from voltpipe.recordings.open_recording import open_recording
 from voltpipe.recordings.quality import CheckOutcome, QualityReport, Severity, check_quality
@@ -17,8 +16,7 @@ from voltpipe.recordings.quarantine import quarantine, release
 from voltpipe.recordings.raw import raw_path
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
-from voltpipe.recordings.store import open_conditioned
-
+from voltpipe.recordings.store import conditioned_paths, open_conditioned
 
 _QUALITY = QualitySettings()
 

@@ -9,10 +9,11 @@ from jaxtyping import Float32
 
 from voltpipe.lake import RecordingKey
 from voltpipe.recordings.chunks import sample_ranges
+from voltpipe.recordings.conditioned_metadata import ConditionedMetadata, Provenance
 from voltpipe.recordings.moments import Moments
 from voltpipe.recordings.recording import Recording, RecordingError
 from voltpipe.recordings.settings import ConditioningSettings
-from voltpipe.recordings.store import ConditionedMetadata, Provenance, write_conditioned
+from voltpipe.recordings.store import write_conditioned
 
 
 def condition(

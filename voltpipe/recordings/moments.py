@@ -29,5 +29,4 @@ class Moments:
 
     def sd(self) -> Float64[np.ndarray, "channel"]:
         """The standard deviation of all samples so far (divided by their number, not one less)."""
-        sd: Float64[np.ndarray, "channel"] = np.sqrt(self._squares / np.maximum(self.n, 1))
-        return sd
+        return np.asarray(np.sqrt(self._squares / np.maximum(self.n, 1)))

@@ -18,7 +18,7 @@ def is_plausible(
     mean_mv: Float[np.ndarray, "channel"], sd_mv: Float[np.ndarray, "channel"]
 ) -> Bool[np.ndarray, "channel"]:
     """Which channels could be a membrane potential or an extracellular voltage in mV."""
-    return _is_membrane(mean_mv, sd_mv) | _is_extracellular(sd_mv)
+    return np.asarray(_is_membrane(mean_mv, sd_mv) | _is_extracellular(sd_mv))
 
 
 def likely_factor(mean_mv: Float[np.ndarray, "channel"], sd_mv: Float[np.ndarray, "channel"]) -> float | None:
@@ -42,10 +42,8 @@ def _is_membrane(
     low, high = mean_mv - 3 * sd_mv, mean_mv + 3 * sd_mv
     within = (low >= _MEMBRANE_MV[0]) & (high <= _MEMBRANE_MV[1])
     mean_fits = (mean_mv >= _MEMBRANE_MEAN_MV[0]) & (mean_mv <= _MEMBRANE_MEAN_MV[1])
-    fits: Bool[np.ndarray, "channel"] = within & mean_fits
-    return fits
+    return np.asarray(within & mean_fits)
 
 
 def _is_extracellular(sd_mv: Float[np.ndarray, "channel"]) -> Bool[np.ndarray, "channel"]:
-    fits: Bool[np.ndarray, "channel"] = (sd_mv >= _EXTRACELLULAR_SD_MV[0]) & (sd_mv <= _EXTRACELLULAR_SD_MV[1])
-    return fits
+    return np.asarray((sd_mv >= _EXTRACELLULAR_SD_MV[0]) & (sd_mv <= _EXTRACELLULAR_SD_MV[1]))

@@ -73,7 +73,7 @@ class _Extremes:
         self.high = np.maximum(self.high, highs.max(axis=0, initial=-np.inf))
 
     def flat(self) -> Bool[np.ndarray, "channel"]:
-        return np.equal(self.low, self.high)
+        return np.asarray(self.low == self.high)
 
 
 class _Clipped:

@@ -12,42 +12,13 @@ from jaxtyping import Float32
 from pydantic import ValidationError
 
 from voltpipe.files import content_digest
+from voltpipe.lake import Lake, RecordingKey
 from voltpipe.recordings.chunks import check_range
+from voltpipe.recordings.conditioned_metadata import ConditionedMetadata, Provenance
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.row_groups import DAMAGE, RowGroups
-from voltpipe.recordings.settings import ConditioningSettings
-from voltpipe.settings import Settings
 
 _METADATA_KEY = "voltpipe"
-
-
-class Provenance(Settings):
-    """What a conditioned recording says of itself, but for its samples."""
-
-    organoid: str
-    recording: str
-    rate_hz: float
-    channel_names: tuple[str, ...]
-    channel_types: tuple[str, ...]
-    mean_mv: tuple[float, ...]
-    sd_mv: tuple[float, ...]
-    first_sample: int
-    """The sample of the raw recording that is the first one here."""
-    calibration_samples: int
-    """Mean and SD are of this many samples from the beginning."""
-    segment_starts: tuple[int, ...]
-    settings: ConditioningSettings
-    source_digest: str
-    """SHA-256 of the raw file."""
-    facts: dict[str, str | int | float]
-    software_version: str
-
-
-class ConditionedMetadata(Provenance):
-    """The JSON in a conditioned recording's schema metadata."""
-
-    samples_digest: str
-    """SHA-256 of the z-scored samples: alike for recordings of the same samples, whatever their files."""
 
 
 def write_conditioned(
@@ -173,8 +144,7 @@ class ConditionedRecording:
 
     def read_mv(self, start_sample: int, stop_sample: int) -> Float32[np.ndarray, "time channel"]:
         """The samples of the half-open range in mV; as `read_z`."""
-        samples_mv: Float32[np.ndarray, "time channel"] = self.read_z(start_sample, stop_sample) * self.sd_mv
-        return samples_mv + self.mean_mv
+        return np.asarray(self.read_z(start_sample, stop_sample) * self.sd_mv + self.mean_mv)
 
 
 def open_conditioned(path: Path | str) -> ConditionedRecording:
@@ -194,8 +164,36 @@ def open_conditioned(path: Path | str) -> ConditionedRecording:
         raise _damaged(path, error) from error
 
 
+def conditioned_paths(lake: Lake, organoid: str | None = None) -> dict[RecordingKey, Path]:
+    """The lake's conditioned recordings, in order of their keys; of one organoid or of all."""
+    paths = lake.conditioned.glob(f"{organoid or '[!.]*'}/[!.]*.parquet")
+    return dict(sorted((RecordingKey(path.parent.name, path.stem), path) for path in paths))
+
+
+def conditioned_recordings(lake: Lake, organoid: str | None = None) -> dict[str, ConditionedRecording]:
+    """The same, opened, by partition key.
+
+    Raises:
+        RecordingError: one of them is damaged.
+    """
+    return {str(key): open_conditioned(path) for key, path in conditioned_paths(lake, organoid).items()}
+
+
 def _damaged(path: Path, error: Exception) -> RecordingError:
     reason = " ".join(str(error).split())
     return RecordingError(
         f"{path.name} is damaged or no conditioned recording: {reason}; delete it and condition the recording again"
     )
+
+
+def conditioned_recordings(lake: Lake, organoid: str | None = None) -> dict[str, ConditionedRecording]:
+    """The conditioned recordings of one organoid or of all, by partition key, in order.
+
+    Raises:
+        RecordingError: one of them is damaged.
+    """
+    return {
+        str(key): open_conditioned(path)
+        for key, path in conditioned_paths(lake).items()
+        if not organoid or key.organoid == organoid
+    }

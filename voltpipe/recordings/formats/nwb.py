@@ -75,10 +75,7 @@ def _stored(path: Path, file: h5py.File, group: h5py.Group) -> Stored:
 
     def read(start_sample: int, stop_sample: int) -> Float64[np.ndarray, "time channel"]:
         with damage_named(path, "NWB", *_DAMAGE):
-            samples: Float64[np.ndarray, "time channel"] = (
-                data[start_sample:stop_sample].reshape(-1, n_channels) * scale
-            )
-            return samples + offset
+            return np.asarray(data[start_sample:stop_sample].reshape(-1, n_channels) * scale + offset)
 
     names, types = _channels(path, file, group)
     rate_hz, segment_starts = _timeline(path, group, data.shape[0])
