@@ -184,16 +184,3 @@ def _damaged(path: Path, error: Exception) -> RecordingError:
     return RecordingError(
         f"{path.name} is damaged or no conditioned recording: {reason}; delete it and condition the recording again"
     )
-
-
-def conditioned_recordings(lake: Lake, organoid: str | None = None) -> dict[str, ConditionedRecording]:
-    """The conditioned recordings of one organoid or of all, by partition key, in order.
-
-    Raises:
-        RecordingError: one of them is damaged.
-    """
-    return {
-        str(key): open_conditioned(path)
-        for key, path in conditioned_paths(lake).items()
-        if not organoid or key.organoid == organoid
-    }
