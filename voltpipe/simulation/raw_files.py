@@ -1,0 +1,59 @@
+"""Simulated recordings as raw files in the lake, where they are recordings like any other."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.files import file_digest, written_whole
+from voltpipe.lake import Lake, RecordingKey
+from voltpipe.simulation.settings import RawFormat, SimulationSettings
+from voltpipe.simulation.simulate import simulate
+from voltpipe.simulation.simulated_recording import SimulatedRecording
+
+
+class SimulationError(VoltpipeError):
+    """A simulated recording that cannot be written."""
+
+
+def write_raw(
+    settings: SimulationSettings, lake: Lake, organoid: str, file_format: RawFormat = RawFormat.NWB
+) -> Iterator[Path]:
+    """Simulate recordings and write each to `raw/<organoid>/`; yield its path when it is there.
+
+    A file that already holds the same recording stays as it is.
+
+    Raises:
+        SimulationError: a file of that name holds something else.
+        LakeError: `organoid` cannot name one.
+    """
+    for recording in simulate(settings, lake.root / "cache" / "brian2"):
+        folder = lake.raw / RecordingKey(organoid, recording.name).organoid
+        yield _write_nwb(recording, folder) if file_format is RawFormat.NWB else _write_text(recording, folder)
+
+
+def _write_nwb(recording: SimulatedRecording, folder: Path) -> Path:
+    from voltpipe.simulation.nwb_file import write_nwb
+
+    path = folder / f"{recording.name}.nwb"
+    _write_once(path, lambda aside: write_nwb(recording, aside, organoid=folder.name))
+    return path
+
+
+def _write_text(recording: SimulatedRecording, folder: Path) -> Path:
+    from voltpipe.simulation.text_file import write_sidecar, write_text
+
+    path = folder / f"run_{recording.run}_voltages.dat"
+    # The sidecar first, so that whoever finds the recording finds what belongs to it.
+    _write_once(path.with_suffix(".yaml"), lambda aside: write_sidecar(recording, aside))
+    _write_once(path, lambda aside: write_text(recording, aside))
+    return path
+
+
+def _write_once(path: Path, write: Callable[[Path], None]) -> None:
+    with written_whole(path) as aside:
+        write(aside)
+        if path.exists() and file_digest(path) != file_digest(aside):
+            raise SimulationError(
+                f"{path} exists and holds another recording than this simulation's; raw files are never changed: "
+                "choose another organoid name, or begin at a higher first recording"
+            )
