@@ -3,6 +3,7 @@
 import ctypes
 import sys
 from collections.abc import Collection
+from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
@@ -74,6 +75,28 @@ def choose_precision(requested: Precision, device: Device, *, fast_bfloat16: boo
     if requested is Precision.AUTO:
         return Precision.BFLOAT16 if fast_bfloat16 else Precision.FLOAT32
     return requested
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how precisely a training computes."""
+
+    device: Device
+    precision: Precision
+
+    @classmethod
+    def chosen(cls, device: Device, precision: Precision) -> "Compute":
+        """What was asked for, or the best of this machine.
+
+        Raises:
+            DeviceError: what was asked for is not to be had.
+        """
+        found = choose_device(device, available_devices())
+        return cls(found, choose_precision(precision, found, fast_bfloat16=has_fast_bfloat16(found)))
+
+    def autocast(self) -> torch.autocast:
+        """The context in which matrix products have this precision."""
+        return torch.autocast(self.device.value, torch.bfloat16, enabled=self.precision is Precision.BFLOAT16)
 
 
 def prepare_cpu() -> None:

@@ -54,7 +54,7 @@ class Forecaster:
     config: ForecasterConfig
 
     @classmethod
-    def unfitted(cls, name: str, window_set: WindowSet, organoids: tuple[str, ...]) -> Self:
+    def unfitted(cls, name: str, window_set: WindowSet) -> Self:
         """A forecaster with the named module as it is before anything is fitted, of the sizes of a window set.
 
         Raises:
@@ -76,7 +76,7 @@ class Forecaster:
             horizons_samples=horizons,
             rate_hz=window_set.rate_hz,
             channel_names=window_set.channel_names,
-            organoids=organoids,
+            organoids=tuple(window_set.manifest["organoids"]),
             mean_mv=tuple(mean_mv.mean(0).tolist()),
             sd_mv=tuple(sd_mv.mean(0).tolist()),
         )

@@ -25,7 +25,7 @@ def training_windows(
     length = min(windows_per_epoch, len(windows))
     first_pass, first = divmod((epoch - 1) * length, len(windows))
     passes = [np.random.default_rng((seed, number)).permutation(windows) for number in (first_pass, first_pass + 1)]
-    return np.concatenate(passes)[first : first + length]
+    return np.asarray(np.concatenate(passes)[first : first + length])
 
 
 def validation_windows(window_set: WindowSet) -> Int64[np.ndarray, "window"]:
@@ -43,4 +43,4 @@ def validation_windows(window_set: WindowSet) -> Int64[np.ndarray, "window"]:
             "the window set has no validation window after the calibration span; add recordings, or record longer"
         )
     positions = np.linspace(0, len(windows) - 1, min(MAX_VALIDATION_WINDOWS, len(windows))).round().astype(np.int64)
-    return windows[positions]
+    return np.asarray(windows[positions])

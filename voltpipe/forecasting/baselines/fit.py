@@ -15,6 +15,6 @@ def fit_baselines(window_set: WindowSet) -> dict[str, Forecaster]:
 
 
 def _fitted(name: str, window_set: WindowSet) -> Forecaster:
-    forecaster = Forecaster.unfitted(name, window_set, tuple(window_set.manifest["organoids"]))
+    forecaster = Forecaster.unfitted(name, window_set)
     forecaster.module.fit(window_set)
     return forecaster

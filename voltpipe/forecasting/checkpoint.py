@@ -1,0 +1,149 @@
+"""The state of a training on disk: one folder an epoch, written whole, held by one training at a time.
+
+An epoch's folder holds all that the next epoch depends on. The learning rate, the order of the windows, dropout and
+noise follow from settings, epoch and validation losses (see recipe.py, sampling.py), so there is no scheduler, sampler
+or generator whose state could be lost.
+"""
+
+import fcntl
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.files import folder_written_whole, write_json
+from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.settings import Settings
+
+_STATE_FILE = "state.json"
+_TENSORS = ("weights", "best_weights", "optimizer")
+_EPOCH_FOLDER = re.compile(r"epoch-\d{7}")
+_KEPT = 2
+"""The newest, and one more should the newest be damaged."""
+
+
+class CheckpointError(VoltpipeError):
+    """Checkpoints that cannot be read, or that belong to another training."""
+
+
+class CheckpointBusyError(CheckpointError):
+    """A checkpoint folder that another training is using."""
+
+
+class TrainingState(Settings):
+    """Where a training stands after an epoch."""
+
+    made_with: dict[str, str] = Field(description="what must be alike for the training to go on")
+    device: str
+    precision: str
+    n_parameters: int
+    planned_epochs: int = Field(description="after how many epochs it is expected to end")
+    history: tuple[EpochRecord, ...] = ()
+    best_epoch: int = Field(0, description="the epoch with the lowest validation loss")
+    stopped_because: str | None = Field(None, description="none while the training is under way")
+
+    @property
+    def epoch(self) -> int:
+        """The last complete epoch, counted from 1; 0 before the first."""
+        return len(self.history)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Training time so far, over all resumptions."""
+        return self.history[-1].elapsed_s if self.history else 0.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that the next epoch depends on, and the weights of the best epoch."""
+
+    state: TrainingState
+    weights: dict[str, Tensor]
+    best_weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+
+
+@contextmanager
+def held_exclusively(folder: Path) -> Iterator[None]:
+    """Hold a checkpoint folder against every other process, and clear away what a killed one left half-written.
+
+    Raises:
+        CheckpointBusyError: another training holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointBusyError(f"another training is using {folder}; wait until it ends, or stop it") from error
+        for leftover in folder.glob(".*.partial"):
+            shutil.rmtree(leftover)
+        yield
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint of an epoch, then remove those that are no longer needed."""
+    with folder_written_whole(folder / f"epoch-{checkpoint.state.epoch:07d}") as aside:
+        for name in _TENSORS:
+            save_file(getattr(checkpoint, name), aside / f"{name}.safetensors")
+        write_json(aside / _STATE_FILE, checkpoint.state.model_dump(mode="json"))
+    for old in _epoch_folders(folder)[_KEPT:]:
+        shutil.rmtree(old)
+
+
+def load_checkpoint(folder: Path, made_with: Mapping[str, str]) -> Checkpoint | None:
+    """The newest checkpoint that is undamaged, or None where no epoch is complete.
+
+    Raises:
+        CheckpointError: all are damaged, or they belong to a training with other settings or data.
+    """
+    problems = []
+    for epoch_folder in _epoch_folders(folder):
+        try:
+            state = TrainingState.model_validate_json((epoch_folder / _STATE_FILE).read_bytes())
+            tensors = {name: load_file(epoch_folder / f"{name}.safetensors") for name in _TENSORS}
+        except (OSError, SafetensorError, ValidationError) as error:
+            problems.append(f"{epoch_folder} ({error})")
+            continue
+        _check_same_training(epoch_folder, state.made_with, made_with)
+        return Checkpoint(state, **tensors)
+    if problems:
+        raise CheckpointError(f"every checkpoint is damaged: {'; '.join(problems)}; delete {folder} to train afresh")
+    return None
+
+
+def read_state(folder: Path) -> TrainingState:
+    """Where the training in a checkpoint folder stands, by its newest checkpoint.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it is damaged.
+    """
+    for epoch_folder in _epoch_folders(folder):
+        try:
+            return TrainingState.model_validate_json((epoch_folder / _STATE_FILE).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise CheckpointError(f"{epoch_folder} is damaged ({error}); train again") from error
+    raise CheckpointError(f"{folder} holds no checkpoint; train first")
+
+
+def _epoch_folders(folder: Path) -> list[Path]:
+    """The newest first."""
+    return sorted((path for path in folder.iterdir() if _EPOCH_FOLDER.fullmatch(path.name)), reverse=True)
+
+
+def _check_same_training(folder: Path, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    differing = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+    if differing:
+        raise CheckpointError(
+            f"{folder} belongs to another training: "
+            + ", ".join(f"{name} was {found.get(name)}, now {expected.get(name)}" for name in differing)
+            + "; use another checkpoint folder, or delete this one"
+        )
