@@ -6,17 +6,10 @@ from brian2 import ms, mV
 from jaxtyping import Float32
 
 from voltpipe.simulation import brian
+from voltpipe.simulation.network import draw_network
 from voltpipe.simulation.process import GROUP_SIZE, PROCESS
 from voltpipe.simulation.settings import Preparation
 from voltpipe.simulation.simulated_recording import SimulatedRecording
-
-
-def draw_network(network_seed: int) -> Float32[np.ndarray, "channel channel"]:
-    """Draw the weights in mV, (source, target), of the network that `network_seed` names."""
-    n = PROCESS.n_neurons
-    connected = np.random.default_rng(network_seed).random((n, n)) < PROCESS.connection_probability
-    signed_mv = np.repeat([PROCESS.excitatory_mv, PROCESS.inhibitory_mv], [PROCESS.n_excitatory, PROCESS.n_inhibitory])
-    return np.where(connected, signed_mv[:, None], 0.0).astype(np.float32)
 
 
 def record_group(group: int, network_seed: int, seconds: float, code_target: str) -> list[SimulatedRecording]:

@@ -1,0 +1,66 @@
+"""The process in numpy, for many copies at once. Unlike Brian2's, its state can be copied and so branched."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int16
+
+from voltpipe.simulation.process import PROCESS
+
+_REFRACTORY_STEPS = round(PROCESS.refractory_ms / PROCESS.step_ms)
+_DELAY_STEPS = round(PROCESS.delay_ms / PROCESS.step_ms)
+_EXTERNAL_PROBABILITY = PROCESS.external_rate_hz * PROCESS.step_ms / 1e3
+STEPS_A_SAMPLE = round(PROCESS.sample_ms / PROCESS.step_ms)
+
+
+@dataclass
+class NetworkState:
+    """All that the future of `copy` copies of each of several networks depends on, besides draws yet to come."""
+
+    weights_mv: Float32[np.ndarray, "network source target"]
+    voltage_mv: Float32[np.ndarray, "network copy neuron"]
+    clamped_steps: Int16[np.ndarray, "network copy neuron"]
+    """Steps for which the neuron is still refractory."""
+    in_flight: tuple[Bool[np.ndarray, "network copy neuron"], ...]
+    """Spikes on their way, those that arrive next first."""
+
+    @classmethod
+    def start(
+        cls, weights_mv: Float32[np.ndarray, "network source target"], n_copies: int, rng: np.random.Generator
+    ) -> Self:
+        """Draw the state in which a recording starts."""
+        shape = (len(weights_mv), n_copies, weights_mv.shape[1])
+        voltage_mv = rng.normal(PROCESS.rest_mv, PROCESS.start_sd_mv, shape).astype(np.float32)
+        silent = np.zeros(shape, bool)
+        return cls(weights_mv, voltage_mv, np.zeros(shape, np.int16), (silent,) * _DELAY_STEPS)
+
+    def branched(self, n_branches: int) -> Self:
+        """The state with each copy `n_branches` times, next to each other."""
+        return replace(
+            self,
+            voltage_mv=self.voltage_mv.repeat(n_branches, axis=1),
+            clamped_steps=self.clamped_steps.repeat(n_branches, axis=1),
+            in_flight=tuple(spikes.repeat(n_branches, axis=1) for spikes in self.in_flight),
+        )
+
+    def advance(self, n_samples: int, rng: np.random.Generator) -> None:
+        """Go on by `n_samples` samples of the recording."""
+        for _ in range(n_samples * STEPS_A_SAMPLE):
+            self._step(rng)
+
+    def _step(self, rng: np.random.Generator) -> None:
+        """One Euler step in Brian2's order: membrane, threshold, arriving spikes and drive, reset."""
+        v, shape = self.voltage_mv, self.voltage_mv.shape
+        noise_mv = np.float32(PROCESS.noise_sd_mv) * rng.standard_normal(shape, np.float32)
+        slope = (PROCESS.rest_mv - v) / PROCESS.tau_ms + noise_mv / PROCESS.noise_tau_ms
+        active = self.clamped_steps == 0
+        v = np.where(active, v + PROCESS.step_ms * slope, v)
+        spikes = active & (v > PROCESS.threshold_mv)
+        external = rng.binomial(PROCESS.external_inputs, _EXTERNAL_PROBABILITY, shape).astype(np.float32)
+        arriving_mv = self.in_flight[0].astype(np.float32) @ self.weights_mv + external * PROCESS.external_mv
+        v = np.where(active, v + arriving_mv, v)
+        self.voltage_mv = np.where(spikes, np.float32(PROCESS.rest_mv), v)
+        waiting = np.maximum(self.clamped_steps - 1, 0)
+        self.clamped_steps = np.where(spikes, _REFRACTORY_STEPS - 1, waiting).astype(np.int16)
+        self.in_flight = (*self.in_flight[1:], spikes)
