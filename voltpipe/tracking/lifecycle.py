@@ -1,0 +1,68 @@
+"""When an MLflow run begins, goes on and ends: its status always tells the truth."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from voltpipe.tracking.run import TrackedRun
+from voltpipe.tracking.store import TrackingStore
+
+IDENTITY_TAG = "voltpipe.identity"
+FAILURE_TAG = "voltpipe.failure"
+
+_FAILURE_LENGTH = 500
+
+
+@contextmanager
+def tracked_run(
+    store: TrackingStore,
+    *,
+    name: str,
+    identity: str,
+    tags: Mapping[str, str],
+    killed_by: tuple[type[BaseException], ...] = (),
+) -> Iterator[TrackedRun]:
+    """A run that goes on where one of the same identity stopped, or else begins.
+
+    It ends FINISHED; KILLED after KeyboardInterrupt, SystemExit or one of `killed_by`; FAILED after any other
+    exception. What no exception tells of (kill -9) is left RUNNING for `close_leftover_runs`, or for the retry.
+    """
+    run = _begin(store, name, identity, tags)
+    try:
+        yield run
+    except BaseException as error:
+        killed = isinstance(error, (KeyboardInterrupt, SystemExit, *killed_by))
+        _end_after(run, error, "KILLED" if killed else "FAILED")
+        raise
+    store.client.set_terminated(run.run_id, "FINISHED")
+
+
+def close_leftover_runs(store: TrackingStore, tag: str, value: str, *, status: str = "FAILED") -> tuple[str, ...]:
+    """Give `status` (FAILED or KILLED) to RUNNING runs that bear a tag, and return their ids."""
+    left = [run.info.run_id for run in store.tagged_runs({tag: value}, status="RUNNING")]
+    for run_id in left:
+        store.client.set_tag(run_id, FAILURE_TAG, "the process that wrote this run is gone")
+        store.client.set_terminated(run_id, status)
+    return tuple(left)
+
+
+def _begin(store: TrackingStore, name: str, identity: str, tags: Mapping[str, str]) -> TrackedRun:
+    found = store.tagged_runs({IDENTITY_TAG: identity})
+    if not found:
+        begun = store.client.create_run(store.experiment_id, tags={**tags, IDENTITY_TAG: identity}, run_name=name)
+        return TrackedRun(store, begun.info.run_id)
+    run = TrackedRun(store, found[0].info.run_id)
+    store.client.update_run(run.run_id, status="RUNNING")
+    if FAILURE_TAG in found[0].data.tags:
+        store.client.delete_tag(run.run_id, FAILURE_TAG)
+    run.set_tags(tags)
+    return run
+
+
+def _end_after(run: TrackedRun, error: BaseException, status: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run.set_tags({FAILURE_TAG: f"{type(error).__name__}: {error}"[:_FAILURE_LENGTH]})
+        run.store.client.set_terminated(run.run_id, status)
+    except MlflowException as refused:  # the error that matters is the one that ended the run
+        error.add_note(f"MLflow run {run.run_id} could not be marked {status}: {refused}")

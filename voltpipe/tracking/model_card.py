@@ -1,0 +1,99 @@
+"""The model card: what a version's page says to somebody who has never heard of it."""
+
+from collections.abc import Iterator, Mapping
+
+from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.evaluation.labels import duration_label, forecaster_label
+from voltpipe.evaluation.tables import score_text
+from voltpipe.evaluation.verdict import verdict
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.windows.window_set import Split
+
+_LISTED_KEYS = 8
+"""Recordings named in a row; MLflow holds a description of 5,000 characters."""
+_SPLITS = {
+    Split.TRAIN: "trained on",
+    Split.VALIDATION: "validated on",
+    Split.TEST: "tested on (held out whole)",
+    Split.TIME: "tested on the end of (held-out time)",
+}
+
+
+def model_card(evaluation: Evaluation, forecaster: Forecaster, origin: Mapping[str, str]) -> str:
+    """A forecaster's model card, in Markdown.
+
+    Args:
+        evaluation: its scores beside those of the baselines.
+        forecaster: the forecaster.
+        origin: whatever else is to be known of its making, by name, in Markdown: training time and device, links to the
+            report, to the Dagster run.
+    """
+    provenance = evaluation.provenance
+    organoids = ", ".join(provenance.trained_on)
+    sections = {
+        f"{forecaster_label(evaluation.forecaster)}, trained on {organoids}": [verdict(evaluation)],
+        "Scores": [
+            score_text(evaluation),
+            "R2 is 1 - SSE/SST in mV over all targets, SST about the training mean.",
+        ],
+        "Recordings": [_bullets(_recordings(evaluation))],
+        "Limits": [_bullets(_limits(evaluation, forecaster))],
+        "How to use it": [_use(forecaster)],
+        "Where it comes from": [_bullets(f"{name}: {value}" for name, value in _origin(evaluation, origin).items())],
+    }
+    return "\n\n".join(f"## {title}\n\n" + "\n\n".join(parts) for title, parts in sections.items())
+
+
+def _recordings(evaluation: Evaluation) -> Iterator[str]:
+    for split, keys in evaluation.provenance.recordings.items():
+        more = f" and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else ""
+        yield f"{_SPLITS[split]}: {len(keys)} ({', '.join(keys[:_LISTED_KEYS])}{more})"
+    yield "the run's page lists each with its digest"
+
+
+def _limits(evaluation: Evaluation, forecaster: Forecaster) -> Iterator[str]:
+    provenance, config = evaluation.provenance, forecaster.config
+    if forecaster.module.bound_to_channels:
+        yield f"Its weights belong to {len(config.channel_names)} channels, in their order."
+    else:
+        yield "All channels share its weights: it takes any number of channels."
+    yield f"It knows {', '.join(provenance.trained_on)}; how it does on other tissue is not evaluated."
+    yield "It forecasts the expected voltage: forecasts vary less than the voltage does, and show no single spikes."
+    if provenance.preparation is not None:
+        yield f"The recordings are simulated ({provenance.preparation}), so it has not met real tissue."
+
+
+def _use(forecaster: Forecaster) -> str:
+    config = forecaster.config
+    shape = f"{config.context_samples}, {_n_channels(forecaster)}"
+    horizons = ", ".join(duration_label(horizon, config.rate_hz) for horizon in config.horizons_samples)
+    return f"""```
+voltpipe forecast FILE --model voltage-forecaster@champion --out forecast.parquet
+```
+
+```python
+from voltpipe import load_forecaster
+
+forecaster = load_forecaster("voltage-forecaster@champion")
+forecast_mv = forecaster.predict_mv(history_mv)
+```
+
+`history_mv` is float32 ({shape}) at {config.rate_hz:g} Hz in mV; `forecast_mv` has the same channels at {horizons}."""
+
+
+def _n_channels(forecaster: Forecaster) -> str:
+    return str(len(forecaster.config.channel_names)) if forecaster.module.bound_to_channels else "channels"
+
+
+def _origin(evaluation: Evaluation, origin: Mapping[str, str]) -> dict[str, str]:
+    provenance = evaluation.provenance
+    return {
+        **origin,
+        "code": provenance.code_revision,
+        "window set": f"`{provenance.window_set_digest[:12]}`",
+        "evaluated": f"{provenance.created_utc:%Y-%m-%d %H:%M} UTC",
+    }
+
+
+def _bullets(items: Iterator[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)

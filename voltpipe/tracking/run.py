@@ -1,0 +1,159 @@
+"""What is written to an MLflow run: parameters, figures by epoch, inputs, environment, the evaluation."""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.settings import Settings
+from voltpipe.tracking.store import TrackingError, TrackingStore
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from voltpipe.evaluation.evaluation import Evaluation
+
+REPORT_FOLDER = "report"
+SCORES_FILE = "scores.csv"
+
+_VERSIONED = ("voltpipe", "torch", "numpy", "mlflow")
+_DIGEST_LENGTH = 32
+"""Hexadecimal digits of a digest that MLflow has room for (it allows 36 characters)."""
+
+
+@dataclass(frozen=True)
+class RecordingInput:
+    """A recording as a run's input."""
+
+    key: str
+    digest: str
+    split: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """An MLflow run, under way or finished."""
+
+    store: TrackingStore
+    run_id: str
+
+    @cached_property
+    def start_time_ms(self) -> int:
+        """When it first began, in milliseconds since 1970."""
+        return int(self._run().info.start_time)
+
+    def log_parameters(self, groups: Mapping[str, Settings | Mapping[str, Any]]) -> None:
+        """Log settings as parameters named `<group>.<field>`. Logging the same again changes nothing.
+
+        Raises:
+            TrackingError: a parameter has another value than the run began with.
+        """
+        from mlflow.entities import Param
+
+        parameters = _flat({name: _plain(group) for name, group in groups.items()})
+        known = self._run().data.params
+        changed = [f"{k} was {known[k]}, now {v}" for k, v in parameters.items() if known.get(k, v) != v]
+        if changed:
+            raise TrackingError(
+                f"run {self.run_id} began with other settings ({'; '.join(changed)}); "
+                "finish it with the settings it began with, or start a new training"
+            )
+        self.store.client.log_batch(
+            self.run_id, params=[Param(key, value) for key, value in parameters.items() if key not in known]
+        )
+
+    def log_epoch(self, record: EpochRecord) -> None:
+        """Log one epoch's figures. MLflow's time axis shows training time, without what a crash cost.
+
+        Logging the same epoch again changes nothing, so a whole history can be logged to fill gaps.
+        """
+        metrics = {
+            "train/loss": record.train_loss,
+            "validation/loss": record.validation_loss,
+            "learning_rate": record.learning_rate,
+            "windows_per_s": record.windows_per_s,
+        } | {f"validation/r2/h{horizon}": r2 for horizon, r2 in record.validation_r2.items()}
+        self.log_metrics(metrics, step=record.epoch, elapsed_s=record.elapsed_s)
+
+    def log_metrics(
+        self, metrics: Mapping[str, float], *, step: int = 0, elapsed_s: float = 0.0, model_id: str | None = None
+    ) -> None:
+        """Log figures at a step, in one call; with `model_id` they are the logged model's as well."""
+        from mlflow.entities import Metric
+
+        timestamp_ms = self.start_time_ms + round(1000 * elapsed_s)
+        self.store.client.log_batch(
+            self.run_id,
+            metrics=[Metric(name, value, timestamp_ms, step, model_id=model_id) for name, value in metrics.items()],
+        )
+
+    def log_environment(self, *, device: str, revision: str) -> None:
+        """Log what the run is made with: device, code revision, versions, platform."""
+        versions = {f"version.{name}": importlib.metadata.version(name) for name in _VERSIONED}
+        self.set_tags(
+            {
+                "device": device,
+                "revision": revision,
+                "platform": platform.platform(),
+                "version.python": platform.python_version(),
+                **versions,
+            }
+        )
+
+    def log_recordings(self, recordings: Iterable[RecordingInput]) -> None:
+        """Log recordings as the run's dataset inputs, each with its digest and the split it is in."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        self.store.client.log_inputs(
+            self.run_id,
+            [
+                DatasetInput(
+                    Dataset(
+                        name=recording.key,
+                        digest=recording.digest[:_DIGEST_LENGTH],
+                        source_type="local",
+                        source=json.dumps({"uri": recording.path.as_uri()}),
+                    ),
+                    [InputTag("mlflow.data.context", recording.split)],
+                )
+                for recording in recordings
+            ],
+        )
+
+    def log_evaluation(self, evaluation: "Evaluation", report_folder: Path) -> None:
+        """Log an evaluation: its metrics, and the report's files."""
+        self.log_metrics(evaluation.metrics())
+        self.store.client.log_artifacts(self.run_id, str(report_folder), REPORT_FOLDER)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags, in one call."""
+        from mlflow.entities import RunTag
+
+        self.store.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def set_note(self, markdown: str) -> None:
+        """Set the text at the top of the run's page."""
+        self.set_tags({"mlflow.note.content": markdown})
+
+    def _run(self) -> "Run":
+        return self.store.client.get_run(self.run_id)
+
+
+def _plain(group: Settings | Mapping[str, Any]) -> Mapping[str, Any]:
+    return group.model_dump(mode="json") if isinstance(group, Settings) else group
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return flat

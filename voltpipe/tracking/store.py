@@ -1,0 +1,113 @@
+"""Where MLflow keeps its runs, models and artifacts: in the lake, or on a server."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voltpipe.errors import VoltpipeError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "voltpipe"
+
+# Before MLflow is first imported: no report of its use over the network, no notes on every migration in the terminal.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+
+
+class TrackingError(VoltpipeError):
+    """MLflow's records do not allow what was asked for."""
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True)
+class TrackingStore:
+    """MLflow's store. Nothing global is set: several stores can be used side by side.
+
+    Args:
+        folder: the lake's folder for MLflow; the database and the artifacts lie there.
+        tracking_uri: an MLflow server or database to use instead, as MLflow writes it.
+    """
+
+    folder: Path
+    tracking_uri: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """The tracking URI, as MLflow's own commands take it."""
+        return self.tracking_uri or f"sqlite:///{self.folder.resolve() / 'mlflow.db'}"
+
+    @property
+    def artifacts_uri(self) -> str:
+        """Where the embedded store's artifacts lie."""
+        return (self.folder.resolve() / "artifacts").as_uri()
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        """MLflow's client for this store, which is made and migrated first."""
+        from mlflow import MlflowClient
+
+        self.prepare()
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """The experiment that holds voltpipe's runs.
+
+        Raises:
+            TrackingError: somebody deleted it.
+        """
+        from mlflow.exceptions import MlflowException
+
+        place = None if self._is_remote else self.artifacts_uri
+        experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            try:
+                return str(self.client.create_experiment(EXPERIMENT, artifact_location=place))
+            except MlflowException:  # another process was faster
+                experiment = self.client.get_experiment_by_name(EXPERIMENT)
+                if experiment is None:
+                    raise
+        if experiment.lifecycle_stage == "deleted":
+            raise TrackingError(
+                f"the MLflow experiment {EXPERIMENT!r} was deleted; bring it back with "
+                f"'MLFLOW_TRACKING_URI={self.uri} mlflow experiments restore -x {experiment.experiment_id}'"
+            )
+        return str(experiment.experiment_id)
+
+    def prepare(self) -> None:
+        """Make the embedded store, or bring its schema up to date; safe in several processes at once."""
+        if self.tracking_uri is not None:
+            return
+        from mlflow.db import upgrade
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Two migrations of one SQLite file at once break each other.
+        with _locked(self.folder / "prepare.lock"):
+            upgrade.main([self.uri], standalone_mode=False)
+            # The first use makes MLflow's default experiment, in the working directory unless told otherwise.
+            SqlAlchemyStore(self.uri, self.artifacts_uri)  # type: ignore[no-untyped-call]
+
+    def tagged_runs(self, tags: dict[str, str], *, status: str | None = None) -> list[Any]:
+        """MLflow's runs that bear all these tags, the newest first."""
+        conditions = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
+        if status is not None:
+            conditions.append(f"attributes.status = '{status}'")
+        return list(self.client.search_runs([self.experiment_id], " and ".join(conditions)))
+
+    @property
+    def _is_remote(self) -> bool:
+        return self.uri.startswith(("http://", "https://"))

@@ -1,0 +1,29 @@
+"""MLflow's own pages: how to serve them, and where things stand in them."""
+
+import sys
+
+from voltpipe.tracking.run import TrackedRun
+from voltpipe.tracking.store import TrackingStore
+
+
+def server_command(store: TrackingStore, *, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
+    """The command line that serves MLflow's pages from an embedded store, without its job workers."""
+    return [
+        *("env", "MLFLOW_DISABLE_TELEMETRY=true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"),
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--backend-store-uri", store.uri),
+        *("--artifacts-destination", store.artifacts_uri),
+        *("--host", host, "--port", str(port), "--workers", "1"),
+    ]
+
+
+def run_page(address: str, run: TrackedRun) -> str:
+    """Where a run stands in the pages served at `address` (http://host:port)."""
+    return f"{address}/#/experiments/{run.store.experiment_id}/runs/{run.run_id}"
+
+
+def version_page(address: str, version: str) -> str:
+    """Where a version of the registered forecaster stands in the pages served at `address`."""
+    from voltpipe.tracking.registry import MODEL_NAME
+
+    return f"{address}/#/models/{MODEL_NAME}/versions/{version}"

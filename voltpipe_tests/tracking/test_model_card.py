@@ -1,0 +1,34 @@
+"""The model card says what a stranger needs."""
+
+from voltpipe.tracking.model_card import model_card
+
+
+def test_the_card_shows_scores_beside_baselines_and_ceiling(evaluation, forecaster):
+    card = model_card(evaluation({1: 0.7, 2: 0.66}, ceiling={1: 0.8, 2: 0.7}), forecaster, {})
+    rows = [line.replace(" ", "") for line in card.splitlines() if line.startswith("|")]
+    assert rows[0] == "||2ms|4ms|"
+    assert rows[2:] == [
+        "|sharedcnnlstm|0.700|0.660|",
+        "|persistence|0.600|0.600|",
+        "|autoregression|0.650|0.650|",
+        "|ceiling|0.800|0.700|",
+    ]
+
+
+def test_the_card_says_what_it_was_trained_on_and_how_it_is_used(evaluation, forecaster):
+    card = model_card(evaluation({1: 0.7}), forecaster, {"training": "62 s on cpu"})
+    assert "- trained on: 2 (organoid_1--0, organoid_1--1)" in card
+    assert "- tested on (held out whole): 1 (organoid_1--2)" in card
+    assert "- Its weights belong to 3 channels, in their order." in card
+    assert "`history_mv` is float32 (4, 3) at 500 Hz in mV" in card
+    assert "voltpipe forecast FILE --model voltage-forecaster@champion" in card
+    assert "- training: 62 s on cpu" in card
+
+
+def test_a_card_of_many_recordings_fits_into_mlflow(evaluation, forecaster):
+    one = evaluation({1: 0.7})
+    many = {split: tuple(f"organoid_{n}--recording_{n}" for n in range(500)) for split in one.provenance.recordings}
+    crowded = one.model_copy(update={"provenance": one.provenance.model_copy(update={"recordings": many})})
+    card = model_card(crowded, forecaster, {})
+    assert "and 492 more" in card
+    assert len(card) < 5_000

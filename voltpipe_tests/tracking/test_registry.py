@@ -1,0 +1,133 @@
+"""Versions, and the aliases that say which one counts."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from voltpipe.forecasting.forecaster import CONFIG_FILE
+from voltpipe.tracking.gate import GateDecision
+from voltpipe.tracking.registry import (
+    champion,
+    load_forecaster,
+    promote,
+    record_decision,
+    register,
+    version_tags,
+)
+from voltpipe.tracking.served_model import log_forecaster
+from voltpipe.tracking.store import TrackingError
+
+
+@pytest.fixture
+def new_version(run, forecaster, history_mv):
+    def make(weight=0.5):
+        forecaster.module.weights[:] = weight
+        model_uri = log_forecaster(run, forecaster, history_mv, {"test/r2/h1": weight})
+        return register(run, model_uri, card=f"weight {weight}", tags={"device": "cpu"})
+
+    return make
+
+
+def aliases(store):
+    return {str(k): str(v) for k, v in store.client.get_registered_model("voltage-forecaster").aliases.items()}
+
+
+def test_a_registered_forecaster_is_a_challenger_with_card_tags_and_run(store, run, new_version):
+    registered = new_version()
+    version = store.client.get_model_version("voltage-forecaster", registered.version)
+    assert version.description == "weight 0.5"
+    assert version.tags["device"] == "cpu"
+    assert version.run_id == run.run_id
+    assert aliases(store) == {"challenger": "1"}
+    assert champion(store) is None
+
+
+def test_registering_again_after_a_crash_makes_no_second_version(store, new_version):
+    assert new_version() == new_version()
+    assert len(store.client.search_model_versions("name = 'voltage-forecaster'")) == 1
+
+
+def test_promotion_moves_the_champion_and_keeps_the_former(store, new_version):
+    for weight in (0.5, 0.6):
+        promote(store, new_version(weight).version)
+    assert aliases(store) == {"champion": "2", "previous": "1"}
+    assert champion(store).version == "2"
+
+
+def test_promoting_the_champion_again_changes_nothing(store, new_version):
+    first, second = new_version(0.5), new_version(0.6)
+    promote(store, first.version)
+    promote(store, second.version)
+    promote(store, second.version)
+    assert aliases(store) == {"champion": "2", "previous": "1"}
+
+
+def test_registering_the_champion_again_makes_it_no_challenger(store, new_version):
+    promote(store, new_version().version)
+    assert new_version().version == "1"
+    assert aliases(store) == {"champion": "1"}
+
+
+def test_a_refused_version_stays_challenger_and_says_why(store, new_version):
+    promote(store, new_version(0.5).version)
+    refused = new_version(0.1)
+    record_decision(store, refused.version, GateDecision(False, ("it is worse", "and slow"), {}))
+    assert aliases(store) == {"champion": "1", "challenger": "2"}
+    tags = version_tags(store, "2")
+    assert tags["gate.decision"] == "refused"
+    assert tags["gate.reason"] == "it is worse; and slow"
+
+
+@pytest.mark.parametrize(
+    "uri", ["models:/voltage-forecaster@champion", "voltage-forecaster@champion", "voltage-forecaster/1"]
+)
+def test_a_forecaster_is_loaded_by_alias_or_version(store, new_version, history_mv, uri):
+    promote(store, new_version().version)
+    assert load_forecaster(uri, store).predict_mv(history_mv)[0, 0].tolist() == [-55.0, -60.0, -62.0]
+
+
+def test_a_forecaster_is_loaded_from_a_folder(forecaster, history_mv, tmp_path):
+    forecaster.save(tmp_path / "saved")
+    loaded = load_forecaster(str(tmp_path / "saved"))
+    np.testing.assert_array_equal(loaded.predict_mv(history_mv), forecaster.predict_mv(history_mv))
+
+
+def test_a_champion_that_does_not_exist_is_named_with_the_versions_that_do(store, new_version):
+    with pytest.raises(TrackingError, match=r"no forecaster voltage-forecaster@champion .*'voltpipe train'"):
+        load_forecaster("voltage-forecaster@champion", store)
+    new_version()
+    with pytest.raises(TrackingError, match=r"there are versions 1\)"):
+        load_forecaster("voltage-forecaster@champion", store)
+
+
+def test_a_champion_deleted_by_hand_is_no_champion(store, new_version):
+    promote(store, new_version().version)
+    store.client.delete_model_version("voltage-forecaster", "1")
+    assert champion(store) is None
+    with pytest.raises(TrackingError, match="no forecaster voltage-forecaster@champion"):
+        load_forecaster("voltage-forecaster@champion", store)
+
+
+def test_files_deleted_by_hand_are_missed_with_advice(store, new_version):
+    promote(store, new_version().version)
+    shutil.rmtree(store.folder / "artifacts")
+    with pytest.raises(TrackingError, match="are gone from"):
+        load_forecaster("voltage-forecaster@champion", store)
+
+
+def test_what_names_no_forecaster_is_refused(store, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for uri in ("champion", "https://example.org/model", str(tmp_path / "empty")):
+        with pytest.raises(TrackingError, match=f"expected 'voltage-forecaster@champion'.*{CONFIG_FILE}"):
+            load_forecaster(uri, store)
+
+
+def test_a_forecaster_may_be_loaded_from_any_working_directory(store, new_version, history_mv, tmp_path, monkeypatch):
+    promote(store, new_version().version)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    load_forecaster("voltage-forecaster@champion", store)
+    assert list(Path.cwd().iterdir()) == []

@@ -1,0 +1,58 @@
+"""The embedded store: made once, in the lake and nowhere else."""
+
+import subprocess
+import sys
+
+import pytest
+
+from voltpipe.tracking.store import TrackingError, TrackingStore
+
+USE = """
+import sys
+from pathlib import Path
+from voltpipe.tracking.store import TrackingStore
+print(TrackingStore(Path(sys.argv[1])).experiment_id)
+"""
+
+
+def test_several_processes_may_use_a_new_store_at_once(tmp_path):
+    processes = [
+        subprocess.Popen([sys.executable, "-c", USE, str(tmp_path / "mlflow")], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    answers = {process.communicate()[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0]
+    assert len(answers) == 1
+
+
+def test_nothing_is_written_outside_the_lake(store, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    run = store.client.create_run(store.experiment_id)
+    store.client.log_text(run.info.run_id, "hello", "note.txt")
+    assert list(elsewhere.iterdir()) == []
+    assert next((store.folder / "artifacts").rglob("note.txt")).read_text() == "hello"
+
+
+def test_a_second_store_in_the_same_process_is_kept_apart(store, tmp_path):
+    other = TrackingStore(tmp_path / "other")
+    other.client.create_run(other.experiment_id)
+    assert len(other.client.search_runs([other.experiment_id])) == 1
+    assert store.client.search_runs([store.experiment_id]) == []
+
+
+def test_a_deleted_experiment_is_named_with_the_way_back(store):
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(TrackingError, match=f"mlflow experiments restore -x {store.experiment_id}"):
+        _ = TrackingStore(store.folder).experiment_id
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [(name, {"mlflow", "torch", "pandas"}) for name in ("settings", "store", "run", "lifecycle", "ui")]
+    + [("gate", {"mlflow"}), ("registry", {"mlflow"})],
+)
+def test_naming_a_module_loads_nothing_heavy(module, heavy):
+    loads = f"import sys, voltpipe.tracking.{module}; print(*{heavy} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True).stdout == "\n"
