@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class Forecaster:
     config: ForecasterConfig
 
     @classmethod
-    def unfitted(cls, name: str, window_set: WindowSet) -> Self:
+    def unfitted(cls, name: str, window_set: WindowSet) -> "Forecaster":
         """A forecaster with the named module as it is before anything is fitted, of the sizes of a window set.
 
         Raises:
@@ -152,7 +152,7 @@ class Forecaster:
             write_json(aside / CONFIG_FILE, self.config.model_dump(mode="json"))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Forecaster":
         """Read what `save` wrote. Nothing in the folder can run code.
 
         Raises:

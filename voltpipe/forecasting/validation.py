@@ -9,7 +9,7 @@ from voltpipe.forecasting.device import Compute
 from voltpipe.forecasting.module import ForecastModule
 from voltpipe.windows.window_set import WindowSet
 
-_BATCH_WINDOWS = 64
+_BATCH_WINDOWS = 32
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ CALIBRATION_ROWS = 20
 RecordingsMv = Sequence[tuple[Split, np.ndarray]]
 
 
-def ar1_mv(seed: int, n_samples: int = 400, n_channels: int = 4) -> np.ndarray:
+def _ar1_mv(seed: int, n_samples: int = 400, n_channels: int = 4) -> np.ndarray:
     """v(t + 1) + 60 mV = 0.8 (v(t) + 60 mV) + noise of 3 mV, so that its SD is 5 mV."""
     noise_mv = np.random.default_rng(seed).normal(0, 3, (n_samples, n_channels))
     voltage_mv = np.zeros_like(noise_mv)
@@ -85,7 +85,13 @@ def write_window_set(tmp_path: Path) -> Callable[..., WindowSet]:
 
 
 @pytest.fixture(scope="session")
+def ar1_mv() -> Callable[..., np.ndarray]:
+    """Makes the voltage of channels that are AR(1) processes, by seed, samples and channels."""
+    return _ar1_mv
+
+
+@pytest.fixture(scope="session")
 def ar1_windows(tmp_path_factory: pytest.TempPathFactory) -> WindowSet:
     """Three training recordings, one for validation and one for test, of four channels with an AR(1) voltage."""
     splits = [Split.TRAIN] * 3 + [Split.VALIDATION, Split.TEST]
-    return _write(tmp_path_factory.mktemp("ar1") / "windows", [(split, ar1_mv(n)) for n, split in enumerate(splits)])
+    return _write(tmp_path_factory.mktemp("ar1") / "windows", [(split, _ar1_mv(n)) for n, split in enumerate(splits)])

@@ -35,7 +35,7 @@ class CnnLstm(TrainedModule):
         decoupled_weight_decay=False,
         noise_mv=0.2,
         early_stopping_epochs=20,
-        warm_up_epochs=5,
+        warm_up_epochs=5.0,
         warm_up_from=5e-6,
         decay=Decay.PLATEAU,
         plateau_patience=3,

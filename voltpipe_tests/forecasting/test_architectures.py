@@ -1,0 +1,101 @@
+"""What is promised of the two networks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from voltpipe.forecasting.architectures.cnn_lstm import CnnLstm, CnnLstmSettings
+from voltpipe.forecasting.architectures.registry import ARCHITECTURES
+from voltpipe.forecasting.architectures.shared_cnn_lstm import SharedCnnLstm, SharedCnnLstmSettings
+from voltpipe.forecasting.module import Dimensions
+from voltpipe.windows.window_set import Split, WindowSet
+
+DIMENSIONS = Dimensions(context_samples=30, horizons_samples=(1, 2, 5), n_channels=4)
+
+
+@pytest.fixture
+def shared(ar1_windows: WindowSet) -> SharedCnnLstm:
+    """Fitted, and with a read-out that is not zero any more."""
+    torch.manual_seed(0)
+    module = SharedCnnLstm(SharedCnnLstmSettings(), DIMENSIONS)
+    module.fit(ar1_windows)
+    torch.nn.init.normal_(module.read_out[-1].weight, std=0.1)
+    return module.eval()
+
+
+def voltage_mv(seed: int = 0) -> torch.Tensor:
+    return torch.randn(2, 30, 4, generator=torch.Generator().manual_seed(seed)) * 5 - 60
+
+
+def test_the_published_network_has_2188168_parameters():
+    published = CnnLstm(CnnLstmSettings(), Dimensions(150, (1,), 100))
+    assert sum(parameter.numel() for parameter in published.parameters()) == 2_188_168
+
+
+@torch.no_grad()
+def test_no_sample_changes_an_earlier_forecast(shared: SharedCnnLstm):
+    history_mv = voltage_mv()
+    changed_mv = history_mv.clone()
+    changed_mv[:, 21:] += 3
+    before, after = shared.forecast_mv(history_mv, 0), shared.forecast_mv(changed_mv, 0)
+    assert torch.equal(before[:, :21], after[:, :21])
+    assert not torch.isclose(before[:, 21], after[:, 21]).any()
+
+
+@torch.no_grad()
+def test_every_channel_goes_through_the_same_weights(shared: SharedCnnLstm):
+    order = torch.tensor([2, 0, 3, 1])
+    history_mv = voltage_mv()
+    torch.testing.assert_close(
+        shared.forecast_mv(history_mv, 25)[..., order], shared.forecast_mv(history_mv[..., order], 25)
+    )
+
+
+@torch.no_grad()
+def test_untrained_the_shared_network_is_the_look_up(ar1_windows: WindowSet):
+    module = SharedCnnLstm(SharedCnnLstmSettings(), DIMENSIONS)
+    module.fit(ar1_windows)
+    batch = ar1_windows.batch(ar1_windows.windows(Split.TEST)[:5])
+    inputs = batch.history_z, batch.mean_mv, batch.sd_mv
+    torch.testing.assert_close(module(*inputs), module.look_up(*inputs))
+
+
+@torch.no_grad()
+def test_the_loss_of_every_step_is_the_mean_of_single_forecasts(shared: SharedCnnLstm, ar1_windows: WindowSet):
+    windows = ar1_windows.windows(Split.TRAIN)[:3]
+    stretch_z = ar1_windows.stretch(windows, 35)
+    mean_mv, sd_mv = ar1_windows.calibration_mv(ar1_windows.index["recording"][windows])
+    errors = []
+    for step in range(20, 30):  # the first 20 samples are warm-up
+        forecast_z = shared(stretch_z[:, : step + 1], mean_mv, sd_mv)
+        errors.append((forecast_z - stretch_z[:, [step + 1, step + 2, step + 5]]) ** 2)
+    loss = shared.training_loss(stretch_z, stretch_z, mean_mv, sd_mv)
+    torch.testing.assert_close(loss, torch.stack(errors).mean())
+
+
+@torch.no_grad()
+def test_standing_at_reset_is_told_to_the_network(shared: SharedCnnLstm):
+    history_mv = voltage_mv()
+    history_mv[:, -1] = -70.0
+    unaware = shared.forecast_mv(history_mv, 29)
+    shared.reset_mv.fill_(-70.0)
+    shared.reset_tolerance_mv.fill_(0.005)
+    assert not torch.isclose(unaware, shared.forecast_mv(history_mv, 29)).any()
+
+
+def test_noise_reaches_the_inputs_and_never_the_targets(ar1_windows: WindowSet):
+    torch.manual_seed(0)
+    module = CnnLstm(CnnLstmSettings(hidden_units=8), dataclasses.replace(DIMENSIONS, horizons_samples=(1,))).eval()
+    true_z = ar1_windows.stretch(ar1_windows.windows(Split.TRAIN)[:2], 35)
+    mean_mv, sd_mv = ar1_windows.calibration_mv(np.array([0, 0]))
+    seen_z = true_z.clone()
+    seen_z[:, 30:] += 100
+    assert torch.equal(
+        module.training_loss(seen_z, true_z, mean_mv, sd_mv), module.training_loss(true_z, true_z, mean_mv, sd_mv)
+    )
+
+
+def test_every_architecture_that_can_be_asked_for_exists():
+    assert list(ARCHITECTURES) == ["cnn_lstm", "shared_cnn_lstm"]

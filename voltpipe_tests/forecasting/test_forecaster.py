@@ -1,0 +1,160 @@
+"""A forecaster is the same after saving, and says clearly what it is not for."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from voltpipe.forecasting.architectures.registry import MODULES
+from voltpipe.forecasting.forecaster import CONFIG_FILE, WEIGHTS_FILE, Forecaster, ForecasterError
+from voltpipe.windows.window_set import Split, WindowSet
+
+
+@pytest.fixture(params=MODULES)
+def forecaster(request, ar1_windows: WindowSet) -> Forecaster:
+    torch.manual_seed(0)
+    forecaster = Forecaster.unfitted(request.param, ar1_windows)
+    forecaster.module.fit(ar1_windows)
+    return forecaster
+
+
+@pytest.fixture
+def autoregression(ar1_windows: WindowSet) -> Forecaster:
+    forecaster = Forecaster.unfitted("autoregression", ar1_windows)
+    forecaster.module.fit(ar1_windows)
+    return forecaster
+
+
+def history_mv(n_samples: int = 30, n_channels: int = 4) -> np.ndarray:
+    return np.random.default_rng(1).normal(-60, 5, (3, n_samples, n_channels)).astype(np.float32)
+
+
+def test_a_saved_forecaster_forecasts_the_same_and_leaves_no_pickle(forecaster: Forecaster, tmp_path: Path):
+    forecaster.save(tmp_path / "saved")
+    again = Forecaster.load(tmp_path / "saved")
+    assert again.config == forecaster.config
+    assert np.array_equal(again.predict_mv(history_mv()), forecaster.predict_mv(history_mv()))
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == {WEIGHTS_FILE, CONFIG_FILE}
+
+
+def test_one_window_is_a_batch_of_one(forecaster: Forecaster):
+    one = forecaster.predict_mv(history_mv()[1])
+    assert one.shape == (len(forecaster.horizons), 4)
+    np.testing.assert_allclose(one, forecaster.predict_mv(history_mv())[1], rtol=1e-5)
+
+
+def test_only_the_context_counts(forecaster: Forecaster):
+    history = history_mv(40)
+    np.testing.assert_array_equal(forecaster.predict_mv(history), forecaster.predict_mv(history[:, 10:]))
+
+
+def test_shared_weights_forecast_the_same_mv_from_any_calibration_and_channels(forecaster: Forecaster):
+    if forecaster.module.bound_to_channels:
+        with pytest.raises(ForecasterError, match=r"found 7 channels, but .* trained on 4"):
+            forecaster.predict_mv(history_mv(n_channels=7))
+        return
+    voltage_mv = torch.from_numpy(history_mv(n_channels=7))
+    forecasts_mv = []
+    for mean, sd in ((-60.0, 5.0), (-40.0, 2.0)):
+        mean_mv, sd_mv = torch.full((3, 7), mean), torch.full((3, 7), sd)
+        history_z = (voltage_mv - mean_mv[:, None]) / sd_mv[:, None]
+        forecasts_mv.append(forecaster.predict_z(history_z, mean_mv, sd_mv) * sd_mv[:, None] + mean_mv[:, None])
+    np.testing.assert_allclose(forecasts_mv[0], forecasts_mv[1], atol=0.1)
+
+
+def test_mv_and_z_units_tell_the_same_forecast(autoregression: Forecaster, ar1_windows: WindowSet):
+    config = autoregression.config
+    mean_mv, sd_mv = torch.tensor([config.mean_mv]), torch.tensor([config.sd_mv])
+    voltage_mv = torch.from_numpy(history_mv()[:1])
+    forecast_z = autoregression.predict_z((voltage_mv - mean_mv) / sd_mv, mean_mv, sd_mv)
+    np.testing.assert_allclose(
+        autoregression.predict_mv(history_mv()[:1]), forecast_z * sd_mv[:, None] + mean_mv[:, None], rtol=1e-5
+    )
+
+
+def test_the_calibration_is_the_mean_over_training_recordings(autoregression: Forecaster, ar1_windows: WindowSet):
+    training = [r.mean_mv[0] for r, split in zip(ar1_windows.recordings, "tttve", strict=True) if split == "t"]
+    assert autoregression.config.mean_mv[0] == pytest.approx(sum(training) / 3)
+    assert autoregression.config.organoids == ("slice",)
+
+
+def test_a_history_that_is_too_short_is_refused(autoregression: Forecaster):
+    with pytest.raises(ForecasterError, match=r"found 29 samples of history, but 30 \(30 ms\)"):
+        autoregression.predict_mv(history_mv(29))
+
+
+def test_a_history_with_a_gap_is_refused(autoregression: Forecaster):
+    history = history_mv()
+    history[0, 3, 1] = np.nan
+    with pytest.raises(ForecasterError, match="NaN"):
+        autoregression.predict_mv(history)
+
+
+def test_a_horizon_that_has_no_targets_is_refused(write_window_set):
+    flat = np.random.default_rng(0).normal(-60, 5, (100, 2)).astype(np.float32)
+    windows = write_window_set([(Split.TRAIN, flat)], horizons_samples=(2, 3))
+    with pytest.raises(ForecasterError, match=r"cnn_lstm forecasts \(1,\) samples ahead"):
+        Forecaster.unfitted("cnn_lstm", windows)
+
+
+def _without_weights(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).unlink()
+
+
+def _cut_weights(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).write_bytes((folder / WEIGHTS_FILE).read_bytes()[:100])
+
+
+def _other_weights(folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS_FILE)
+    save_file(
+        {"weights": weights["weights"][:2].contiguous(), "intercepts": weights["intercepts"]}, folder / WEIGHTS_FILE
+    )
+
+
+def _infinite_weights(folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS_FILE)
+    weights["weights"][0, 0, 0] = torch.inf
+    save_file(weights, folder / WEIGHTS_FILE)
+
+
+def _broken_config(folder: Path) -> None:
+    (folder / CONFIG_FILE).write_text("{")
+
+
+def _unknown_architecture(folder: Path) -> None:
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    (folder / CONFIG_FILE).write_text(json.dumps(config | {"architecture": "oracle"}))
+
+
+def _unknown_setting(folder: Path) -> None:
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    (folder / CONFIG_FILE).write_text(json.dumps(config | {"architecture_settings": {"n_legs": 20}}))
+
+
+def _other_channels(folder: Path) -> None:
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    (folder / CONFIG_FILE).write_text(json.dumps(config | {"channel_names": ["a"]}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (_without_weights, "weights.safetensors is not a weights file"),
+        (_cut_weights, "weights.safetensors is not a weights file"),
+        (_other_weights, r"weights: found \(\(2, 20, 3\), torch.float32\), expected \(\(4, 20, 3\)"),
+        (_infinite_weights, "holds NaN or infinity"),
+        (_broken_config, "forecaster.json is not a forecaster's config"),
+        (_unknown_architecture, "architecture 'oracle'; known are persistence"),
+        (_unknown_setting, "unusable architecture settings"),
+        (_other_channels, "4 means and 4 SDs for 1 channels"),
+    ],
+)
+def test_a_damaged_forecaster_is_refused_with_the_file_and_the_reason(autoregression, tmp_path, damage, complaint):
+    autoregression.save(tmp_path / "saved")
+    damage(tmp_path / "saved")
+    with pytest.raises(ForecasterError, match=complaint):
+        Forecaster.load(tmp_path / "saved")
