@@ -14,7 +14,8 @@ from voltpipe.windows.window_set import Batch, Split, WindowSet
 EXAMPLE_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)
 CHANNEL_QUANTILES = (0.1, 0.5, 0.9)
 STRETCH_SAMPLES = 250
-_ERROR_BINS, _ERROR_SPAN_SD = 161, 6
+_BATCH_SAMPLES = 1 << 19
+_ERROR_BINS, _ERROR_SPAN_SD = 121, 6
 _JOINT_BINS, _JOINT_SPAN_SD = 100, 5
 
 
@@ -104,9 +105,13 @@ class ErrorCounts:
 
 def predict_mv(forecaster: Forecaster, batch: Batch) -> Float[Tensor, "batch horizon channel"]:
     """Forecast a batch of a window set in mV."""
-    history_z = batch.history_z[:, -forecaster.config.context_samples :]
-    forecast_z = forecaster.predict_z(history_z, batch.mean_mv, batch.sd_mv)
+    forecast_z = forecaster.predict_z(batch.history_z, batch.mean_mv, batch.sd_mv)
     return forecast_z * batch.sd_mv[:, None] + batch.mean_mv[:, None]
+
+
+def windows_per_batch(window_set: WindowSet) -> int:
+    """How many windows are gathered at a time; keeps memory bounded whatever the context and the channels."""
+    return max(1, _BATCH_SAMPLES // (window_set.settings.window_samples * window_set.n_channels))
 
 
 def _nearest_rank(values: Float[Tensor, "value"], quantile: float) -> int:
@@ -164,8 +169,12 @@ def choose_stretch(
     context = forecaster.config.context_samples
     samples_z = window_set.samples_z[first_row - context + 1 : first_row + n_samples]
     mean_mv, sd_mv = window_set.calibration_mv(np.full(n_samples, number))
-    history_z = samples_z.unfold(0, context, 1).transpose(1, 2)
-    forecast_mv = forecaster.predict_z(history_z, mean_mv, sd_mv) * sd_mv[:, None] + mean_mv[:, None]
+    parts = [
+        tensor.split(windows_per_batch(window_set))
+        for tensor in (samples_z.unfold(0, context, 1).transpose(1, 2), mean_mv, sd_mv)
+    ]
+    forecast_z = torch.cat([forecaster.predict_z(*part) for part in zip(*parts, strict=True)])
+    forecast_mv = forecast_z * sd_mv[:, None] + mean_mv[:, None]
     truth_mv = samples_z[context - 1 :] * sd_mv + mean_mv
     r2 = torch.from_numpy(np.nan_to_num(r2_by_channel, nan=-np.inf))
     channels = list(dict.fromkeys(_nearest_rank(r2, quantile) for quantile in CHANNEL_QUANTILES))

@@ -14,6 +14,7 @@ from voltpipe.evaluation.detail import (
     choose_examples,
     choose_stretch,
     predict_mv,
+    windows_per_batch,
 )
 from voltpipe.evaluation.evaluation import REGIMES, Evaluation, Provenance, Score
 from voltpipe.evaluation.revision import code_revision
@@ -21,8 +22,6 @@ from voltpipe.evaluation.scores import ErrorSums, EvaluationError
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.windows.window_set import Split, WindowSet
-
-_BATCH_SAMPLES = 1 << 20
 
 
 def evaluate(
@@ -113,7 +112,7 @@ def _check_fits(name: str, forecaster: Forecaster, window_set: WindowSet) -> Non
 
 
 def _batches(windows: Int64[np.ndarray, "window"], window_set: WindowSet) -> Iterator[Int64[np.ndarray, "batch"]]:
-    size = max(1, _BATCH_SAMPLES // (window_set.settings.window_samples * window_set.n_channels))
+    size = windows_per_batch(window_set)
     for start in range(0, len(windows), size):
         yield windows[start : start + size]
 

@@ -22,8 +22,8 @@ def regime_label(regime: Split, protocol: Protocol) -> str:
 
 
 def forecaster_label(name: str) -> str:
-    """A forecaster's name without the underscores: "look-up", "vector autoregression"."""
-    return "look-up" if name == "look_up" else name.replace("_", " ")
+    """A forecaster's name as it is written in text: "look-up", "shared CNN-LSTM"."""
+    return name.replace("look_up", "look-up").replace("cnn_lstm", "CNN-LSTM").replace("_", " ")
 
 
 def duration_label(n_samples: int, rate_hz: float) -> str:

@@ -36,23 +36,22 @@ def verdict(evaluation: Evaluation) -> str:
 def _against_baselines(evaluation: Evaluation, regime: Split) -> str:
     beaten, clauses = [], []
     for baseline in evaluation.baselines:
-        label = forecaster_label(baseline)
-        label = f"the {label}" if label == "look-up" else label
+        label = f"the {forecaster_label(baseline)}" if baseline == "look_up" else forecaster_label(baseline)
         better, level, worse = _compare(evaluation, regime, baseline)
-        if not level and not worse:
+        if better and not level and not worse:
             beaten.append(label)
             continue
-        parts = [f"better than {label} at {_list(better)}"] if better else []
-        parts += [f"no better than {label} at {_list(level)}"] if level else []
-        parts += [f"worse than {label} at {_list(worse)}"] if worse else []
-        clauses.append(_list(parts))
+        clauses += [f"better than {label} {_at(better)}"] if better else []
+        clauses += [f"no better than {label} {_at(level) if better or worse else 'at any horizon'}"] if level else []
+        clauses += [f"worse than {label} {_at(worse) if better or level else 'at every horizon'}"] if worse else []
     sentences = [f"It beats {_list(beaten)} at every horizon."] if beaten else []
     if clauses:
-        sentences.append(f"It is {'; '.join(clauses)}.")
+        sentences.append(f"It is {_list(clauses)}.")
     return " ".join(sentences) or "There is no baseline beside it."
 
 
 def _compare(evaluation: Evaluation, regime: Split, baseline: str) -> tuple[list[str], list[str], list[str]]:
+    """Horizons (in ms) at which the forecaster is better, level and worse."""
     better: list[str] = []
     level: list[str] = []
     worse: list[str] = []
@@ -66,8 +65,9 @@ def _compare(evaluation: Evaluation, regime: Split, baseline: str) -> tuple[list
     return better, level, worse
 
 
+def _at(durations: list[str]) -> str:
+    return f"at {_list([duration.removesuffix(' ms') for duration in durations])} ms"
+
+
 def _list(items: list[str]) -> str:
-    """Items as in "a, b and c"; a unit that all share is said once."""
-    if len(items) > 1 and all(item.endswith(" ms") for item in items):
-        items = [item.removesuffix(" ms") for item in items[:-1]] + items[-1:]
     return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]]))

@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from torch import nn
 
 from voltpipe.files import write_json
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig
+from voltpipe.forecasting.module import ForecastModule, NoSettings
 from voltpipe.windows.settings import Protocol, WindowSettings
 from voltpipe.windows.window_set import (
     INDEX_DTYPE,
@@ -24,18 +24,11 @@ CONTEXT = 20
 HORIZONS = (1, 2, 5)
 
 
-class HandForecaster(Forecaster):
-    """A forecaster whose rule is the module itself."""
-
-    def predict_z(self, history_z, mean_mv, sd_mv):
-        return self.module(history_z, mean_mv, sd_mv)
-
-
-class Rule(nn.Module):
+class Rule(ForecastModule):
     """Forecasts by a plain function of history, mean and SD."""
 
-    def __init__(self, rule):
-        super().__init__()
+    def __init__(self, rule, dimensions):
+        super().__init__(NoSettings(), dimensions)
         self.rule = rule
 
     def forward(self, history_z, mean_mv, sd_mv):
@@ -58,7 +51,7 @@ def forecaster_by() -> Callable[..., Forecaster]:
             mean_mv=window_set.recordings[0].mean_mv,
             sd_mv=window_set.recordings[0].sd_mv,
         )
-        return HandForecaster(Rule(rule), config)
+        return Forecaster(Rule(rule, config.dimensions), config)
 
     return make
 

@@ -1,0 +1,100 @@
+"""How figures look, and how they become SVG for the page and PNG for everywhere else.
+
+Colours are Okabe and Ito's, which the colour-blind can tell apart, lightened so that they show on white and on black.
+"""
+
+import io
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.typing import RcKeyType
+
+INK = "#1b1f24"
+"""Text, axes and the truth; in the SVG it becomes the page's own text colour."""
+FAINT = "#8b939c"
+FORECASTER = "#d55e00"
+CEILING = "#c79100"
+BASELINES = {
+    "persistence": "#8b939c",
+    "autoregression": "#009e73",
+    "look_up": "#2f8fd0",
+    "vector_autoregression": "#cc79a7",
+}
+GROUPS = ("#2f8fd0", "#d55e00", "#009e73", "#cc79a7", "#c79100", "#8b939c")
+"""For kinds of channels, in order of appearance."""
+WARNING = "#d62839"
+
+STYLE: dict[RcKeyType, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "sans-serif"],
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # channel names may hold a "$"
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.unicode_minus": True,
+    "xtick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.color": FAINT,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.4,
+    "lines.solid_capstyle": "round",
+    "svg.fonttype": "none",
+}
+_WIDTH_IN = 5.8
+_PNG_DPI = 110
+_RASTER_DPI = 160
+
+
+@dataclass(frozen=True)
+class RenderedFigure:
+    """A figure, ready to be shown."""
+
+    title: str
+    caption: str
+    """How to read it, in a line."""
+    svg: str
+    """For a page: no ground of its own, ink in the page's text colour, as wide as its container."""
+    png: bytes
+    """For everywhere else: on white, with its title."""
+
+
+def new_figure(height_in: float) -> Figure:
+    """An empty figure; small, so that its text stays legible on a phone."""
+    return Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
+
+
+def render(figure: Figure, *, title: str, subtitle: str, caption: str, warning: str) -> RenderedFigure:
+    """Render a drawn figure. A PNG stands alone, so it bears title and subtitle; a warning stands on both."""
+    if warning:
+        figure.suptitle(warning, color=WARNING, fontsize=8)
+    svg = io.BytesIO()
+    figure.savefig(
+        svg,
+        format="svg",
+        transparent=True,
+        dpi=_RASTER_DPI,
+        metadata={"Date": None, "Creator": None, "Type": None, "Format": None},
+    )
+    figure.suptitle(
+        "\n".join(filter(None, [f"{title}: {subtitle}", warning])), color=WARNING if warning else INK, fontsize=9
+    )
+    png = io.BytesIO()
+    figure.savefig(png, format="png", facecolor="white", dpi=_PNG_DPI)
+    return RenderedFigure(title, caption, _for_page(svg.getvalue().decode()), png.getvalue())
+
+
+def _for_page(svg: str) -> str:
+    svg = svg[svg.index("<svg") :]
+    # Groups' ids repeat from figure to figure and nothing refers to them; what is referred to has other ids.
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
+    return svg.replace(INK, "currentColor")

@@ -1,0 +1,100 @@
+"""The figures of an evaluation, each with a line that says how to read it."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from voltpipe.evaluation.detail import EvaluationDetail
+from voltpipe.evaluation.drawing import STYLE, RenderedFigure, render
+from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.evaluation.forecast_figures import draw_examples, draw_stretch
+from voltpipe.evaluation.labels import duration_label, forecaster_label, regime_label
+from voltpipe.evaluation.score_figures import (
+    draw_channels,
+    draw_error_distribution,
+    draw_forecast_against_truth,
+    draw_horizons,
+    draw_learning_curve,
+)
+from voltpipe.windows.settings import Protocol
+
+_OVERLAP = "Published protocol: training and test windows overlap"
+
+Drawing = tuple[str, str, str, Callable[[], Figure]]
+
+
+def figures(evaluation: Evaluation, detail: EvaluationDetail) -> dict[str, RenderedFigure]:
+    """All figures that the evaluation has something to show for, by name, in the order in which they are read."""
+    protocol = evaluation.provenance.protocol
+    subtitle = f"{forecaster_label(evaluation.forecaster)} on {regime_label(detail.regime, protocol)}"
+    rendered = {}
+    # matplotlib can be styled only globally; a Dagster step is a process of its own.
+    with mpl.rc_context(STYLE):
+        for name, title, caption, draw in _drawings(evaluation, detail):
+            # Ids within a figure must differ from those of the others on the same page, and not from run to run.
+            mpl.rcParams["svg.hashsalt"] = name
+            rendered[name] = render(
+                draw(),
+                title=title,
+                subtitle=subtitle,
+                caption=caption,
+                warning=_OVERLAP if protocol == Protocol.PUBLISHED else "",
+            )
+    return rendered
+
+
+def _drawings(evaluation: Evaluation, detail: EvaluationDetail) -> Iterator[Drawing]:
+    rate_hz = evaluation.provenance.rate_hz
+    nearest = duration_label(detail.horizons[0], rate_hz)
+    yield (
+        "r2_by_horizon",
+        "R2 by horizon",
+        "Above: the share of the voltage's variance that is forecast; 1 is perfect, 0 is what the mean gives, and what "
+        "leaves below is worse than the mean. Below: the same less what a table look-up on the last sample gives. The "
+        "band is twice the ceiling's standard error.",
+        partial(draw_horizons, evaluation, detail.regime),
+    )
+    if detail.stretch:
+        yield (
+            "stretch",
+            "Forecasts drawn over truth",
+            f"Line: the recording. Dots: what was forecast for each moment {nearest} before it. Fans: forecasts of all "
+            f"horizons from one moment. Channels from a low, a middling and a high R2, in {detail.stretch.recording}.",
+            partial(draw_stretch, detail.stretch, detail.horizons, rate_hz),
+        )
+    yield (
+        "examples",
+        "Forecasts from easy to hard",
+        "Windows at fixed ranks of their squared error: neither the best nor the worst was picked. A forecast is the "
+        "expected voltage, hence flatter than any single course.",
+        partial(draw_examples, detail, rate_hz),
+    )
+    yield (
+        "r2_by_channel",
+        f"R2 of each channel, {nearest} ahead",
+        "Channels from the worst to the best; a dash is the look-up on the same channel. The worst is named.",
+        partial(draw_channels, evaluation, detail),
+    )
+    yield (
+        "error_distribution",
+        "Distribution of errors",
+        "Forecast minus truth, by horizon, on a logarithmic scale: a straight or bent tail is what an RMSE hides.",
+        partial(draw_error_distribution, evaluation, detail),
+    )
+    yield (
+        "forecast_against_truth",
+        f"Forecast against truth, {nearest} ahead",
+        "Darker is more frequent. The thick line is the mean truth for each forecast; where it leaves the diagonal, "
+        "forecasts are biased.",
+        partial(draw_forecast_against_truth, detail),
+    )
+    if detail.history:
+        yield (
+            "learning_curve",
+            "Learning curve",
+            "Left: loss on training and validation windows, in z-units squared. Right: R2 on validation windows. If it "
+            "still rises at the end, longer training would pay.",
+            partial(draw_learning_curve, detail, rate_hz),
+        )

@@ -1,0 +1,86 @@
+"""The evaluation report: one page that needs nothing else, its numbers, and its figures as files."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from voltpipe.evaluation.detail import EvaluationDetail
+from voltpipe.evaluation.drawing import RenderedFigure
+from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.evaluation.figures import figures
+from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label, regime_label
+from voltpipe.evaluation.skill_bar import skill_bars
+from voltpipe.evaluation.tables import score_table
+from voltpipe.evaluation.verdict import verdict
+from voltpipe.files import written_whole
+from voltpipe.windows.settings import Protocol
+from voltpipe.windows.window_set import Split
+
+REPORT_FILE = "report.html"
+METRICS_FILE = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where the parts of a report lie."""
+
+    html_path: Path
+    metrics_path: Path
+    figure_paths: dict[str, Path]
+    """PNG files by the figure's name."""
+
+
+def write_report(folder: Path, evaluation: Evaluation, detail: EvaluationDetail) -> Report:
+    """Write `report.html`, `metrics.json` and a PNG a figure into `folder`, each whole or not at all."""
+    drawn = figures(evaluation, detail)
+    report = Report(folder / REPORT_FILE, folder / METRICS_FILE, {name: folder / f"{name}.png" for name in drawn})
+    for name, path in report.figure_paths.items():
+        with written_whole(path) as aside:
+            aside.write_bytes(drawn[name].png)
+    evaluation.write(report.metrics_path)
+    with written_whole(report.html_path) as aside:
+        aside.write_text(render_page(evaluation, drawn), encoding="utf-8")
+    return report
+
+
+def render_page(evaluation: Evaluation, drawn: dict[str, RenderedFigure]) -> str:
+    """The page as HTML. Whatever comes from recordings (names, keys, settings) is escaped."""
+    protocol = evaluation.provenance.protocol
+    environment = Environment(
+        loader=PackageLoader("voltpipe.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(REPORT_FILE).render(
+        title=f"{forecaster_label(evaluation.forecaster)} on {', '.join(evaluation.provenance.organoids)}",
+        verdict=verdict(evaluation),
+        warning=PUBLISHED_WARNING if protocol == Protocol.PUBLISHED else None,
+        forecaster=forecaster_label(evaluation.forecaster),
+        headline_regime=regime_label(evaluation.regimes[0], protocol),
+        bars=list(skill_bars(evaluation, evaluation.regimes[0])),
+        regimes=[_regime_section(evaluation, regime) for regime in evaluation.regimes],
+        has_ceiling=bool(evaluation.ceiling_r2),
+        # The SVGs were made by matplotlib, which escapes the text in them.
+        figures=[(name, figure, Markup(figure.svg)) for name, figure in drawn.items()],
+        provenance=evaluation.provenance,
+        settings={
+            group: {name: json.dumps(value) for name, value in settings.items()}
+            for group, settings in evaluation.provenance.settings.items()
+        },
+    )
+
+
+def _regime_section(evaluation: Evaluation, regime: Split) -> dict[str, object]:
+    scores = [evaluation.score(evaluation.forecaster, regime, horizon) for horizon in evaluation.horizons]
+    return {
+        "label": regime_label(regime, evaluation.provenance.protocol),
+        "n_recordings": len(evaluation.provenance.recordings[regime]),
+        "n_targets": scores[0].n_targets,
+        "r2": score_table(evaluation, regime),
+        "errors": [(duration_label(s.horizon, evaluation.provenance.rate_hz), s) for s in scores],
+    }
