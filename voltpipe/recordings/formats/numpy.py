@@ -1,8 +1,9 @@
 """NumPy's files: NPY (the voltages alone, so hints must say unit and rate) and NPZ (with `rate_hz` and `unit`)."""
 
+import weakref
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from jaxtyping import Num
@@ -18,9 +19,7 @@ _NPZ_ERRORS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 def open_npy(path: Path, hints: Hints) -> Stored:
     """Open an NPY file of shape (time, channel), memory-mapped."""
     with damage_named(path, "NPY", ValueError, EOFError):
-        samples = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(samples, np.ndarray):
-        raise RecordingError(f"{path.name} is an NPZ file by its content; name it .npz")
+        samples = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call]
     _check_shape(samples.shape, path)
     check_numeric(samples.dtype, path, "voltages")
     return Stored(read=lambda start, stop: samples[start:stop], n_samples=samples.shape[0], n_channels=samples.shape[1])
@@ -29,14 +28,9 @@ def open_npy(path: Path, hints: Hints) -> Stored:
 def open_npz(path: Path, hints: Hints) -> Stored:
     """Open an NPZ file with `voltage` (time, channel) and, where known, `rate_hz`, `unit`, `channel_names`."""
     with damage_named(path, "NPZ", *_NPZ_ERRORS):
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise RecordingError(f"{path.name} is an NPY file by its content; name it .npy")
-        with archive:
-            if _VOLTAGE not in archive.files:
-                raise RecordingError(f"{path.name} holds {archive.files}; expected an array named {_VOLTAGE!r}")
-            said = {name: archive[name] for name in archive.files if name != _VOLTAGE}
         voltage = _ZippedArray(path)
+        with np.load(path, allow_pickle=False) as archive:
+            said = {name: archive[name] for name in archive.files if name != _VOLTAGE}
     return Stored(
         read=voltage.read,
         n_samples=voltage.shape[0],
@@ -53,9 +47,14 @@ class _ZippedArray:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Stays open as long as the recording is read from.
-        self._member: IO[bytes] = zipfile.ZipFile(path).open(f"{_VOLTAGE}.npy")  # noqa: SIM115
-        shape, column_major, self._dtype = _array_header(self._member)
+        with ExitStack() as opened:
+            archive = opened.enter_context(zipfile.ZipFile(path))
+            self._member = opened.enter_context(archive.open(f"{_VOLTAGE}.npy"))
+            # Stays open as long as this array is in use.
+            weakref.finalize(self, opened.pop_all().close)
+        version = np.lib.format.read_magic(self._member)  # type: ignore[no-untyped-call]
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, column_major, self._dtype = read_header(self._member)  # type: ignore[no-untyped-call]
         _check_shape(shape, path)
         check_numeric(self._dtype, path, "voltages")
         if column_major:
@@ -72,13 +71,6 @@ class _ZippedArray:
         if len(content) < expected:
             raise RecordingError(f"{self._path.name} ends before sample {stop_sample}; export it again")
         return np.frombuffer(content, self._dtype).reshape(-1, self.shape[1])
-
-
-def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    header: tuple[tuple[int, ...], bool, np.dtype] = read(file)  # type: ignore[no-untyped-call]
-    return header
 
 
 def _check_shape(shape: tuple[int, ...], path: Path) -> None:

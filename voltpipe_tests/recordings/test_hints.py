@@ -1,0 +1,91 @@
+"""Hints: what is known of a recording besides its file."""
+
+import numpy as np
+import pytest
+
+from voltpipe.recordings.hints import Hints, read_hints, write_hints
+from voltpipe.recordings.open_recording import open_recording
+from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.units import mv_per_unit, unit_of
+
+
+def test_hints_come_back_from_their_sidecar(tmp_path):
+    hints = Hints(unit="\N{MICRO SIGN}V", rate_hz=20_000, channel_types=("electrode",), condition="baseline")
+    write_hints(tmp_path / "run.1.npy", hints)
+    assert (tmp_path / "run.1.yaml").exists()
+    assert read_hints(tmp_path / "run.1.npy") == hints
+
+
+def test_no_sidecar_gives_no_hints(tmp_path):
+    assert read_hints(tmp_path / "run.npy") == Hints()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("units: mV\n", "unknown hint units; known are unit, rate_hz"),
+        ("rate_hz: -5\n", "rate_hz: Input should be greater than 0"),
+        ("unit: [\n", "is not YAML"),
+        ("just words\n", "expected lines of the form"),
+    ],
+)
+def test_a_sidecar_that_makes_no_sense_is_refused(tmp_path, content, reason):
+    (tmp_path / "run.yaml").write_text(content)
+    with pytest.raises(RecordingError, match=rf"run\.yaml.*{reason}"):
+        read_hints(tmp_path / "run.npy")
+
+
+def test_an_explicit_hint_goes_before_the_sidecar_and_that_before_the_file(tmp_path, writers, signal_mv):
+    path = tmp_path / "run.npz"
+    writers["npz"](path, signal_mv)
+    assert open_recording(path).rate_hz == 1000
+    (tmp_path / "run.yaml").write_text("rate_hz: 2000\ncondition: drug\n")
+    assert open_recording(path).rate_hz == 2000
+    recording = open_recording(path, rate_hz=3000, unit="uV")
+    assert recording.rate_hz == 3000
+    assert recording.facts["condition"] == "drug"
+    np.testing.assert_allclose(recording.read_mv(0, 10), signal_mv[:10] / 1000, rtol=1e-6)
+
+
+def test_an_unknown_hint_is_refused(tmp_path, writers, signal_mv):
+    path = tmp_path / "run.npz"
+    writers["npz"](path, signal_mv)
+    with pytest.raises(RecordingError, match="hints: unknown hint colour"):
+        open_recording(path, colour="red")
+
+
+@pytest.mark.parametrize(
+    ("hints", "reason"),
+    [
+        ({"exclude_channels": ["z"]}, "not there: z"),
+        ({"exclude_channels": ["a", "b", "c"]}, "every channel is left out"),
+        ({"channel_types": ["electrode"]}, "1 channel types for 3 channels"),
+        ({"unit": "furlong"}, "unit 'furlong' is not known; expected V, mV, uV or nV"),
+    ],
+)
+def test_hints_that_do_not_fit_the_file_are_refused(tmp_path, writers, signal_mv, hints, reason):
+    path = tmp_path / "run.npz"
+    writers["npz"](path, signal_mv)
+    with pytest.raises(RecordingError, match=rf"run\.npz: .*{reason}"):
+        open_recording(path, **hints)
+
+
+@pytest.mark.parametrize(
+    ("text", "factor"),
+    [
+        ("V", 1e3), ("volts", 1e3), ("Volts", 1e3), ("mV", 1.0), (" mv ", 1.0), ("millivolts", 1.0), ("uV", 1e-3),
+        ("\N{MICRO SIGN}V", 1e-3), ("\N{GREEK SMALL LETTER MU}V", 1e-3), ("microvolt", 1e-3), ("nV", 1e-6),
+    ],
+)  # fmt: skip
+def test_a_unit_is_a_factor_to_mv(text, factor):
+    assert mv_per_unit(text) == factor
+
+
+@pytest.mark.parametrize("text", ["MV", "A", "counts", "", "mVolt/s"])
+def test_an_unknown_unit_is_refused(text):
+    with pytest.raises(RecordingError, match="is not known"):
+        mv_per_unit(text)
+
+
+def test_a_factor_is_a_unit():
+    assert [unit_of(factor) for factor in (1e3, 1.0, 1e-3, 1e-6, 2.0)] == ["V", "mV", "uV", "nV", None]
