@@ -10,7 +10,7 @@ from pathlib import Path
 from voltpipe.files import file_digest, written_whole
 from voltpipe.lake import Lake, LakeError, RecordingKey
 from voltpipe.recordings.formats.registry import format_of
-from voltpipe.recordings.hints import SIDECAR_SUFFIX, Hints, read_hints, write_hints
+from voltpipe.recordings.hints import SIDECAR_SUFFIX, Hints, read_hints, sidecar_path, write_hints
 from voltpipe.recordings.open_recording import open_recording
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.settings import Settings
@@ -137,8 +137,8 @@ def ingest(lake: Lake, file: Path, organoid: str, hints: Hints) -> RecordingKey:
 
 def _key_of(lake: Lake, file: Path) -> RecordingKey:
     format_of(file)
-    if not file.resolve().is_relative_to(lake.raw.resolve()):
-        raise RecordingError("is a link out of the lake; copy the file itself")
+    if not all(part.resolve().is_relative_to(lake.raw.resolve()) for part in (file, sidecar_path(file))):
+        raise RecordingError("is a link out of the lake, or its sidecar is; copy the file itself")
     if not file.is_file():
         raise RecordingError("is no plain file")
     return RecordingKey(file.parent.name, file.stem)

@@ -30,8 +30,12 @@ class Timeline:
         """Take the next time stamps.
 
         Raises:
-            RecordingError: a step is neither regular nor a gap.
+            RecordingError: a stamp is not a number, or a step neither regular nor a gap.
         """
+        if not np.isfinite(times_s).all():
+            raise RecordingError(
+                f"the time stamp of sample {self._n_samples + np.isfinite(times_s).argmin()} is no number"
+            )
         steps_s = np.diff(np.concatenate([self._last_s, times_s]))
         first_sample = self._n_samples + 1 - self._last_s.size
         self._n_samples += times_s.size
@@ -40,7 +44,7 @@ class Timeline:
             return
         if not self._period_s:
             self._period_s = float(np.median(steps_s[:_STEPS_FOR_PERIOD]))
-            if not (self._period_s > 0 and np.isfinite(self._period_s)):
+            if not self._period_s > 0:
                 raise RecordingError(f"time stamps do not increase: the first steps are {self._period_s:g} s long")
         self._judge(steps_s, first_sample)
 
@@ -48,7 +52,7 @@ class Timeline:
         periods = steps_s / self._period_s
         regular = np.abs(periods - 1) <= _JITTER
         gap = periods > _GAP_PERIODS
-        odd = np.flatnonzero(~(regular | gap) | ~np.isfinite(periods))
+        odd = np.flatnonzero(~(regular | gap))
         if odd.size:
             raise RecordingError(
                 f"time stamps are irregular: the step to sample {first_sample + odd[0]} is {steps_s[odd[0]]:g} s, "

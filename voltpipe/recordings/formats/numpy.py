@@ -1,7 +1,9 @@
 """NumPy's files: NPY (the voltages alone, so hints must say unit and rate) and NPZ (with `rate_hz` and `unit`)."""
 
+import tokenize
 import weakref
 import zipfile
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,12 +15,14 @@ from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
 
 _VOLTAGE = "voltage"
-_NPZ_ERRORS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
+_NPY_ERRORS = (EOFError, ValueError, OverflowError, SyntaxError, tokenize.TokenError)
+"""A damaged header is parsed as Python's literals, with Python's errors."""
+_NPZ_ERRORS = (*_NPY_ERRORS, OSError, KeyError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile)
 
 
 def open_npy(path: Path, hints: Hints) -> Stored:
     """Open an NPY file of shape (time, channel), memory-mapped."""
-    with damage_named(path, "NPY", ValueError, EOFError):
+    with damage_named(path, "NPY", *_NPY_ERRORS):
         samples = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call]
     _check_shape(samples.shape, path)
     check_numeric(samples.dtype, path, "voltages")

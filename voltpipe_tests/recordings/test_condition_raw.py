@@ -1,0 +1,161 @@
+"""From a raw file to its verdict: a bad one is named with its reason, and leaves nothing half-written."""
+
+import errno
+import re
+
+import numpy as np
+import pytest
+
+from voltpipe.lake import LakeError, RecordingKey
+from voltpipe.recordings.condition_raw import Verdict, condition_raw
+from voltpipe.recordings.quarantine import quarantined
+from voltpipe.recordings.settings import ConditioningSettings
+from voltpipe.recordings.store import conditioned_recordings, open_conditioned
+
+KEY = RecordingKey("org", "run")
+
+
+@pytest.fixture
+def judge(lake):
+    return lambda key=KEY: condition_raw(lake, key, ConditioningSettings())
+
+
+def files_in(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+
+
+def empty(path, signal_mv):
+    path.write_bytes(b"")
+
+
+def truncated(path, signal_mv):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def wrong_unit(path, signal_mv):
+    path.with_suffix(".yaml").write_text("unit: uV\n")
+
+
+def unknown_unit(path, signal_mv):
+    path.with_suffix(".yaml").write_text("unit: furlong\n")
+
+
+def not_finite(path, signal_mv):
+    signal_mv[17, 1] = np.nan
+    save(path, signal_mv)
+
+
+def flat(path, signal_mv):
+    signal_mv[:, 2] = -70
+    save(path, signal_mv)
+
+
+def too_short(path, signal_mv):
+    save(path, signal_mv[:3000])
+
+
+def ragged(path, signal_mv):
+    lines = path.read_text().splitlines(keepends=True)
+    lines[41] = "41 -70\n"
+    path.write_text("".join(lines))
+
+
+def save(path, signal_mv):
+    np.savetxt(path, np.column_stack([np.arange(len(signal_mv)), signal_mv]), fmt="%.9g")
+
+
+BAD = {
+    empty: "is empty",
+    truncated: "line 5000 does not end",
+    wrong_unit: "unit_range: .*say `unit: mV` in the sidecar",
+    unknown_unit: "unit 'furlong' is not known",
+    not_finite: r"finite: 1 samples are NaN or infinite, the first at 0\.017 s, in channels neuron_1",
+    flat: "flat: .*neuron_2",
+    too_short: r"duration: 3 s long, 3\.8 s are needed",
+    ragged: "line 42 has 2 columns, the rows before it 4",
+}
+
+
+@pytest.mark.parametrize(("spoil", "reason"), BAD.items(), ids=[spoil.__name__ for spoil in BAD])
+def test_a_bad_recording_is_quarantined_with_its_reason(lake, put_raw, signal_mv, judge, spoil, reason):
+    path = put_raw("run.dat", signal_mv)
+    assert judge().verdict is Verdict.CONDITIONED
+    spoil(path, signal_mv.copy())
+    raw = path.read_bytes()
+    outcome = judge()
+    assert outcome.verdict is Verdict.QUARANTINED
+    assert outcome.path is None
+    entry = quarantined(lake)[KEY]
+    assert entry.reason == outcome.reason
+    assert re.search(reason, entry.reason)
+    assert files_in(lake.conditioned) == []
+    assert files_in(lake.quarantine) == ["run.json"]
+    assert path.read_bytes() == raw
+
+
+def test_a_good_recording_is_conditioned_with_its_figures(lake, put_raw, signal_mv, judge):
+    put_raw("run.nwb", signal_mv)
+    outcome = judge()
+    assert (outcome.verdict, outcome.reason) == (Verdict.CONDITIONED, "")
+    assert outcome.path == lake.conditioned_path(KEY)
+    recording = open_conditioned(outcome.path)
+    np.testing.assert_allclose(recording.read_mv(0, 4200), signal_mv[800:], atol=1e-5)
+    assert outcome.figures["samples"] == 4200
+    assert outcome.figures["digest"] == recording.digest
+    assert outcome.report is not None
+    assert [check.name for check in outcome.report.checks][-1] == "duplicate"
+    assert files_in(lake.root) == ["run.nwb", "run.parquet"]
+
+
+def test_a_recording_that_was_mended_is_released(lake, put_raw, signal_mv, judge):
+    path = put_raw("run.dat", signal_mv)
+    wrong_unit(path, signal_mv)
+    assert judge().verdict is Verdict.QUARANTINED
+    path.with_suffix(".yaml").unlink()
+    assert judge().verdict is Verdict.CONDITIONED
+    assert quarantined(lake) == {}
+
+
+def test_a_duplicate_is_told_by_its_samples_and_named(lake, put_raw, signal_mv, judge):
+    put_raw("run.dat", signal_mv)
+    put_raw("copy.npz", signal_mv, organoid="other")
+    judge()
+    outcome = judge(RecordingKey("other", "copy"))
+    assert outcome.reason == "duplicate: has the same samples as org--run; remove one of them"
+    assert judge().verdict is Verdict.CONDITIONED
+    assert list(conditioned_recordings(lake)) == ["org--run"]
+
+
+def test_a_damaged_conditioned_file_holds_up_no_other_recording(lake, put_raw, signal_mv, make_signal, judge):
+    put_raw("run.dat", signal_mv)
+    put_raw("broken.dat", make_signal(5000, seed=1))
+    broken = judge(RecordingKey("org", "broken")).path
+    broken.write_bytes(b"not parquet")
+    assert judge().verdict is Verdict.CONDITIONED
+
+
+def test_two_files_for_one_key_are_quarantined(put_raw, signal_mv, judge):
+    put_raw("run.dat", signal_mv)
+    put_raw("run.npz", signal_mv)
+    assert "claimed by run.dat and run.npz" in judge().reason
+
+
+def test_a_recording_that_is_not_there_is_no_verdict(judge):
+    with pytest.raises(LakeError, match="there is no raw recording org--run"):
+        judge()
+
+
+def test_a_full_disk_is_raised_and_leaves_everything_as_it_was(lake, put_raw, signal_mv, judge, monkeypatch):
+    path = put_raw("run.dat", signal_mv)
+    judge()
+    former = lake.conditioned_path(KEY).read_bytes()
+    save(path, signal_mv[::-1])
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("voltpipe.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        judge()
+    assert lake.conditioned_path(KEY).read_bytes() == former
+    assert files_in(lake.root) == ["run.dat", "run.parquet"]

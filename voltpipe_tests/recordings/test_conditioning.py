@@ -1,0 +1,137 @@
+"""Trimming, the z-score from the recording's own beginning, and the Parquet file it ends in."""
+
+import json
+import tracemalloc
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from voltpipe.lake import RecordingKey
+from voltpipe.recordings.conditioning import condition
+from voltpipe.recordings.recording import Recording, RecordingError
+from voltpipe.recordings.settings import ConditioningSettings
+from voltpipe.recordings.store import open_conditioned
+
+KEY = RecordingKey("org", "run")
+
+
+@pytest.fixture
+def conditioned(recording_of, tmp_path):
+    """The conditioned form of an array in mV."""
+
+    def make(samples_mv, settings=None, name="run.parquet", **facts):
+        recording = recording_of(samples_mv, **facts)
+        path = tmp_path / name
+        condition(recording, path, settings or ConditioningSettings(), key=KEY, source_digest="d" * 64)
+        return open_conditioned(path)
+
+    return make
+
+
+def test_mean_and_sd_are_those_of_the_calibration_span(conditioned):
+    # At 10 Hz: one sample trimmed, then a calibration of four samples 1, 3, 1, 3 (mean 2, SD 1), then 12.
+    samples_mv = np.array([[99], [1], [3], [1], [3], [12]])
+    settings = ConditioningSettings(trim_ms=100, calibration_s=0.4, minimum_s=0.5)
+    recording = conditioned(samples_mv, settings, rate_hz=10.0)
+    assert recording.mean_mv.tolist() == [2]
+    assert recording.sd_mv.tolist() == [1]
+    assert recording.read_z(0, 5).ravel().tolist() == [-1, 1, -1, 1, 10]
+    assert recording.read_mv(0, 5).ravel().tolist() == [1, 3, 1, 3, 12]
+    assert (recording.first_sample, recording.calibration_samples, recording.n_samples) == (1, 4, 5)
+
+
+def test_it_is_a_recording_that_restores_its_mv(conditioned, signal_mv):
+    recording = conditioned(signal_mv, facts={"preparation": "organoid"})
+    assert isinstance(recording, Recording)
+    assert (recording.organoid, recording.recording) == ("org", "run")
+    assert recording.channel_names == ("ch0", "ch1", "ch2")
+    assert recording.facts == {"preparation": "organoid"}
+    np.testing.assert_allclose(recording.read_mv(0, 4200), signal_mv[800:], atol=1e-5)
+    np.testing.assert_array_equal(recording.read_z(4199, 4200), recording.read_z(0, 4200)[-1:])
+
+
+def test_no_later_sample_changes_a_value_before_it(conditioned, signal_mv):
+    before = conditioned(signal_mv, name="before.parquet")
+    signal_mv[2800:] = 1000
+    after = conditioned(signal_mv, name="after.parquet")
+    np.testing.assert_array_equal(after.mean_mv, before.mean_mv)
+    np.testing.assert_array_equal(after.sd_mv, before.sd_mv)
+    np.testing.assert_array_equal(after.read_z(0, 2000), before.read_z(0, 2000))
+
+
+def test_segments_are_counted_from_the_first_kept_sample(conditioned, signal_mv):
+    assert conditioned(signal_mv, segment_starts=(0, 300, 800, 2000)).segment_starts == (0, 1200)
+
+
+def test_the_file_is_read_by_anyone_who_reads_parquet(conditioned, signal_mv):
+    recording = conditioned(signal_mv)
+    file = pq.ParquetFile(recording.path)
+    assert file.schema_arrow.names == ["ch0", "ch1", "ch2"]
+    assert {str(field.type) for field in file.schema_arrow} == {"float"}
+    said = json.loads(file.metadata.metadata[b"voltpipe"])
+    assert said["rate_hz"] == 1000
+    assert said["source_digest"] == "d" * 64
+    assert said["settings"]["trim_ms"] == 800
+    np.testing.assert_array_equal(file.read().to_pandas().to_numpy(), recording.read_z(0, 4200))
+
+
+def test_a_range_over_several_row_groups_is_read(conditioned, signal_mv, monkeypatch):
+    whole = conditioned(signal_mv, name="whole.parquet").read_z(0, 4200)
+    monkeypatch.setattr("voltpipe.recordings.chunks.CHUNK_VALUES", 1500)
+    parts = conditioned(signal_mv, name="parts.parquet")
+    assert pq.ParquetFile(parts.path).num_row_groups == 9
+    for start, stop in [(0, 4200), (499, 501), (500, 1000), (1200, 2700), (4199, 4200), (4200, 4200), (0, 0)]:
+        np.testing.assert_array_equal(parts.read_z(start, stop), whole[start:stop])
+    with pytest.raises(RecordingError, match=r"the recording has \[0, 4200\)"):
+        parts.read_z(4199, 4201)
+
+
+def test_the_same_samples_have_the_same_digest_and_other_settings_another_name(conditioned, signal_mv):
+    first, again = conditioned(signal_mv, name="1.parquet"), conditioned(signal_mv, name="2.parquet")
+    assert (first.digest, first.samples_digest) == (again.digest, again.samples_digest)
+    other = conditioned(signal_mv, ConditioningSettings(minimum_s=1), name="3.parquet")
+    assert other.samples_digest == first.samples_digest
+    assert other.digest != first.digest
+
+
+@pytest.mark.parametrize(
+    ("samples_mv", "reason"),
+    [(np.ones((100, 2)), "has 100 samples, 3800 are needed"), (np.ones((5000, 2)), "never change.*: ch0, ch1")],
+)
+def test_what_cannot_be_scored_is_refused(conditioned, samples_mv, reason):
+    with pytest.raises(RecordingError, match=reason):
+        conditioned(samples_mv)
+
+
+def test_memory_does_not_grow_with_the_recordings_length(made_recording, tmp_path, monkeypatch):
+    monkeypatch.setattr("voltpipe.recordings.chunks.CHUNK_VALUES", 30_000)
+
+    def sine_mv(start, stop):
+        return np.sin(np.arange(start, stop, dtype=np.float32)[:, None] + np.arange(3, dtype=np.float32))
+
+    def peak_bytes(n_samples):
+        recording = made_recording(sine_mv, n_samples)
+        tracemalloc.start()
+        condition(recording, tmp_path / "made.parquet", ConditioningSettings(), key=KEY, source_digest="d")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert recording.most_samples_read == 10_000
+        return peak
+
+    assert peak_bytes(2_000_000) < 1.2 * peak_bytes(20_000)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "gone"])
+def test_a_damaged_file_is_named(conditioned, signal_mv, damage):
+    recording = conditioned(signal_mv)
+    content = bytearray(recording.path.read_bytes())
+    if damage == "flipped":
+        content[len(content) // 3] ^= 0xFF
+    recording.path.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
+    if damage == "foreign":
+        pq.write_table(pq.read_table(recording.path).replace_schema_metadata(None), recording.path)
+    if damage == "gone":
+        recording.path.unlink()
+    with pytest.raises(RecordingError, match=r"run\.parquet is (damaged|not a file)"):
+        open_conditioned(recording.path).read_z(0, 4200)

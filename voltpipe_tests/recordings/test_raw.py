@@ -1,0 +1,117 @@
+"""The raw folder: what counts as a recording, and how a new one comes in."""
+
+import pytest
+
+from voltpipe.lake import LakeError, RecordingKey
+from voltpipe.recordings.hints import Hints, read_hints
+from voltpipe.recordings.raw import find_raw, ingest, inspect_raw
+from voltpipe.recordings.recording import RecordingError
+
+
+def test_an_empty_lake_has_no_recordings(lake):
+    assert find_raw(lake).found == {}
+
+
+def test_recordings_are_found_by_key_and_sidecars_and_hidden_files_passed_over(lake, put_raw, signal_mv):
+    text, array = put_raw("run_1.dat", signal_mv), put_raw("run_0.npy", signal_mv, organoid="other")
+    (text.parent / ".run_2.dat.1234.partial").write_text("half")
+    listing = find_raw(lake)
+    assert listing.found == {RecordingKey("org", "run_1"): text, RecordingKey("other", "run_0"): array}
+    assert listing.refused == {}
+
+
+def test_what_is_not_used_is_listed_with_its_reason(lake, put_raw, signal_mv, tmp_path):
+    folder = put_raw("twice.dat", signal_mv).parent
+    put_raw("twice.npz", signal_mv)
+    put_raw("bad--name.dat", signal_mv)
+    (folder / "notes.docx").write_text("words")
+    (folder / "nested.nwb").mkdir()
+    (lake.raw / "stray.dat").write_text("0 1\n")
+    secret = tmp_path / "secret.dat"
+    secret.write_text("0 1\n1 2\n")
+    (folder / "link.dat").symlink_to(secret)
+    put_raw("hinted.dat", signal_mv).with_suffix(".yaml").symlink_to(secret)
+    listing = find_raw(lake)
+    assert listing.found == {}
+    expected = {
+        "org/hinted.dat": "or its sidecar is",
+        "org/twice.dat": "claimed by twice.dat and twice.npz",
+        "org/twice.npz": "claimed by twice.dat and twice.npz",
+        "org/bad--name.dat": "cannot be used",
+        "org/notes.docx": "extension '.docx' is not known",
+        "org/nested.nwb": "is no plain file",
+        "stray.dat": "lies in no organoid's folder",
+        "org/link.dat": "is a link out of the lake",
+    }
+    assert listing.refused.keys() == expected.keys()
+    for path, reason in expected.items():
+        assert reason in listing.refused[path]
+
+
+def test_a_folder_that_links_out_of_the_lake_is_not_used(lake, tmp_path, put_raw, signal_mv):
+    put_raw("run.dat", signal_mv)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "run.dat").write_text("0 1\n1 2\n")
+    (lake.raw / "linked").symlink_to(outside)
+    listing = find_raw(lake)
+    assert list(map(str, listing.found)) == ["org--run"]
+    assert "link out of the lake" in listing.refused["linked/run.dat"]
+
+
+def test_a_raw_recording_is_inspected_without_reading_its_samples(lake, put_raw, signal_mv):
+    path = put_raw("run.npz", signal_mv)
+    facts = inspect_raw(lake, RecordingKey("org", "run"))
+    assert (facts.path, facts.format, facts.rate_hz, facts.n_samples, facts.duration_s) == (path, "NPZ", 1000, 5000, 5)
+    assert facts.channel_names == ("a", "b", "c")
+    assert facts.size_bytes == path.stat().st_size
+    with pytest.raises(LakeError, match="no raw recording org--other"):
+        inspect_raw(lake, RecordingKey("org", "other"))
+
+
+@pytest.fixture
+def rig_file(tmp_path, writers, signal_mv):
+    path = tmp_path / "rig" / "run_7.dat"
+    path.parent.mkdir()
+    writers["dat"](path, signal_mv)
+    return path
+
+
+def test_a_file_is_ingested_whole_with_its_hints(lake, rig_file):
+    rig_file.with_suffix(".yaml").write_text("condition: baseline\npreparation: organoid\n")
+    key = ingest(lake, rig_file, "org", Hints(condition="drug"))
+    assert str(key) == "org--run_7"
+    copy = find_raw(lake).found[key]
+    assert copy.read_bytes() == rig_file.read_bytes()
+    assert read_hints(copy) == Hints(condition="drug", preparation="organoid")
+    assert sorted(path.name for path in copy.parent.iterdir()) == ["run_7.dat", "run_7.yaml"]
+
+
+def test_the_same_file_again_changes_nothing_but_hints(lake, rig_file):
+    key = ingest(lake, rig_file, "org", Hints())
+    copy = find_raw(lake).found[key]
+    written_at = copy.stat().st_mtime_ns
+    assert ingest(lake, rig_file, "org", Hints(condition="drug")) == key
+    assert ingest(lake, rig_file, "org", Hints()) == key
+    assert copy.stat().st_mtime_ns == written_at
+    assert read_hints(copy).condition == "drug"
+
+
+def test_other_content_under_the_same_name_is_refused(lake, rig_file):
+    key = ingest(lake, rig_file, "org", Hints())
+    copy = find_raw(lake).found[key]
+    former = copy.read_bytes()
+    rig_file.write_text("0 1\n1 2\n")
+    with pytest.raises(RecordingError, match="raw files are never changed"):
+        ingest(lake, rig_file, "org", Hints())
+    assert copy.read_bytes() == former
+    rig_file.rename(rig_file.with_suffix(".csv"))
+    with pytest.raises(RecordingError, match=r"is there as run_7\.dat"):
+        ingest(lake, rig_file.with_suffix(".csv"), "org", Hints())
+
+
+@pytest.mark.parametrize("organoid", ["../up", "a--b", ""])
+def test_a_name_that_could_leave_the_lake_is_refused(lake, rig_file, organoid):
+    with pytest.raises(LakeError, match="cannot be used"):
+        ingest(lake, rig_file, organoid, Hints())
+    assert not lake.root.exists()
