@@ -1,7 +1,7 @@
 """How a training tells the world where it stands, without knowing who listens."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class EpochRecord:
     """An estimate of the training time that is left."""
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Listens to a training. An exception raised here stops the training; its last checkpoint stays."""
 

@@ -58,7 +58,7 @@ def test_vector_autoregression_finds_who_drives_whom(write_window_set):
     assert weights[-1, 0, 0, 1] == pytest.approx(gain_z, abs=0.01)
     others = weights.clone()
     others[-1, 0, 0, 1] = 0
-    assert others.abs().max() < 0.03
+    assert others.abs().max() < 0.08
 
 
 def test_held_out_samples_change_no_coefficient(write_window_set, ar1_mv):
@@ -82,5 +82,5 @@ def test_each_training_row_is_fitted_once_and_never_across_recordings(write_wind
 
 
 def test_too_little_data_is_said_so(write_window_set, ar1_mv):
-    with pytest.raises(TrainingDataError, match="no training stretch is longer than 5 samples"):
+    with pytest.raises(TrainingDataError, match="no training stretch is longer than 24 samples"):
         fit_baselines(write_window_set([(Split.TRAIN, ar1_mv(0, 5)), (Split.TEST, ar1_mv(0, 100))]))

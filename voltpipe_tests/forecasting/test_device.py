@@ -1,0 +1,87 @@
+"""Which device and precision a training gets, whatever this machine has."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from voltpipe.forecasting.architectures.registry import ARCHITECTURES
+from voltpipe.forecasting.device import (
+    Compute,
+    Device,
+    DeviceError,
+    Precision,
+    available_devices,
+    choose_device,
+    choose_precision,
+)
+from voltpipe.forecasting.epoch import Descent
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.windows.window_set import Split
+
+CUDA, MPS, CPU = Device.CUDA, Device.MPS, Device.CPU
+
+
+@pytest.mark.parametrize(
+    ("requested", "available", "chosen"),
+    [
+        (Device.AUTO, (CPU,), CPU),
+        (Device.AUTO, (MPS, CPU), MPS),
+        (Device.AUTO, (CUDA, CPU), CUDA),
+        (CPU, (CUDA, CPU), CPU),
+        (MPS, (MPS, CPU), MPS),
+    ],
+)
+def test_auto_takes_the_best_device_there_is(requested, available, chosen):
+    assert choose_device(requested, available) is chosen
+
+
+def test_a_device_that_is_absent_is_refused_with_those_that_are_there():
+    with pytest.raises(DeviceError, match="'cuda' is not available here; choose one of: auto, cpu, mps"):
+        choose_device(CUDA, (MPS, CPU))
+
+
+@pytest.mark.parametrize(
+    ("requested", "device", "fast_bfloat16", "chosen"),
+    [
+        (Precision.AUTO, CPU, True, Precision.BFLOAT16),
+        (Precision.AUTO, CPU, False, Precision.FLOAT32),
+        (Precision.AUTO, CUDA, True, Precision.BFLOAT16),
+        (Precision.AUTO, MPS, True, Precision.FLOAT32),
+        (Precision.FLOAT32, CUDA, True, Precision.FLOAT32),
+        (Precision.BFLOAT16, CPU, False, Precision.BFLOAT16),
+    ],
+)
+def test_bfloat16_is_taken_where_it_pays_and_never_on_mps(requested, device, fast_bfloat16, chosen):
+    assert choose_precision(requested, device, fast_bfloat16=fast_bfloat16) is chosen
+
+
+def test_bfloat16_on_mps_is_refused():
+    with pytest.raises(DeviceError, match="not used on mps"):
+        choose_precision(Precision.BFLOAT16, MPS, fast_bfloat16=False)
+
+
+def test_the_cpu_is_always_there():
+    assert CPU in available_devices()
+
+
+class NoFloat64(TorchDispatchMode):
+    """MPS has no float64: fail where a tensor of it is made."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        outputs = result if isinstance(result, tuple | list) else (result,)
+        assert not any(isinstance(x, torch.Tensor) and x.dtype is torch.float64 for x in outputs), func
+        return result
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_no_step_of_training_needs_float64(name, ar1_windows):
+    forecaster = Forecaster.unfitted(name, ar1_windows)
+    forecaster.module.fit(ar1_windows)
+    descent = Descent(forecaster.module, forecaster.module.recipe, ar1_windows, Compute(CPU, Precision.FLOAT32))
+    with NoFloat64():
+        loss, seen = descent.run(
+            ar1_windows.windows(Split.TRAIN)[:4], learning_rate=lambda share: 1e-3, out_of_time=lambda: False
+        )
+    assert seen == 4
+    assert loss > 0
