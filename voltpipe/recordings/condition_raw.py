@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from voltpipe.files import file_digest, written_whole
@@ -90,7 +91,7 @@ def _duplicate(lake: Lake, key: RecordingKey, samples_digest: str) -> CheckOutco
     for other, path in conditioned_paths(lake).items():
         # A damaged file of another recording is that recording's affair.
         with suppress(RecordingError):
-            if other != key and open_conditioned(path).samples_digest == samples_digest:
+            if other != key and _samples_digest(path, path.stat().st_mtime_ns) == samples_digest:
                 same.append(str(other))
     message = f"has the same samples as {', '.join(same)}; remove one of them" if same else "no other has these samples"
     return CheckOutcome(
@@ -100,6 +101,12 @@ def _duplicate(lake: Lake, key: RecordingKey, samples_digest: str) -> CheckOutco
         message=message,
         figures={"duplicates": len(same)},
     )
+
+
+@lru_cache(maxsize=10_000)
+def _samples_digest(path: Path, modified_ns: int) -> str:
+    # Opening thousands of footers for each new recording would take longer than conditioning it.
+    return open_conditioned(path).samples_digest
 
 
 def _figures(path: Path) -> dict[str, float | int | str]:
