@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
+from PIL import Image
 
 INK = "#1b1f24"
 """Text, axes and the truth; in the SVG it becomes the page's own text colour."""
@@ -49,8 +50,9 @@ STYLE: dict[RcKeyType, Any] = {
     "lines.solid_capstyle": "round",
     "svg.fonttype": "none",
 }
-_WIDTH_IN = 5.8
-_PNG_DPI = 110
+_WIDTH_IN = 5.4
+_PNG_DPI = 120
+_PNG_COLOURS = 64
 _RASTER_DPI = 160
 
 
@@ -87,9 +89,14 @@ def render(figure: Figure, *, title: str, subtitle: str, caption: str, warning: 
     figure.suptitle(
         "\n".join(filter(None, [f"{title}: {subtitle}", warning])), color=WARNING if warning else INK, fontsize=9
     )
-    png = io.BytesIO()
-    figure.savefig(png, format="png", facecolor="white", dpi=_PNG_DPI)
-    return RenderedFigure(title, caption, _for_page(svg.getvalue().decode()), png.getvalue())
+    return RenderedFigure(title, caption, _for_page(svg.getvalue().decode()), _small_png(figure))
+
+
+def _small_png(figure: Figure) -> bytes:
+    full, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", facecolor="white", dpi=_PNG_DPI)
+    Image.open(full).convert("RGB").quantize(_PNG_COLOURS, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
 
 
 def _for_page(svg: str) -> str:

@@ -50,7 +50,7 @@ def _drawings(evaluation: Evaluation, detail: EvaluationDetail) -> Iterator[Draw
     nearest = duration_label(detail.horizons[0], rate_hz)
     yield (
         "r2_by_horizon",
-        "R2 by horizon",
+        "R² by horizon",
         "Above: the share of the voltage's variance that is forecast; 1 is perfect, 0 is what the mean gives, and what "
         "leaves below is worse than the mean. Below: the same less what a table look-up on the last sample gives. The "
         "band is twice the ceiling's standard error.",
@@ -61,7 +61,7 @@ def _drawings(evaluation: Evaluation, detail: EvaluationDetail) -> Iterator[Draw
             "stretch",
             "Forecasts drawn over truth",
             f"Line: the recording. Dots: what was forecast for each moment {nearest} before it. Fans: forecasts of all "
-            f"horizons from one moment. Channels from a low, a middling and a high R2, in {detail.stretch.recording}.",
+            f"horizons from one moment. Channels from a low, a middling and a high R², in {detail.stretch.recording}.",
             partial(draw_stretch, detail.stretch, detail.horizons, rate_hz),
         )
     yield (
@@ -73,14 +73,15 @@ def _drawings(evaluation: Evaluation, detail: EvaluationDetail) -> Iterator[Draw
     )
     yield (
         "r2_by_channel",
-        f"R2 of each channel, {nearest} ahead",
+        f"R² of each channel, {nearest} ahead",
         "Channels from the worst to the best; a dash is the look-up on the same channel. The worst is named.",
         partial(draw_channels, evaluation, detail),
     )
     yield (
         "error_distribution",
         "Distribution of errors",
-        "Forecast minus truth, by horizon, on a logarithmic scale: a straight or bent tail is what an RMSE hides.",
+        "How often each error occurs; right of zero the forecast was too high. The logarithmic scale shows the rare "
+        "large errors, which weigh most in an RMSE.",
         partial(draw_error_distribution, evaluation, detail),
     )
     yield (
@@ -94,7 +95,7 @@ def _drawings(evaluation: Evaluation, detail: EvaluationDetail) -> Iterator[Draw
         yield (
             "learning_curve",
             "Learning curve",
-            "Left: loss on training and validation windows, in z-units squared. Right: R2 on validation windows. If it "
+            "Left: loss on training and validation windows, in z-units squared. Right: R² on validation windows. If it "
             "still rises at the end, longer training would pay.",
             partial(draw_learning_curve, detail, rate_hz),
         )

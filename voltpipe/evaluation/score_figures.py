@@ -5,7 +5,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
+from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from voltpipe.evaluation.detail import EvaluationDetail
 from voltpipe.evaluation.drawing import BASELINES, CEILING, FAINT, FORECASTER, GROUPS, INK, new_figure
@@ -143,7 +143,7 @@ def draw_error_distribution(evaluation: Evaluation, detail: EvaluationDetail) ->
     ):
         score = evaluation.score(evaluation.forecaster, detail.regime, horizon)
         density = counts / (max(counts.sum(), 1) * np.diff(edges_mv))
-        label = f"{duration_label(horizon, evaluation.provenance.rate_hz)}: RMSE {score.rmse_mv:.3g} mV"
+        label = f"{duration_label(horizon, evaluation.provenance.rate_hz)}: RMSE {score.rmse_mv:#.3g} mV"
         axes.plot(centres_mv[shown], np.where(counts, density, np.nan)[shown], color=colour, label=label)
     axes.axvline(0, color=FAINT, linewidth=0.7)
     axes.set(yscale="log", xlabel="forecast minus truth (mV)", ylabel="density (1/mV)")
@@ -187,14 +187,11 @@ def draw_learning_curve(detail: EvaluationDetail, rate_hz: float) -> Figure:
     loss, skill = figure.subplots(1, 2)
     loss.plot(elapsed_s, [r.train_loss for r in records], ".-", color=FAINT, label="training")
     loss.plot(elapsed_s, [r.validation_loss for r in records], ".-", color=INK, label="validation")
-    loss.set(xlabel="training time (s)", ylabel="mean squared error (z²)", yscale="log")
-    loss.yaxis.set_major_formatter(_PLAIN)
-    loss.yaxis.set_minor_formatter(NullFormatter())
-    loss.legend()
+    loss.set(xlabel="training time (s)", ylabel="mean squared error (z²)")
     horizons = records[-1].validation_r2
     for colour, horizon in zip(horizon_colours(len(horizons)), horizons, strict=True):
         r2 = [record.validation_r2[horizon] for record in records]
         skill.plot(elapsed_s, r2, ".-", color=colour, label=duration_label(horizon, rate_hz))
     skill.set(xlabel="training time (s)", ylabel="R² (of mV)", ylim=(min(0, max(-0.2, min(r2))), None))
-    skill.legend(ncols=2)
+    figure.legend(loc="outside upper center", ncols=4)
     return figure

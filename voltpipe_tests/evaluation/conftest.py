@@ -35,7 +35,7 @@ class Rule(ForecastModule):
         return self.rule(history_z, mean_mv, sd_mv)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def forecaster_by() -> Callable[..., Forecaster]:
     """A forecaster of a name, from a function of (history_z, mean_mv, sd_mv)."""
 
@@ -56,7 +56,7 @@ def forecaster_by() -> Callable[..., Forecaster]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def window_set_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., WindowSet]:
     """A window set over recordings in mV, each with the split of its whole length.
 

@@ -1,0 +1,262 @@
+"""The page, its figures, its tables and its words say what the scores say."""
+
+import re
+from datetime import UTC, datetime
+from functools import cache
+
+import numpy as np
+import pytest
+
+from voltpipe.evaluation.evaluate import evaluate
+from voltpipe.evaluation.evaluation import Evaluation, Provenance, Score
+from voltpipe.evaluation.figures import figures
+from voltpipe.evaluation.report import render_page, write_report
+from voltpipe.evaluation.skill_bar import skill_bars
+from voltpipe.evaluation.tables import score_table, score_text
+from voltpipe.evaluation.verdict import verdict
+from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.windows.settings import Protocol
+from voltpipe.windows.window_set import Split
+
+NASTY = '<script>alert("n1")</script>'
+
+
+def evaluation_of(r2, *, ceiling=None, protocol=Protocol.HELD_OUT, regime=Split.TEST):
+    """R2 by forecaster and horizon; the first forecaster is the one that is evaluated."""
+    provenance = Provenance(
+        window_set_digest="d" * 64,
+        protocol=protocol,
+        preparation=None,
+        organoids=("alpha",),
+        recordings={Split.TRAIN: ("alpha--run_0",), regime: ("alpha--run_1",)},
+        n_channels=2,
+        rate_hz=500.0,
+        trained_on=("alpha",),
+        settings={},
+        code_revision="voltpipe 0",
+        created_utc=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    scores = tuple(
+        Score(
+            forecaster=name,
+            regime=regime,
+            horizon=horizon,
+            r2=value,
+            r2_channel_median=value,
+            rmse_mv=1.0,
+            mae_mv=0.5,
+            n_targets=1000,
+        )
+        for name, by_horizon in r2.items()
+        for horizon, value in by_horizon.items()
+    )
+    return Evaluation(
+        forecaster=next(iter(r2)),
+        scores=scores,
+        ceiling_r2=ceiling or {},
+        ceiling_standard_error={},
+        provenance=provenance,
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluated(window_set_of, forecaster_by):
+    """Noise about -60 mV, of which half is known from the last sample, in a window set with a hostile name."""
+
+    @cache
+    def make(protocol=Protocol.HELD_OUT):
+        generator = np.random.default_rng(3)
+        recordings_mv = []
+        for _ in range(3):
+            steps = generator.standard_normal((500, 3))
+            for row in range(1, len(steps)):
+                steps[row] += 0.9 * steps[row - 1]
+            recordings_mv.append(steps - 60)
+        window_set = window_set_of(
+            recordings_mv,
+            [Split.TRAIN, Split.TEST, Split.TIME],
+            names=["n0", NASTY, "n$2$"],
+            types=["excitatory", "inhibitory", "<b>odd</b>"],
+            protocol=protocol,
+        )
+        decay = np.array([0.9, 0.81, 0.59])
+
+        def autoregress(history_z, mean_mv, sd_mv):
+            last_mv = history_z[:, -1:] * sd_mv[:, None] + mean_mv[:, None]
+            forecast_mv = -60 + (last_mv + 60) * last_mv.new_tensor(decay)[:, None]
+            return (forecast_mv - mean_mv[:, None]) / sd_mv[:, None]
+
+        def persist(history_z, mean_mv, sd_mv):
+            return history_z[:, -1:].expand(-1, 3, -1)
+
+        return evaluate(
+            forecaster_by("shared_cnn_lstm", autoregress, window_set),
+            window_set,
+            {name: forecaster_by(name, persist, window_set) for name in ("persistence", "look_up")},
+            ceiling_r2={1: 0.9, 2: 0.7, 5: 0.4},
+            ceiling_standard_error={1: 0.01, 2: 0.01, 5: 0.02},
+            history=[EpochRecord(e, 2.0 * e, 1 / e, 1.1 / e, {1: 0.5, 2: 0.3}, 1e-3, 40.0, 0.0) for e in (1, 2)],
+            training={"device": "cpu", "note": NASTY},
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def report(evaluated, tmp_path_factory):
+    return write_report(tmp_path_factory.mktemp("report"), *evaluated())
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return report.html_path.read_text()
+
+
+@pytest.fixture(scope="module")
+def drawn(evaluated):
+    return figures(*evaluated())
+
+
+def test_the_table_has_a_row_a_forecaster_and_a_column_a_horizon_in_ms():
+    evaluation = evaluation_of({"net": {1: 0.8, 5: 0.3}, "look_up": {1: 0.7, 5: 0.35, 10: 0.1}}, ceiling={1: 0.9})
+
+    table = score_table(evaluation, Split.TEST)
+
+    assert list(table.columns) == ["2 ms", "10 ms", "20 ms"]
+    assert list(table.index) == ["net", "look-up", "ceiling"]
+    assert table.loc["look-up", "10 ms"] == 0.35
+    assert np.isnan(table.loc["net", "20 ms"])
+    assert np.isnan(table.loc["ceiling", "10 ms"])
+
+
+def test_the_text_table_is_markdown_with_aligned_columns():
+    text = score_text(evaluation_of({"net": {1: 0.8, 5: 0.3}, "persistence": {1: 0.7, 5: -0.35}}))
+
+    assert text.splitlines() == [
+        "R2 on held-out recordings (1,000 targets at each horizon)",
+        "",
+        "|             |  2 ms |  10 ms |",
+        "| ----------- | ----: | -----: |",
+        "| net         | 0.800 |  0.300 |",
+        "| persistence | 0.700 | -0.350 |",
+    ]
+
+
+def test_the_verdict_names_what_is_beaten_and_where_not():
+    evaluation = evaluation_of(
+        {
+            "net": {1: 0.776, 2: 0.60, 5: 0.24},
+            "persistence": {1: 0.6, 2: 0.2, 5: -0.6},
+            "autoregression": {1: 0.66, 2: 0.4, 5: 0.1},
+            "look_up": {1: 0.77, 2: 0.6, 5: 0.26},
+        },
+        ceiling={1: 0.80, 2: 0.61, 5: 0.28},
+    )
+
+    assert verdict(evaluation) == (
+        "On recordings it never saw, net explains 78% of the voltage's variance 2 ms ahead, 97% of what can be "
+        "predicted. It beats persistence and autoregression at every horizon. It is better than the look-up at 2 ms, "
+        "no better than the look-up at 4 ms and worse than the look-up at 10 ms."
+    )
+
+
+def test_the_verdict_on_a_forecaster_without_skill_says_so():
+    evaluation = evaluation_of({"net": {1: -0.1, 2: -0.2}, "look_up": {1: 0.5, 2: 0.2}}, regime=Split.TIME)
+
+    assert verdict(evaluation) == (
+        "On the later part of recordings whose beginning it saw, net forecasts the voltage 2 ms ahead no better than "
+        "its mean would. It is worse than the look-up at every horizon."
+    )
+
+
+def test_the_bar_runs_from_persistence_or_the_mean_to_the_ceiling():
+    evaluation = evaluation_of(
+        {
+            "net": {1: 0.75, 5: -0.1},
+            "persistence": {1: 0.6, 5: -0.6},
+            "look_up": {1: 0.7, 5: 0.1},
+        },
+        ceiling={1: 0.8},
+    )
+
+    near, far = skill_bars(evaluation, Split.TEST)
+
+    assert (near.start, near.stop) == ("persistence", "ceiling")
+    assert (near.look_up_position, near.forecaster_position) == pytest.approx((0.5, 0.75))
+    assert (far.start, far.start_r2, far.stop, far.stop_r2) == ("mean", 0, "perfect", 1)
+    assert (far.look_up_position, far.forecaster_position) == pytest.approx((0.1, 0))
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(page):
+    assert len(page) < 2_000_000
+    links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)""", page)
+    assert links
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert not re.search(r"url\((?!#)|@import", page)
+
+
+def test_beside_the_page_lie_its_numbers_and_its_figures_and_nothing_else(evaluated, report):
+    assert Evaluation.read(report.metrics_path) == evaluated()[0]
+    assert sorted(path.name for path in report.html_path.parent.iterdir()) == sorted(
+        ["report.html", "metrics.json", *(path.name for path in report.figure_paths.values())]
+    )
+
+
+def test_the_report_shows_both_regimes_apart_and_where_they_come_from(evaluated, page):
+    evaluation, _ = evaluated()
+    time_starts = page.index("<h3>Held-out time</h3>")
+    test_section = page[page.index("<h3>Held-out recordings</h3>") : time_starts]
+    time_section = page[time_starts : page.index("<h2>Figures</h2>")]
+    for regime, section in ((Split.TEST, test_section), (Split.TIME, time_section)):
+        r2 = evaluation.score("shared_cnn_lstm", regime, 1).r2
+        assert f"<td>{r2:.3f}</td>" in section
+    assert verdict(evaluation).replace("'", "&#39;") in page
+    assert evaluation.provenance.window_set_digest in page
+    assert evaluation.provenance.code_revision in page
+
+
+def test_names_from_recordings_cannot_become_markup(page):
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "&lt;script&gt;" in page
+    assert "n$2$" in page
+
+
+def test_every_figure_is_small_and_says_how_to_read_it(drawn):
+    assert list(drawn) == [
+        "r2_by_horizon",
+        "stretch",
+        "examples",
+        "r2_by_channel",
+        "error_distribution",
+        "forecast_against_truth",
+        "learning_curve",
+    ]
+    for figure in drawn.values():
+        assert figure.png.startswith(b"\x89PNG")
+        assert len(figure.png) < 100_000
+        assert figure.svg.startswith("<svg")
+        assert figure.caption.endswith(".")
+
+
+def test_figures_on_one_page_share_no_ids(drawn):
+    ids = [i for figure in drawn.values() for i in set(re.findall(r'\bid="([^"]+)"', figure.svg))]
+
+    assert len(ids) == len(set(ids))
+
+
+def test_drawing_twice_gives_the_same_page(evaluated, drawn, page):
+    assert render_page(evaluated()[0], drawn) == page
+
+
+def test_the_published_protocol_is_marked_wherever_its_scores_are_shown(evaluated, tmp_path):
+    evaluation, detail = evaluated(Protocol.PUBLISHED)
+
+    page = write_report(tmp_path, evaluation, detail).html_path.read_text()
+
+    assert page.count("training and test windows overlap</text>") == page.count("<svg")
+    assert 'class="warning">Published protocol' in page
+    assert "held-out recordings" not in page
+    assert score_text(evaluation).startswith("Published protocol")
+    assert verdict(evaluation).startswith("Published protocol")
+    assert all(name.startswith("published/") for name in evaluation.metrics())
