@@ -48,7 +48,9 @@ def close_leftover_runs(store: TrackingStore, tag: str, value: str, *, status: s
 def _begin(store: TrackingStore, name: str, identity: str, tags: Mapping[str, str]) -> TrackedRun:
     found = store.tagged_runs({IDENTITY_TAG: identity})
     if not found:
-        begun = store.client.create_run(store.experiment_id, tags={**tags, IDENTITY_TAG: identity}, run_name=name)
+        begun = store.client.create_run(
+            store.experiment_id, tags={**tags, IDENTITY_TAG: identity, "mlflow.source.name": "voltpipe"}, run_name=name
+        )
         return TrackedRun(store, begun.info.run_id)
     run = TrackedRun(store, found[0].info.run_id)
     store.client.update_run(run.run_id, status="RUNNING")

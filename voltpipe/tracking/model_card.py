@@ -1,5 +1,6 @@
 """The model card: what a version's page says to somebody who has never heard of it."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 from voltpipe.evaluation.evaluation import Evaluation
@@ -11,6 +12,8 @@ from voltpipe.windows.window_set import Split
 
 _LISTED_KEYS = 8
 """Recordings named in a row; MLflow holds a description of 5,000 characters."""
+_BEFORE_FIGURE = re.compile(r"(?<=\|) +(?=-?\d)")
+"""Where a table needs space of its own: MLflow's page sets a table's cells without any space between them."""
 _SPLITS = {
     Split.TRAIN: "trained on",
     Split.VALIDATION: "validated on",
@@ -30,10 +33,11 @@ def model_card(evaluation: Evaluation, forecaster: Forecaster, origin: Mapping[s
     """
     provenance = evaluation.provenance
     organoids = ", ".join(provenance.trained_on)
+    # The list of versions shows the first words as plain text, so no heading stands before them.
+    summary = f"{forecaster_label(evaluation.forecaster)}, trained on {organoids}. {verdict(evaluation)}"
     sections = {
-        f"{forecaster_label(evaluation.forecaster)}, trained on {organoids}": [verdict(evaluation)],
         "Scores": [
-            score_text(evaluation),
+            _BEFORE_FIGURE.sub("&emsp;", score_text(evaluation)),
             "R2 is 1 - SSE/SST in mV over all targets, SST about the training mean.",
         ],
         "Recordings": [_bullets(_recordings(evaluation))],
@@ -41,7 +45,7 @@ def model_card(evaluation: Evaluation, forecaster: Forecaster, origin: Mapping[s
         "How to use it": [_use(forecaster)],
         "Where it comes from": [_bullets(f"{name}: {value}" for name, value in _origin(evaluation, origin).items())],
     }
-    return "\n\n".join(f"## {title}\n\n" + "\n\n".join(parts) for title, parts in sections.items())
+    return "\n\n".join([summary, *(f"## {title}\n\n" + "\n\n".join(parts) for title, parts in sections.items())])
 
 
 def _recordings(evaluation: Evaluation) -> Iterator[str]:

@@ -5,6 +5,9 @@ import sys
 from voltpipe.tracking.run import TrackedRun
 from voltpipe.tracking.store import TrackingStore
 
+_LAYOUT = "?workflowType=machine_learning"
+"""Without it MLflow lays its pages out for chat traces."""
+
 
 def server_command(store: TrackingStore, *, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
     """The command line that serves MLflow's pages from an embedded store, without its job workers."""
@@ -19,11 +22,11 @@ def server_command(store: TrackingStore, *, host: str = "127.0.0.1", port: int =
 
 def run_page(address: str, run: TrackedRun) -> str:
     """Where a run stands in the pages served at `address` (http://host:port)."""
-    return f"{address}/#/experiments/{run.store.experiment_id}/runs/{run.run_id}"
+    return f"{address}/#/experiments/{run.store.experiment_id}/runs/{run.run_id}{_LAYOUT}"
 
 
 def version_page(address: str, version: str) -> str:
     """Where a version of the registered forecaster stands in the pages served at `address`."""
     from voltpipe.tracking.registry import MODEL_NAME
 
-    return f"{address}/#/models/{MODEL_NAME}/versions/{version}"
+    return f"{address}/#/models/{MODEL_NAME}/versions/{version}{_LAYOUT}"
