@@ -169,11 +169,10 @@ def choose_stretch(
     context = forecaster.config.context_samples
     samples_z = window_set.samples_z[first_row - context + 1 : first_row + n_samples]
     mean_mv, sd_mv = window_set.calibration_mv(np.full(n_samples, number))
-    parts = [
-        tensor.split(windows_per_batch(window_set))
-        for tensor in (samples_z.unfold(0, context, 1).transpose(1, 2), mean_mv, sd_mv)
-    ]
-    forecast_z = torch.cat([forecaster.predict_z(*part) for part in zip(*parts, strict=True)])
+    history_z = samples_z.unfold(0, context, 1).transpose(1, 2)
+    size = windows_per_batch(window_set)
+    parts = (slice(start, start + size) for start in range(0, n_samples, size))
+    forecast_z = torch.cat([forecaster.predict_z(history_z[part], mean_mv[part], sd_mv[part]) for part in parts])
     forecast_mv = forecast_z * sd_mv[:, None] + mean_mv[:, None]
     truth_mv = samples_z[context - 1 :] * sd_mv + mean_mv
     r2 = torch.from_numpy(np.nan_to_num(r2_by_channel, nan=-np.inf))

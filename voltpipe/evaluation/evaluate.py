@@ -77,23 +77,7 @@ def evaluate(
             ceiling_standard_error=dict(ceiling_standard_error or {}),
             provenance=_provenance(forecaster, window_set, training or {}),
         )
-        r2_by_channel = {key: error_sums.r2_by_channel() for key, error_sums in sums[regimes[0]].items()}
-        detail = EvaluationDetail(
-            regime=regimes[0],
-            horizons=forecaster.horizons,
-            channel_names=window_set.channel_names,
-            channel_types=window_set.channel_types,
-            r2_by_channel=r2_by_channel,
-            error_edges_mv=counts.error_edges_mv,
-            error_counts=counts.error_counts,
-            joint_edges_mv=counts.joint_edges_mv,
-            joint_counts=counts.joint_counts,
-            examples=choose_examples(
-                forecaster, window_set, windows[regimes[0]], torch.cat(counts.window_squared_error)
-            ),
-            stretch=choose_stretch(forecaster, window_set, regimes[0], r2_by_channel[name][0]),
-            history=tuple(history),
-        )
+        detail = _detail(forecaster, window_set, regimes[0], sums[regimes[0]], counts, history)
     return evaluation, detail
 
 
@@ -153,6 +137,33 @@ def _scores(name: str, regime: Split, horizons: Sequence[int], sums: ErrorSums) 
             mae_mv=mae_mv[row],
             n_targets=sums.n_targets,
         )
+
+
+def _detail(
+    forecaster: Forecaster,
+    window_set: WindowSet,
+    regime: Split,
+    sums: Mapping[str, ErrorSums],
+    counts: ErrorCounts,
+    history: Sequence[EpochRecord],
+) -> EvaluationDetail:
+    r2_by_channel = {name: error_sums.r2_by_channel() for name, error_sums in sums.items()}
+    own_r2 = r2_by_channel[forecaster.config.architecture][0]
+    window_squared_error = torch.cat(counts.window_squared_error)
+    return EvaluationDetail(
+        regime=regime,
+        horizons=forecaster.horizons,
+        channel_names=window_set.channel_names,
+        channel_types=window_set.channel_types,
+        r2_by_channel=r2_by_channel,
+        error_edges_mv=counts.error_edges_mv,
+        error_counts=counts.error_counts,
+        joint_edges_mv=counts.joint_edges_mv,
+        joint_counts=counts.joint_counts,
+        examples=choose_examples(forecaster, window_set, window_set.windows(regime), window_squared_error),
+        stretch=choose_stretch(forecaster, window_set, regime, own_r2),
+        history=tuple(history),
+    )
 
 
 def _provenance(forecaster: Forecaster, window_set: WindowSet, training: Mapping[str, Any]) -> Provenance:
