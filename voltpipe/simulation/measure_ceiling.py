@@ -1,7 +1,7 @@
 """Measures the predictability ceiling by branching: the same state, many futures.
 
 With the whole state known, the best forecast is the mean of its futures, and the error that remains is their
-variance. So R2 = 1 - E[variance within the futures of a state] / (variance of all futures), by the law of total variance.
+variance. So R2 = 1 - E[variance within a state's futures] / (variance of all futures), by the law of total variance.
 """
 
 import numpy as np
@@ -61,4 +61,5 @@ def _moments(state: NetworkState, n_branches: int, rng: np.random.Generator) -> 
 
 def _r2(moments: Float64[np.ndarray, "3 horizon"]) -> Float64[np.ndarray, " horizon"]:
     within, mean, mean_square = moments
-    return 1 - within / (mean_square - mean**2)
+    r2: Float64[np.ndarray, " horizon"] = 1 - within / (mean_square - mean**2)
+    return r2

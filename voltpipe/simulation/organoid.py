@@ -49,6 +49,9 @@ def _side_by_side(neurons: brian2.NeuronGroup, weights_mv: Float32[np.ndarray, "
     sources, targets = np.nonzero(weights_mv)
     offsets = np.arange(GROUP_SIZE)[:, None] * PROCESS.n_neurons
     synapses = brian2.Synapses(neurons, neurons, "weight : volt", on_pre="v += weight", delay=PROCESS.delay_ms * ms)
+    code_target = brian2.prefs.codegen.target
+    brian2.prefs.codegen.target = "numpy"  # wiring runs once: to compile it would take longer
     synapses.connect(i=(offsets + sources).ravel(), j=(offsets + targets).ravel())
+    brian2.prefs.codegen.target = code_target
     synapses.weight = np.tile(weights_mv[sources, targets], GROUP_SIZE) * mV
     return synapses

@@ -18,17 +18,26 @@ class SimulationError(VoltpipeError):
 def write_raw(
     settings: SimulationSettings, lake: Lake, organoid: str, file_format: RawFormat = RawFormat.NWB
 ) -> Iterator[Path]:
-    """Simulate recordings and write each to `raw/<organoid>/`; yield its path when it is there.
-
-    A file that already holds the same recording stays as it is.
+    """Simulate recordings into `raw/<organoid>/` of the lake, and yield the path of each when it is there.
 
     Raises:
         SimulationError: a file of that name holds something else.
         LakeError: `organoid` cannot name one.
     """
+    RecordingKey(organoid, "run")  # refuses the name before the work, not after
     for recording in simulate(settings, lake.root / "cache" / "brian2"):
-        folder = lake.raw / RecordingKey(organoid, recording.name).organoid
-        yield _write_nwb(recording, folder) if file_format is RawFormat.NWB else _write_text(recording, folder)
+        yield write_recording(recording, lake, organoid, file_format)
+
+
+def write_recording(recording: SimulatedRecording, lake: Lake, organoid: str, file_format: RawFormat) -> Path:
+    """Write one recording as a raw file. A file that already holds the same recording is left with the same bytes.
+
+    Raises:
+        SimulationError: a file of that name holds something else.
+    """
+    key = RecordingKey(organoid, recording.name)
+    folder = lake.raw / key.organoid
+    return _write_nwb(recording, folder) if file_format is RawFormat.NWB else _write_text(recording, folder)
 
 
 def _write_nwb(recording: SimulatedRecording, folder: Path) -> Path:

@@ -1,7 +1,6 @@
 """The process in numpy, for many copies at once. Unlike Brian2's, its state can be copied and so branched."""
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int16
@@ -28,14 +27,14 @@ class NetworkState:
     @classmethod
     def start(
         cls, weights_mv: Float32[np.ndarray, "network source target"], n_copies: int, rng: np.random.Generator
-    ) -> Self:
+    ) -> "NetworkState":
         """Draw the state in which a recording starts."""
         shape = (len(weights_mv), n_copies, weights_mv.shape[1])
         voltage_mv = rng.normal(PROCESS.rest_mv, PROCESS.start_sd_mv, shape).astype(np.float32)
         silent = np.zeros(shape, bool)
         return cls(weights_mv, voltage_mv, np.zeros(shape, np.int16), (silent,) * _DELAY_STEPS)
 
-    def branched(self, n_branches: int) -> Self:
+    def branched(self, n_branches: int) -> "NetworkState":
         """The state with each copy `n_branches` times, next to each other."""
         return replace(
             self,

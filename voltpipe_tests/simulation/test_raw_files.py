@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from pynwb import NWBHDF5IO
+
+from voltpipe.files import file_digest
+from voltpipe.lake import Lake, LakeError
+from voltpipe.simulation.raw_files import SimulationError, write_raw, write_recording
+from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSettings
+
+
+@pytest.fixture
+def lake(tmp_path: Path, compiled: Path) -> Lake:
+    """A lake that finds the compiled code already there."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "brian2").symlink_to(compiled)
+    return Lake(tmp_path)
+
+
+def test_nwb_reads_back_to_the_same_voltage_spikes_and_truth(organoid_recordings, lake):
+    recording = organoid_recordings[1]
+    path = write_recording(recording, lake, "day_30", RawFormat.NWB)
+    assert path == lake.raw / "day_30" / "run_001.nwb"
+    with NWBHDF5IO(path, "r") as file:
+        nwb = file.read()
+        voltage = nwb.acquisition["voltage"]
+        assert (voltage.unit, voltage.rate) == ("volts", 1000)
+        assert voltage.data.chunks == (1000, 100)
+        np.testing.assert_array_equal(voltage.data[:], recording.voltage_mv)
+        assert voltage.conversion == 1e-3
+        assert nwb.scratch["channels"]["channel_type"].data[79:81].tolist() == ["excitatory", "inhibitory"]
+        assert nwb.scratch["channels"]["channel_name"].data[7] == "neuron_007"
+        np.testing.assert_allclose(
+            nwb.units["spike_times"][7] * 1e3, recording.spike_times_ms[recording.spike_neurons == 7]
+        )
+        assert nwb.units["cell_type"].data[99] == "inhibitory"
+        weights_mv = np.zeros((100, 100), np.float32)
+        connections = nwb.scratch["connections"]
+        weights_mv[connections["source"].data[:], connections["target"].data[:]] = connections["weight_mv"].data[:]
+        np.testing.assert_array_equal(weights_mv, recording.weights_mv)
+        assert json.loads(nwb.notes) == recording.facts
+        assert nwb.subject.subject_id == "day_30"
+
+
+def test_text_reads_back_to_the_same_voltage_within_1e_4_mv(organoid_recordings, lake):
+    recording = organoid_recordings[1]
+    path = write_recording(recording, lake, "day_30", RawFormat.TEXT)
+    assert path == lake.raw / "day_30" / "run_1_voltages.dat"
+    columns = np.loadtxt(path)
+    np.testing.assert_array_equal(columns[:, 0], np.arange(1500))
+    np.testing.assert_allclose(columns[:, 1:], recording.voltage_mv, rtol=0, atol=5.5e-5)
+    np.testing.assert_array_equal(columns[:, 1:] == -70, np.abs(recording.voltage_mv + 70) < 5e-5)
+    said = yaml.safe_load(path.with_suffix(".yaml").read_text())
+    assert said == {"preparation": "organoid", "channel_types": ["excitatory"] * 80 + ["inhibitory"] * 20}
+
+
+@pytest.mark.parametrize("file_format", RawFormat)
+def test_the_same_recording_again_leaves_the_same_bytes(organoid_recordings, lake, file_format):
+    path = write_recording(organoid_recordings[0], lake, "day_30", file_format)
+    digest = file_digest(lake.raw)
+    assert write_recording(organoid_recordings[0], lake, "day_30", file_format) == path
+    assert file_digest(lake.raw) == digest
+
+
+@pytest.mark.parametrize(("file_format", "name"), [("nwb", "run_000.nwb"), ("text", "run_0_voltages.dat")])
+def test_a_raw_file_with_other_content_is_never_changed(organoid_recordings, lake, file_format, name):
+    path = lake.raw / "day_30" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"a rig's own")
+    with pytest.raises(SimulationError, match="raw files are never changed"):
+        write_recording(organoid_recordings[0], lake, "day_30", RawFormat(file_format))
+    assert path.read_bytes() == b"a rig's own"
+    assert not list(path.parent.glob(".*"))
+
+
+def test_recordings_are_there_as_soon_as_their_paths_are_known(lake):
+    settings = SimulationSettings(preparation=Preparation.BRUNEL, first_recording=3, n_recordings=2, seconds=1.1)
+    paths = []
+    for path in write_raw(settings, lake, "networks"):
+        assert path.is_file()
+        paths.append(path.name)
+    assert paths == ["run_003.nwb", "run_004.nwb"]
+
+
+def test_a_name_that_would_leave_the_lake_is_refused_before_simulating(lake):
+    with pytest.raises(LakeError, match="cannot be used"):
+        next(write_raw(SimulationSettings(), lake, "../elsewhere"))
