@@ -4,10 +4,32 @@ A setting is defined once, in the package that uses it: its default, bounds, uni
 frozen model. Dagster's launchpad, the command line and MLflow's parameters are derived from these models.
 """
 
+from typing import TypeVar
+
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
+
+S = TypeVar("S", bound="Settings")
+
+_BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 
 
 class Settings(BaseModel):
     """A frozen group of settings that refuses unknown keys and values out of bounds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def part(self, group: type[S]) -> S:
+        """Those of these settings that came from one of the groups they were put together from."""
+        return group.model_validate(self.model_dump(include=set(group.model_fields)))
+
+
+def described(field: FieldInfo) -> str:
+    """What a setting means, with its bounds."""
+    bounds = [
+        f"{sign} {value:g}"
+        for part in field.metadata
+        for name, sign in _BOUNDS
+        if (value := getattr(part, name, None)) is not None
+    ]
+    return f"{field.description} ({', '.join(bounds)})" if bounds else str(field.description)

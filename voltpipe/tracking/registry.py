@@ -110,11 +110,6 @@ def version_tags(store: TrackingStore, version: str) -> dict[str, str]:
     return dict(store.client.get_model_version(MODEL_NAME, version).tags)
 
 
-def registered_version(store: TrackingStore, version: str) -> RegisteredForecaster:
-    """A version by its number."""
-    return _registered(store.client.get_model_version(MODEL_NAME, version))
-
-
 def load_forecaster(uri: str, store: TrackingStore | None = None) -> Forecaster:
     """Load a forecaster. Nothing that is loaded can run code.
 

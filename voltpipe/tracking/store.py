@@ -24,6 +24,7 @@ _EXPERIMENT_TAGS = {
 # Before MLflow is first imported: no report of its use over the network, no notes on every migration in the terminal.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 class TrackingError(VoltpipeError):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, Shaped
-from voltpipe.recordings.store import ConditionedRecording
+from numpy.lib.format import open_memmap
 
 from voltpipe.files import folder_written_whole, write_json
+from voltpipe.recordings.store import ConditionedRecording
 from voltpipe.windows.manifest import SplitError, SplitManifest
 from voltpipe.windows.settings import Protocol, WindowSettings
 from voltpipe.windows.split import Role, Span, Split, recording_spans
@@ -49,9 +50,8 @@ def build_window_set(
                 f"no window of {settings.window_samples} samples fits into the {split} split; add recordings"
             )
     with folder_written_whole(folder) as aside:
-        samples = np.lib.format.open_memmap(
-            aside / SAMPLES_FILE, "w+", np.float32, (windowed[-1].stop_row, len(manifest.channel_names))
-        )
+        shape = (windowed[-1].stop_row, len(manifest.channel_names))
+        samples = open_memmap(aside / SAMPLES_FILE, "w+", np.float32, shape)  # type: ignore[no-untyped-call]
         train_sum_mv, n_train = _write_samples(samples, windowed, spans, recordings)
         samples.flush()
         np.save(aside / INDEX_FILE, index)
@@ -91,8 +91,10 @@ def _lay_out(
                 sd_mv=tuple(recording.sd_mv.tolist()),
             )
         )
-        for span in _spans(manifest, entry.role, recording):
-            spans.append((number, Span(row + span.start_sample, row + span.stop_sample, span.split)))
+        spans += [
+            (number, Span(row + span.start_sample, row + span.stop_sample, span.split))
+            for span in _spans(manifest, entry.role, recording)
+        ]
         row += recording.n_samples
     return windowed, spans
 

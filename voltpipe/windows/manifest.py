@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field
-from voltpipe.recordings.store import ConditionedRecording
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.files import content_digest, read_json, write_json
 from voltpipe.lake import RecordingKey
+from voltpipe.recordings.store import ConditionedRecording
 from voltpipe.settings import Settings
 from voltpipe.windows.settings import WindowSettings
 from voltpipe.windows.split import Role, assign_roles

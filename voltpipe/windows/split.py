@@ -52,7 +52,7 @@ def assign_roles(
     """Give every recording a role, organoid by organoid; recordings in `former` keep theirs.
 
     Recordings are taken in the order of their keys, and each gets the role that is furthest below its share. The
-    first recordings of an organoid are therefore training recordings, the third is held out and the fourth validates.
+    first recordings of an organoid are therefore training recordings, the third is held out and the fifth validates.
 
     Args:
         keys: partition keys `<organoid>--<recording>`.

@@ -48,6 +48,10 @@ class Batch:
     mean_mv: Float[Tensor, "batch channel"]
     sd_mv: Float[Tensor, "batch channel"]
 
+    def history_mv(self) -> Float[Tensor, "batch context channel"]:
+        """The histories in mV."""
+        return self.history_z * self.sd_mv[:, None] + self.mean_mv[:, None]
+
     def target_mv(self) -> Float[Tensor, "batch horizon channel"]:
         """The targets in mV."""
         return self.target_z * self.sd_mv[:, None] + self.mean_mv[:, None]

@@ -17,9 +17,9 @@ def counts(roles: dict[str, Role]) -> tuple[int, int, int]:
     return given.count(Role.TRAIN), given.count(Role.VALIDATION), given.count(Role.TEST)
 
 
-def test_the_third_recording_is_held_out_and_the_fourth_validates():
-    roles = assign_roles(keys(4), SETTINGS)
-    assert list(roles.values()) == [Role.TRAIN, Role.TRAIN, Role.TEST, Role.VALIDATION]
+def test_the_third_recording_is_held_out_and_the_fifth_validates():
+    roles = assign_roles(keys(5), SETTINGS)
+    assert list(roles.values()) == [Role.TRAIN, Role.TRAIN, Role.TEST, Role.TRAIN, Role.VALIDATION]
 
 
 def test_fifty_recordings_are_divided_by_the_shares():
@@ -36,9 +36,9 @@ def test_a_recording_keeps_its_role_when_others_arrive():
 
 
 def test_each_organoid_has_held_out_recordings_of_its_own():
-    roles = assign_roles([*keys(4, "a"), *keys(4, "b")], SETTINGS)
+    roles = assign_roles([*keys(5, "a"), *keys(5, "b")], SETTINGS)
     for organoid in "ab":
-        assert counts({key: role for key, role in roles.items() if key.startswith(organoid)}) == (2, 1, 1)
+        assert counts({key: role for key, role in roles.items() if key.startswith(organoid)}) == (3, 1, 1)
 
 
 def test_the_end_of_a_training_recording_is_held_out_behind_a_gap_of_context_and_horizon():

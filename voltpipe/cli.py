@@ -1,0 +1,148 @@
+"""The few commands a person types. Heavy imports wait inside the commands, so that `--help` comes at once."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.forecasting.settings import TrainingSettings
+from voltpipe.lake import Lake
+from voltpipe.options import from_options, settings_options
+from voltpipe.recordings.hints import Hints
+from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSettings
+
+_EXISTING = click.Path(exists=True, path_type=Path)
+_MODEL = "voltage-forecaster@champion"
+
+
+class _Group(click.Group):
+    """Shows errors meant for the user as one message, not as a stack."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VoltpipeError as error:
+            click.echo(f"voltpipe: {error}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="voltpipe")
+def main() -> None:
+    """Orchestrated, honest voltage forecasting for neural tissue.
+
+    Everything lies in the data lake: data_lake/, or the folder that VOLTPIPE_DATA_LAKE names.
+    """
+
+
+@main.command()
+@click.argument("preparation", type=click.Choice([preparation.value for preparation in Preparation]))
+@click.option("--organoid", required=True, help="whose recordings they become in the lake")
+@click.option("--recordings", "n_recordings", type=int, help="how many recordings [default: 50]")
+@settings_options(SimulationSettings, leave_out=("preparation", "n_recordings"))
+@click.option(
+    "--file-format",
+    type=click.Choice([file_format.value for file_format in RawFormat]),
+    default=RawFormat.NWB.value,
+    show_default=True,
+    help="nwb, or the published text format",
+)
+def simulate(preparation: str, organoid: str, file_format: str, **options: Any) -> None:
+    """Simulate raw recordings of a reference preparation into the lake.
+
+    brunel draws another network for each recording, as published; organoid records one network again and again.
+    """
+    from voltpipe.simulation.raw_files import write_raw
+
+    settings = from_options(SimulationSettings, options, preparation=preparation)
+    for path in write_raw(settings, Lake.default(), organoid, RawFormat(file_format)):
+        click.echo(path)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=_EXISTING, metavar="FILE...")
+@click.option("--organoid", required=True, help="whose recordings they are")
+@settings_options(Hints)
+def ingest(files: tuple[Path, ...], organoid: str, **options: Any) -> None:
+    """Copy recordings into the lake and condition them.
+
+    The options are hints for what the files cannot say; they are kept in a sidecar beside each raw file. A recording
+    that cannot be trusted is quarantined with the reason, and the exit status is 1; the others go on.
+    """
+    from voltpipe.pipeline.ingest import ingest_files
+
+    hints = from_options(Hints, options)
+    outcomes = ingest_files(Lake.default(), files, organoid, hints)
+    for outcome in outcomes:
+        click.echo(outcome.line, err=not outcome.usable)
+    sys.exit(0 if all(outcome.usable for outcome in outcomes) else 1)
+
+
+@main.command()
+@click.option("--organoid", help="use this organoid's recordings only [default: all organoids]")
+@settings_options(TrainingSettings)
+def train(organoid: str | None, **options: Any) -> None:
+    """Train a forecaster on the conditioned recordings, evaluate it, register it, and let the gate decide.
+
+    Dagster runs it on the lake's own instance, so the run and its assets are seen in the UI. A training that was killed
+    goes on from its last epoch when the same is asked for again.
+    """
+    from voltpipe.pipeline.train import train_and_register
+
+    settings = from_options(TrainingSettings, options)
+    click.echo(train_and_register(Lake.default(), settings, organoid))
+
+
+@main.command()
+@click.argument("file", type=_EXISTING)
+@click.option("--model", default=_MODEL, show_default=True, help="a registered forecaster, or a folder that holds one")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="F.parquet", help="where to write")
+@click.option("--every-ms", type=float, default=10.0, show_default=True, help="from one forecast to the next, in ms")
+@settings_options(Hints)
+def forecast(file: Path, model: str, out: Path, every_ms: float, **options: Any) -> None:
+    """Forecast a recording in mV: a row for each time, channel and horizon.
+
+    The options are hints for what the file cannot say.
+    """
+    from voltpipe.evaluation.forecast_recording import forecast_recording
+    from voltpipe.recordings.open_recording import open_recording
+    from voltpipe.tracking.registry import load_forecaster
+
+    recording = open_recording(file, **from_options(Hints, options).given())
+    rows = forecast_recording(load_forecaster(model), recording, out, every_ms=every_ms)
+    click.echo(f"{rows:,} forecasts in {out}")
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="where to listen; other machines see it elsewhere")
+@click.option("--dagster-port", type=int, default=3000, show_default=True)
+@click.option("--mlflow-port", type=int, default=5000, show_default=True)
+def up(host: str, dagster_port: int, mlflow_port: int) -> None:
+    """Serve Dagster (pages and daemon) and MLflow together, until Ctrl-C."""
+    from voltpipe.pipeline.servers import serve
+
+    serve(Lake.default(), host=host, dagster_port=dagster_port, mlflow_port=mlflow_port)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="where `up` would listen")
+@click.option("--dagster-port", type=int, default=3000, show_default=True)
+@click.option("--mlflow-port", type=int, default=5000, show_default=True)
+def doctor(host: str, dagster_port: int, mlflow_port: int) -> None:
+    """Make and migrate the lake's stores, and say what is wrong and what to do; exit status 1 if something is."""
+    from voltpipe.pipeline.doctor import examine
+
+    findings = examine(Lake.default(), host=host, ports={"Dagster": dagster_port, "MLflow": mlflow_port})
+    for finding in findings:
+        click.echo(finding.line)
+    sys.exit(0 if all(finding.healthy for finding in findings) else 1)
+
+
+@main.command()
+def demo() -> None:
+    """Simulate an organoid, carry its recordings through the whole chain, and show what the forecaster is worth."""
+    from voltpipe.pipeline.demo import run_demo
+
+    run_demo(Lake.default())

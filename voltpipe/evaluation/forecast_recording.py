@@ -1,0 +1,123 @@
+"""Forecasts along a whole recording, streamed to Parquet."""
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float32, Int
+from numpy.lib.stride_tricks import sliding_window_view
+
+from voltpipe.files import written_whole
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+from voltpipe.recordings.recording import Recording
+
+_CHUNK_VALUES = 1 << 22
+"""Voltages held at once: windows times context times channels."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("time_s", pa.float64(), metadata={"description": "the forecast moment, from the recording's start"}),
+        pa.field("channel", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("horizon_ms", pa.float64(), metadata={"description": "how far ahead of the last known sample"}),
+        pa.field("forecast_mv", pa.float32()),
+    ]
+)
+
+
+def forecast_recording(forecaster: Forecaster, recording: Recording, out: Path, *, every_ms: float) -> int:
+    """Forecast at regular moments of a recording, and write a row for each moment, horizon and channel.
+
+    Histories never reach over a gap in time. The last forecasts lie behind the end of the recording.
+
+    Args:
+        forecaster: what forecasts.
+        recording: what is forecast, at the rate that the forecaster was trained at.
+        out: a Parquet file with the columns of `SCHEMA`, written whole or not at all.
+        every_ms: from one moment to the next.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        ForecasterError: the recording has another rate or other channels, is too short, or holds NaN.
+    """
+    origins = _origins(forecaster, recording, every_ms)
+    names = pa.array(recording.channel_names)
+    schema = SCHEMA.with_metadata({"voltpipe": json.dumps({"forecaster": forecaster.config.model_dump(mode="json")})})
+    rows = 0
+    with written_whole(out) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+        for chunk in _chunks(origins, forecaster.config.context_samples * len(names)):
+            forecast_mv = forecaster.predict_mv(_histories(forecaster, recording, chunk))
+            table = _table(forecaster, chunk, forecast_mv, names, recording.rate_hz).cast(schema)
+            writer.write_table(table)
+            rows += table.num_rows
+    return rows
+
+
+def _origins(forecaster: Forecaster, recording: Recording, every_ms: float) -> Int[np.ndarray, "origin"]:
+    """The last known sample of each forecast."""
+    config = forecaster.config
+    if recording.rate_hz != config.rate_hz:
+        raise ForecasterError(
+            f"the recording has {recording.rate_hz:g} Hz, the forecaster was trained at {config.rate_hz:g} Hz; "
+            "resample the recording, or use a forecaster for its rate"
+        )
+    step = max(1, round(every_ms * recording.rate_hz / 1000))
+    bounds = pairwise([*recording.segment_starts, recording.n_samples])
+    starts = [np.arange(start + config.context_samples - 1, stop, step) for start, stop in bounds]
+    origins: Int[np.ndarray, origin] = np.concatenate(starts)
+    if not len(origins):
+        raise ForecasterError(
+            f"no stretch of the recording's {recording.n_samples} samples without a gap holds the "
+            f"{config.context_samples} samples of history that the forecaster needs; use a longer recording"
+        )
+    return origins
+
+
+def _chunks(origins: Int[np.ndarray, "origin"], values: int) -> Iterator[Int[np.ndarray, "chunk"]]:
+    size = max(1, _CHUNK_VALUES // values)
+    for start in range(0, len(origins), size):
+        yield origins[start : start + size]
+
+
+def _histories(
+    forecaster: Forecaster, recording: Recording, origins: Int[np.ndarray, "chunk"]
+) -> Float32[np.ndarray, "chunk context channel"]:
+    context = forecaster.config.context_samples
+    first = int(origins[0]) - context + 1
+    voltage_mv = recording.read_mv(first, int(origins[-1]) + 1)
+    bad = np.argwhere(~np.isfinite(voltage_mv))
+    if len(bad):
+        sample, channel = bad[0]
+        raise ForecasterError(
+            f"channel {recording.channel_names[channel]} is NaN or infinite at "
+            f"{(first + sample) / recording.rate_hz:.4f} s; nothing can be forecast from it, cut the recording there"
+        )
+    starts = origins - context + 1 - first
+    windows: Float32[np.ndarray, "start channel context"] = sliding_window_view(voltage_mv, context, axis=0)[starts]
+    return windows.transpose(0, 2, 1)
+
+
+def _table(
+    forecaster: Forecaster,
+    origins: Int[np.ndarray, "chunk"],
+    forecast_mv: Float32[np.ndarray, "chunk horizon channel"],
+    names: pa.Array,
+    rate_hz: float,
+) -> pa.Table:
+    horizons = np.array(forecaster.horizons)
+    shape = forecast_mv.shape
+    times_s = (origins[:, None] + horizons) / rate_hz
+    codes = np.broadcast_to(np.arange(shape[2], dtype=np.int32), shape).ravel()
+    return pa.table(
+        {
+            "time_s": np.broadcast_to(times_s[..., None], shape).ravel(),
+            "channel": pa.DictionaryArray.from_arrays(codes, names),
+            "horizon_ms": np.broadcast_to((1000 * horizons / rate_hz)[:, None], shape).ravel(),
+            "forecast_mv": forecast_mv.ravel(),
+        }
+    )

@@ -1,0 +1,71 @@
+"""Command-line options derived from settings: name, type, default and help stand in the settings alone."""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import click
+from pydantic import ValidationError
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.settings import Settings, described
+
+F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S", bound=Settings)
+
+
+class OptionError(VoltpipeError):
+    """An option out of bounds."""
+
+
+def settings_options(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Add an option for each setting to a command; one that is not given is None."""
+
+    def decorate(command: F) -> F:
+        for name, field in reversed(settings.model_fields.items()):
+            if name not in leave_out:
+                kind, many = _kind(field.annotation)
+                default = field.default
+                shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
+                help_text = described(field) + (f" [default: {shown}]" if shown not in (None, "") else "")
+                option = click.option(_flag(name), name, type=kind, multiple=many, default=None, help=help_text)
+                command = option(command)
+        return command
+
+    return decorate
+
+
+def from_options(settings: type[S], options: Mapping[str, Any], **fixed: Any) -> S:
+    """Settings from a command's options.
+
+    Raises:
+        OptionError: naming each option that is out of bounds, and the bound.
+    """
+    given = {
+        name: value for name, value in options.items() if name in settings.model_fields and value not in (None, ())
+    }
+    try:
+        return settings.model_validate({**given, **fixed})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{_flag(str(each['loc'][0]))} {each['input']!r}: {each['msg']}" for each in error.errors()
+        )
+        raise OptionError(f"refused before anything was started: {problems}") from None
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _kind(annotation: Any) -> tuple[Any, bool]:
+    """Click's type for a setting's, and whether the option may be given several times."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        (annotation,) = [part for part in get_args(annotation) if part is not NoneType]
+        origin = get_origin(annotation)
+    if origin is tuple:
+        return get_args(annotation)[0], True
+    if issubclass(annotation, StrEnum):
+        return click.Choice([member.value for member in annotation]), False
+    return annotation, False

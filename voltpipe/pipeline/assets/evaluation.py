@@ -1,0 +1,69 @@
+"""From a trained forecaster to its scores beside all baselines, and the report."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.pipeline.resources import LakeResource, TrackingResource
+from voltpipe.pipeline.shown import figure_metadata, score_metadata
+from voltpipe.pipeline.values import EvaluatedValue, ReportedValue, TrainedValue
+
+GROUP = "evaluation"
+EVALUATION_FILE = "metrics.json"
+DETAIL_FILE = "detail.npz"
+
+
+@dg.asset(group_name=GROUP, kinds={"pytorch"}, code_version="1")
+def forecast_evaluation(
+    context: dg.AssetExecutionContext, lake: LakeResource, trained_forecaster: TrainedValue
+) -> EvaluatedValue:
+    """Scores on held-out recordings and on held-out time, beside baselines fitted on the same training rows."""
+    from voltpipe.evaluation.detail_file import write_detail
+    from voltpipe.evaluation.evaluate import evaluate
+    from voltpipe.forecasting.baselines.fit import fit_baselines
+    from voltpipe.forecasting.forecaster import Forecaster
+    from voltpipe.simulation.ceiling import ceiling_in_samples
+    from voltpipe.windows.window_set import WindowSet
+
+    windows = WindowSet(Path(trained_forecaster.window_set_folder))
+    ceiling = ceiling_in_samples(windows.manifest["preparation"], windows.rate_hz)
+    evaluation, detail = evaluate(
+        Forecaster.load(Path(trained_forecaster.forecaster_folder)),
+        windows,
+        fit_baselines(windows),
+        ceiling_r2=ceiling.r2,
+        ceiling_standard_error=ceiling.standard_error,
+        history=trained_forecaster.history,
+        training=trained_forecaster.facts,
+    )
+    folder = lake.lake.reports / Path(trained_forecaster.folder).name
+    evaluation.write(folder / EVALUATION_FILE)
+    write_detail(folder / DETAIL_FILE, detail)
+    context.add_output_metadata(score_metadata(evaluation))
+    return EvaluatedValue(folder=str(folder), trained=trained_forecaster)
+
+
+@dg.asset(group_name=GROUP, kinds={"html", "mlflow"}, code_version="1")
+def evaluation_report(
+    context: dg.AssetExecutionContext, tracking: TrackingResource, forecast_evaluation: EvaluatedValue
+) -> ReportedValue:
+    """One self-contained HTML page: what the scores are worth, shown; also among the MLflow run's artifacts."""
+    from voltpipe.evaluation.detail_file import read_detail
+    from voltpipe.evaluation.report import write_report
+    from voltpipe.tracking.run import TrackedRun
+
+    folder = Path(forecast_evaluation.folder)
+    evaluation = Evaluation.read(folder / EVALUATION_FILE)
+    report = write_report(folder, evaluation, read_detail(folder / DETAIL_FILE))
+    run = TrackedRun(tracking.store, forecast_evaluation.trained.mlflow_run_id)
+    run.log_evaluation(evaluation, folder)
+    context.add_output_metadata(
+        {
+            "report": dg.MetadataValue.path(report.html_path),
+            "MLflow run": dg.MetadataValue.url(tracking.mlflow_run_link(run.run_id)),
+            **score_metadata(evaluation),
+            **figure_metadata(report.figure_paths),
+        }
+    )
+    return ReportedValue(html=str(report.html_path), evaluated=forecast_evaluation)

@@ -1,0 +1,174 @@
+"""From a window set to a trained forecaster, tracked by MLflow and resumable."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.files import content_digest
+from voltpipe.forecasting.settings import TrainingSettings
+from voltpipe.lake import Lake, RecordingKey
+from voltpipe.pipeline.instance import TRAINING_POOL
+from voltpipe.pipeline.launchpad import checked_at_launch, settings_from, settings_schema
+from voltpipe.pipeline.progress import AllProgress, DagsterProgress, MlflowProgress, TerminalProgress
+from voltpipe.pipeline.resources import LakeResource, TrackingResource
+from voltpipe.pipeline.run_tags import DAGSTER_LINK_TAG, DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
+from voltpipe.pipeline.values import TrainedValue, WindowSetValue
+
+if TYPE_CHECKING:
+    from voltpipe.forecasting.training_result import TrainingResult
+    from voltpipe.tracking.run import TrackedRun
+    from voltpipe.windows.window_set import WindowSet
+
+GROUP = "forecasting"
+ASSET_KEY = dg.AssetKey("trained_forecaster")
+FORECASTER_FOLDER = "forecaster"
+
+
+@dg.op(
+    name="train",
+    config_schema=settings_schema(TrainingSettings),
+    pool=TRAINING_POOL,
+    retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
+)
+def train_op(
+    context: dg.OpExecutionContext, lake: LakeResource, tracking: TrackingResource, window_set: WindowSetValue
+) -> TrainedValue:
+    """Train, with a checkpoint each epoch, inside one MLflow run that outlives retries."""
+    from voltpipe.forecasting.checkpoint import CheckpointBusyError
+    from voltpipe.forecasting.training import train
+    from voltpipe.tracking.lifecycle import tracked_run
+    from voltpipe.windows.window_set import WindowSet
+
+    settings = settings_from(TrainingSettings, context.op_config)
+    windows = WindowSet(Path(window_set.folder))
+    folder = training_folder(lake.lake, window_set.digest, settings, context.run.root_run_id or context.run_id)
+    link = tracking.dagster_run_link(context.run_id)
+    with tracked_run(
+        tracking.store,
+        name=settings.architecture.value,
+        identity=folder.name,
+        tags={DAGSTER_RUN_TAG: context.run_id, DAGSTER_LINK_TAG: link},
+        killed_by=(dg.DagsterExecutionInterruptedError,),
+    ) as run:
+        context.instance.add_run_tags(context.run_id, {MLFLOW_RUN_TAG: run.run_id})
+        run.set_note(f"Trained by [Dagster run {context.run_id[:8]}]({link}) on window set `{windows.digest[:16]}`.")
+        _log_beginning(run, lake.lake, windows, settings)
+        listeners = (TerminalProgress(), MlflowProgress(run), DagsterProgress(context, ASSET_KEY))
+        try:
+            result = train(
+                windows,
+                settings,
+                checkpoint_folder=folder,
+                progress=AllProgress(listeners),
+            )
+        except VoltpipeError as error:
+            raise dg.Failure(str(error), allow_retries=isinstance(error, CheckpointBusyError)) from error
+        for record in result.history:
+            run.log_epoch(record)
+        result.forecaster.save(folder / FORECASTER_FOLDER)
+    facts = _facts(result, settings)
+    context.add_output_metadata(
+        {**facts, "MLflow run": dg.MetadataValue.url(tracking.mlflow_run_link(run.run_id)), "path": str(folder)}
+    )
+    return TrainedValue(
+        folder=str(folder),
+        forecaster_folder=str(folder / FORECASTER_FOLDER),
+        architecture=settings.architecture.value,
+        window_set_folder=window_set.folder,
+        mlflow_run_id=run.run_id,
+        dagster_run_id=context.run_id,
+        history=result.history,
+        facts=facts,
+    )
+
+
+@dg.graph_asset(
+    group_name=GROUP,
+    kinds={"pytorch", "mlflow"},
+    config=checked_at_launch(TrainingSettings, "train"),
+    code_version="1",
+)
+def trained_forecaster(window_set: WindowSetValue) -> TrainedValue:
+    """A forecaster trained on the training windows, its best weights chosen on the validation windows."""
+    value: TrainedValue = train_op(window_set)
+    return value
+
+
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(
+            "finite_weights", asset=trained_forecaster, blocking=True, description="no weight is NaN or infinite"
+        ),
+        dg.AssetCheckSpec(
+            "learning_went_down",
+            asset=trained_forecaster,
+            description="the validation loss of the best epoch is below that of the first",
+        ),
+    ]
+)
+def training_checks(trained_forecaster: TrainedValue) -> Iterator[dg.AssetCheckResult]:
+    """Whether a training came to something."""
+    from torch import isfinite
+
+    from voltpipe.forecasting.forecaster import Forecaster
+
+    weights = Forecaster.load(Path(trained_forecaster.forecaster_folder)).module.state_dict()
+    bad = [name for name, tensor in weights.items() if not bool(isfinite(tensor).all())]
+    yield dg.AssetCheckResult(check_name="finite_weights", passed=not bad, metadata={"not finite": ", ".join(bad)})
+    losses = [record.validation_loss for record in trained_forecaster.history]
+    yield dg.AssetCheckResult(
+        check_name="learning_went_down",
+        passed=len(losses) > 1 and min(losses) < losses[0],
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"first": losses[0], "best": min(losses), "epochs": len(losses)},
+    )
+
+
+def training_folder(lake: Lake, window_set_digest: str, settings: TrainingSettings, root_run_id: str) -> Path:
+    """Where a training keeps its checkpoints.
+
+    A run and its retries share a folder. Another run with the same data and settings goes on with a training that was
+    left unfinished, whatever ended it; where there is none, it begins its own.
+    """
+    key = content_digest({"window_set": window_set_digest, **settings.model_dump(mode="json")})[:12]
+    own = lake.checkpoints / f"{settings.architecture.value}-{key}-{root_run_id[:8]}"
+    if own.exists():
+        return own
+    others = sorted(lake.checkpoints.glob(f"{settings.architecture.value}-{key}-*"))
+    unfinished = [folder for folder in others if not (folder / FORECASTER_FOLDER).exists()]
+    return unfinished[0] if unfinished else own
+
+
+def _log_beginning(run: "TrackedRun", lake: Lake, windows: "WindowSet", settings: TrainingSettings) -> None:
+    """Parameters, environment and inputs, before the first epoch."""
+    from voltpipe.evaluation.revision import code_revision
+    from voltpipe.tracking.run import RecordingInput
+
+    run.log_parameters({"training": settings, "windows": windows.settings})
+    run.log_environment(device=settings.device.value, revision=code_revision())
+    roles = {key: role for role, keys in windows.manifest["roles"].items() for key in keys}
+    run.log_recordings(
+        RecordingInput(
+            recording.key,
+            recording.digest,
+            roles[recording.key],
+            lake.conditioned_path(RecordingKey.parse(recording.key)),
+        )
+        for recording in windows.recordings
+    )
+
+
+def _facts(result: "TrainingResult", settings: TrainingSettings) -> dict[str, Any]:
+    return {
+        **settings.model_dump(mode="json", exclude_none=True),
+        "device": result.device,
+        "precision": result.precision,
+        "parameters": result.n_parameters,
+        "epochs": len(result.history),
+        "best_epoch": result.best_epoch,
+        "stopped_because": result.stopped_because,
+        "elapsed_s": round(result.elapsed_s, 1),
+    }

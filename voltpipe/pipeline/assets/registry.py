@@ -1,0 +1,131 @@
+"""From an evaluated forecaster to a version in the registry, and to the champion if the gate lets it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.pipeline.assets.evaluation import EVALUATION_FILE
+from voltpipe.pipeline.instance import REGISTRY_POOL
+from voltpipe.pipeline.launchpad import settings_from, settings_schema
+from voltpipe.pipeline.resources import TrackingResource
+from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
+from voltpipe.pipeline.values import RegisteredValue, ReportedValue
+from voltpipe.tracking.gate import decide
+from voltpipe.tracking.settings import GateSettings
+
+GROUP = "registry"
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"mlflow"},
+    code_version="1",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "serves",
+            asset="registered_forecaster",
+            blocking=True,
+            description="what the registry gives back, loaded without pickle, forecasts what was evaluated",
+        )
+    ],
+)
+def registered_forecaster(
+    context: dg.AssetExecutionContext, tracking: TrackingResource, evaluation_report: ReportedValue
+) -> Iterator[dg.Output[RegisteredValue] | dg.AssetCheckResult]:
+    """A version of `voltage-forecaster` with its model card, and the alias `challenger`."""
+    import numpy as np
+
+    from voltpipe.forecasting.forecaster import Forecaster
+    from voltpipe.tracking.model_card import model_card
+    from voltpipe.tracking.registry import load_forecaster, register
+    from voltpipe.tracking.run import TrackedRun
+    from voltpipe.tracking.served_model import log_forecaster
+    from voltpipe.windows.window_set import WindowSet
+
+    evaluated = evaluation_report.evaluated
+    evaluation = Evaluation.read(Path(evaluated.folder) / EVALUATION_FILE)
+    forecaster = Forecaster.load(Path(evaluated.trained.forecaster_folder))
+    windows = WindowSet(Path(evaluated.trained.window_set_folder))
+    history_mv = windows.batch(windows.windows(evaluation.regimes[0])[:2]).history_mv().numpy()
+    run = TrackedRun(tracking.store, evaluated.trained.mlflow_run_id)
+    model_uri = log_forecaster(run, forecaster, history_mv, evaluation.metrics())
+    origin = _origin(tracking, evaluation_report)
+    registered = register(
+        run,
+        model_uri,
+        card=model_card(evaluation, forecaster, origin),
+        tags={DAGSTER_RUN_TAG: evaluated.trained.dagster_run_id, "architecture": evaluated.trained.architecture},
+    )
+    page = tracking.version_link(registered.version)
+    yield dg.Output(
+        RegisteredValue(version=registered.version, report=evaluation_report),
+        metadata={
+            "version": registered.version,
+            "registry page": dg.MetadataValue.url(page),
+            "model card": dg.MetadataValue.md(model_card(evaluation, forecaster, origin)),
+        },
+    )
+    loaded = load_forecaster(registered.uri, tracking.store)
+    difference_mv = float(np.abs(loaded.predict_mv(history_mv) - forecaster.predict_mv(history_mv)).max())
+    yield dg.AssetCheckResult(
+        check_name="serves", passed=difference_mv < 1e-3, metadata={"largest difference (mV)": difference_mv}
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"mlflow"},
+    code_version="1",
+    output_required=False,
+    pool=REGISTRY_POOL,
+    config_schema=settings_schema(GateSettings),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "beats_baselines",
+            asset="champion_forecaster",
+            description="on held-out targets the candidate's R2 is above that of persistence and autoregression",
+        ),
+        dg.AssetCheckSpec(
+            "beats_champion",
+            asset="champion_forecaster",
+            description="on the same held-out targets the candidate's mean R2 is above the champion's",
+        ),
+    ],
+)
+def champion_forecaster(
+    context: dg.AssetExecutionContext, tracking: TrackingResource, registered_forecaster: RegisteredValue
+) -> Iterator[dg.Output[RegisteredValue] | dg.AssetCheckResult]:
+    """The version in use. It changes only if the gate lets the candidate pass; a refusal is no failure."""
+    from voltpipe.tracking.judgement import judge
+    from voltpipe.tracking.registry import promote, record_decision
+    from voltpipe.windows.window_set import WindowSet
+
+    settings = settings_from(GateSettings, context.op_execution_context.op_config)
+    evaluated = registered_forecaster.report.evaluated
+    candidate = Evaluation.read(Path(evaluated.folder) / EVALUATION_FILE)
+    windows = WindowSet(Path(evaluated.trained.window_set_folder))
+    version = registered_forecaster.version
+    decision = judge(tracking.store, version, candidate, windows, settings)
+    record_decision(tracking.store, version, decision)
+    context.log.info(f"version {version} is {decision.decision}: {'; '.join(decision.reasons)}")
+    shown: dict[str, Any] = {"version": version, "reason": "; ".join(decision.reasons), **decision.figures}
+    if decision.promoted:
+        promote(tracking.store, version)
+        yield dg.Output(registered_forecaster, metadata=shown)
+    for check, passed in (
+        ("beats_baselines", decide(candidate, None, settings).promoted),
+        ("beats_champion", decision.promoted),
+    ):
+        yield dg.AssetCheckResult(check_name=check, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=shown)
+
+
+def _origin(tracking: TrackingResource, report: ReportedValue) -> dict[str, str]:
+    trained = report.evaluated.trained
+    return {
+        "trained by": f"[Dagster run]({tracking.dagster_run_link(trained.dagster_run_id)})",
+        "tracked by": f"[MLflow run]({tracking.mlflow_run_link(trained.mlflow_run_id)})",
+        "report": f"`{report.html}`, also among the run's artifacts",
+    }

@@ -1,0 +1,108 @@
+"""From conditioned recordings to windowed tensors."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from voltpipe.lake import RecordingKey
+from voltpipe.pipeline.assets.recordings import conditioned_recording
+from voltpipe.pipeline.launchpad import settings_from, settings_schema
+from voltpipe.pipeline.resources import LakeResource
+from voltpipe.pipeline.values import WindowSetValue
+from voltpipe.recordings.store import conditioned_recordings, open_conditioned
+from voltpipe.windows.manifest import SplitManifest, split_recordings
+from voltpipe.windows.settings import WindowSettings
+from voltpipe.windows.split import Role, Split
+
+GROUP = "windows"
+
+
+class SplitSettings(WindowSettings):
+    """Which recordings are used, and how they are split and cut."""
+
+    organoid: str = Field("", description="use this organoid's recordings only; empty: all organoids")
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"json"},
+    deps=[conditioned_recording],
+    config_schema=settings_schema(SplitSettings),
+    code_version="1",
+)
+def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> SplitManifest:
+    """Who is in which split: held-out recordings, held-out time and training data, with digests."""
+    settings = settings_from(SplitSettings, context.op_execution_context.op_config)
+    recordings = conditioned_recordings(lake.lake, settings.organoid)
+    manifest = split_recordings(recordings, settings.part(WindowSettings), SplitManifest.load(lake.lake.windows))
+    context.add_output_metadata(
+        {
+            **{f"{role.value} recordings": len(manifest.of_role(role)) for role in Role},
+            "organoids": ", ".join(manifest.organoids),
+            "digest": manifest.digest,
+            "roles": dg.MetadataValue.md(_roles_table(manifest)),
+            "excluded": dg.MetadataValue.json(manifest.excluded),
+        }
+    )
+    return manifest
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"pytorch", "numpy"},
+    code_version="1",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "no_sample_in_two_splits",
+            asset="window_set",
+            blocking=True,
+            description="windows of different splits share no sample",
+        ),
+        dg.AssetCheckSpec(
+            "no_window_over_a_border",
+            asset="window_set",
+            blocking=True,
+            description="no window reaches over a recording's border or a gap in it",
+        ),
+    ],
+)
+def window_set(
+    context: dg.AssetExecutionContext, lake: LakeResource, recording_split: SplitManifest
+) -> Iterator[dg.Output[WindowSetValue] | dg.AssetCheckResult]:
+    """The conditioned samples once, memory-mapped, and the index of windows over them."""
+    from voltpipe.windows.build import build_window_set, window_set_folder
+    from voltpipe.windows.leakage import shared_samples, windows_over_a_border
+
+    folder = window_set_folder(lake.lake.windows, recording_split)
+    recordings = {
+        entry.key: open_conditioned(lake.lake.conditioned_path(RecordingKey.parse(entry.key)))
+        for entry in recording_split.recordings
+    }
+    built = build_window_set(folder, recording_split, recordings)
+    counts = {split: len(built.windows(split)) for split in Split}
+    yield dg.Output(
+        WindowSetValue(folder=str(folder), digest=built.digest),
+        metadata={
+            "dagster/row_count": len(built.index),
+            **{f"{split.value} windows": count for split, count in counts.items()},
+            "channels": built.n_channels,
+            "rate_hz": built.rate_hz,
+            "samples": len(built.samples_z),
+            "size_mib": round(built.samples_z.nbytes / 2**20, 1),
+            "protocol": built.settings.protocol.value,
+            "digest": built.digest,
+            "path": dg.MetadataValue.path(Path(folder)),
+        },
+    )
+    shared, over = shared_samples(built), windows_over_a_border(built)
+    yield dg.AssetCheckResult(
+        check_name="no_sample_in_two_splits", passed=shared == 0, metadata={"shared samples": shared}
+    )
+    yield dg.AssetCheckResult(check_name="no_window_over_a_border", passed=over == 0, metadata={"windows": over})
+
+
+def _roles_table(manifest: SplitManifest) -> str:
+    rows = "\n".join(f"| {recording.key} | {recording.role.value} |" for recording in manifest.recordings)
+    return f"| recording | role |\n| --- | --- |\n{rows}"

@@ -1,0 +1,45 @@
+"""Assembles the asset graph for one lake, with a place to swap resources in tests."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from voltpipe.lake import Lake
+from voltpipe.pipeline import schedules, sensors
+from voltpipe.pipeline.assets import evaluation, forecasting, recordings, registry, windows
+from voltpipe.pipeline.jobs import ingest_recordings, train_forecaster
+from voltpipe.pipeline.resources import JsonValues, LakeResource, TrackingResource
+
+DAGSTER_URL_VARIABLE, MLFLOW_URL_VARIABLE = "VOLTPIPE_DAGSTER_URL", "VOLTPIPE_MLFLOW_URL"
+TRACKING_VARIABLE = "VOLTPIPE_TRACKING_URI"
+
+
+def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The asset graph on a lake.
+
+    Args:
+        lake: the data lake.
+        resources: put in place of those of the same name.
+    """
+    defaults = {
+        "lake": LakeResource(root=str(lake.root)),
+        "io_manager": JsonValues(root=str(lake.root)),
+        "tracking": TrackingResource(
+            folder=str(lake.mlflow),
+            tracking_uri=os.environ.get(TRACKING_VARIABLE),
+            dagster_url=os.environ.get(DAGSTER_URL_VARIABLE, "http://127.0.0.1:3000"),
+            mlflow_url=os.environ.get(MLFLOW_URL_VARIABLE, "http://127.0.0.1:5000"),
+        ),
+    }
+    assets = dg.load_assets_from_modules([recordings, windows, forecasting, evaluation, registry])
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=dg.load_asset_checks_from_modules([forecasting, registry]),
+        resources={**defaults, **(resources or {})},
+        jobs=[ingest_recordings, train_forecaster],
+        schedules=[schedules.nightly_retraining],
+        sensors=[sensors.raw_recordings, sensors.mlflow_after_failure, sensors.mlflow_after_cancellation],
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,94 @@
+"""Runs jobs of the asset graph in this process, on the lake's own Dagster instance, so that the UI shows them."""
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterEventType
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.lake import Lake, RecordingKey
+from voltpipe.pipeline.build import build_definitions
+from voltpipe.pipeline.instance import open_instance
+from voltpipe.pipeline.jobs import INGEST_JOB, TRAIN_JOB
+from voltpipe.pipeline.partitions import RECORDINGS, recording_keys
+
+ASSET_PARTITION_RANGE_START_TAG = "dagster/asset_partition_range_start"
+ASSET_PARTITION_RANGE_END_TAG = "dagster/asset_partition_range_end"
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class RunError(VoltpipeError):
+    """A run that failed, with what its step said."""
+
+
+class Launcher:
+    """Runs jobs on one lake.
+
+    Args:
+        lake: the lake, whose Dagster home is made if there is none.
+    """
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self.instance = open_instance(lake)
+        self._definitions = build_definitions(lake)
+
+    def ingest(self, keys: Iterable[RecordingKey]) -> None:
+        """Inspect and condition raw recordings. A bad one is no failure: its verdict is in the lake."""
+        wanted = {str(key) for key in keys}
+        self.instance.add_dynamic_partitions(RECORDINGS.name or "", sorted(wanted))
+        # One run for each stretch of neighbouring partitions: starting a run costs more than conditioning a recording.
+        for is_wanted, stretch in groupby(recording_keys(self.instance), wanted.__contains__):
+            if is_wanted:
+                partitions = list(stretch)
+                tags = {ASSET_PARTITION_RANGE_START_TAG: partitions[0], ASSET_PARTITION_RANGE_END_TAG: partitions[-1]}
+                self._run(INGEST_JOB, {}, tags)
+
+    def train(self, *, split: Mapping[str, Any], training: Mapping[str, Any]) -> None:
+        """Materialize everything from the split to the registry.
+
+        Args:
+            split: settings of `recording_split` that differ from their defaults.
+            training: settings of `trained_forecaster` that differ from their defaults.
+
+        Raises:
+            RunError: a step failed.
+        """
+        ops = {"recording_split": {"config": dict(split)}, "trained_forecaster": {"config": dict(training)}}
+        self._run(TRAIN_JOB, {"ops": ops})
+
+    def _run(self, job_name: str, run_config: dict[str, Any], tags: Mapping[str, str] | None = None) -> None:
+        job = self._definitions.resolve_job_def(job_name)
+        result = job.execute_in_process(
+            run_config={**_QUIET, **run_config},
+            instance=self.instance,
+            tags=tags,
+            raise_on_error=False,
+        )
+        if not result.success:
+            raise RunError(f"{job_name} failed; run {result.run_id} in the Dagster UI has its log. {_cause(result)}")
+
+
+def register_raw_recordings(lake: Lake) -> int:
+    """Make Dagster know each raw recording of the lake as a partition, and return how many are new."""
+    from voltpipe.recordings.raw import find_raw
+
+    with open_instance(lake) as instance:
+        known = set(recording_keys(instance))
+        new = [str(key) for key in sorted(find_raw(lake).found) if str(key) not in known]
+        instance.add_dynamic_partitions(RECORDINGS.name or "", new)
+    return len(new)
+
+
+def _cause(result: dg.ExecuteInProcessResult) -> str:
+    """What the step that failed first said, without Dagster's wrapping."""
+    for event in result.all_events:
+        if event.event_type == DagsterEventType.STEP_FAILURE:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None:
+                return f"{event.step_key}: {error.message.strip()}"
+    return ""

@@ -1,0 +1,112 @@
+"""Listeners to a training: the terminal, the Dagster run, the MLflow run; and the fence that stops an orphan."""
+
+import sys
+from dataclasses import dataclass
+
+import dagster as dg
+
+from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.tracking.run import TrackedRun
+
+PROGRESS_TAG = "voltpipe/progress"
+
+
+@dataclass(frozen=True)
+class TerminalProgress:
+    """One line an epoch on standard error, which Dagster keeps as the run's log as well."""
+
+    def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
+        """Say what is trained where."""
+        resumed = f", resumed after epoch {resumed_after_epoch}" if resumed_after_epoch else ""
+        print(f"training {parameters:,} parameters on {device}{resumed}", file=sys.stderr, flush=True)
+
+    def epoch_finished(self, record: EpochRecord) -> None:
+        """Say how the epoch went."""
+        print(summary(record), file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class DagsterProgress:
+    """An observation of the asset each epoch, and the run's tag; stops a training whose run has already ended."""
+
+    context: dg.OpExecutionContext
+    asset_key: dg.AssetKey
+
+    def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
+        """Reset the tag, which a retried run copies from its parent."""
+        del device, parameters
+        self._tag(f"resumed after epoch {resumed_after_epoch}" if resumed_after_epoch else "first epoch")
+
+    def epoch_finished(self, record: EpochRecord) -> None:
+        """Show the epoch.
+
+        Raises:
+            dg.Failure: the run ended while this process went on; whoever retries it must be the only writer.
+        """
+        run = self.context.instance.get_run_by_id(self.context.run_id)
+        if run is None or run.is_finished:
+            raise dg.Failure(
+                f"run {self.context.run_id} has ended, so this training stops; its last checkpoint stays for the retry",
+                allow_retries=False,
+            )
+        self._tag(f"epoch {record.epoch}, {record.remaining_s:.0f} s left")
+        self.context.log_event(
+            dg.AssetObservation(
+                self.asset_key,
+                metadata={
+                    "epoch": record.epoch,
+                    "train_loss": record.train_loss,
+                    "validation_loss": record.validation_loss,
+                    **{f"validation_r2_h{horizon}": r2 for horizon, r2 in record.validation_r2.items()},
+                    "windows_per_s": record.windows_per_s,
+                    "elapsed_s": record.elapsed_s,
+                    "remaining_s": record.remaining_s,
+                },
+            )
+        )
+
+    def _tag(self, progress: str) -> None:
+        self.context.instance.add_run_tags(self.context.run_id, {PROGRESS_TAG: progress})
+
+
+@dataclass(frozen=True)
+class MlflowProgress:
+    """The learning curve in the MLflow run."""
+
+    run: TrackedRun
+
+    def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
+        """Say what is trained where."""
+        del resumed_after_epoch
+        self.run.set_tags({"device": device, "parameters": str(parameters)})
+
+    def epoch_finished(self, record: EpochRecord) -> None:
+        """Log the epoch's figures."""
+        self.run.log_epoch(record)
+
+
+@dataclass(frozen=True)
+class AllProgress:
+    """Tells several listeners, in order."""
+
+    listeners: tuple[TerminalProgress | DagsterProgress | MlflowProgress, ...]
+
+    def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
+        """Tell each."""
+        for listener in self.listeners:
+            listener.started(resumed_after_epoch=resumed_after_epoch, device=device, parameters=parameters)
+
+    def epoch_finished(self, record: EpochRecord) -> None:
+        """Tell each."""
+        for listener in self.listeners:
+            listener.epoch_finished(record)
+
+
+def summary(record: EpochRecord) -> str:
+    """One line on an epoch."""
+    r2 = "  ".join(f"{r2:.3f} at {horizon}" for horizon, r2 in record.validation_r2.items())
+    return (
+        f"epoch {record.epoch:3d}  {record.elapsed_s:5.0f} s  train loss {record.train_loss:.4f}  "
+        f"validation loss {record.validation_loss:.4f}  R2 {r2}  {record.windows_per_s:.0f} windows/s  "
+        f"{record.remaining_s:.0f} s left"
+    )

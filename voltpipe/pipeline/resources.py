@@ -1,0 +1,92 @@
+"""What assets are given: the lake, the tracking store, and values that pass from asset to asset as JSON.
+
+A resource is a thin shell around a plain object of a lower layer; nothing is computed here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel, Field
+
+from voltpipe.files import read_json, write_json
+from voltpipe.lake import Lake
+from voltpipe.tracking.run import TrackedRun
+from voltpipe.tracking.store import TrackingStore
+from voltpipe.tracking.ui import run_page, version_page
+
+STAGE_FOLDERS = {
+    "recording_split": "windows",
+    "window_set": "windows",
+    "trained_forecaster": "checkpoints",
+    "forecast_evaluation": "reports",
+    "evaluation_report": "reports",
+    "registered_forecaster": "mlflow",
+    "champion_forecaster": "mlflow",
+}
+"""Which folder of the lake holds an asset's value."""
+
+
+class LakeResource(dg.ConfigurableResource[Any]):
+    """The data lake."""
+
+    root: str = Field(description="the lake's folder")
+
+    @property
+    def lake(self) -> Lake:
+        """The lake as the layers below know it."""
+        return Lake(Path(self.root))
+
+
+class TrackingResource(dg.ConfigurableResource[Any]):
+    """MLflow's store, and the addresses under which the pages are linked."""
+
+    folder: str = Field(description="the folder that holds the embedded store")
+    tracking_uri: str | None = Field(default=None, description="an MLflow server, instead of the embedded store")
+    dagster_url: str = Field(description="where Dagster's pages are served")
+    mlflow_url: str = Field(description="where MLflow's pages are served")
+
+    @property
+    def store(self) -> TrackingStore:
+        """The store as the tracking layer knows it."""
+        return TrackingStore(Path(self.folder), self.tracking_uri)
+
+    def dagster_run_link(self, run_id: str) -> str:
+        """The page of a Dagster run."""
+        return f"{self.dagster_url}/runs/{run_id}"
+
+    def mlflow_run_link(self, run_id: str) -> str:
+        """The page of an MLflow run."""
+        return run_page(self.mlflow_url, TrackedRun(self.store, run_id))
+
+    def version_link(self, version: str) -> str:
+        """The page of a version in the registry."""
+        return version_page(self.mlflow_url, version)
+
+
+class JsonValues(dg.ConfigurableIOManager):
+    """Passes small pydantic models from asset to asset as JSON files in the lake; nothing is ever pickled."""
+
+    root: str = Field(description="the lake's folder")
+
+    def handle_output(self, context: dg.OutputContext, obj: BaseModel) -> None:
+        """Write the value whole, in the folder of the asset's stage."""
+        write_json(value_path(Lake(Path(self.root)), context.asset_key.path[-1]), obj.model_dump(mode="json"))
+
+    def load_input(self, context: dg.InputContext) -> BaseModel:
+        """Read the value as the type with which the downstream asset annotates it."""
+        path = value_path(Lake(Path(self.root)), context.asset_key.path[-1])
+        if not path.exists():
+            raise dg.Failure(
+                f"{context.asset_key.to_user_string()} is not in this lake yet; materialize it first",
+                allow_retries=False,
+            )
+        model = context.dagster_type.typing_type
+        assert issubclass(model, BaseModel)
+        value: BaseModel = model.model_validate(read_json(path))
+        return value
+
+
+def value_path(lake: Lake, asset: str) -> Path:
+    """Where the value of an asset lies in the lake."""
+    return lake.root / STAGE_FOLDERS[asset] / f"{asset}.json"

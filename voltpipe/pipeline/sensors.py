@@ -1,0 +1,68 @@
+"""What happens by itself when something changes: a raw file arrives, a run dies."""
+
+import json
+import time
+
+import dagster as dg
+
+from voltpipe.pipeline.jobs import ingest_recordings
+from voltpipe.pipeline.partitions import RECORDINGS, recording_keys
+from voltpipe.pipeline.resources import LakeResource, TrackingResource
+from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
+from voltpipe.recordings.raw import RawListing, find_raw
+from voltpipe.tracking.lifecycle import close_leftover_runs
+
+QUIET_S = 5.0
+"""A file that changed less than this ago may still be growing, and is left for the next tick."""
+
+
+@dg.sensor(job=ingest_recordings, minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
+def raw_recordings(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
+    """Each new or changed raw file becomes a partition and is conditioned, once it no longer grows."""
+    seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+    listing = find_raw(lake.lake)
+    current = _states(listing)
+    changed = [key for key, state in sorted(current.items()) if seen.get(key) != state]
+    ready = [key for key in changed if _quiet_for_s(current[key]) >= QUIET_S]
+    if not ready:
+        waiting = f", {len(changed)} still growing" if changed else ""
+        refused = f", {len(listing.refused)} not usable: {listing.refused}" if listing.refused else ""
+        return dg.SkipReason(f"no new raw file; {len(current)} known{waiting}{refused}")
+    new = sorted(set(ready) - set(recording_keys(context.instance)))
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=f"{key}:{current[key]}", partition_key=key) for key in ready],
+        dynamic_partitions_requests=[RECORDINGS.build_add_request(new)] if new else [],
+        cursor=json.dumps(
+            {**{key: seen[key] for key in seen if key in current}, **{key: current[key] for key in ready}}
+        ),
+    )
+
+
+def _states(listing: RawListing) -> dict[str, str]:
+    """When each raw file last changed, and its size; of a folder, the newest file and the sum."""
+    states = {}
+    for key, path in listing.found.items():
+        stats = [part.stat() for part in (path, *path.rglob("*"))]
+        states[str(key)] = f"{max(s.st_mtime for s in stats):.3f}:{sum(s.st_size for s in stats)}"
+    return states
+
+
+def _quiet_for_s(state: str) -> float:
+    return time.time() - float(state.partition(":")[0])
+
+
+def _close(context: dg.RunStatusSensorContext, tracking: TrackingResource, status: str) -> dg.SkipReason | None:
+    closed = close_leftover_runs(tracking.store, DAGSTER_RUN_TAG, context.dagster_run.run_id, status=status)
+    return None if closed else dg.SkipReason("it left no MLflow run open")
+
+
+@dg.run_status_sensor(run_status=dg.DagsterRunStatus.FAILURE, default_status=dg.DefaultSensorStatus.RUNNING)
+def mlflow_after_failure(context: dg.RunStatusSensorContext, tracking: TrackingResource) -> dg.SkipReason | None:
+    """A killed process cannot close its MLflow run, so its Dagster run's end does."""
+    return _close(context, tracking, "FAILED")
+
+
+@dg.run_status_sensor(run_status=dg.DagsterRunStatus.CANCELED, default_status=dg.DefaultSensorStatus.RUNNING)
+def mlflow_after_cancellation(context: dg.RunStatusSensorContext, tracking: TrackingResource) -> dg.SkipReason | None:
+    """Likewise after a termination."""
+    return _close(context, tracking, "KILLED")

@@ -1,0 +1,138 @@
+"""Dagster's and MLflow's pages, served together on this machine until they are told to stop."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.lake import LAKE_VARIABLE, Lake
+from voltpipe.pipeline.instance import prepare_home
+from voltpipe.pipeline.launch import register_raw_recordings
+from voltpipe.tracking.store import TrackingStore
+from voltpipe.tracking.ui import server_command
+
+WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
+_START_S = 90.0
+_STOP_S = 30.0
+
+
+class ServerError(VoltpipeError):
+    """A page that cannot be served."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server: its command, where it listens and what it said."""
+
+    name: str
+    command: list[str]
+    address: str
+    log: Path
+
+
+def serve(lake: Lake, *, host: str, dagster_port: int, mlflow_port: int) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Raises:
+        ServerError: a port is taken, or a server did not come up or went down by itself.
+    """
+    for name, port in (("Dagster", dagster_port), ("MLflow", mlflow_port)):
+        if port_taken(host, port):
+            raise ServerError(
+                f"port {port} on {host} is taken, {name} cannot be served there; stop what listens, or name another "
+                f"port with --{name.lower()}-port"
+            )
+    prepare_home(lake)
+    store = TrackingStore(lake.mlflow)
+    store.prepare()
+    register_raw_recordings(lake)
+    dagster = f"http://{host}:{dagster_port}"
+    mlflow = f"http://{host}:{mlflow_port}"
+    # The definitions link to these pages, and are loaded by the servers and by every run.
+    os.environ |= {LAKE_VARIABLE: str(lake.root), "VOLTPIPE_DAGSTER_URL": dagster, "VOLTPIPE_MLFLOW_URL": mlflow}
+    workspace = ["-w", str(WORKSPACE)] if WORKSPACE.exists() else ["-m", "voltpipe.pipeline.definitions"]
+    dagster_command = [sys.executable, "-m", "dagster", "dev", *workspace, "-h", host, "-p", str(dagster_port)]
+    servers = [
+        Server("Dagster", dagster_command, dagster, lake.dagster / "server.log"),
+        Server("MLflow", server_command(store, host=host, port=mlflow_port), mlflow, lake.mlflow / "server.log"),
+    ]
+    _run_all(servers)
+
+
+def port_taken(host: str, port: int) -> bool:
+    """Whether something listens on a port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def _run_all(servers: list[Server]) -> None:
+    stop_asked = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop_asked.append(True))
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for server in servers:
+            processes[server.name] = _start(server, os.environ)
+        for server in servers:
+            _await(server, processes[server.name], stop_asked)
+            print(f"{server.name:8} {server.address}", flush=True)
+        print("Ctrl-C stops both.", flush=True)
+        while not stop_asked:
+            for server in servers:
+                _raise_if_down(server, processes[server.name])
+            time.sleep(0.5)
+    finally:
+        _stop(processes.values())
+
+
+def _start(server: Server, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    server.log.parent.mkdir(parents=True, exist_ok=True)
+    with server.log.open("wb") as log:
+        # A session of its own, so that a Ctrl-C in the terminal reaches the server once, from here.
+        return subprocess.Popen(
+            server.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+        )
+
+
+def _await(server: Server, process: "subprocess.Popen[bytes]", stop_asked: list[bool]) -> None:
+    host, _, port = server.address.removeprefix("http://").rpartition(":")
+    deadline = time.monotonic() + _START_S
+    while not stop_asked:
+        _raise_if_down(server, process)
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((host, int(port))) == 0:
+                return
+        if time.monotonic() > deadline:
+            raise ServerError(f"{server.name} did not come up within {_START_S:.0f} s; {server.log} says why")
+        time.sleep(0.2)
+
+
+def _raise_if_down(server: Server, process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:
+        tail = "\n".join(server.log.read_text(errors="replace").splitlines()[-5:])
+        raise ServerError(f"{server.name} stopped with status {process.returncode}; {server.log} ends with:\n{tail}")
+
+
+def _stop(processes: "Iterable[subprocess.Popen[bytes]]") -> None:
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        # The server alone: a training that it started goes on, and is found again at the next start.
+        process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + _STOP_S
+    for process in running:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)

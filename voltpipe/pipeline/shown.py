@@ -1,0 +1,31 @@
+"""What the asset pages show: scores as figures that are plotted over time and as tables, plots as small pictures."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from voltpipe.evaluation.evaluation import Evaluation
+
+
+def score_metadata(evaluation: Evaluation) -> dict[str, Any]:
+    """Every score under its MLflow name, and the table beside the baselines."""
+    from voltpipe.evaluation.tables import score_text
+    from voltpipe.evaluation.verdict import verdict
+
+    return {
+        "verdict": verdict(evaluation),
+        "scores": dg.MetadataValue.md(score_text(evaluation)),
+        **{name: float(value) for name, value in evaluation.metrics().items()},
+    }
+
+
+def figure_metadata(figure_paths: Mapping[str, Path]) -> dict[str, Any]:
+    """Each PNG as a picture inside Markdown, which is how Dagster shows pictures."""
+    return {name: dg.MetadataValue.md(_picture(name, path.read_bytes())) for name, path in figure_paths.items()}
+
+
+def _picture(name: str, png: bytes) -> str:
+    return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"

@@ -1,0 +1,42 @@
+"""What `voltpipe train` does: a training through the assets, and what came of it."""
+
+from pathlib import Path
+
+from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.files import read_json
+from voltpipe.forecasting.settings import TrainingSettings
+from voltpipe.lake import Lake
+from voltpipe.pipeline.assets.evaluation import EVALUATION_FILE
+from voltpipe.pipeline.launch import Launcher
+from voltpipe.pipeline.resources import value_path
+from voltpipe.pipeline.values import RegisteredValue
+from voltpipe.tracking.store import TrackingStore
+
+
+def train_and_register(lake: Lake, settings: TrainingSettings, organoid: str | None = None) -> str:
+    """Materialize everything from the split to the registry; returns scores, decision and the report's place as text.
+
+    Raises:
+        RunError: a step failed.
+    """
+    split = {"organoid": organoid} if organoid else {}
+    Launcher(lake).train(split=split, training=settings.model_dump(mode="json", exclude_none=True))
+    return _summary(lake)
+
+
+def _summary(lake: Lake) -> str:
+    from voltpipe.evaluation.tables import score_text
+    from voltpipe.evaluation.verdict import verdict
+    from voltpipe.tracking.registry import MODEL_NAME, version_tags
+
+    registered = RegisteredValue.model_validate(read_json(value_path(lake, "registered_forecaster")))
+    evaluation = Evaluation.read(Path(registered.report.evaluated.folder) / EVALUATION_FILE)
+    tags = version_tags(TrackingStore(lake.mlflow), registered.version)
+    return "\n\n".join(
+        (
+            score_text(evaluation),
+            verdict(evaluation),
+            f"{MODEL_NAME} version {registered.version} is {tags['gate.decision']}: {tags['gate.reason']}",
+            f"report: {registered.report.html}",
+        )
+    )

@@ -1,0 +1,49 @@
+"""What one asset hands to the next: places in the lake and names in MLflow, never arrays."""
+
+from typing import Any
+
+from pydantic import Field
+
+from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.settings import Settings
+
+
+class WindowSetValue(Settings):
+    """A window set on disk."""
+
+    folder: str
+    digest: str = Field(description="names recordings, roles and window settings")
+
+
+class TrainedValue(Settings):
+    """A trained forecaster on disk, and the MLflow run of its training."""
+
+    folder: str = Field(description="holds the checkpoint and, in `forecaster/`, the weights that were best")
+    forecaster_folder: str
+    architecture: str
+    window_set_folder: str
+    mlflow_run_id: str
+    dagster_run_id: str
+    history: tuple[EpochRecord, ...] = Field(description="the learning curve")
+    facts: dict[str, Any] = Field(description="what else is to be known of the training: settings, device, duration")
+
+
+class EvaluatedValue(Settings):
+    """A forecaster's scores."""
+
+    folder: str = Field(description="holds the metrics and, later, the report")
+    trained: TrainedValue
+
+
+class ReportedValue(Settings):
+    """A forecaster's report."""
+
+    html: str
+    evaluated: EvaluatedValue
+
+
+class RegisteredValue(Settings):
+    """A version in the registry."""
+
+    version: str
+    report: ReportedValue
