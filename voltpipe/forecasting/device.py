@@ -4,32 +4,15 @@ import ctypes
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
-from enum import StrEnum
 
 import torch
 
 from voltpipe.errors import VoltpipeError
+from voltpipe.forecasting.settings import Device, Precision
 
 
 class DeviceError(VoltpipeError):
     """A device or precision that was asked for and is not to be had."""
-
-
-class Device(StrEnum):
-    """Where to train. The order is that of preference."""
-
-    AUTO = "auto"
-    CUDA = "cuda"
-    MPS = "mps"
-    CPU = "cpu"
-
-
-class Precision(StrEnum):
-    """Of the matrix products in training; weights and everything else are float32 always."""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
 
 
 def available_devices() -> tuple[Device, ...]:

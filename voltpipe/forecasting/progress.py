@@ -19,6 +19,7 @@ class EpochRecord:
     validation_r2: dict[int, float]
     """R2 in mV by horizon (samples) on validation windows."""
     learning_rate: float
+    """In the middle of the epoch."""
     windows_per_s: float
     remaining_s: float
     """An estimate of the training time that is left."""

@@ -5,7 +5,6 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from voltpipe.forecasting.device import Device, Precision
 from voltpipe.forecasting.recipe import Recipe
 from voltpipe.settings import Settings
 
@@ -17,6 +16,23 @@ class Architecture(StrEnum):
     """As published: one horizon, weights bound to the channels, slow to learn."""
     SHARED_CNN_LSTM = "shared_cnn_lstm"
     """Small, all horizons at once, weights shared by all channels."""
+
+
+class Device(StrEnum):
+    """Where to train. The order is that of preference."""
+
+    AUTO = "auto"
+    CUDA = "cuda"
+    MPS = "mps"
+    CPU = "cpu"
+
+
+class Precision(StrEnum):
+    """Of the matrix products in training; weights and everything else are float32 always."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
 
 
 class TrainingSettings(Settings):

@@ -121,7 +121,7 @@ class _Training:
             train_loss=train_loss,
             validation_loss=validation_loss,
             validation_r2=r2,
-            learning_rate=self._learning_rate(0.0),
+            learning_rate=self._learning_rate(0.5),
             windows_per_s=n_seen / trained_s,
             remaining_s=(planned_epochs - epoch) * epoch_s,
         )

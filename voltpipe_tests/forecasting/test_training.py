@@ -131,7 +131,7 @@ class KillsItself:
             os.kill(os.getpid(), signal.SIGKILL)
 
 windows, folder, settings = sys.argv[1:]
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 settings = TrainingSettings.model_validate_json(settings)
 train(WindowSet(pathlib.Path(windows)), settings, checkpoint_folder=pathlib.Path(folder), progress=KillsItself())
 """
