@@ -1,10 +1,12 @@
 """Looks at everything voltpipe stands on, makes the stores that are missing, and says what is wrong and what to do."""
 
 import importlib.metadata
+import io
 import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +83,8 @@ def _dagster(lake: Lake) -> Iterator[Finding]:
     from voltpipe.pipeline.partitions import recording_keys
 
     with open_instance(lake) as instance:
-        instance.upgrade()
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it draws progress bars
+            instance.upgrade()
         yield Finding("Dagster", f"{lake.dagster}, {len(recording_keys(instance))} recordings known")
 
 
@@ -131,14 +134,8 @@ def _ports(host: str, ports: Mapping[str, int]) -> Iterator[Finding]:
 
 
 def _device() -> Iterator[Finding]:
-    from voltpipe.forecasting.device import (
-        Device,
-        Precision,
-        available_devices,
-        choose_device,
-        choose_precision,
-        has_fast_bfloat16,
-    )
+    from voltpipe.forecasting.device import available_devices, choose_device, choose_precision, has_fast_bfloat16
+    from voltpipe.forecasting.settings import Device, Precision
 
     device = choose_device(Device.AUTO, available_devices())
     precision = choose_precision(Precision.AUTO, device, fast_bfloat16=has_fast_bfloat16(device))

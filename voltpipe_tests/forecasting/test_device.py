@@ -7,15 +7,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from voltpipe.forecasting.architectures.registry import ARCHITECTURES
 from voltpipe.forecasting.device import (
     Compute,
-    Device,
     DeviceError,
-    Precision,
     available_devices,
     choose_device,
     choose_precision,
 )
 from voltpipe.forecasting.epoch import Descent
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.settings import Device, Precision
 from voltpipe.windows.window_set import Split
 
 CUDA, MPS, CPU = Device.CUDA, Device.MPS, Device.CPU
