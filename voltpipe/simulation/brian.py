@@ -20,7 +20,7 @@ clean_up_logging()  # removes the log file and the copy of the script that impor
 BrianLogger.log_level_error()
 
 # Strict arithmetic: the same spikes on every processor. -O1 compiles faster and runs as fast as Brian2's -O3.
-brian2.prefs.codegen.cpp.extra_compile_args_gcc = ["-w", "-O1", "-std=c++11"]
+brian2.prefs.codegen.cpp.extra_compile_args_gcc = ["-w", "-O1", "-ffp-contract=off", "-std=c++11"]
 brian2.defaultclock.dt = PROCESS.step_ms * ms
 
 # The noise is a variable and not written into the derivative, because the published random draws come in that order.
@@ -45,7 +45,7 @@ def compile_into(cache: Path) -> str:
     Returns:
         Brian2's code target: "cython", or "numpy" where no C++ compiler is found.
     """
-    brian2.prefs.codegen.runtime.cython.cache_dir = str(cache)
+    brian2.prefs.codegen.runtime.cython.cache_dir = str(cache.resolve())
     return str(auto_target().class_name)
 
 

@@ -1,5 +1,6 @@
 """Simulated recordings as raw files in the lake, where they are recordings like any other."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def write_recording(recording: SimulatedRecording, lake: Lake, organoid: str, fi
 
 
 def _write_nwb(recording: SimulatedRecording, folder: Path) -> Path:
+    os.environ.setdefault("PYNWB_NO_CACHE_DIR", "1")  # or pynwb keeps a pickle in the user's home
     from voltpipe.simulation.nwb_file import write_nwb
 
     path = folder / f"{recording.name}.nwb"

@@ -31,7 +31,7 @@ class SimulationSettings(Settings):
     preparation: Preparation = Field(Preparation.ORGANOID, description="brunel (a network a run) or organoid (one)")
     n_recordings: int = Field(50, ge=1, le=1000, description="how many recordings are simulated")
     first_recording: int = Field(0, ge=0, le=1_000_000, description="number of the first recording, to add to earlier")
-    seconds: float = Field(10.0, gt=1, le=120, description="length of each recording, in s")
+    seconds: float = Field(10.0, gt=1, le=60, description="length of each recording, in s")
     network_seed: int = Field(
         72, ge=0, le=2**31, description="draws the organoid's network; brunel's run r uses network seed + r"
     )

@@ -53,6 +53,8 @@ def _batches(settings: SimulationSettings) -> range:
 
 
 def _simulate_batch(batch: int, settings: SimulationSettings, cache: Path) -> list[SimulatedRecording]:
+    # Brian2 imports matplotlib, which would keep a list of fonts in the user's home.
+    os.environ.setdefault("MPLCONFIGDIR", str(cache))
     from voltpipe.simulation.brian import compile_into
     from voltpipe.simulation.brunel import record_brunel
     from voltpipe.simulation.organoid import record_group
