@@ -1,10 +1,8 @@
 """What one asset hands to the next: places in the lake and names in MLflow, never arrays."""
 
-from typing import Any
-
 from pydantic import Field
 
-from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.settings import Settings
 
 
@@ -18,14 +16,11 @@ class WindowSetValue(Settings):
 class TrainedValue(Settings):
     """A trained forecaster on disk, and the MLflow run of its training."""
 
-    folder: str = Field(description="holds the checkpoint and, in `forecaster/`, the weights that were best")
-    forecaster_folder: str
-    architecture: str
+    folder: str = Field(description="holds the checkpoints and what the training ended with")
+    settings: TrainingSettings
     window_set_folder: str
     mlflow_run_id: str
     dagster_run_id: str
-    history: tuple[EpochRecord, ...] = Field(description="the learning curve")
-    facts: dict[str, Any] = Field(description="what else is to be known of the training: settings, device, duration")
 
 
 class EvaluatedValue(Settings):

@@ -4,10 +4,10 @@ A window is `context` samples of history followed by the samples up to the large
 overlapping ones cost no memory, and only the batches that are asked for are gathered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -37,6 +37,11 @@ class WindowedRecording:
     """No held-out target before this row is scored: its z-score was taken from there."""
     mean_mv: tuple[float, ...]
     sd_mv: tuple[float, ...]
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any]) -> Self:
+        """From an entry of the manifest, where tuples are lists."""
+        return cls(**{**entry, "mean_mv": tuple(entry["mean_mv"]), "sd_mv": tuple(entry["sd_mv"])})
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class WindowSet:
         self.rate_hz: float = manifest["rate_hz"]
         self.channel_names: tuple[str, ...] = tuple(manifest["channel_names"])
         self.channel_types: tuple[str, ...] = tuple(manifest["channel_types"])
-        self.recordings = tuple(WindowedRecording(**entry) for entry in manifest["recordings"])
+        self.recordings = tuple(map(WindowedRecording.read, manifest["recordings"]))
         # Copy-on-write: torch asks for a writable array, and nothing is ever written.
         self._samples = np.load(folder / SAMPLES_FILE, mmap_mode="c")
         self.samples_z: Float[Tensor, "row channel"] = torch.from_numpy(self._samples)

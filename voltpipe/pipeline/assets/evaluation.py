@@ -22,20 +22,21 @@ def forecast_evaluation(
     from voltpipe.evaluation.detail_file import write_detail
     from voltpipe.evaluation.evaluate import evaluate
     from voltpipe.forecasting.baselines.fit import fit_baselines
-    from voltpipe.forecasting.forecaster import Forecaster
+    from voltpipe.forecasting.training_result import read_result
     from voltpipe.simulation.ceiling import ceiling_in_samples
     from voltpipe.windows.window_set import WindowSet
 
     windows = WindowSet(Path(trained_forecaster.window_set_folder))
     ceiling = ceiling_in_samples(windows.manifest["preparation"], windows.rate_hz)
+    result = read_result(Path(trained_forecaster.folder))
     evaluation, detail = evaluate(
-        Forecaster.load(Path(trained_forecaster.forecaster_folder)),
+        result.forecaster,
         windows,
         fit_baselines(windows),
         ceiling_r2=ceiling.r2,
         ceiling_standard_error=ceiling.standard_error,
-        history=trained_forecaster.history,
-        training=trained_forecaster.facts,
+        history=result.history,
+        training={**trained_forecaster.settings.model_dump(mode="json", exclude_none=True), **result.facts()},
     )
     folder = lake.lake.reports / Path(trained_forecaster.folder).name
     evaluation.write(folder / EVALUATION_FILE)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -18,13 +18,11 @@ from voltpipe.pipeline.run_tags import DAGSTER_LINK_TAG, DAGSTER_RUN_TAG, MLFLOW
 from voltpipe.pipeline.values import TrainedValue, WindowSetValue
 
 if TYPE_CHECKING:
-    from voltpipe.forecasting.training_result import TrainingResult
     from voltpipe.tracking.run import TrackedRun
     from voltpipe.windows.window_set import WindowSet
 
 GROUP = "forecasting"
 ASSET_KEY = dg.AssetKey("trained_forecaster")
-FORECASTER_FOLDER = "forecaster"
 
 
 @dg.op(
@@ -58,30 +56,25 @@ def train_op(
         _log_beginning(run, lake.lake, windows, settings)
         listeners = (TerminalProgress(), MlflowProgress(run), DagsterProgress(context, ASSET_KEY))
         try:
-            result = train(
-                windows,
-                settings,
-                checkpoint_folder=folder,
-                progress=AllProgress(listeners),
-            )
+            result = train(windows, settings, checkpoint_folder=folder, progress=AllProgress(listeners))
         except VoltpipeError as error:
             raise dg.Failure(str(error), allow_retries=isinstance(error, CheckpointBusyError)) from error
         for record in result.history:
             run.log_epoch(record)
-        result.forecaster.save(folder / FORECASTER_FOLDER)
-    facts = _facts(result, settings)
     context.add_output_metadata(
-        {**facts, "MLflow run": dg.MetadataValue.url(tracking.mlflow_run_link(run.run_id)), "path": str(folder)}
+        {
+            **settings.model_dump(mode="json", exclude_none=True),
+            **result.facts(),
+            "MLflow run": dg.MetadataValue.url(tracking.mlflow_run_link(run.run_id)),
+            "path": dg.MetadataValue.path(folder),
+        }
     )
     return TrainedValue(
         folder=str(folder),
-        forecaster_folder=str(folder / FORECASTER_FOLDER),
-        architecture=settings.architecture.value,
+        settings=settings,
         window_set_folder=window_set.folder,
         mlflow_run_id=run.run_id,
         dagster_run_id=context.run_id,
-        history=result.history,
-        facts=facts,
     )
 
 
@@ -113,12 +106,13 @@ def training_checks(trained_forecaster: TrainedValue) -> Iterator[dg.AssetCheckR
     """Whether a training came to something."""
     from torch import isfinite
 
-    from voltpipe.forecasting.forecaster import Forecaster
+    from voltpipe.forecasting.training_result import read_result
 
-    weights = Forecaster.load(Path(trained_forecaster.forecaster_folder)).module.state_dict()
+    result = read_result(Path(trained_forecaster.folder))
+    weights = result.forecaster.module.state_dict()
     bad = [name for name, tensor in weights.items() if not bool(isfinite(tensor).all())]
     yield dg.AssetCheckResult(check_name="finite_weights", passed=not bad, metadata={"not finite": ", ".join(bad)})
-    losses = [record.validation_loss for record in trained_forecaster.history]
+    losses = [record.validation_loss for record in result.history]
     yield dg.AssetCheckResult(
         check_name="learning_went_down",
         passed=len(losses) > 1 and min(losses) < losses[0],
@@ -133,6 +127,8 @@ def training_folder(lake: Lake, window_set_digest: str, settings: TrainingSettin
     A run and its retries share a folder. Another run with the same data and settings goes on with a training that was
     left unfinished, whatever ended it; where there is none, it begins its own.
     """
+    from voltpipe.forecasting.training_result import FORECASTER_FOLDER
+
     key = content_digest({"window_set": window_set_digest, **settings.model_dump(mode="json")})[:12]
     own = lake.checkpoints / f"{settings.architecture.value}-{key}-{root_run_id[:8]}"
     if own.exists():
@@ -159,16 +155,3 @@ def _log_beginning(run: "TrackedRun", lake: Lake, windows: "WindowSet", settings
         )
         for recording in windows.recordings
     )
-
-
-def _facts(result: "TrainingResult", settings: TrainingSettings) -> dict[str, Any]:
-    return {
-        **settings.model_dump(mode="json", exclude_none=True),
-        "device": result.device,
-        "precision": result.precision,
-        "parameters": result.n_parameters,
-        "epochs": len(result.history),
-        "best_epoch": result.best_epoch,
-        "stopped_because": result.stopped_because,
-        "elapsed_s": round(result.elapsed_s, 1),
-    }

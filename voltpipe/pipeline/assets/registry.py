@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -15,6 +15,9 @@ from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
 from voltpipe.pipeline.values import RegisteredValue, ReportedValue
 from voltpipe.tracking.gate import decide
 from voltpipe.tracking.settings import GateSettings
+
+if TYPE_CHECKING:
+    from voltpipe.forecasting.training_result import TrainingResult
 
 GROUP = "registry"
 
@@ -38,7 +41,7 @@ def registered_forecaster(
     """A version of `voltage-forecaster` with its model card, and the alias `challenger`."""
     import numpy as np
 
-    from voltpipe.forecasting.forecaster import Forecaster
+    from voltpipe.forecasting.training_result import read_result
     from voltpipe.tracking.model_card import model_card
     from voltpipe.tracking.registry import load_forecaster, register
     from voltpipe.tracking.run import TrackedRun
@@ -47,17 +50,21 @@ def registered_forecaster(
 
     evaluated = evaluation_report.evaluated
     evaluation = Evaluation.read(Path(evaluated.folder) / EVALUATION_FILE)
-    forecaster = Forecaster.load(Path(evaluated.trained.forecaster_folder))
+    result = read_result(Path(evaluated.trained.folder))
+    forecaster = result.forecaster
     windows = WindowSet(Path(evaluated.trained.window_set_folder))
     history_mv = windows.batch(windows.windows(evaluation.regimes[0])[:2]).history_mv().numpy()
     run = TrackedRun(tracking.store, evaluated.trained.mlflow_run_id)
     model_uri = log_forecaster(run, forecaster, history_mv, evaluation.metrics())
-    origin = _origin(tracking, evaluation_report)
+    card = model_card(evaluation, forecaster, _origin(tracking, evaluation_report, result))
     registered = register(
         run,
         model_uri,
-        card=model_card(evaluation, forecaster, origin),
-        tags={DAGSTER_RUN_TAG: evaluated.trained.dagster_run_id, "architecture": evaluated.trained.architecture},
+        card=card,
+        tags={
+            DAGSTER_RUN_TAG: evaluated.trained.dagster_run_id,
+            "architecture": evaluated.trained.settings.architecture.value,
+        },
     )
     page = tracking.version_link(registered.version)
     yield dg.Output(
@@ -65,7 +72,7 @@ def registered_forecaster(
         metadata={
             "version": registered.version,
             "registry page": dg.MetadataValue.url(page),
-            "model card": dg.MetadataValue.md(model_card(evaluation, forecaster, origin)),
+            "model card": dg.MetadataValue.md(card),
         },
     )
     loaded = load_forecaster(registered.uri, tracking.store)
@@ -122,9 +129,10 @@ def champion_forecaster(
         yield dg.AssetCheckResult(check_name=check, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=shown)
 
 
-def _origin(tracking: TrackingResource, report: ReportedValue) -> dict[str, str]:
+def _origin(tracking: TrackingResource, report: ReportedValue, result: "TrainingResult") -> dict[str, str]:
     trained = report.evaluated.trained
     return {
+        "training": f"{result.elapsed_s:.0f} s on {result.device} in {result.precision}, {result.n_parameters:,} parameters",
         "trained by": f"[Dagster run]({tracking.dagster_run_link(trained.dagster_run_id)})",
         "tracked by": f"[MLflow run]({tracking.mlflow_run_link(trained.mlflow_run_id)})",
         "report": f"`{report.html}`, also among the run's artifacts",
