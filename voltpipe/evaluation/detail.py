@@ -29,10 +29,10 @@ class Example:
     """When the last known sample was recorded, from the beginning of the conditioned recording."""
     error_quantile: float
     """Where its squared error stands among all windows, and among the channels of its window; 0 is the smallest."""
-    history_mv: Float32[np.ndarray, "context"]
-    truth_mv: Float32[np.ndarray, "time"]
+    history_mv: Float32[np.ndarray, " context"]
+    truth_mv: Float32[np.ndarray, " time"]
     """Every sample up to the largest horizon."""
-    forecast_mv: Float32[np.ndarray, "horizon"]
+    forecast_mv: Float32[np.ndarray, " horizon"]
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class EvaluationDetail:
     channel_types: tuple[str, ...]
     r2_by_channel: dict[str, Float64[np.ndarray, "horizon channel"]]
     """By forecaster or baseline; NaN for a channel that never leaves its training mean."""
-    error_edges_mv: Float64[np.ndarray, "edge"]
+    error_edges_mv: Float64[np.ndarray, " edge"]
     error_counts: Int64[np.ndarray, "horizon bin"]
-    joint_edges_mv: Float64[np.ndarray, "joint_edge"]
+    joint_edges_mv: Float64[np.ndarray, " joint_edge"]
     joint_counts: Int64[np.ndarray, "truth forecast"]
     """Targets at the shortest horizon by their true and their forecast voltage."""
     examples: tuple[Example, ...]
@@ -114,15 +114,15 @@ def windows_per_batch(window_set: WindowSet) -> int:
     return max(1, _BATCH_SAMPLES // (window_set.settings.window_samples * window_set.n_channels))
 
 
-def _nearest_rank(values: Float[Tensor, "value"], quantile: float) -> int:
+def _nearest_rank(values: Float[Tensor, " value"], quantile: float) -> int:
     return int(values.argsort()[round(quantile * (len(values) - 1))])
 
 
 def choose_examples(
     forecaster: Forecaster,
     window_set: WindowSet,
-    windows: Int64[np.ndarray, "window"],
-    window_squared_error: Float[Tensor, "window"],
+    windows: Int64[np.ndarray, " window"],
+    window_squared_error: Float[Tensor, " window"],
 ) -> tuple[Example, ...]:
     """Windows from easy to hard, by a fixed rule: at given quantiles of the error over windows, then over channels."""
     horizon_rows = [window_set.horizons.index(horizon) for horizon in forecaster.horizons]
@@ -153,7 +153,7 @@ def choose_examples(
 
 
 def choose_stretch(
-    forecaster: Forecaster, window_set: WindowSet, regime: Split, r2_by_channel: Float64[np.ndarray, "channel"]
+    forecaster: Forecaster, window_set: WindowSet, regime: Split, r2_by_channel: Float64[np.ndarray, " channel"]
 ) -> Stretch | None:
     """The middle of the regime's longest span, for the channels at given quantiles of R2; None if there is no span."""
     origins = []

@@ -95,7 +95,7 @@ def _check_fits(name: str, forecaster: Forecaster, window_set: WindowSet) -> Non
         )
 
 
-def _batches(windows: Int64[np.ndarray, "window"], window_set: WindowSet) -> Iterator[Int64[np.ndarray, "batch"]]:
+def _batches(windows: Int64[np.ndarray, " window"], window_set: WindowSet) -> Iterator[Int64[np.ndarray, " batch"]]:
     size = windows_per_batch(window_set)
     for start in range(0, len(windows), size):
         yield windows[start : start + size]
@@ -104,7 +104,7 @@ def _batches(windows: Int64[np.ndarray, "window"], window_set: WindowSet) -> Ite
 def _score(
     contenders: Mapping[str, Forecaster],
     window_set: WindowSet,
-    windows: Int64[np.ndarray, "window"],
+    windows: Int64[np.ndarray, " window"],
     counts: ErrorCounts | None,
 ) -> dict[str, ErrorSums]:
     """One pass over the windows; `counts` takes in the errors of the first contender."""

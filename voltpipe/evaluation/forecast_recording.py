@@ -58,7 +58,7 @@ def forecast_recording(forecaster: Forecaster, recording: Recording, out: Path, 
     return rows
 
 
-def _origins(forecaster: Forecaster, recording: Recording, every_ms: float) -> Int[np.ndarray, "origin"]:
+def _origins(forecaster: Forecaster, recording: Recording, every_ms: float) -> Int[np.ndarray, " origin"]:
     """The last known sample of each forecast."""
     config = forecaster.config
     if recording.rate_hz != config.rate_hz:
@@ -78,14 +78,14 @@ def _origins(forecaster: Forecaster, recording: Recording, every_ms: float) -> I
     return origins
 
 
-def _chunks(origins: Int[np.ndarray, "origin"], values: int) -> Iterator[Int[np.ndarray, "chunk"]]:
+def _chunks(origins: Int[np.ndarray, " origin"], values: int) -> Iterator[Int[np.ndarray, " chunk"]]:
     size = max(1, _CHUNK_VALUES // values)
     for start in range(0, len(origins), size):
         yield origins[start : start + size]
 
 
 def _histories(
-    forecaster: Forecaster, recording: Recording, origins: Int[np.ndarray, "chunk"]
+    forecaster: Forecaster, recording: Recording, origins: Int[np.ndarray, " chunk"]
 ) -> Float32[np.ndarray, "chunk context channel"]:
     context = forecaster.config.context_samples
     first = int(origins[0]) - context + 1
@@ -104,7 +104,7 @@ def _histories(
 
 def _table(
     forecaster: Forecaster,
-    origins: Int[np.ndarray, "chunk"],
+    origins: Int[np.ndarray, " chunk"],
     forecast_mv: Float32[np.ndarray, "chunk horizon channel"],
     names: pa.Array,
     rate_hz: float,

@@ -22,7 +22,7 @@ class ErrorSums:
         train_mean_mv: each channel's mean over the training samples.
     """
 
-    def __init__(self, n_horizons: int, train_mean_mv: Float[Tensor, "channel"]) -> None:
+    def __init__(self, n_horizons: int, train_mean_mv: Float[Tensor, " channel"]) -> None:
         self._train_mean_mv = train_mean_mv
         self._squared, self._absolute, self._total = np.zeros((3, n_horizons, len(train_mean_mv)))
         self._n_windows = 0
@@ -42,7 +42,7 @@ class ErrorSums:
         """Scored values at each horizon: windows times channels."""
         return self._n_windows * len(self._train_mean_mv)
 
-    def r2(self) -> Float64[np.ndarray, "horizon"]:
+    def r2(self) -> Float64[np.ndarray, " horizon"]:
         """R2 pooled over all channels.
 
         Raises:
@@ -64,10 +64,10 @@ class ErrorSums:
         """R2 of each channel on its own; NaN for a channel that never leaves its training mean."""
         return np.asarray(1 - self._squared / np.where(self._total > 0, self._total, np.nan))
 
-    def rmse_mv(self) -> Float64[np.ndarray, "horizon"]:
+    def rmse_mv(self) -> Float64[np.ndarray, " horizon"]:
         """Root of the mean squared error."""
         return np.asarray(np.sqrt(self._squared.sum(1) / self.n_targets))
 
-    def mae_mv(self) -> Float64[np.ndarray, "horizon"]:
+    def mae_mv(self) -> Float64[np.ndarray, " horizon"]:
         """Mean of the absolute error."""
         return np.asarray(self._absolute.sum(1) / self.n_targets)

@@ -43,7 +43,7 @@ class Descent:
 
     def run(
         self,
-        windows: Int64[ndarray, "window"],
+        windows: Int64[ndarray, " window"],
         *,
         learning_rate: Callable[[float], float],
         out_of_time: Callable[[], bool],
@@ -71,7 +71,7 @@ class Descent:
             seen += len(batch)
         return loss_sum / seen, seen
 
-    def _step(self, windows: Int64[ndarray, "window"]) -> float:
+    def _step(self, windows: Int64[ndarray, " window"]) -> float:
         true_z, mean_mv, sd_mv = (tensor.to(self.compute.device.value) for tensor in self._gathered(windows))
         seen_z = true_z
         if self.recipe.noise_mv:
@@ -90,7 +90,7 @@ class Descent:
         self.optimizer.step()
         return float(loss_value)
 
-    def _gathered(self, windows: Int64[ndarray, "window"]) -> tuple[Tensor, Tensor, Tensor]:
+    def _gathered(self, windows: Int64[ndarray, " window"]) -> tuple[Tensor, Tensor, Tensor]:
         stretch_z = self.window_set.stretch(windows, self.window_set.settings.window_samples)
         return stretch_z, *self.window_set.calibration_mv(self.window_set.index["recording"][windows])
 

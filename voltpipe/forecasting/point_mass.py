@@ -17,7 +17,7 @@ class PointMass:
     tolerance_mv: float
 
 
-def find_point_mass(ascending_mv: Float[Tensor, "value"]) -> PointMass | None:
+def find_point_mass(ascending_mv: Float[Tensor, " value"]) -> PointMass | None:
     """The voltage around which more than 1 % of the samples lie within a thousandth of a standard deviation.
 
     Coarsely digitised voltages hold many such values; unless one stands out, there is none.
@@ -36,7 +36,7 @@ def find_point_mass(ascending_mv: Float[Tensor, "value"]) -> PointMass | None:
     return PointMass(voltage_mv, width_mv)
 
 
-def _tightest(ascending: Float[Tensor, "value"], share: float) -> tuple[int, float]:
+def _tightest(ascending: Float[Tensor, " value"], share: float) -> tuple[int, float]:
     """Where `share` of the values lie closest together (the middle one's position), and how wide they spread."""
     n_values = max(2, int(share * len(ascending)))
     widths = ascending[n_values - 1 :] - ascending[: len(ascending) - n_values + 1]

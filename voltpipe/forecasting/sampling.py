@@ -11,7 +11,7 @@ MAX_VALIDATION_WINDOWS = 256
 
 def training_windows(
     window_set: WindowSet, *, seed: int, epoch: int, windows_per_epoch: int
-) -> Int64[np.ndarray, "window"]:
+) -> Int64[np.ndarray, " window"]:
     """The windows of one epoch (counted from 1), in their order.
 
     All training windows come in a random order, then all again in another; epochs cut pieces of equal length off that.
@@ -28,7 +28,7 @@ def training_windows(
     return np.asarray(np.concatenate(passes)[first : first + length])
 
 
-def validation_windows(window_set: WindowSet) -> Int64[np.ndarray, "window"]:
+def validation_windows(window_set: WindowSet) -> Int64[np.ndarray, " window"]:
     """Up to 256 validation windows, evenly spread, whose targets lie after their recording's calibration span.
 
     Raises:

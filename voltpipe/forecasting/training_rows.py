@@ -22,8 +22,8 @@ class Stretch:
     """Consecutive training samples in which each row but the margins is a moment to forecast from."""
 
     samples_z: Float[Tensor, "time channel"]
-    mean_mv: Float[Tensor, "channel"]
-    sd_mv: Float[Tensor, "channel"]
+    mean_mv: Float[Tensor, " channel"]
+    sd_mv: Float[Tensor, " channel"]
 
     def samples_mv(self) -> Float[Tensor, "time channel"]:
         """The samples in mV."""
@@ -52,7 +52,7 @@ def training_stretches(window_set: WindowSet, *, n_before: int, n_after: int) ->
         )
 
 
-def training_values_mv(window_set: WindowSet, n_values: int) -> Float[Tensor, "value"]:
+def training_values_mv(window_set: WindowSet, n_values: int) -> Float[Tensor, " value"]:
     """About `n_values` training samples in mV from all channels, evenly spread over time, ascending."""
     n_rows = sum(stop - start for _, start, stop in window_set.train_rows())
     step = max(1, n_rows * window_set.n_channels // n_values)

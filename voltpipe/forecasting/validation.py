@@ -14,7 +14,7 @@ _BATCH_WINDOWS = 32
 
 @torch.no_grad()
 def validate(
-    module: ForecastModule, window_set: WindowSet, windows: Int64[ndarray, "window"], compute: Compute
+    module: ForecastModule, window_set: WindowSet, windows: Int64[ndarray, " window"], compute: Compute
 ) -> tuple[float, dict[int, float]]:
     """Mean squared error in z-units over all targets, and R2 in mV about the training mean by horizon in samples."""
     module.eval()

@@ -61,7 +61,7 @@ def condition(
 
 def _calibrate(
     recording: Recording, start_sample: int, stop_sample: int
-) -> tuple[Float32[np.ndarray, "channel"], Float32[np.ndarray, "channel"]]:
+) -> tuple[Float32[np.ndarray, " channel"], Float32[np.ndarray, " channel"]]:
     moments = Moments(len(recording.channel_names))
     for start, stop in sample_ranges(recording, start_sample, stop_sample):
         chunk = recording.read_mv(start, stop)
@@ -79,8 +79,8 @@ def _calibrate(
 def _z_scored(
     recording: Recording,
     first_sample: int,
-    mean_mv: Float32[np.ndarray, "channel"],
-    sd_mv: Float32[np.ndarray, "channel"],
+    mean_mv: Float32[np.ndarray, " channel"],
+    sd_mv: Float32[np.ndarray, " channel"],
 ) -> Iterator[Float32[np.ndarray, "time channel"]]:
     for start, stop in sample_ranges(recording, first_sample):
         yield (recording.read_mv(start, stop) - mean_mv) / sd_mv

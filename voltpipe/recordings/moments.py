@@ -27,6 +27,6 @@ class Moments:
         self.mean += away * n / total
         self.n += n
 
-    def sd(self) -> Float64[np.ndarray, "channel"]:
+    def sd(self) -> Float64[np.ndarray, " channel"]:
         """The standard deviation of all samples so far (divided by their number, not one less)."""
         return np.asarray(np.sqrt(self._squares / np.maximum(self.n, 1)))

@@ -29,7 +29,7 @@ class RawRecording:
     facts: Mapping[str, str | int | float]
     stored_read: ReadSamples
     mv_per_unit: float
-    kept_columns: Int[np.ndarray, "channel"]
+    kept_columns: Int[np.ndarray, " channel"]
 
     def read_mv(self, start_sample: int, stop_sample: int) -> Float32[np.ndarray, "time channel"]:
         """The samples of the half-open range [start_sample, stop_sample) in mV."""
@@ -105,7 +105,7 @@ def _check_channels(names: tuple[str, ...], types: tuple[str, ...], n_channels: 
         )
 
 
-def _kept_columns(names: tuple[str, ...], excluded: tuple[str, ...]) -> Int[np.ndarray, "channel"]:
+def _kept_columns(names: tuple[str, ...], excluded: tuple[str, ...]) -> Int[np.ndarray, " channel"]:
     unknown = [name for name in excluded if name not in names]
     if unknown:
         raise RecordingError(f"channels to leave out that are not there: {', '.join(unknown)}")

@@ -15,13 +15,13 @@ _FACTORS = (1e3, 1e6, 1e-3, 1e-6)
 
 
 def is_plausible(
-    mean_mv: Float[np.ndarray, "channel"], sd_mv: Float[np.ndarray, "channel"]
-) -> Bool[np.ndarray, "channel"]:
+    mean_mv: Float[np.ndarray, " channel"], sd_mv: Float[np.ndarray, " channel"]
+) -> Bool[np.ndarray, " channel"]:
     """Which channels could be a membrane potential or an extracellular voltage in mV."""
     return np.asarray(_is_membrane(mean_mv, sd_mv) | _is_extracellular(sd_mv))
 
 
-def likely_factor(mean_mv: Float[np.ndarray, "channel"], sd_mv: Float[np.ndarray, "channel"]) -> float | None:
+def likely_factor(mean_mv: Float[np.ndarray, " channel"], sd_mv: Float[np.ndarray, " channel"]) -> float | None:
     """By what the numbers must be multiplied to be plausible mV: 1 where they are, None where no unit explains them."""
     if _is_membrane(mean_mv, sd_mv).mean() >= 0.5:
         return 1.0
@@ -37,13 +37,13 @@ def likely_factor(mean_mv: Float[np.ndarray, "channel"], sd_mv: Float[np.ndarray
 
 
 def _is_membrane(
-    mean_mv: Float[np.ndarray, "channel"], sd_mv: Float[np.ndarray, "channel"]
-) -> Bool[np.ndarray, "channel"]:
+    mean_mv: Float[np.ndarray, " channel"], sd_mv: Float[np.ndarray, " channel"]
+) -> Bool[np.ndarray, " channel"]:
     low, high = mean_mv - 3 * sd_mv, mean_mv + 3 * sd_mv
     within = (low >= _MEMBRANE_MV[0]) & (high <= _MEMBRANE_MV[1])
     mean_fits = (mean_mv >= _MEMBRANE_MEAN_MV[0]) & (mean_mv <= _MEMBRANE_MEAN_MV[1])
     return np.asarray(within & mean_fits)
 
 
-def _is_extracellular(sd_mv: Float[np.ndarray, "channel"]) -> Bool[np.ndarray, "channel"]:
+def _is_extracellular(sd_mv: Float[np.ndarray, " channel"]) -> Bool[np.ndarray, " channel"]:
     return np.asarray((sd_mv >= _EXTRACELLULAR_SD_MV[0]) & (sd_mv <= _EXTRACELLULAR_SD_MV[1]))

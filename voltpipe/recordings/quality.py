@@ -92,13 +92,13 @@ def check_quality(recording: Recording, settings: QualitySettings, conditioning:
     )
 
 
-def _named(names: Shaped[np.ndarray, "channel"], chosen: Bool[np.ndarray, "channel"]) -> str:
+def _named(names: Shaped[np.ndarray, " channel"], chosen: Bool[np.ndarray, " channel"]) -> str:
     found = names[chosen]
     more = f" and {len(found) - _NAMED_CHANNELS} more" if len(found) > _NAMED_CHANNELS else ""
     return ", ".join(found[:_NAMED_CHANNELS]) + more
 
 
-def _finite(recording: Recording, figures: SignalFigures, names: Shaped[np.ndarray, "channel"]) -> CheckOutcome:
+def _finite(recording: Recording, figures: SignalFigures, names: Shaped[np.ndarray, " channel"]) -> CheckOutcome:
     bad = figures.n_not_finite > 0
     n_bad = int(figures.n_not_finite.sum())
     message = "every sample is a number"
@@ -128,7 +128,7 @@ def _gaps(recording: Recording) -> CheckOutcome:
     return CheckOutcome(name="gaps", passed=not n_gaps, severity=Severity.WARN, message=message, figures=figures)
 
 
-def _flat(figures: SignalFigures, names: Shaped[np.ndarray, "channel"]) -> CheckOutcome:
+def _flat(figures: SignalFigures, names: Shaped[np.ndarray, " channel"]) -> CheckOutcome:
     n_flat = int(figures.flat.sum())
     message = "every channel varies"
     if n_flat:
@@ -145,7 +145,7 @@ def _flat(figures: SignalFigures, names: Shaped[np.ndarray, "channel"]) -> Check
     )
 
 
-def _clipping(figures: SignalFigures, names: Shaped[np.ndarray, "channel"], settings: QualitySettings) -> CheckOutcome:
+def _clipping(figures: SignalFigures, names: Shaped[np.ndarray, " channel"], settings: QualitySettings) -> CheckOutcome:
     share = np.where(figures.flat, 0.0, figures.clipped_share)
     clipped = share > settings.clipped_share_doubted
     worst = float(share.max())
@@ -175,7 +175,7 @@ def _rate(recording: Recording, settings: QualitySettings) -> CheckOutcome:
 
 
 def _unit_range(
-    recording: Recording, figures: SignalFigures, names: Shaped[np.ndarray, "channel"], settings: QualitySettings
+    recording: Recording, figures: SignalFigures, names: Shaped[np.ndarray, " channel"], settings: QualitySettings
 ) -> CheckOutcome:
     judged = np.isfinite(figures.low_mv) & ~figures.flat
     said: dict[str, float | int | str] = {}

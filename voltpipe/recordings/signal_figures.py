@@ -17,16 +17,16 @@ _CLIPPED_RUN = 5
 class SignalFigures:
     """Figures a channel. Samples that are not finite are counted, and left out of all other figures."""
 
-    n_not_finite: Int[np.ndarray, "channel"]
-    first_not_finite: Int[np.ndarray, "channel"]
+    n_not_finite: Int[np.ndarray, " channel"]
+    first_not_finite: Int[np.ndarray, " channel"]
     """The first such sample; -1 where there is none."""
-    mean_mv: Float64[np.ndarray, "channel"]
-    sd_mv: Float64[np.ndarray, "channel"]
-    low_mv: Float32[np.ndarray, "channel"]
-    high_mv: Float32[np.ndarray, "channel"]
-    flat: Bool[np.ndarray, "channel"]
+    mean_mv: Float64[np.ndarray, " channel"]
+    sd_mv: Float64[np.ndarray, " channel"]
+    low_mv: Float32[np.ndarray, " channel"]
+    high_mv: Float32[np.ndarray, " channel"]
+    flat: Bool[np.ndarray, " channel"]
     """Whether the channel never changes, in the whole recording or in its calibration span."""
-    clipped_share: Float64[np.ndarray, "channel"]
+    clipped_share: Float64[np.ndarray, " channel"]
     """Share of samples in runs of at least five that stand at the channel's lowest or highest value."""
 
 
@@ -72,7 +72,7 @@ class _Extremes:
         self.low = np.minimum(self.low, lows.min(axis=0, initial=np.inf))
         self.high = np.maximum(self.high, highs.max(axis=0, initial=-np.inf))
 
-    def flat(self) -> Bool[np.ndarray, "channel"]:
+    def flat(self) -> Bool[np.ndarray, " channel"]:
         return np.asarray(self.low == self.high)
 
 

@@ -121,12 +121,12 @@ class ConditionedRecording:
         return content_digest(self.metadata.model_dump(mode="json"))
 
     @cached_property
-    def mean_mv(self) -> Float32[np.ndarray, "channel"]:
+    def mean_mv(self) -> Float32[np.ndarray, " channel"]:
         """Each channel's mean over the calibration span, in mV."""
         return np.array(self.metadata.mean_mv, dtype=np.float32)
 
     @cached_property
-    def sd_mv(self) -> Float32[np.ndarray, "channel"]:
+    def sd_mv(self) -> Float32[np.ndarray, " channel"]:
         """Likewise the standard deviation."""
         return np.array(self.metadata.sd_mv, dtype=np.float32)
 

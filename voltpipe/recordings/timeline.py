@@ -26,7 +26,7 @@ class Timeline:
         self._regular_s = 0.0
         self._starts = [0]
 
-    def add(self, times_s: Float64[np.ndarray, "time"]) -> None:
+    def add(self, times_s: Float64[np.ndarray, " time"]) -> None:
         """Take the next time stamps.
 
         Raises:
@@ -48,7 +48,7 @@ class Timeline:
                 raise RecordingError(f"time stamps do not increase: the first steps are {self._period_s:g} s long")
         self._judge(steps_s, first_sample)
 
-    def _judge(self, steps_s: Float64[np.ndarray, "step"], first_sample: int) -> None:
+    def _judge(self, steps_s: Float64[np.ndarray, " step"], first_sample: int) -> None:
         periods = steps_s / self._period_s
         regular = np.abs(periods - 1) <= _JITTER
         gap = periods > _GAP_PERIODS

@@ -135,7 +135,7 @@ def _write_samples(
     return total, n_train
 
 
-def _index(spans: list[tuple[int, Span]], settings: WindowSettings) -> Shaped[np.ndarray, "window"]:
+def _index(spans: list[tuple[int, Span]], settings: WindowSettings) -> Shaped[np.ndarray, " window"]:
     """Every window that fits into a span, `stride_samples` apart."""
     parts = []
     for number, span in spans:
@@ -144,7 +144,7 @@ def _index(spans: list[tuple[int, Span]], settings: WindowSettings) -> Shaped[np
     return np.concatenate(parts)
 
 
-def _published_index(windowed: list[WindowedRecording], settings: WindowSettings) -> Shaped[np.ndarray, "window"]:
+def _published_index(windowed: list[WindowedRecording], settings: WindowSettings) -> Shaped[np.ndarray, " window"]:
     """The proof of concept's windows: over the recordings' borders, shuffled before splitting. For comparison only."""
     starts = np.arange(0, windowed[-1].stop_row - settings.window_samples + 1, settings.stride_samples)
     borders = np.array([recording.stop_row for recording in windowed])
@@ -159,8 +159,8 @@ def _published_index(windowed: list[WindowedRecording], settings: WindowSettings
 
 
 def _entries(
-    starts: Int[np.ndarray, "window"], recording: int | np.ndarray, split: int | np.ndarray
-) -> Shaped[np.ndarray, "window"]:
+    starts: Int[np.ndarray, " window"], recording: int | np.ndarray, split: int | np.ndarray
+) -> Shaped[np.ndarray, " window"]:
     entries = np.empty(len(starts), INDEX_DTYPE)
     entries["start_row"], entries["recording"], entries["split"] = starts, recording, split
     return entries

@@ -101,11 +101,11 @@ class WindowSet:
         """Channels of every recording in the set."""
         return len(self.channel_names)
 
-    def windows(self, split: Split) -> Int64[np.ndarray, "window"]:
+    def windows(self, split: Split) -> Int64[np.ndarray, " window"]:
         """Positions in the index of the windows of one split, in order of recording and time."""
         return np.flatnonzero(self.index["split"] == split.code)
 
-    def train_mean_mv(self) -> Float[Tensor, "channel"]:
+    def train_mean_mv(self) -> Float[Tensor, " channel"]:
         """Each channel's mean over all training samples, in mV; what R2's total sum of squares is about."""
         return torch.tensor(self.manifest["train_mean_mv"], dtype=torch.float32)
 
@@ -117,18 +117,18 @@ class WindowSet:
         return tuple((r, start, stop) for r, start, stop, split in self.manifest["spans"] if split == Split.TRAIN)
 
     def calibration_mv(
-        self, recording: int | Int[np.ndarray, "batch"]
+        self, recording: int | Int[np.ndarray, " batch"]
     ) -> tuple[Float[Tensor, "*batch channel"], Float[Tensor, "*batch channel"]]:
         """Mean and standard deviation in mV that turn the z-units of recordings (by number) back into mV."""
         return self._mean_mv[recording], self._sd_mv[recording]
 
-    def stretch(self, windows: Int[np.ndarray, "batch"], n_samples: int) -> Float[Tensor, "batch time channel"]:
+    def stretch(self, windows: Int[np.ndarray, " batch"], n_samples: int) -> Float[Tensor, "batch time channel"]:
         """The first `n_samples` samples of each window, in z-units; up to context + the largest horizon."""
         assert n_samples <= self.settings.window_samples
         rows = torch.from_numpy(self.index["start_row"][windows].astype(np.int64))
         return self.samples_z.unfold(0, n_samples, 1)[rows].transpose(1, 2)
 
-    def batch(self, windows: Int[np.ndarray, "batch"] | Sequence[int]) -> Batch:
+    def batch(self, windows: Int[np.ndarray, " batch"] | Sequence[int]) -> Batch:
         """Gather windows, by their positions in the index."""
         windows = np.asarray(windows)
         samples = self.stretch(windows, self.settings.window_samples)

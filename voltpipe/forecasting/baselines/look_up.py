@@ -75,7 +75,7 @@ class LookUp(ForecastModule):
         return (expected_mv.mT - mean_mv[:, None]) / sd_mv[:, None]
 
 
-def _edges_mv(ascending_mv: Float[Tensor, "value"], n_edges: int) -> Float[Tensor, "edge"]:
+def _edges_mv(ascending_mv: Float[Tensor, " value"], n_edges: int) -> Float[Tensor, " edge"]:
     """The borders between bins, ascending; equal ones enclose bins that stay empty."""
     point_mass = find_point_mass(ascending_mv)
     around_it: list[float] = []

@@ -132,7 +132,8 @@ def champion_forecaster(
 def _origin(tracking: TrackingResource, report: ReportedValue, result: "TrainingResult") -> dict[str, str]:
     trained = report.evaluated.trained
     return {
-        "training": f"{result.elapsed_s:.0f} s on {result.device} in {result.precision}, {result.n_parameters:,} parameters",
+        "training": f"{result.elapsed_s:.0f} s on {result.device} in {result.precision}",
+        "parameters": f"{result.n_parameters:,}",
         "trained by": f"[Dagster run]({tracking.dagster_run_link(trained.dagster_run_id)})",
         "tracked by": f"[MLflow run]({tracking.mlflow_run_link(trained.mlflow_run_id)})",
         "report": f"`{report.html}`, also among the run's artifacts",
