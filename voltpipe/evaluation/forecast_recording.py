@@ -69,7 +69,7 @@ def _origins(forecaster: Forecaster, recording: Recording, every_ms: float) -> I
     step = max(1, round(every_ms * recording.rate_hz / 1000))
     bounds = pairwise([*recording.segment_starts, recording.n_samples])
     starts = [np.arange(start + config.context_samples - 1, stop, step) for start, stop in bounds]
-    origins: Int[np.ndarray, origin] = np.concatenate(starts)
+    origins: Int[np.ndarray, " origin"] = np.concatenate(starts)
     if not len(origins):
         raise ForecasterError(
             f"no stretch of the recording's {recording.n_samples} samples without a gap holds the "
