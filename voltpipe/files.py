@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-_CHUNK_BYTES = 1 << 20
-
 
 def _aside(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,15 +64,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of the names and bytes of all files in a folder, in hexadecimal."""
-    digest = hashlib.sha256()
-    for part in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
-        if part != path:
-            digest.update(part.relative_to(path).as_posix().encode() + b"\0")
-        with part.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    return digest.hexdigest()
+    """SHA-256 of a file's bytes, or of the names and digests of all files in a folder, in hexadecimal."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    parts = sorted(part for part in path.rglob("*") if part.is_file())
+    return content_digest({part.relative_to(path).as_posix(): file_digest(part) for part in parts})
 
 
 def content_digest(content: Mapping[str, Any]) -> str:

@@ -1,0 +1,78 @@
+"""Nothing escapes the lake, and a key names one recording only."""
+
+from pathlib import Path
+
+import pytest
+
+from voltpipe.lake import LAKE_VARIABLE, Lake, LakeError, RecordingKey
+
+GOOD = ["a", "A1", "run_0", "2024.05.01", "slice-3", "a.b-c_d", "x" * 100]
+BAD = [
+    "",
+    ".",
+    "..",
+    ".hidden",
+    "a/b",
+    "../a",
+    "/etc",
+    "a\\b",
+    "a\0b",
+    "a b",
+    "a\n",
+    "a--b",
+    "-a",
+    "a-",
+    "a.",
+    "a..b",
+    "_a",
+    "*",
+    "[ab]",
+    "Größe",
+    "x" * 101,
+]
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_partition_key_reads_back_as_the_key_it_was_made_from(name):
+    key = RecordingKey("organoid-1", name)
+    assert str(key) == f"organoid-1--{name}"
+    assert RecordingKey.parse(str(key)) == key
+    assert RecordingKey.parse(str(RecordingKey(name, "run_0"))) == RecordingKey(name, "run_0")
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_names_that_could_escape_or_be_mistaken_are_refused(name):
+    for make in (lambda: RecordingKey(name, "run_0"), lambda: RecordingKey("organoid", name)):
+        with pytest.raises(LakeError, match="rename it"):
+            make()
+
+
+@pytest.mark.parametrize("text", ["", "organoid", "organoid-run", "organoid--", "--run", "a--b--c", "a--../b", "a---b"])
+def test_what_is_no_partition_key_is_refused(text):
+    with pytest.raises(LakeError):
+        RecordingKey.parse(text)
+
+
+def test_a_recordings_files_lie_in_the_folders_of_their_stages():
+    lake, key = Lake(Path("/lake")), RecordingKey("slice", "run_0")
+    assert lake.conditioned_path(key) == Path("/lake/conditioned/slice/run_0.parquet")
+    assert lake.quarantine_path(key) == Path("/lake/quarantine/slice/run_0.json")
+
+
+def test_a_name_with_a_dot_keeps_it():
+    assert Lake(Path("/lake")).conditioned_path(RecordingKey("s", "2024.05")).name == "2024.05.parquet"
+
+
+def test_the_lake_is_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv(LAKE_VARIABLE, str(tmp_path / "elsewhere"))
+    assert Lake.default().root == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize("unset", [True, False])
+def test_else_it_is_in_the_working_directory(monkeypatch, tmp_path, unset):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(LAKE_VARIABLE, "")
+    if unset:
+        monkeypatch.delenv(LAKE_VARIABLE)
+    assert Lake.default().root == tmp_path / "data_lake"
+    assert not (tmp_path / "data_lake").exists()
