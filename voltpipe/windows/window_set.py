@@ -7,7 +7,7 @@ overlapping ones cost no memory, and only the batches that are asked for are gat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class WindowedRecording:
     sd_mv: tuple[float, ...]
 
     @classmethod
-    def read(cls, entry: Mapping[str, Any]) -> Self:
+    def read(cls, entry: Mapping[str, Any]) -> "WindowedRecording":
         """From an entry of the manifest, where tuples are lists."""
         return cls(**{**entry, "mean_mv": tuple(entry["mean_mv"]), "sd_mv": tuple(entry["sd_mv"])})
 
