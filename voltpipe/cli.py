@@ -40,8 +40,7 @@ def main() -> None:
 @main.command()
 @click.argument("preparation", type=click.Choice([preparation.value for preparation in Preparation]))
 @click.option("--organoid", required=True, help="whose recordings they become in the lake")
-@click.option("--recordings", "n_recordings", type=int, help="how many recordings [default: 50]")
-@settings_options(SimulationSettings, leave_out=("preparation", "n_recordings"))
+@settings_options(SimulationSettings, leave_out=("preparation",))
 @click.option(
     "--file-format",
     type=click.Choice([file_format.value for file_format in RawFormat]),

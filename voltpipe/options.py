@@ -55,7 +55,8 @@ def from_options(settings: type[S], options: Mapping[str, Any], **fixed: Any) ->
 
 
 def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    """`--budget-s` for `budget_s`, and `--recordings` for `n_recordings`."""
+    return f"--{name.removeprefix('n_').replace('_', '-')}"
 
 
 def _kind(annotation: Any) -> tuple[Any, bool]:

@@ -1,0 +1,88 @@
+"""The command line is derived from the settings: each option once, with its default and bounds."""
+
+import pytest
+from click.testing import CliRunner
+
+from voltpipe.cli import main
+from voltpipe.forecasting.settings import Architecture, Device, TrainingSettings
+from voltpipe.lake import LAKE_VARIABLE
+from voltpipe.options import OptionError, from_options
+from voltpipe.recordings.hints import Hints
+from voltpipe.settings import described
+from voltpipe.simulation.settings import SimulationSettings
+from voltpipe.windows.settings import WindowSettings
+
+COMMANDS = {"train": TrainingSettings, "ingest": Hints, "forecast": Hints, "simulate": SimulationSettings}
+EVERY_SETTING = [(command, name) for command, settings in COMMANDS.items() for name in settings.model_fields]
+POSITIONAL = {("simulate", "preparation")}
+
+
+@pytest.mark.parametrize(("command", "name"), EVERY_SETTING)
+def test_each_setting_is_one_option_with_the_settings_own_words(command, name):
+    options = [parameter for parameter in main.commands[command].params if parameter.name == name]
+    assert len(options) == 1
+    if (command, name) not in POSITIONAL:
+        field = COMMANDS[command].model_fields[name]
+        assert not options[0].show_default  # it would stand in two places
+        assert options[0].help.startswith(described(field))
+        if isinstance(field.default, int | float):
+            assert f"[default: {field.default}]" in options[0].help
+
+
+def test_bounds_and_default_are_shown():
+    budget = next(parameter for parameter in main.commands["train"].params if parameter.name == "budget_s")
+    assert budget.opts == ["--budget-s"]
+    assert "(>= 1, <= 604800) [default: 120.0]" in budget.help
+
+
+def test_a_count_is_asked_for_by_what_is_counted():
+    recordings = next(parameter for parameter in main.commands["simulate"].params if parameter.name == "n_recordings")
+    assert recordings.opts == ["--recordings"]
+
+
+def test_what_is_not_given_keeps_its_default():
+    settings = from_options(TrainingSettings, {"architecture": "cnn_lstm", "budget_s": None, "file": "other"})
+    assert settings == TrainingSettings(architecture=Architecture.CNN_LSTM)
+
+
+def test_an_option_may_be_given_several_times():
+    assert from_options(WindowSettings, {"horizons_samples": (1, 5)}).horizons_samples == (1, 5)
+    assert from_options(WindowSettings, {"horizons_samples": ()}) == WindowSettings()
+
+
+def test_every_option_out_of_bounds_is_named():
+    with pytest.raises(OptionError) as refused:
+        from_options(TrainingSettings, {"budget_s": 0.5, "batch_size": 0, "device": Device.CPU})
+    assert "--budget-s 0.5" in str(refused.value)
+    assert "--batch-size 0" in str(refused.value)
+    assert "greater than or equal to 1" in str(refused.value)
+    assert "device" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["train", "--budget-s", "0"], "--budget-s 0.0"),
+        (["train", "--max-epochs", "0"], "--max-epochs 0"),
+        (["simulate", "organoid", "--organoid", "slice", "--recordings", "0"], "--recordings 0"),
+        (["simulate", "brunel", "--organoid", "slice", "--seconds", "0.5"], "--seconds 0.5"),
+        (["ingest", __file__, "--organoid", "slice", "--rate-hz", "-1"], "--rate-hz -1.0"),
+        (["forecast", __file__, "--out", "never.parquet", "--rate-hz", "0"], "--rate-hz 0.0"),
+        (["simulate", "organoid", "--organoid", "../slice"], "organoid '../slice' cannot be used"),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused_before_any_file_is_written(arguments, named, monkeypatch, tmp_path):
+    monkeypatch.setenv(LAKE_VARIABLE, str(tmp_path / "lake"))
+    monkeypatch.chdir(tmp_path)
+    outcome = CliRunner().invoke(main, arguments)
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith("voltpipe: ")
+    assert named in outcome.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["train", "--architecture", "transformer"], ["train", "--budget-s", "long"]])
+def test_what_cannot_be_read_is_a_mistake_in_the_command(arguments):
+    outcome = CliRunner().invoke(main, arguments)
+    assert outcome.exit_code == 2
+    assert "Invalid value for" in outcome.stderr

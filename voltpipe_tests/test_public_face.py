@@ -1,0 +1,59 @@
+"""What a notebook and a shell see first comes at once: heavy libraries wait until they are used."""
+
+import subprocess
+import sys
+
+import pytest
+
+import voltpipe
+
+HEAVY = ("torch", "mlflow", "dagster", "brian2", "pynwb", "matplotlib", "pandas")
+HELPS = """
+from voltpipe.cli import main
+for command in ["", *main.commands]:
+    try:
+        main(args=[*command.split(), "--help"], prog_name="voltpipe")
+    except SystemExit as left:
+        assert left.code == 0, (command, left.code)
+"""
+
+
+def run(program):
+    """Runs a program that ends with the names of the heavy libraries it imported."""
+    report = f"\nimport sys\nprint('imported:', *[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program + report], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_importing_voltpipe_imports_nothing_heavy():
+    assert run("import voltpipe").endswith("imported:\n")
+
+
+def test_the_help_of_each_command_imports_nothing_heavy():
+    printed = run(HELPS)
+    assert printed.endswith("imported:\n")
+    for command in ("simulate", "ingest", "train", "forecast", "demo", "up", "doctor"):
+        assert f"Usage: voltpipe {command}" in printed
+
+
+def test_recordings_are_opened_without_torch_mlflow_or_dagster():
+    assert run("from voltpipe import open_recording, open_conditioned").endswith("imported:\n")
+
+
+@pytest.mark.parametrize("name", voltpipe.__all__)
+def test_each_public_name_is_loaded_when_it_is_used(name):
+    assert getattr(voltpipe, name).__name__ == name
+
+
+def test_a_public_name_is_where_its_type_checker_looks_for_it():
+    from voltpipe.recordings.open_recording import open_recording
+    from voltpipe.recordings.store import open_conditioned
+    from voltpipe.tracking.registry import load_forecaster
+
+    assert (voltpipe.open_recording, voltpipe.open_conditioned) == (open_recording, open_conditioned)
+    assert voltpipe.load_forecaster is load_forecaster
+
+
+def test_an_unknown_name_is_no_attribute():
+    with pytest.raises(AttributeError, match="no attribute 'open_everything'"):
+        _ = voltpipe.open_everything

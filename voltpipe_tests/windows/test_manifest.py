@@ -1,0 +1,120 @@
+"""Which recordings are used, as what, and why others are not."""
+
+import pytest
+
+from voltpipe.windows.manifest import SplitError, SplitManifest, split_recordings
+from voltpipe.windows.settings import WindowSettings
+from voltpipe.windows.split import Role
+
+
+def test_every_recording_is_listed_with_its_role_and_the_digests_that_name_it(five_recordings, settings):
+    manifest = split_recordings(five_recordings, settings)
+    assert manifest.of_role(Role.TRAIN) == ("slice--run_0", "slice--run_1", "slice--run_3")
+    assert manifest.of_role(Role.TEST) == ("slice--run_2",)
+    assert manifest.of_role(Role.VALIDATION) == ("slice--run_4",)
+    for entry in manifest.recordings:
+        recording = five_recordings[entry.key]
+        assert (entry.digest, entry.source_digest) == (recording.digest, recording.source_digest)
+        assert entry.n_samples == 1000
+    assert manifest.rate_hz == 250
+    assert manifest.channel_names == tuple(f"ch{n}" for n in range(8))
+    assert manifest.organoids == ("slice",)
+    assert manifest.excluded == {}
+
+
+def test_a_manifest_reads_back_as_it_was_saved(five_recordings, settings, tmp_path):
+    manifest = split_recordings(five_recordings, settings)
+    assert SplitManifest.load(tmp_path) is None
+    manifest.save(tmp_path)
+    assert SplitManifest.load(tmp_path) == manifest
+    assert SplitManifest.load(tmp_path).digest == manifest.digest
+
+
+def test_recordings_with_other_channels_than_most_are_excluded_with_the_reason(
+    five_recordings, conditioned, noise_mv, settings
+):
+    names = tuple("abcdefgh")
+    others = {
+        "other--channels": conditioned("other--channels", noise_mv(10), names=names),
+        "other--rate": conditioned("other--rate", noise_mv(11), rate_hz=500.0),
+        "other--fewer": conditioned("other--fewer", noise_mv(12, n_channels=3)),
+    }
+    manifest = split_recordings({**others, **five_recordings}, settings)
+    assert tuple(entry.key for entry in manifest.recordings) == tuple(five_recordings)
+    assert manifest.excluded.keys() == others.keys()
+    assert "3 channels at 250 Hz that differ from the 8 channels at 250 Hz" in manifest.excluded["other--fewer"]
+    assert "8 channels at 500 Hz" in manifest.excluded["other--rate"]
+
+
+def test_of_two_equally_common_layouts_it_is_always_the_same(conditioned, noise_mv, settings):
+    recordings = {
+        key: conditioned(key, noise_mv(n), rate_hz=rate_hz)
+        for n, (key, rate_hz) in enumerate([("a--0", 250.0), ("a--1", 250.0), ("b--0", 500.0), ("b--1", 500.0)])
+    }
+    assert split_recordings(recordings, settings) == split_recordings(dict(reversed(recordings.items())), settings)
+
+
+def test_a_recording_that_is_too_short_for_every_split_is_excluded(five_recordings, conditioned, noise_mv, settings):
+    # 15 % of the recording must hold a window of 25 samples: 167 samples are enough.
+    short, enough = "slice--short", "slice--enough"
+    recordings = {
+        **five_recordings,
+        short: conditioned(short, noise_mv(20, 166)),
+        enough: conditioned(enough, noise_mv(21, 167)),
+    }
+    manifest = split_recordings(recordings, settings)
+    assert manifest.excluded.keys() == {short}
+    assert "has 166 samples after conditioning, 167 are needed" in manifest.excluded[short]
+
+
+def test_a_short_recording_does_not_decide_what_most_have(conditioned, noise_mv, settings):
+    recordings = {f"a--{n}": conditioned(f"a--{n}", noise_mv(n, 120), rate_hz=125.0) for n in range(3)}
+    recordings["b--0"] = conditioned("b--0", noise_mv(9))
+    manifest = split_recordings(recordings, settings)
+    assert manifest.rate_hz == 250
+    assert [entry.key for entry in manifest.recordings] == ["b--0"]
+
+
+def test_roles_stick_when_recordings_come_and_go(five_recordings, conditioned, noise_mv, settings):
+    first = split_recordings(five_recordings, settings)
+    without = {key: recording for key, recording in five_recordings.items() if key != "slice--run_0"}
+    earlier = "slice--a_run"  # would come first, and be what run_0 was
+    second = split_recordings({**without, earlier: conditioned(earlier, noise_mv(7))}, settings, first)
+    third = split_recordings(five_recordings, settings, second)
+    assert {key: second.roles[key] for key in first.roles} == first.roles
+    assert third.recordings == first.recordings
+
+
+def test_the_digest_names_the_data_and_not_what_is_left_out(five_recordings, conditioned, noise_mv, settings):
+    manifest = split_recordings(five_recordings, settings)
+    short = conditioned("other--short", noise_mv(30, 120))
+    assert split_recordings({**five_recordings, "other--short": short}, settings).digest == manifest.digest
+    longer_history = WindowSettings(**settings.model_dump() | {"context_samples": 21})
+    assert split_recordings(five_recordings, longer_history).digest != manifest.digest
+    changed = {**five_recordings, "slice--run_2": conditioned("slice--run_2", noise_mv(31))}
+    assert split_recordings(changed, settings).digest != manifest.digest
+
+
+def test_the_preparation_is_named_only_if_all_are_of_it(conditioned, noise_mv, settings):
+    simulated = {f"a--{n}": conditioned(f"a--{n}", noise_mv(n), preparation="organoid") for n in range(3)}
+    assert split_recordings(simulated, settings).preparation == "organoid"
+    real = {"a--real": conditioned("a--real", noise_mv(9))}
+    assert split_recordings({**simulated, **real}, settings).preparation is None
+    assert split_recordings(real, settings).preparation is None
+
+
+def test_without_recordings_the_way_to_some_is_named(settings):
+    with pytest.raises(SplitError, match=r"put raw recordings into raw/<organoid>/"):
+        split_recordings({}, settings)
+
+
+def test_where_all_are_too_short_each_is_named(conditioned, noise_mv, settings):
+    with pytest.raises(SplitError, match="a--0 has 120 samples after conditioning, 167 are needed"):
+        split_recordings({"a--0": conditioned("a--0", noise_mv(0, 120))}, settings)
+
+
+def test_what_was_held_out_once_is_not_trained_on_for_want_of_others(five_recordings, settings):
+    former = split_recordings(five_recordings, settings)
+    held_out = {"slice--run_2": five_recordings["slice--run_2"]}
+    with pytest.raises(SplitError, match="none of the recordings slice--run_2 is a training recording"):
+        split_recordings(held_out, settings, former)
