@@ -15,6 +15,7 @@ TRAINING_POOL, REGISTRY_POOL = "training", "registry"
 _CONFIG = """\
 # Written by voltpipe on first use; yours to change, for example `storage` from SQLite to Postgres.
 telemetry: {enabled: false}
+nux: {enabled: false}
 # A run whose worker was killed starts again and resumes from its last checkpoint.
 run_retries: {enabled: true, max_retries: 2, retry_on_asset_or_op_failure: false}
 run_monitoring:
