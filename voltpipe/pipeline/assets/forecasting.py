@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, no_type_check
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -84,10 +84,10 @@ def train_op(
     config=checked_at_launch(TrainingSettings, "train"),
     code_version="1",
 )
-@no_type_check  # here Dagster hands over what stands for the values
 def trained_forecaster(window_set: WindowSetValue) -> TrainedValue:
     """A forecaster trained on the training windows, its best weights chosen on the validation windows."""
-    return train_op(window_set)
+    value: TrainedValue = train_op(window_set)
+    return value
 
 
 @dg.multi_asset_check(
