@@ -16,6 +16,8 @@ class Architecture(StrEnum):
     """As published: one horizon, weights bound to the channels, slow to learn."""
     SHARED_CNN_LSTM = "shared_cnn_lstm"
     """Small, all horizons at once, weights shared by all channels."""
+    COUPLED_CNN_LSTM = "coupled_cnn_lstm"
+    """The same, and each channel hears the spikes of those that drive it. For one organoid's channels."""
 
 
 class Device(StrEnum):

@@ -98,4 +98,4 @@ def test_noise_reaches_the_inputs_and_never_the_targets(ar1_windows: WindowSet):
 
 
 def test_every_architecture_that_can_be_asked_for_exists():
-    assert list(ARCHITECTURES) == ["cnn_lstm", "shared_cnn_lstm"]
+    assert list(ARCHITECTURES) == ["cnn_lstm", "shared_cnn_lstm", "coupled_cnn_lstm"]

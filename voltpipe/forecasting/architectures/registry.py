@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from voltpipe.forecasting.architectures.cnn_lstm import CnnLstm
+from voltpipe.forecasting.architectures.coupled_cnn_lstm import CoupledCnnLstm
 from voltpipe.forecasting.architectures.shared_cnn_lstm import SharedCnnLstm
 from voltpipe.forecasting.baselines.autoregression import Autoregression
 from voltpipe.forecasting.baselines.look_up import LookUp
@@ -13,7 +14,11 @@ from voltpipe.forecasting.module import ForecastModule, TrainedModule
 from voltpipe.forecasting.settings import Architecture
 
 ARCHITECTURES: Mapping[str, type[TrainedModule]] = MappingProxyType(
-    {Architecture.CNN_LSTM: CnnLstm, Architecture.SHARED_CNN_LSTM: SharedCnnLstm}
+    {
+        Architecture.CNN_LSTM: CnnLstm,
+        Architecture.SHARED_CNN_LSTM: SharedCnnLstm,
+        Architecture.COUPLED_CNN_LSTM: CoupledCnnLstm,
+    }
 )
 BASELINES: Mapping[str, type[ForecastModule]] = MappingProxyType(
     {

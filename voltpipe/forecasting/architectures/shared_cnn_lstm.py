@@ -8,8 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
+from voltpipe.forecasting.architectures.every_step import EveryStepModule
 from voltpipe.forecasting.baselines.look_up import LookUp, LookUpSettings
-from voltpipe.forecasting.module import Dimensions, TrainedModule
+from voltpipe.forecasting.module import Dimensions
 from voltpipe.forecasting.point_mass import find_point_mass
 from voltpipe.forecasting.recipe import Recipe
 from voltpipe.forecasting.training_rows import training_values_mv
@@ -29,7 +30,7 @@ class SharedCnnLstmSettings(Settings):
     warm_up_samples: int = Field(20, ge=0, le=1000, description="samples at a window's start that are not learned from")
 
 
-class SharedCnnLstm(TrainedModule):
+class SharedCnnLstm(EveryStepModule):
     """Learns what the look-up of the present voltage leaves over, from each channel's own past, in mV.
 
     It begins as the look-up itself (the read-out starts at zero), and is told whether a channel stands at reset, if
@@ -98,29 +99,3 @@ class SharedCnnLstm(TrainedModule):
         change: Tensor = self.read_out(self._states(voltage_mv)[:, first_sample:])
         forecast_mv = self.look_up.expected_mv(voltage_mv[:, first_sample:]) + change.float() * self.spread_mv
         return forecast_mv.reshape(n_windows, n_channels, *forecast_mv.shape[1:]).permute(0, 2, 3, 1)
-
-    def forward(
-        self,
-        history_z: Float[Tensor, "batch context channel"],
-        mean_mv: Float[Tensor, "batch channel"],
-        sd_mv: Float[Tensor, "batch channel"],
-    ) -> Float[Tensor, "batch horizon channel"]:
-        """Forecast from the last sample."""
-        history_mv = history_z * sd_mv[:, None] + mean_mv[:, None]
-        forecast_mv = self.forecast_mv(history_mv, history_z.shape[1] - 1)[:, 0]
-        return (forecast_mv - mean_mv[:, None]) / sd_mv[:, None]
-
-    def training_loss(
-        self,
-        seen_z: Float[Tensor, "batch time channel"],
-        true_z: Float[Tensor, "batch time channel"],
-        mean_mv: Float[Tensor, "batch channel"],
-        sd_mv: Float[Tensor, "batch channel"],
-    ) -> Float[Tensor, ""]:
-        """Mean squared error in z-units at the targets of every step after the warm-up."""
-        context, horizons = self.dimensions.context_samples, self.dimensions.horizons_samples
-        first = self.warm_up_samples
-        forecast_mv = self.forecast_mv(seen_z[:, :context] * sd_mv[:, None] + mean_mv[:, None], first)
-        forecast_z = (forecast_mv - mean_mv[:, None, None]) / sd_mv[:, None, None]
-        targets_z = torch.stack([true_z[:, first + horizon :][:, : context - first] for horizon in horizons], dim=2)
-        return torch.mean((forecast_z - targets_z) ** 2)

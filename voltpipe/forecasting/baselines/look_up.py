@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 
@@ -49,7 +49,7 @@ class LookUp(ForecastModule):
         for stretch in training_stretches(window_set, n_before=0, n_after=horizons[-1]):
             voltage_mv = stretch.samples_mv()
             n_rows = len(voltage_mv) - horizons[-1]
-            bins = self._bins(voltage_mv[:n_rows]).flatten()
+            bins = self.bins(voltage_mv[:n_rows]).flatten()
             counts += torch.bincount(bins, minlength=n_bins)
             for number, horizon in enumerate(horizons):
                 ahead_mv = voltage_mv[horizon:][:n_rows].flatten().double()
@@ -57,12 +57,13 @@ class LookUp(ForecastModule):
         overall = sums.sum(1, keepdim=True) / counts.sum()
         self.table_mv.copy_(torch.where(counts > 0, sums / counts.clamp(min=1), overall).T)
 
-    def _bins(self, voltage_mv: Tensor) -> Tensor:
+    def bins(self, voltage_mv: Float[Tensor, "*any"]) -> Int64[Tensor, "*any"]:
+        """The row of the table that each voltage belongs to."""
         return torch.searchsorted(self.edges_mv, voltage_mv.contiguous(), right=True)
 
     def expected_mv(self, voltage_mv: Float[Tensor, "*any"]) -> Float[Tensor, "*any horizon"]:
         """What follows each voltage on average, at each horizon."""
-        return self.table_mv[self._bins(voltage_mv)]
+        return self.table_mv[self.bins(voltage_mv)]
 
     def forward(
         self,
