@@ -5,6 +5,7 @@ Types and choices are checked while one types; bounds when one launches, before 
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -25,9 +26,13 @@ class SettingsError(VoltpipeError, dg.DagsterError):
     """Settings out of bounds. A DagsterError, so that the launchpad shows the message and not a stack."""
 
 
-def settings_schema(settings: type[Settings]) -> dict[str, dg.Field]:
+def settings_schema(settings: type[Settings]) -> dg.Shape:
     """Each setting as a Dagster config field: type, default, and the description with its bounds."""
-    return {name: _field(name, field) for name, field in settings.model_fields.items()}
+    fields = {name: _field(name, field) for name, field in settings.model_fields.items()}
+    form = dg.Shape(fields)  # type: ignore[no-untyped-call]
+    # Where Dagster checks the whole of a launch's config, ahead of every step. A Shape cannot be derived from.
+    form.post_process = partial(_checked, settings)  # type: ignore[method-assign]
+    return form
 
 
 def settings_from(settings: type[S], config: Mapping[str, Any]) -> S:
@@ -43,14 +48,16 @@ def settings_from(settings: type[S], config: Mapping[str, Any]) -> S:
         raise SettingsError(f"{settings.__name__} refused, nothing was started: {problems}") from error
 
 
-def checked_at_launch(settings: type[Settings], op_name: str) -> dg.ConfigMapping:
-    """Config of a graph-backed asset that is checked when a run is launched, and handed to its op `op_name`."""
+def handed_to(op_name: str, settings: type[Settings]) -> dg.ConfigMapping:
+    """Config of a graph-backed asset, all of which is for its op `op_name`."""
+    return dg.ConfigMapping(
+        config_fn=lambda config: {op_name: {"config": config}}, config_schema=settings_schema(settings)
+    )
 
-    def to_op(config: Mapping[str, Any]) -> dict[str, Any]:
-        checked = settings_from(settings, config)
-        return {op_name: {"config": checked.model_dump(mode="json")}}
 
-    return dg.ConfigMapping(config_fn=to_op, config_schema=settings_schema(settings))
+def _checked(settings: type[Settings], config: dict[str, Any]) -> dict[str, Any]:
+    settings_from(settings, config)
+    return config
 
 
 def _field(name: str, field: FieldInfo) -> dg.Field:

@@ -11,7 +11,7 @@ from voltpipe.files import content_digest
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.instance import TRAINING_POOL
-from voltpipe.pipeline.launchpad import checked_at_launch, settings_from, settings_schema
+from voltpipe.pipeline.launchpad import handed_to, settings_from, settings_schema
 from voltpipe.pipeline.progress import AllProgress, DagsterProgress, MlflowProgress, TerminalProgress
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.run_tags import DAGSTER_LINK_TAG, DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
@@ -81,7 +81,7 @@ def train_op(
 @dg.graph_asset(
     group_name=GROUP,
     kinds={"pytorch", "mlflow"},
-    config=checked_at_launch(TrainingSettings, "train"),
+    config=handed_to("train", TrainingSettings),
     code_version="1",
 )
 def trained_forecaster(window_set: WindowSetValue) -> TrainedValue:
