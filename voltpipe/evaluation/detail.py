@@ -9,7 +9,8 @@ from torch import Tensor
 
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
-from voltpipe.windows.window_set import Batch, Split, WindowSet
+from voltpipe.windows.split import Split
+from voltpipe.windows.window_set import Batch, WindowSet
 
 EXAMPLE_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)
 CHANNEL_QUANTILES = (0.1, 0.5, 0.9)

@@ -9,10 +9,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from voltpipe.evaluation.detail import EvaluationDetail, Example, Stretch
-from voltpipe.evaluation.scores import EvaluationError
+from voltpipe.evaluation.evaluation import EvaluationError
 from voltpipe.files import written_whole
 from voltpipe.forecasting.progress import EpochRecord
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.split import Split
 
 _FACTS = "facts"
 

@@ -16,12 +16,13 @@ from voltpipe.evaluation.detail import (
     predict_mv,
     windows_per_batch,
 )
-from voltpipe.evaluation.evaluation import REGIMES, Evaluation, Provenance, Score
+from voltpipe.evaluation.evaluation import REGIMES, Evaluation, EvaluationError, Provenance, Score
 from voltpipe.evaluation.revision import code_revision
-from voltpipe.evaluation.scores import ErrorSums, EvaluationError
+from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
-from voltpipe.windows.window_set import Split, WindowSet
+from voltpipe.windows.split import Split
+from voltpipe.windows.window_set import WindowSet
 
 
 def evaluate(

@@ -7,13 +7,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from voltpipe.evaluation.scores import EvaluationError
+from voltpipe.errors import VoltpipeError
 from voltpipe.files import write_json
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.split import Split
 
 REGIMES = (Split.TEST, Split.TIME)
 """The held-out regimes, the stricter first. They are reported apart, and never mixed."""
+
+
+class EvaluationError(VoltpipeError):
+    """A forecaster that cannot be scored, or an evaluation that cannot be read."""
 
 
 class _Facts(BaseModel):

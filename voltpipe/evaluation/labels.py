@@ -1,7 +1,7 @@
 """What things are called where people read them."""
 
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.split import Split
 
 CEILING = "ceiling"
 

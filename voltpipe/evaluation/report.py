@@ -17,7 +17,7 @@ from voltpipe.evaluation.tables import score_table
 from voltpipe.evaluation.verdict import verdict
 from voltpipe.files import written_whole
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.split import Split
 
 REPORT_FILE = "report.html"
 METRICS_FILE = "metrics.json"

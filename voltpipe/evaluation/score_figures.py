@@ -11,7 +11,7 @@ from voltpipe.evaluation.detail import EvaluationDetail
 from voltpipe.evaluation.drawing import BASELINES, CEILING, FAINT, FORECASTER, GROUPS, INK, new_figure
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.labels import duration_label, forecaster_label
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.split import Split
 
 _LOWEST_R2 = -0.25
 _REFERENCE = "look_up"

@@ -4,11 +4,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from voltpipe.errors import VoltpipeError
-
-
-class EvaluationError(VoltpipeError):
-    """A forecaster that cannot be scored, or an evaluation that cannot be read."""
+from voltpipe.evaluation.evaluation import EvaluationError
 
 
 class ErrorSums:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.labels import duration_label
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.split import Split
 
 _START, _TICK = "persistence", "look_up"
 

@@ -11,7 +11,7 @@ from voltpipe.evaluation.labels import (
     regime_label,
 )
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.split import Split
 
 
 def score_table(evaluation: Evaluation, regime: Split) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.split import Split
 
 NOTICEABLE_R2 = 0.002
 """Smaller differences of R2 are called none: that much a second training with another seed may change."""

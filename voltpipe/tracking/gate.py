@@ -7,7 +7,7 @@ from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.labels import duration_label, regime_label
 from voltpipe.tracking.settings import GateSettings
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.split import Split
 
 BASELINES_TO_BEAT = ("persistence", "autoregression")
 

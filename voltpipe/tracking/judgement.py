@@ -1,8 +1,7 @@
 """Puts a candidate before the gate, beside the present champion on the candidate's own held-out targets."""
 
 from voltpipe.evaluation.evaluate import evaluate
-from voltpipe.evaluation.evaluation import Evaluation
-from voltpipe.evaluation.scores import EvaluationError
+from voltpipe.evaluation.evaluation import Evaluation, EvaluationError
 from voltpipe.forecasting.forecaster import ForecasterError
 from voltpipe.tracking.gate import GateDecision, decide
 from voltpipe.tracking.registry import champion, load_forecaster

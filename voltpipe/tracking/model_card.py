@@ -8,7 +8,7 @@ from voltpipe.evaluation.labels import duration_label, forecaster_label
 from voltpipe.evaluation.tables import score_text
 from voltpipe.evaluation.verdict import verdict
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.split import Split
 
 _LISTED_KEYS = 8
 """Recordings named in a row; MLflow holds a description of 5,000 characters."""

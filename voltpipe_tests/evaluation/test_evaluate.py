@@ -6,8 +6,7 @@ import torch
 
 from voltpipe.evaluation.detail_file import read_detail, write_detail
 from voltpipe.evaluation.evaluate import evaluate
-from voltpipe.evaluation.evaluation import Evaluation
-from voltpipe.evaluation.scores import EvaluationError
+from voltpipe.evaluation.evaluation import Evaluation, EvaluationError
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.windows.settings import Protocol
 from voltpipe.windows.window_set import Split

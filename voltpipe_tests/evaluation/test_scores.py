@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from voltpipe.evaluation.scores import ErrorSums, EvaluationError
+from voltpipe.evaluation.evaluation import EvaluationError
+from voltpipe.evaluation.scores import ErrorSums
 
 
 def sums_of(forecast_mv, truth_mv, train_mean_mv):
