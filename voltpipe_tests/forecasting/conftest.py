@@ -96,3 +96,57 @@ def ar1_windows(tmp_path_factory: pytest.TempPathFactory) -> WindowSet:
     """Three training recordings, one for validation and one for test, of four channels with an AR(1) voltage."""
     splits = [Split.TRAIN] * 3 + [Split.VALIDATION, Split.TEST]
     return _write(tmp_path_factory.mktemp("ar1") / "windows", [(split, _ar1_mv(n)) for n, split in enumerate(splits)])
+
+
+RESET_MV = -70.0
+
+
+def _planted_mv(weights_mv: np.ndarray, *, n_samples: int, seed: int = 0) -> np.ndarray:
+    """Leaky neurons about -60 mV: from -52 mV on they spike, and stand at -70 mV for two samples.
+
+    One sample after a spike is first seen, each receiver's voltage shifts by its weight.
+    """
+    random = np.random.default_rng(seed)
+    n_channels = len(weights_mv)
+    noise_mv = random.normal(0, 2, (n_samples, n_channels))
+    voltage_mv = np.full((n_samples, n_channels), -60.0)
+    spikes, held = np.zeros((2, n_channels))
+    for sample in range(1, n_samples):
+        free_mv = -60 + 0.9 * (voltage_mv[sample - 1] + 60) + spikes @ weights_mv + noise_mv[sample]
+        spikes = (free_mv >= -52) & (held == 0)
+        voltage_mv[sample] = np.where(spikes | (held > 0), RESET_MV, free_mv)
+        held = np.where(spikes, 1, 0)
+    return voltage_mv.astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def simulate_planted() -> Callable[..., np.ndarray]:
+    """Simulates spiking neurons by their weights (sender, receiver) in mV, samples and seed."""
+    return _planted_mv
+
+
+@pytest.fixture(scope="session")
+def planted_weights_mv() -> np.ndarray:
+    """Twelve neurons, each with four receivers: nine excite by 1.5 mV, the last three inhibit by 4 mV."""
+    random = np.random.default_rng(7)
+    weights_mv = np.zeros((12, 12), np.float32)
+    for sender in range(12):
+        others = np.delete(np.arange(12), sender)
+        weights_mv[sender, random.choice(others, 4, replace=False)] = 1.5 if sender < 9 else -4.0
+    return weights_mv
+
+
+@pytest.fixture(scope="session")
+def planted_mv(planted_weights_mv: np.ndarray) -> np.ndarray:
+    """Twenty seconds of that network, at 1 kHz."""
+    return _planted_mv(planted_weights_mv, n_samples=20_000)
+
+
+@pytest.fixture(scope="session")
+def planted_windows(
+    tmp_path_factory: pytest.TempPathFactory, planted_weights_mv: np.ndarray, planted_mv: np.ndarray
+) -> WindowSet:
+    """Those twenty seconds to train on, and other noise on the same network for validation and test."""
+    held_out = [_planted_mv(planted_weights_mv, n_samples=3000, seed=seed) for seed in (1, 2)]
+    splits = zip((Split.TRAIN, Split.VALIDATION, Split.TEST), (planted_mv, *held_out), strict=True)
+    return _write(tmp_path_factory.mktemp("planted") / "windows", list(splits))

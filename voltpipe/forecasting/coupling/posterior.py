@@ -80,7 +80,7 @@ class _Mixture:
         types = torch.stack([measured_mv > clear_mv, measured_mv < -clear_mv]) & seen
         n_pairs = types.sum((1, 2), keepdim=True)
         mean_mv = (types * measured_mv).sum((1, 2), keepdim=True) / n_pairs.clamp(min=1)
-        usual_mv = clear_mv.median() * torch.tensor([1.0, -1.0])[:, None, None]
+        usual_mv = clear_mv.median() * torch.tensor([1.0, -1.0], dtype=torch.float64)[:, None, None]
         return cls(
             means_mv=torch.where(n_pairs > 0, mean_mv, usual_mv),
             variances=(usual_mv / _CLEAR_SE) ** 2,

@@ -1,0 +1,137 @@
+"""The coupling of a planted network is found, from training rows alone."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from voltpipe.forecasting.coupling.coupling import Coupling, SenderType
+from voltpipe.forecasting.coupling.estimate import estimate_coupling
+from voltpipe.forecasting.coupling.posterior import posterior
+from voltpipe.forecasting.coupling.recovery import recovery
+from voltpipe.forecasting.coupling.spike_chance import spike_chances
+from voltpipe.forecasting.coupling.spikes import onsets
+from voltpipe.forecasting.point_mass import PointMass
+from voltpipe.windows.window_set import Split
+
+
+@pytest.fixture(scope="module")
+def coupling(planted_windows) -> Coupling:
+    found = estimate_coupling(planted_windows, n_lags=3)
+    assert found
+    return found
+
+
+def test_a_spike_begins_with_the_first_sample_at_the_reset():
+    at_reset = torch.tensor([[1, 0, 1, 1, 0, 1], [0, 0, 0, 0, 1, 1]], dtype=torch.bool).T
+    assert onsets(at_reset).T.int().tolist() == [[0, 0, 1, 0, 0, 1], [0, 0, 0, 0, 1, 0]]
+
+
+def test_planted_weights_are_found_in_mv(coupling, planted_weights_mv):
+    # Steps that end in a spike are left out, which hides a little of what excites.
+    connected = planted_weights_mv != 0
+    np.testing.assert_allclose(coupling.weights_mv.numpy()[connected], planted_weights_mv[connected], rtol=0.15)
+    assert coupling.weights_mv[~torch.from_numpy(connected)].abs().max() < 0.1
+
+
+def test_every_planted_connection_is_found_and_no_other(coupling, planted_weights_mv):
+    found = recovery(coupling, torch.from_numpy(planted_weights_mv))
+    assert (found.auroc, found.average_precision, found.sign_accuracy, found.senders_named) == (1, 1, 1, 1)
+    assert torch.equal(coupling.probability > 0.5, torch.from_numpy(planted_weights_mv != 0))
+
+
+def test_a_spike_acts_one_sample_after_it_is_seen_as_planted(coupling):
+    torch.testing.assert_close(coupling.delay_profile, torch.tensor([1.0, 0.0, 0.0]), atol=0.05, rtol=0)
+
+
+def test_measured_weights_scatter_as_their_standard_errors_say(coupling, planted_weights_mv):
+    apart = torch.from_numpy(planted_weights_mv == 0) & coupling.standard_error_mv.isfinite()
+    z = (coupling.measured_mv / coupling.standard_error_mv)[apart]
+    assert 0.7 < z.std() < 1.4
+
+
+def test_no_channel_drives_itself(coupling):
+    assert (coupling.standard_error_mv.diag() == math.inf).all()
+    assert not coupling.weights_mv.diag().any()
+    assert not coupling.probability.diag().any()
+
+
+def test_held_out_samples_change_nothing(planted_mv, write_window_set):
+    def estimated(held_out_seed: int) -> Coupling | None:
+        random = np.random.default_rng(held_out_seed)
+        held_out = random.normal(-60, 5, (400, planted_mv.shape[1])).astype(np.float32)
+        splits = [(Split.TRAIN, planted_mv[:4000]), (Split.VALIDATION, held_out), (Split.TEST, held_out)]
+        return estimate_coupling(write_window_set(splits, name=f"windows{held_out_seed}"), n_lags=2)
+
+    one, other = estimated(0), estimated(1)
+    assert one
+    assert other
+    assert torch.equal(one.weights_mv, other.weights_mv)
+    assert torch.equal(one.standard_error_mv, other.standard_error_mv)
+
+
+def test_without_visible_spikes_there_is_no_coupling(ar1_windows):
+    assert estimate_coupling(ar1_windows, n_lags=3) is None
+
+
+def test_channels_that_do_not_hear_each_other_are_told_so(write_window_set, simulate_planted):
+    voltage_mv = simulate_planted(np.zeros((10, 10), np.float32), n_samples=20_000)
+    found = estimate_coupling(write_window_set([(Split.TRAIN, voltage_mv)]), n_lags=3)
+    assert found
+    assert found.probability.max() < 0.5
+    assert set(found.sender_types) == {SenderType.UNKNOWN}
+
+
+def test_a_channel_that_never_spikes_sends_nothing(write_window_set, planted_mv):
+    quiet_mv = planted_mv.copy()
+    quiet_mv[:, 0] = np.random.default_rng(0).normal(-60, 3, len(quiet_mv))
+    found = estimate_coupling(write_window_set([(Split.TRAIN, quiet_mv)]), n_lags=3)
+    assert found
+    assert (found.standard_error_mv[0] == math.inf).all()
+    assert not found.weights_mv[0].any()
+    assert found.sender_types[0] is SenderType.UNKNOWN
+
+
+def test_a_faint_effect_counts_for_more_where_its_sender_is_known():
+    """1.2 +- 0.4 mV may be a connection of a sender that excites, and is chance with one that inhibits."""
+    measured_mv = torch.randn(12, 20, generator=torch.Generator().manual_seed(0)) * 0.4
+    measured_mv[:8, :5] += 2.0
+    measured_mv[8:, :5] -= 3.0
+    measured_mv[0, 10] = measured_mv[11, 10] = 1.2
+    judged = posterior(measured_mv, torch.full((12, 20), 0.4))
+    assert (judged.excitatory[:8] > 0.99).all()
+    assert (judged.excitatory[8:] < 0.01).all()
+    assert judged.probability[0, 10] > 0.1
+    assert judged.probability[11, 10] < 1e-3
+
+
+def test_shrinking_pulls_to_what_the_type_has_in_common():
+    measured_mv = torch.zeros(6, 10)
+    measured_mv[:, :4] = torch.tensor([1.8, 1.9, 2.1, 2.2])  # spread as much as their errors say
+    weights_mv = posterior(measured_mv, torch.full((6, 10), 0.3)).weights_mv
+    torch.testing.assert_close(weights_mv[:, :4], torch.full((6, 4), 2.0), atol=0.02, rtol=0)
+
+
+def test_the_chance_to_spike_is_that_of_the_voltage(write_window_set):
+    """A spike follows every second -51 mV at once, and every second -60 mV two samples later."""
+    cycle_mv = np.array([-60, -51, -70, -70, -60, -51, -55], np.float32)
+    windows = write_window_set([(Split.TRAIN, np.tile(cycle_mv, 60)[:, None] + np.zeros((1, 2), np.float32))])
+    edges_mv = torch.tensor([-65.0, -58.0, -53.0])
+    chances = spike_chances(windows, PointMass(-70.0, 0.01), lambda mv: torch.bucketize(mv, edges_mv), 4, 2)
+    expected = torch.tensor([[0.0, 0.0, 0.0, 0.5], [0.0, 0.5, 0.0, 0.0]])
+    torch.testing.assert_close(chances, expected, atol=0.01, rtol=0)
+
+
+def test_recovery_of_a_hand_made_matrix():
+    """Six pairs; ranked by probability they are connected, not, connected, not, not, not."""
+    probability = torch.tensor([[0.0, 0.9, 0.8], [0.7, 0.0, 0.2], [0.1, 0.0, 0.0]])
+    error = torch.eye(3).masked_fill(torch.eye(3, dtype=torch.bool), math.inf).clamp(min=0.1)
+    types = (SenderType.EXCITATORY, SenderType.UNKNOWN, SenderType.INHIBITORY)
+    weights = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    truth = torch.tensor([[0.0, 2.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    reset = PointMass(-70.0, 0.01)
+    found = recovery(Coupling(weights, weights, error, probability, types, reset, torch.ones(1)), truth)
+    assert found.auroc == pytest.approx(7 / 8)  # of 2 x 4 comparisons, one is lost
+    assert found.average_precision == pytest.approx((1 / 1 + 2 / 3) / 2)
+    assert found.sign_accuracy == 0.5
