@@ -1,4 +1,4 @@
-"""What the asset pages show: scores as figures that are plotted over time and as tables, plots as small pictures."""
+"""What the asset pages show: scores as a table, plots as small pictures."""
 
 import base64
 from collections.abc import Mapping
@@ -11,15 +11,11 @@ from voltpipe.evaluation.evaluation import Evaluation
 
 
 def score_metadata(evaluation: Evaluation) -> dict[str, Any]:
-    """Every score under its MLflow name, and the table beside the baselines."""
+    """What the scores say, and the table beside the baselines."""
     from voltpipe.evaluation.tables import score_text
     from voltpipe.evaluation.verdict import verdict
 
-    return {
-        "verdict": verdict(evaluation),
-        "scores": dg.MetadataValue.md(score_text(evaluation)),
-        **{name: float(value) for name, value in evaluation.metrics().items()},
-    }
+    return {"verdict": verdict(evaluation), "scores": dg.MetadataValue.md(score_text(evaluation))}
 
 
 def figure_metadata(figure_paths: Mapping[str, Path]) -> dict[str, Any]:

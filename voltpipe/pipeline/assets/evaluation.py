@@ -41,7 +41,8 @@ def forecast_evaluation(
     folder = lake.lake.reports / Path(trained_forecaster.folder).name
     evaluation.write(folder / EVALUATION_FILE)
     write_detail(folder / DETAIL_FILE, detail)
-    context.add_output_metadata(score_metadata(evaluation))
+    # Numbers under their MLflow names: Dagster plots them from one materialization to the next.
+    context.add_output_metadata({**score_metadata(evaluation), **evaluation.metrics()})
     return EvaluatedValue(folder=str(folder), trained=trained_forecaster)
 
 

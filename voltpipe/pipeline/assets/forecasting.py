@@ -29,7 +29,6 @@ ASSET_KEY = dg.AssetKey("trained_forecaster")
     name="train",
     config_schema=settings_schema(TrainingSettings),
     pool=TRAINING_POOL,
-    retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
 )
 def train_op(
     context: dg.OpExecutionContext, lake: LakeResource, tracking: TrackingResource, window_set: WindowSetValue
@@ -57,8 +56,11 @@ def train_op(
         listeners = (TerminalProgress(), MlflowProgress(run), DagsterProgress(context, ASSET_KEY))
         try:
             result = train(windows, settings, checkpoint_folder=folder, progress=AllProgress(listeners))
+        except (CheckpointBusyError, OSError) as error:
+            # Not by a retry policy: that would take a termination for a failure, and begin again.
+            raise dg.RetryRequested(max_retries=3, seconds_to_wait=10) from error
         except VoltpipeError as error:
-            raise dg.Failure(str(error), allow_retries=isinstance(error, CheckpointBusyError)) from error
+            raise dg.Failure(str(error), allow_retries=False) from error
         for record in result.history:
             run.log_epoch(record)
     context.add_output_metadata(

@@ -31,23 +31,39 @@ class RecordingSettings(ConditioningSettings, QualitySettings):
     """How recordings are conditioned, and what is demanded of them."""
 
 
-@dg.asset(group_name=GROUP, kinds={"file"}, partitions_def=RECORDINGS, backfill_policy=BATCH, code_version="1")
-def raw_recording(context: dg.AssetExecutionContext, lake: LakeResource) -> None:
+@dg.asset(
+    group_name=GROUP,
+    kinds={"file"},
+    partitions_def=RECORDINGS,
+    backfill_policy=BATCH,
+    code_version="1",
+    check_specs=[
+        dg.AssetCheckSpec("readable", asset="raw_recording", description="the file can be opened: unit, rate, channels")
+    ],
+)
+def raw_recording(  # Dagster takes the bare class alone for an output without a value
+    context: dg.AssetExecutionContext, lake: LakeResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """A recording as the rig left it: format, rate, channels, digest."""
+    elsewhere = {str(key): entry for key, entry in quarantined(lake.lake).items() if entry.report is None}
+    unreadable = {key: entry.reason for key, entry in elsewhere.items() if key not in context.partition_keys}
     for partition in context.partition_keys:
         try:
             facts = inspect_raw(lake.lake, RecordingKey.parse(partition))
         except RecordingError as error:
             context.log.warning(f"{partition} cannot be read: {error}")
+            unreadable[partition] = str(error)
             metadata: dict[str, Any] = {"readable": False, "reason": str(error)}
         else:
             metadata = {
                 "readable": True,
                 **vars(facts),
                 "path": dg.MetadataValue.path(facts.path),
-                "channel_names": len(facts.channel_names),
+                "channel_names": ", ".join(facts.channel_names),
             }
         context.add_asset_metadata(metadata, partition_key=partition)
+    check = dg.AssetCheckResult(check_name="readable", passed=not unreadable, metadata={"unreadable": unreadable})
+    return dg.MaterializeResult(check_results=[check])
 
 
 @dg.asset(
