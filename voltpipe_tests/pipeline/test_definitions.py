@@ -1,0 +1,151 @@
+"""The asset graph as the design fixes it; it loads quickly, and without a warning."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from voltpipe.lake import Lake
+from voltpipe.pipeline.build import build_definitions
+from voltpipe.pipeline.resources import STAGE_FOLDERS
+
+HEAVY = ("torch", "mlflow", "brian2", "pynwb", "matplotlib", "pandas")
+GROUPS = {
+    "recordings": {"raw_recording", "conditioned_recording"},
+    "windows": {"recording_split", "window_set"},
+    "forecasting": {"trained_forecaster"},
+    "evaluation": {"forecast_evaluation", "evaluation_report"},
+    "registry": {"registered_forecaster", "champion_forecaster"},
+}
+UPSTREAM = {
+    "raw_recording": set(),
+    "conditioned_recording": {"raw_recording"},
+    "recording_split": {"conditioned_recording"},
+    "window_set": {"recording_split"},
+    "trained_forecaster": {"window_set"},
+    "forecast_evaluation": {"trained_forecaster"},
+    "evaluation_report": {"forecast_evaluation"},
+    "registered_forecaster": {"evaluation_report"},
+    "champion_forecaster": {"registered_forecaster"},
+}
+BLOCKING_CHECKS = {
+    "window_set": {"no_sample_in_two_splits", "no_window_over_a_border"},
+    "trained_forecaster": {"finite_weights"},
+    "registered_forecaster": {"serves"},
+}
+OTHER_CHECKS = {
+    "raw_recording": {"readable"},
+    "conditioned_recording": {
+        "finite",
+        "gaps",
+        "flat",
+        "clipping",
+        "rate",
+        "unit_range",
+        "duration",
+        "duplicate",
+    },
+    "trained_forecaster": {"learning_went_down"},
+    "champion_forecaster": {"beats_baselines", "beats_champion"},
+}
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory):
+    return build_definitions(Lake(tmp_path_factory.mktemp("definitions") / "lake"))
+
+
+@pytest.fixture(scope="module")
+def graph(definitions):
+    return definitions.resolve_asset_graph()
+
+
+def names(keys):
+    return {key.path[-1] for key in keys}
+
+
+def test_assets_are_grouped_by_stage(graph):
+    groups: dict[str, set[str]] = {}
+    for key in graph.get_all_asset_keys():
+        groups.setdefault(graph.get(key).group_name, set()).add(key.path[-1])
+    assert groups == GROUPS
+
+
+def test_each_asset_follows_from_the_one_before(graph):
+    assert {key.path[-1]: names(graph.get(key).parent_keys) for key in graph.get_all_asset_keys()} == UPSTREAM
+
+
+def test_each_asset_says_what_it_is_and_of_what_kind(graph):
+    for key in graph.get_all_asset_keys():
+        assert graph.get(key).description
+        assert graph.get(key).kinds
+
+
+def test_recordings_are_partitioned_one_each(graph):
+    partitioned = {key.path[-1]: graph.get(key).partitions_def for key in graph.get_all_asset_keys()}
+    assert {name for name, partitions in partitioned.items() if partitions} == GROUPS["recordings"]
+    assert partitioned["raw_recording"] == dg.DynamicPartitionsDefinition(name="recordings")
+
+
+@pytest.mark.parametrize(("blocking", "expected"), [(True, BLOCKING_CHECKS), (False, OTHER_CHECKS)])
+def test_checks_guard_what_follows(graph, blocking, expected):
+    checks: dict[str, set[str]] = {}
+    for key in graph.asset_check_keys:
+        if graph.get_check_spec(key).blocking is blocking:
+            assert graph.get_check_spec(key).description
+            checks.setdefault(key.asset_key.path[-1], set()).add(key.name)
+    assert checks == expected
+
+
+def test_jobs_sensors_and_schedules(definitions):
+    assert {job.name for job in definitions.jobs} == {"ingest_recordings", "train_forecaster"}
+    assert {sensor.name for sensor in definitions.sensors} == {
+        "raw_recordings",
+        "mlflow_after_failure",
+        "mlflow_after_cancellation",
+    }
+    assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in definitions.sensors)
+    (schedule,) = definitions.schedules
+    assert (schedule.name, schedule.job_name) == ("nightly_retraining", "train_forecaster")
+    assert schedule.cron_schedule == "0 2 * * *"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+def test_the_jobs_divide_the_graph_between_them(definitions, graph):
+    ingest, train = (
+        names(definitions.resolve_job_def(name).asset_layer.selected_asset_keys)
+        for name in ("ingest_recordings", "train_forecaster")
+    )
+    assert ingest == GROUPS["recordings"]
+    assert train == names(graph.get_all_asset_keys()) - ingest
+
+
+def test_one_training_runs_at_a_time_and_one_champion_is_chosen_at_a_time(definitions):
+    pools = {name: definitions.resolve_job_def("train_forecaster").graph for name in ("training", "registry")}
+    assert pools["training"].node_named("trained_forecaster").definition.pools == {"training"}
+    assert pools["registry"].node_named("champion_forecaster").definition.pools == {"registry"}
+
+
+def test_each_asset_with_a_value_has_its_place_in_the_lake(graph):
+    assert STAGE_FOLDERS.keys() == names(graph.get_all_asset_keys()) - GROUPS["recordings"]
+
+
+def test_a_resource_can_be_swapped(tmp_path):
+    other = dg.ResourceDefinition.hardcoded_resource("other")
+    definitions = build_definitions(Lake(tmp_path / "lake"), resources={"tracking": other})
+    assert definitions.resources["tracking"] is other
+    assert definitions.resources["lake"].root == str(tmp_path / "lake")
+
+
+def test_a_code_location_loads_without_warnings_and_without_heavy_imports(tmp_path):
+    program = f"""
+import warnings, sys, dagster as dg
+warnings.simplefilter("error")
+from voltpipe.pipeline.definitions import defs
+dg.Definitions.validate_loadable(defs)
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (loaded.stdout, loaded.stderr) == ("[]\n", "")
+    assert list(tmp_path.iterdir()) == []

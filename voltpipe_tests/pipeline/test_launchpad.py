@@ -1,0 +1,135 @@
+"""The launchpad is derived from the settings, and refuses what they refuse before anything runs."""
+
+from enum import StrEnum
+
+import dagster as dg
+import pytest
+from pydantic import Field
+
+from voltpipe.forecasting.settings import TrainingSettings
+from voltpipe.lake import Lake
+from voltpipe.pipeline.assets.recordings import RecordingSettings
+from voltpipe.pipeline.assets.windows import SplitSettings
+from voltpipe.pipeline.build import build_definitions
+from voltpipe.pipeline.jobs import INGEST_JOB, TRAIN_JOB
+from voltpipe.pipeline.launchpad import SettingsError, settings_from, settings_schema
+from voltpipe.settings import Settings, described
+from voltpipe.tracking.settings import GateSettings
+
+FORMS = {
+    "conditioned_recording": RecordingSettings,
+    "recording_split": SplitSettings,
+    "trained_forecaster": TrainingSettings,
+    "champion_forecaster": GateSettings,
+}
+
+
+@pytest.fixture
+def definitions(tmp_path):
+    return build_definitions(Lake(tmp_path / "lake"))
+
+
+def form_of(definitions, asset):
+    node = definitions.resolve_assets_def(asset).node_def
+    mapping = getattr(node, "config_mapping", None)
+    schema = mapping.config_schema if mapping else node.config_schema
+    return getattr(schema.config_type, "fields", {})
+
+
+@pytest.mark.parametrize(("asset", "settings"), FORMS.items())
+def test_each_setting_stands_in_the_form_with_its_own_words_and_default(definitions, asset, settings):
+    form = form_of(definitions, asset)
+    assert form.keys() == settings.model_fields.keys()
+    for name, field in settings.model_fields.items():
+        assert form[name].description == described(field)
+        assert not form[name].is_required
+    untouched = {name: field.default_value for name, field in form.items() if field.default_provided}
+    assert settings_from(settings, untouched) == settings()
+
+
+def test_no_other_asset_takes_settings(definitions):
+    every = [key.path[-1] for key in definitions.resolve_asset_graph().get_all_asset_keys()]
+    assert {name for name in every if form_of(definitions, name)} == set(FORMS)
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Example(Settings):
+    """One setting of each kind."""
+
+    count: int = Field(3, ge=1, le=9, description="how many")
+    share: float = Field(0.5, gt=0, description="how much")
+    name: str = Field("", description="who")
+    switch: bool = Field(True, description="whether")
+    colour: Colour = Field(Colour.BLUE, description="which")
+    steps: tuple[int, ...] = Field((1, 2), description="where")
+    limit: float | None = Field(None, ge=0, description="up to where")
+
+
+def test_a_field_follows_from_a_setting_alone():
+    form = settings_schema(Example).fields
+    kinds = {name: field.config_type.given_name or field.config_type.key for name, field in form.items()}
+    assert kinds == {
+        "count": "Int",
+        "share": "Float",
+        "name": "String",
+        "switch": "Bool",
+        "colour": "Colour",
+        "steps": "Array.Int",
+        "limit": "Noneable.Float",
+    }
+    assert form["count"].default_value == 3
+    assert form["count"].description == "how many (>= 1, <= 9)"
+    assert form["colour"].default_value == "blue"
+    assert form["steps"].default_value == [1, 2]
+    assert not form["limit"].default_provided
+
+
+def run_config(asset, config):
+    return {"ops": {asset: {"config": config}}}
+
+
+@pytest.mark.parametrize(
+    ("job", "asset", "config", "reason"),
+    [
+        (TRAIN_JOB, "trained_forecaster", {"budget": 60}, 'unexpected config entry "budget"'),
+        (TRAIN_JOB, "trained_forecaster", {"architecture": "transformer"}, "not in enum type Architecture"),
+        (TRAIN_JOB, "trained_forecaster", {"budget_s": "long"}, "Invalid scalar"),
+        (TRAIN_JOB, "recording_split", {"horizons_samples": 5}, "must be list"),
+        (INGEST_JOB, "conditioned_recording", {"trim": 0}, 'unexpected config entry "trim"'),
+    ],
+)
+def test_what_does_not_fit_the_form_is_refused_while_one_types(definitions, job, asset, config, reason):
+    with pytest.raises(dg.DagsterInvalidConfigError, match=reason):
+        dg.validate_run_config(definitions.resolve_job_def(job), run_config(asset, config))
+
+
+@pytest.mark.parametrize(
+    ("job", "asset", "config", "reason"),
+    [
+        (TRAIN_JOB, "trained_forecaster", {"budget_s": 0.5}, "budget_s = 0.5: Input should be greater than or equal"),
+        (TRAIN_JOB, "trained_forecaster", {"batch_size": 0}, "batch_size = 0: Input should be greater than or equal"),
+        (TRAIN_JOB, "recording_split", {"test_fraction": 0.5}, "test_fraction = 0.5: Input should be less than 0.5"),
+        (TRAIN_JOB, "recording_split", {"horizons_samples": [5, 1]}, "horizons must be ascending"),
+        (TRAIN_JOB, "champion_forecaster", {"margin": 2.0}, "margin = 2.0: Input should be less than or equal to 1"),
+        (INGEST_JOB, "conditioned_recording", {"trim_ms": -1.0}, "trim_ms = -1.0: Input should be greater than"),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused_with_the_reason_before_any_step(definitions, job, asset, config, reason):
+    job_def, config = definitions.resolve_job_def(job), run_config(asset, config)
+    with pytest.raises(SettingsError, match=f"nothing was started: .*{reason}"):
+        dg.validate_run_config(job_def, config)
+    with dg.DagsterInstance.ephemeral() as instance:
+        with pytest.raises(SettingsError, match=reason):
+            job_def.execute_in_process(run_config=config, instance=instance)
+        assert instance.get_runs() == []
+
+
+def test_several_mistakes_are_named_at_once():
+    with pytest.raises(SettingsError) as refused:
+        settings_from(Example, {"count": 10, "share": 0.0})
+    assert "count = 10" in str(refused.value)
+    assert "share = 0.0" in str(refused.value)

@@ -1,0 +1,199 @@
+"""The whole graph on a tiny preparation, with real stores: what is in the lake afterwards, and what is shown."""
+
+import re
+
+import dagster as dg
+import numpy as np
+import pytest
+
+import voltpipe
+from voltpipe.files import read_json
+from voltpipe.lake import LAKE_VARIABLE, RecordingKey
+from voltpipe.pipeline.resources import STAGE_FOLDERS, value_path
+from voltpipe.pipeline.run_tags import DAGSTER_LINK_TAG, DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
+from voltpipe.pipeline.values import RegisteredValue
+from voltpipe.recordings.quarantine import quarantined
+from voltpipe.recordings.store import conditioned_recordings
+from voltpipe.tracking.registry import MODEL_NAME, champion, version_tags
+from voltpipe.windows.manifest import SplitManifest
+from voltpipe.windows.split import Role
+
+GOOD = [f"slice--run_{number}" for number in range(6)]
+BROKEN = RecordingKey("slice", "run_broken")
+PICKLED = re.compile(rb"\x80[\x02-\x05](?:c|\x95|}|]|\()", re.DOTALL)
+
+
+def test_every_run_succeeded(materialized):
+    runs = (materialized.ingest_run, materialized.good_run, materialized.poor_run)
+    assert [run.status for run in runs] == [dg.DagsterRunStatus.SUCCESS] * 3
+
+
+def test_values_pass_from_asset_to_asset_as_json(materialized):
+    for asset in STAGE_FOLDERS:
+        assert read_json(value_path(materialized.lake, asset))
+    champion_value = RegisteredValue.model_validate(read_json(value_path(materialized.lake, "champion_forecaster")))
+    newest_value = RegisteredValue.model_validate(read_json(value_path(materialized.lake, "registered_forecaster")))
+    assert (champion_value.version, newest_value.version) == ("1", "2")
+
+
+def test_nothing_in_the_lake_is_pickled(materialized):
+    files = [path for path in materialized.lake.root.rglob("*") if path.is_file()]
+    assert len(files) > 50
+    assert [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".joblib")] == []
+    assert [path for path in files if PICKLED.match(path.read_bytes()[:3])] == []
+
+
+def test_nothing_is_written_outside_the_lake(materialized):
+    assert list(materialized.working_directory.iterdir()) == []
+    assert {path.name for path in materialized.lake.root.iterdir()} == {
+        *("raw", "conditioned", "quarantine", "windows", "checkpoints", "reports", "mlflow", "dagster")
+    }
+
+
+def test_no_half_written_file_is_left(materialized):
+    assert list(materialized.lake.root.rglob("*.partial")) == []
+
+
+def test_a_bad_recording_is_quarantined_and_stops_nothing(materialized):
+    (key, entry), *others = quarantined(materialized.lake).items()
+    assert (key, others) == (BROKEN, [])
+    assert "1 samples are NaN or infinite, the first at 2.8 s, in channels channel_2" in entry.reason
+    assert list(conditioned_recordings(materialized.lake)) == GOOD
+    manifest = SplitManifest.load(materialized.lake.windows)
+    assert [recording.key for recording in manifest.recordings] == GOOD
+    assert manifest.of_role(Role.TEST) == ("slice--run_2",)
+
+
+def test_the_check_is_red_and_names_the_recording_and_the_reason(materialized):
+    checks = materialized.checks(materialized.ingest_run)
+    finite = checks.pop("finite")
+    assert (finite.passed, finite.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert finite.metadata["quarantined"].value.keys() == {str(BROKEN)}
+    assert "channel_2" in finite.metadata["quarantined"].value[str(BROKEN)]
+    assert finite.metadata["figures"].value[GOOD[0]] == {"samples_not_finite": 0, "channels_not_finite": 0}
+    assert [name for name, check in checks.items() if not check.passed] == []
+
+
+def test_each_partition_shows_its_verdict_and_figures(materialized):
+    def latest(partition):
+        request = dg.AssetRecordsFilter(asset_key=dg.AssetKey("conditioned_recording"), asset_partitions=[partition])
+        (record,) = materialized.instance.fetch_materializations(request, limit=1).records
+        return {name: value.value for name, value in record.asset_materialization.metadata.items()}
+
+    good, bad = latest(GOOD[0]), latest(str(BROKEN))
+    assert (good["verdict"], bad["verdict"]) == ("conditioned", "quarantined")
+    assert (good["channels"], good["rate_hz"], good["samples"], good["duration_s"]) == (6, 250.0, 1300, 5.2)
+    assert "NaN" in bad["reason"]
+    assert "samples" not in bad
+
+
+def test_no_check_of_the_windows_or_the_training_fails(materialized):
+    checks = materialized.checks(materialized.good_run)
+    for name in ("no_sample_in_two_splits", "no_window_over_a_border", "finite_weights", "serves", "beats_baselines"):
+        assert checks[name].passed
+
+
+def test_the_scores_stand_on_the_asset_beside_all_baselines(materialized):
+    metadata = {name: each.value for name, each in materialized.latest("forecast_evaluation").metadata.items()}
+    assert "test/r2/h1" in metadata
+    for name in ("persistence", "autoregression", "look_up", "vector_autoregression"):
+        assert f"baseline/{name}/r2/h1" in metadata
+        assert f"time/baseline/{name}/r2/h1" in metadata
+
+
+def test_the_report_is_one_page_with_its_figures_inside(materialized):
+    metadata = materialized.latest("evaluation_report").metadata
+    pictures = [name for name, each in metadata.items() if str(each.value).startswith("![")]
+    assert {"r2_by_horizon", "learning_curve", "forecast_against_truth"} <= set(pictures)
+    for run in (materialized.good_run, materialized.poor_run):
+        mlflow_run = materialized.store.client.get_run(run.tags[MLFLOW_RUN_TAG])
+        assert mlflow_run.data.metrics["test/r2/h1"] is not None
+    (page, *_) = materialized.lake.reports.glob("shared_cnn_lstm-*/*.html")
+    html = page.read_text()
+    assert "held-out recordings" in html
+    assert not re.search(r"""(src|href)=["']https?://[^"']*\.(js|css|png)""", html)
+
+
+@pytest.fixture(params=["good_run", "poor_run"])
+def both_runs(request, materialized):
+    """A Dagster run and the MLflow run of its training."""
+    dagster_run = getattr(materialized, request.param)
+    return dagster_run, materialized.store.client.get_run(dagster_run.tags[MLFLOW_RUN_TAG])
+
+
+def test_the_mlflow_run_is_finished_and_the_runs_link_to_each_other(both_runs):
+    dagster_run, mlflow_run = both_runs
+    assert mlflow_run.info.status == "FINISHED"
+    assert mlflow_run.data.tags[DAGSTER_RUN_TAG] == dagster_run.run_id
+    assert mlflow_run.data.tags[DAGSTER_LINK_TAG] == f"http://127.0.0.1:3000/runs/{dagster_run.run_id}"
+
+
+def test_the_training_asset_links_to_its_mlflow_run(materialized):
+    link = materialized.latest("trained_forecaster").metadata["MLflow run"].value
+    assert link.startswith("http://127.0.0.1:5000/#/experiments/")
+    assert f"/runs/{materialized.poor_run.tags[MLFLOW_RUN_TAG]}" in link
+
+
+def test_the_mlflow_run_holds_settings_figures_by_epoch_environment_and_inputs(materialized):
+    client, run_id = materialized.store.client, materialized.good_run.tags[MLFLOW_RUN_TAG]
+    run = client.get_run(run_id)
+    assert run.data.params["training.architecture"] == "shared_cnn_lstm"
+    assert run.data.params["training.max_epochs"] == "3"
+    assert run.data.params["windows.context_samples"] == "30"
+    assert [metric.step for metric in client.get_metric_history(run_id, "validation/loss")] == [1, 2, 3]
+    assert {"device", "revision", "version.torch"} <= run.data.tags.keys()
+    inputs = {each.dataset.name: each.tags[0].value for each in run.inputs.dataset_inputs}
+    manifest = SplitManifest.load(materialized.lake.windows)
+    assert inputs == {recording.key: recording.role.value for recording in manifest.recordings}
+    artifacts = {artifact.path for artifact in client.list_artifacts(run_id, "report")}
+    assert "report/metrics.json" in artifacts
+    assert any(path.endswith(".html") for path in artifacts)
+
+
+def test_progress_is_seen_on_the_dagster_run(materialized):
+    assert materialized.good_run.tags["voltpipe/progress"].startswith("epoch 3")
+    observations = [
+        record.event_log_entry.dagster_event.event_specific_data.asset_observation
+        for record in materialized.instance.get_records_for_run(materialized.good_run.run_id).records
+        if record.event_log_entry.dagster_event_type is dg.DagsterEventType.ASSET_OBSERVATION
+    ]
+    assert [each.metadata["epoch"].value for each in observations] == [1, 2, 3]
+    assert all(each.asset_key == dg.AssetKey("trained_forecaster") for each in observations)
+
+
+def test_the_first_that_beats_the_baselines_is_champion(materialized):
+    version = materialized.store.client.get_model_version(MODEL_NAME, "1")
+    assert champion(materialized.store).version == "1"
+    assert version.run_id == materialized.good_run.tags[MLFLOW_RUN_TAG]
+    assert version.tags["gate.decision"] == "promoted"
+    assert version.tags[DAGSTER_RUN_TAG] == materialized.good_run.run_id
+    assert version.tags["architecture"] == "shared_cnn_lstm"
+
+
+def test_a_version_carries_its_model_card(materialized):
+    card = materialized.store.client.get_model_version(MODEL_NAME, "1").description
+    for expected in ("slice", "persistence", materialized.good_run.run_id, materialized.good_run.tags[MLFLOW_RUN_TAG]):
+        assert expected in card
+
+
+def test_a_worse_forecaster_is_refused_without_failing(materialized):
+    version = materialized.store.client.get_model_version(MODEL_NAME, "2")
+    assert version.aliases == ["challenger"]
+    assert version.tags["gate.decision"] == "refused"
+    assert "is not above that of persistence" in version.tags["gate.reason"]
+    assert "does not forecast at 8 ms, 20 ms, as the champion does" in version.tags["gate.reason"]
+    checks = materialized.checks(materialized.poor_run)
+    for name in ("beats_baselines", "beats_champion"):
+        assert (checks[name].passed, checks[name].severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert checks[name].metadata["reason"].value == version_tags(materialized.store, "2")["gate.reason"]
+    event = materialized.instance.get_latest_materialization_event(dg.AssetKey("champion_forecaster"))
+    assert event.run_id == materialized.good_run.run_id
+
+
+def test_the_champion_forecasts_from_a_notebook(materialized, monkeypatch, spiking_mv):
+    monkeypatch.setenv(LAKE_VARIABLE, str(materialized.lake.root))
+    forecaster = voltpipe.load_forecaster("voltage-forecaster@champion")
+    history_mv = spiking_mv(2)[:400]
+    ahead_mv = np.stack([forecaster.predict_mv(history_mv[stop - 30 : stop])[0] for stop in range(100, 399)])
+    error = np.mean((ahead_mv - history_mv[100:399]) ** 2)
+    assert error < 0.6 * np.var(history_mv[100:399])
