@@ -9,6 +9,7 @@ from voltpipe.pipeline.jobs import ingest_recordings
 from voltpipe.pipeline.partitions import RECORDINGS, recording_keys
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
+from voltpipe.recordings.hints import sidecar_path
 from voltpipe.recordings.raw import RawListing, find_raw
 from voltpipe.tracking.lifecycle import close_leftover_runs
 
@@ -39,10 +40,10 @@ def raw_recordings(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
 
 
 def _states(listing: RawListing) -> dict[str, str]:
-    """When each raw file last changed, and its size; of a folder, the newest file and the sum."""
+    """When each raw file or its hints last changed, and their size; of a folder, the newest file and the sum."""
     states = {}
     for key, path in listing.found.items():
-        stats = [part.stat() for part in (path, *path.rglob("*"))]
+        stats = [part.stat() for part in (path, sidecar_path(path), *path.rglob("*")) if part.exists()]
         states[str(key)] = f"{max(s.st_mtime for s in stats):.3f}:{sum(s.st_size for s in stats)}"
     return states
 
