@@ -79,13 +79,17 @@ def _disk(lake: Lake) -> Iterator[Finding]:
 
 
 def _dagster(lake: Lake) -> Iterator[Finding]:
+    from voltpipe.pipeline.dead_runs import bury_dead_runs
     from voltpipe.pipeline.instance import open_instance
     from voltpipe.pipeline.partitions import recording_keys
+    from voltpipe.tracking.store import TrackingStore
 
     with open_instance(lake) as instance:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it draws progress bars
             instance.upgrade()
-        yield Finding("Dagster", f"{lake.dagster}, {len(recording_keys(instance))} recordings known")
+        buried = bury_dead_runs(lake, instance, TrackingStore(lake.mlflow))
+        ended = f", {len(buried)} runs ended whose process was gone" if buried else ""
+        yield Finding("Dagster", f"{lake.dagster}, {len(recording_keys(instance))} recordings known{ended}")
 
 
 def _mlflow(lake: Lake) -> Iterator[Finding]:

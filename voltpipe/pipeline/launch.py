@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -10,9 +11,11 @@ from dagster import DagsterEventType
 from voltpipe.errors import VoltpipeError
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.build import build_definitions
+from voltpipe.pipeline.dead_runs import bury_dead_runs, known_alive
 from voltpipe.pipeline.instance import open_instance
 from voltpipe.pipeline.jobs import INGEST_JOB, TRAIN_JOB
 from voltpipe.pipeline.partitions import RECORDINGS, recording_keys
+from voltpipe.tracking.store import TrackingStore
 
 ASSET_PARTITION_RANGE_START_TAG = "dagster/asset_partition_range_start"
 ASSET_PARTITION_RANGE_END_TAG = "dagster/asset_partition_range_end"
@@ -34,6 +37,7 @@ class Launcher:
         self.lake = lake
         self.instance = open_instance(lake)
         self._definitions = build_definitions(lake)
+        bury_dead_runs(lake, self.instance, TrackingStore(lake.mlflow))
 
     def ingest(self, keys: Iterable[RecordingKey]) -> None:
         """Inspect and condition raw recordings. A bad one is no failure: its verdict is in the lake."""
@@ -61,25 +65,24 @@ class Launcher:
 
     def _run(self, job_name: str, run_config: dict[str, Any], tags: Mapping[str, str] | None = None) -> None:
         job = self._definitions.resolve_job_def(job_name)
-        result = job.execute_in_process(
-            run_config={**_QUIET, **run_config},
-            instance=self.instance,
-            tags=tags,
-            raise_on_error=False,
-        )
+        run_id = str(uuid4())
+        with known_alive(self.lake, run_id):
+            result = job.execute_in_process(
+                run_config={**_QUIET, **run_config},
+                instance=self.instance,
+                tags=tags,
+                run_id=run_id,
+                raise_on_error=False,
+            )
         if not result.success:
             raise RunError(f"{job_name} failed; run {result.run_id} in the Dagster UI has its log. {_cause(result)}")
 
 
-def register_raw_recordings(lake: Lake) -> int:
-    """Make Dagster know each raw recording of the lake as a partition, and return how many are new."""
+def register_raw_recordings(lake: Lake, instance: dg.DagsterInstance) -> None:
+    """Make Dagster know each raw recording of the lake as a partition."""
     from voltpipe.recordings.raw import find_raw
 
-    with open_instance(lake) as instance:
-        known = set(recording_keys(instance))
-        new = [str(key) for key in sorted(find_raw(lake).found) if str(key) not in known]
-        instance.add_dynamic_partitions(RECORDINGS.name or "", new)
-    return len(new)
+    instance.add_dynamic_partitions(RECORDINGS.name or "", [str(key) for key in sorted(find_raw(lake).found)])
 
 
 def _cause(result: dg.ExecuteInProcessResult) -> str:

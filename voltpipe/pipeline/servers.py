@@ -12,7 +12,8 @@ from pathlib import Path
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.lake import LAKE_VARIABLE, Lake
-from voltpipe.pipeline.instance import prepare_home
+from voltpipe.pipeline.dead_runs import bury_dead_runs
+from voltpipe.pipeline.instance import open_instance
 from voltpipe.pipeline.launch import register_raw_recordings
 from voltpipe.tracking.store import TrackingStore
 from voltpipe.tracking.ui import server_command
@@ -48,10 +49,11 @@ def serve(lake: Lake, *, host: str, dagster_port: int, mlflow_port: int) -> None
                 f"port {port} on {host} is taken, {name} cannot be served there; stop what listens, or name another "
                 f"port with --{name.lower()}-port"
             )
-    prepare_home(lake)
     store = TrackingStore(lake.mlflow)
     store.prepare()
-    register_raw_recordings(lake)
+    with open_instance(lake) as instance:
+        bury_dead_runs(lake, instance, store)
+        register_raw_recordings(lake, instance)
     dagster = f"http://{host}:{dagster_port}"
     mlflow = f"http://{host}:{mlflow_port}"
     # The definitions link to these pages, and are loaded by the servers and by every run.
