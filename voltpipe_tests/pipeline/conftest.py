@@ -1,7 +1,7 @@
 """A lake that went through the whole graph once, with real stores; made once, and only read."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from voltpipe.tracking.store import TrackingStore
 
 torch.set_num_threads(1)
 
-SPLIT = {"context_samples": 30, "stride_samples": 5, "horizons_samples": [1, 2, 5]}
 GOOD_TRAINING = {"max_epochs": 3, "windows_per_epoch": 160, "budget_s": 60.0, "device": "cpu"}
 POOR_TRAINING = {"architecture": "cnn_lstm", "max_epochs": 1, "windows_per_epoch": 32, "device": "cpu"}
 
@@ -56,8 +55,10 @@ class Materialized:
         return {evaluation.check_name: evaluation for evaluation in evaluations}
 
 
-def plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.value for name, value in metadata.items()}
+@pytest.fixture(scope="session")
+def small_windows() -> dict[str, Any]:
+    """Settings of `recording_split` that fit the tiny preparation."""
+    return {"context_samples": 30, "stride_samples": 5, "horizons_samples": [1, 2, 5]}
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +73,9 @@ def fill_raw(spiking_mv, put_recording) -> Callable[[Lake], None]:
 
 
 @pytest.fixture(scope="session")
-def materialized(tmp_path_factory, working_directory, fill_raw, put_recording, spiking_mv) -> Materialized:
+def materialized(
+    tmp_path_factory, working_directory, fill_raw, put_recording, spiking_mv, small_windows
+) -> Materialized:
     """Six good recordings and one with NaN; a good forecaster that becomes champion, then a poor one."""
     lake = Lake(tmp_path_factory.mktemp("materialized") / "lake")
     fill_raw(lake)
@@ -81,8 +84,8 @@ def materialized(tmp_path_factory, working_directory, fill_raw, put_recording, s
     put_recording(lake, "run_broken", broken_mv)
     launcher = Launcher(lake)
     launcher.ingest(find_raw(lake).found)
-    launcher.train(split=SPLIT, training=GOOD_TRAINING)
-    launcher.train(split=SPLIT, training=POOR_TRAINING)
+    launcher.train(split=small_windows, training=GOOD_TRAINING)
+    launcher.train(split=small_windows, training=POOR_TRAINING)
     poor, good, *_, ingest = launcher.instance.get_runs()
     return Materialized(lake, launcher.instance, ingest, good, poor, working_directory)
 

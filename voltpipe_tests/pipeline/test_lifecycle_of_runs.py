@@ -1,0 +1,202 @@
+"""What Dagster and MLflow say of a training that failed or was killed, and that it goes on where it stopped."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from voltpipe.lake import LAKE_VARIABLE
+from voltpipe.pipeline.build import build_definitions
+from voltpipe.pipeline.instance import open_instance
+from voltpipe.pipeline.jobs import TRAIN_JOB
+from voltpipe.pipeline.resources import TrackingResource
+from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
+from voltpipe.pipeline.sensors import mlflow_after_cancellation, mlflow_after_failure
+from voltpipe.tracking.lifecycle import FAILURE_TAG
+from voltpipe.tracking.store import TrackingStore
+from voltpipe.windows.window_set import SAMPLES_FILE
+
+ENDS = (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
+EPOCHS = 12
+TRAINING = {"max_epochs": EPOCHS, "windows_per_epoch": 96, "budget_s": 600.0, "device": "cpu"}
+WORKER = """
+import json
+import sys
+
+import dagster as dg
+import torch
+
+from voltpipe.lake import Lake
+from voltpipe.pipeline.build import build_definitions
+from voltpipe.pipeline.instance import open_instance
+
+
+def job():
+    return build_definitions(Lake.default()).resolve_job_def("train_forecaster")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    run_config, *parent = map(json.loads, sys.argv[1:])
+    with open_instance(Lake.default()) as instance:
+        dg.execute_job(
+            dg.reconstructable(job),
+            instance,
+            run_config,
+            asset_selection=[dg.AssetKey(name) for name in ("recording_split", "window_set", "trained_forecaster")],
+            reexecution_options=dg.ReexecutionOptions(*parent) if parent else None,
+        )
+"""
+
+
+@pytest.fixture
+def store(trainable):
+    return TrackingStore(trainable.mlflow)
+
+
+@pytest.fixture
+def instance(trainable, working_directory):
+    with open_instance(trainable) as instance:
+        yield instance
+
+
+@pytest.fixture
+def close(trainable, instance):
+    """Calls a run-status sensor with a run that ended."""
+
+    def call(sensor, run_id):
+        run = instance.get_run_by_id(run_id)
+        records = instance.get_records_for_run(run_id).records
+        (ended,) = [record.event_log_entry for record in records if record.event_log_entry.dagster_event_type in ENDS]
+        tracking = TrackingResource(folder=str(trainable.mlflow), dagster_url="", mlflow_url="")
+        context = dg.build_run_status_sensor_context(
+            sensor_name=sensor.name,
+            dagster_instance=instance,
+            dagster_run=run,
+            dagster_event=ended.dagster_event,
+            resources={"tracking": tracking},
+        )
+        return sensor(context)
+
+    return call
+
+
+@pytest.fixture
+def ops(small_windows):
+    return {"recording_split": {"config": small_windows}, "trained_forecaster": {"config": TRAINING}}
+
+
+@pytest.fixture
+def materialize(trainable, instance, ops):
+    """Materializes some assets in this process, and returns the run."""
+
+    def materialize(*assets):
+        result = (
+            build_definitions(trainable)
+            .resolve_job_def(TRAIN_JOB)
+            .execute_in_process(
+                run_config={"ops": {name: config for name, config in ops.items() if name in assets}},
+                instance=instance,
+                asset_selection=[dg.AssetKey(asset) for asset in assets],
+                raise_on_error=False,
+            )
+        )
+        return instance.get_run_by_id(result.run_id)
+
+    return materialize
+
+
+@pytest.fixture
+def worker(trainable, ops, tmp_path):
+    """Starts the training in a process of its own, as Dagster's launcher does; again as the retry of a run."""
+    program = tmp_path / "worker.py"
+    program.write_text(WORKER)
+    environment = {**os.environ, LAKE_VARIABLE: str(trainable.root)}
+    started = []
+
+    def start(*parent_run_id):
+        arguments = map(json.dumps, ({"ops": ops}, *parent_run_id))
+        with (tmp_path / "worker.log").open("ab") as log:
+            command = [sys.executable, str(program), *arguments]
+            started.append(subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_training_that_fails_is_failed_in_both(trainable, store, close, materialize):
+    assert materialize("recording_split", "window_set").status is dg.DagsterRunStatus.SUCCESS
+    (samples,) = trainable.windows.glob(f"set-*/{SAMPLES_FILE}")
+    broken = np.load(samples)
+    broken[:] = np.nan
+    np.save(samples, broken)
+    run = materialize("trained_forecaster")
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    (mlflow_run,) = store.tagged_runs({DAGSTER_RUN_TAG: run.run_id})
+    assert mlflow_run.info.status == "FAILED"
+    assert "not finite" in mlflow_run.data.tags[FAILURE_TAG]
+    assert run.tags[MLFLOW_RUN_TAG] == mlflow_run.info.run_id
+    assert isinstance(close(mlflow_after_failure, run.run_id), dg.SkipReason)
+
+
+def await_epoch(lake, process, epoch):
+    while not list(lake.checkpoints.glob(f"*/epoch-{epoch:07d}")):
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def test_a_killed_training_is_closed_and_goes_on_as_the_same_mlflow_run(trainable, instance, store, close, worker):
+    process = worker()
+    await_epoch(trainable, process, 3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (killed,) = instance.get_runs()
+    (mlflow_run,) = store.tagged_runs({})
+    assert killed.status is dg.DagsterRunStatus.STARTED
+    assert mlflow_run.info.status == "RUNNING"
+
+    instance.report_run_failed(killed)  # this and the next are what Dagster's daemon does
+    instance.event_log_storage.free_concurrency_slots_for_run(killed.run_id)
+    assert close(mlflow_after_failure, killed.run_id) is None
+    (mlflow_run,) = store.tagged_runs({})
+    assert mlflow_run.info.status == "FAILED"
+
+    assert worker(killed.run_id).wait(60) == 0
+    retry, _ = instance.get_runs()
+    assert retry.root_run_id == killed.run_id
+    (resumed,) = store.tagged_runs({})
+    assert retry.status is dg.DagsterRunStatus.SUCCESS
+    assert resumed.info.run_id == mlflow_run.info.run_id == retry.tags[MLFLOW_RUN_TAG]
+    assert resumed.info.status == "FINISHED"
+    assert FAILURE_TAG not in resumed.data.tags
+    assert resumed.data.tags[DAGSTER_RUN_TAG] == retry.run_id
+    epochs = [metric.step for metric in store.client.get_metric_history(resumed.info.run_id, "train/loss")]
+    assert sorted(set(epochs)) == list(range(1, EPOCHS + 1))
+
+
+def test_a_training_whose_run_has_ended_stops_by_itself(trainable, instance, worker, tmp_path):
+    process = worker()
+    await_epoch(trainable, process, 2)
+    (run,) = instance.get_runs()
+    instance.report_run_canceled(run)
+    process.wait(60)
+    assert re.search(rf"run {run.run_id} has ended, so this training stops", (tmp_path / "worker.log").read_text())
+    assert not list(trainable.checkpoints.glob(f"*/epoch-{EPOCHS:07d}"))
+
+
+def test_a_run_that_was_terminated_leaves_its_mlflow_run_killed(trainable, instance, store, close):
+    run = instance.create_run_for_job(build_definitions(trainable).resolve_job_def(TRAIN_JOB))
+    left = store.client.create_run(store.experiment_id, tags={DAGSTER_RUN_TAG: run.run_id})
+    instance.report_run_canceled(run)
+    assert close(mlflow_after_cancellation, run.run_id) is None
+    assert store.client.get_run(left.info.run_id).info.status == "KILLED"
