@@ -102,7 +102,7 @@ RESET_MV = -70.0
 
 
 def _planted_mv(weights_mv: np.ndarray, *, n_samples: int, seed: int = 0) -> np.ndarray:
-    """Leaky neurons about -60 mV: from -52 mV on they spike, and stand at -70 mV for two samples.
+    """Leaky neurons about -60 mV: from -53 mV on they spike, and stand at -70 mV for two samples.
 
     One sample after a spike is first seen, each receiver's voltage shifts by its weight.
     """
@@ -113,7 +113,7 @@ def _planted_mv(weights_mv: np.ndarray, *, n_samples: int, seed: int = 0) -> np.
     spikes, held = np.zeros((2, n_channels))
     for sample in range(1, n_samples):
         free_mv = -60 + 0.9 * (voltage_mv[sample - 1] + 60) + spikes @ weights_mv + noise_mv[sample]
-        spikes = (free_mv >= -52) & (held == 0)
+        spikes = (free_mv >= -53) & (held == 0)
         voltage_mv[sample] = np.where(spikes | (held > 0), RESET_MV, free_mv)
         held = np.where(spikes, 1, 0)
     return voltage_mv.astype(np.float32)
@@ -127,12 +127,12 @@ def simulate_planted() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session")
 def planted_weights_mv() -> np.ndarray:
-    """Twelve neurons, each with four receivers: nine excite by 1.5 mV, the last three inhibit by 4 mV."""
+    """Twelve neurons, each with four receivers: nine excite by 2.5 mV, the last three inhibit by 8 mV."""
     random = np.random.default_rng(7)
     weights_mv = np.zeros((12, 12), np.float32)
     for sender in range(12):
         others = np.delete(np.arange(12), sender)
-        weights_mv[sender, random.choice(others, 4, replace=False)] = 1.5 if sender < 9 else -4.0
+        weights_mv[sender, random.choice(others, 4, replace=False)] = 2.5 if sender < 9 else -8.0
     return weights_mv
 
 

@@ -29,9 +29,9 @@ class CoupledCnnLstmSettings(Settings):
         6, ge=1, le=100, description="samples ahead for which other channels' spikes are expected"
     )
     kernel_samples: int = Field(4, ge=1, le=101, description="samples that the convolution sees, none of them later")
-    filters: int = Field(64, ge=1, le=1024, description="filters of the convolution over time")
+    filters: int = Field(48, ge=1, le=1024, description="filters of the convolution over time")
     hidden_units: int = Field(16, ge=1, le=1024, description="units of the LSTM")
-    read_out_units: int = Field(64, ge=1, le=1024, description="units of each layer between these and the forecast")
+    read_out_units: int = Field(48, ge=1, le=1024, description="units of each layer between these and the forecast")
     warm_up_samples: int = Field(20, ge=0, le=1000, description="samples at a window's start that are not learned from")
 
 
@@ -44,8 +44,8 @@ class CoupledCnnLstm(EveryStepModule):
 
     settings_type: ClassVar[type[Settings]] = CoupledCnnLstmSettings
     recipe: ClassVar[Recipe] = Recipe(
-        windows_per_epoch=320,
-        batch_size=8,
+        windows_per_epoch=640,
+        batch_size=2,
         learning_rate=4e-3,
         weight_decay=1e-4,
         noise_mv=0.0,
