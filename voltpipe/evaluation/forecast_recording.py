@@ -68,7 +68,8 @@ def _origins(forecaster: Forecaster, recording: Recording, every_ms: float) -> I
         )
     step = max(1, round(every_ms * recording.rate_hz / 1000))
     bounds = pairwise([*recording.segment_starts, recording.n_samples])
-    starts = [np.arange(start + config.context_samples - 1, stop, step) for start, stop in bounds]
+    # Counted back from each end, so that the last forecast begins where the recording stops.
+    starts = [np.arange(stop - 1, start + config.context_samples - 2, -step)[::-1] for start, stop in bounds]
     origins: Int[np.ndarray, " origin"] = np.concatenate(starts)
     if not len(origins):
         raise ForecasterError(

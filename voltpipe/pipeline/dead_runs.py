@@ -25,7 +25,7 @@ def known_alive(lake: Lake, run_id: str) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-        path.unlink()  # not after an exception: the run may not have ended, and is buried then
+        path.unlink(missing_ok=True)  # not after an exception: the run may not have ended, and is buried then
 
 
 def bury_dead_runs(lake: Lake, instance: dg.DagsterInstance, store: TrackingStore) -> list[str]:

@@ -1,0 +1,134 @@
+"""A candidate stands before the gate beside the champion, both scored on the candidate's own held-out targets."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from voltpipe.evaluation.evaluate import evaluate
+from voltpipe.files import write_json
+from voltpipe.forecasting.baselines.autoregression import Autoregression, AutoregressionSettings
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.tracking.judgement import judge
+from voltpipe.tracking.lifecycle import tracked_run
+from voltpipe.tracking.registry import promote, register
+from voltpipe.tracking.served_model import log_forecaster
+from voltpipe.tracking.settings import GateSettings
+from voltpipe.windows.settings import WindowSettings
+from voltpipe.windows.split import Split
+from voltpipe.windows.window_set import (
+    INDEX_DTYPE,
+    INDEX_FILE,
+    MANIFEST_FILE,
+    SAMPLES_FILE,
+    WindowedRecording,
+    WindowSet,
+)
+
+ANY = GateSettings()
+BEST = (0.8, 0.64)
+POOR = (0.5, 0.25)
+
+
+@pytest.fixture
+def windows(tmp_path) -> WindowSet:
+    """A held-out recording whose deviation from -60 mV shrinks to 0.8 of itself each sample, plus noise."""
+    noise = np.random.default_rng(0).normal(0, 0.6, (600, 3))
+    for sample in range(1, 600):
+        noise[sample] += 0.8 * noise[sample - 1]
+    settings = WindowSettings(context_samples=4, horizons_samples=(1, 2), stride_samples=1)
+    starts = [(0, start, Split.TEST.code) for start in range(600 - settings.window_samples + 1)]
+    place = WindowedRecording("organoid_1--0", "d", 0, 600, 0, (-60.0,) * 3, (10.0,) * 3)
+    folder = tmp_path / "windows"
+    folder.mkdir()
+    np.save(folder / SAMPLES_FILE, noise.astype(np.float32))
+    np.save(folder / INDEX_FILE, np.array(starts, INDEX_DTYPE))
+    content = {
+        "digest": "d" * 64,
+        "settings": settings.model_dump(mode="json"),
+        "rate_hz": 500.0,
+        "channel_names": ["a", "b", "c"],
+        "channel_types": ["unknown"] * 3,
+        "organoids": ["organoid_1"],
+        "preparation": None,
+        "recordings": [asdict(place)],
+        "spans": [[0, 0, 600, Split.TEST]],
+        "train_mean_mv": [-60.0] * 3,
+    }
+    write_json(folder / MANIFEST_FILE, content)
+    return WindowSet(folder)
+
+
+@pytest.fixture
+def with_weights(forecaster):
+    """A forecaster that leaves so much of the last deviation after 1 and 2 samples."""
+
+    def make(weights, **changes):
+        config = forecaster.config.model_copy(update=changes)
+        module = Autoregression(AutoregressionSettings(n_lags=1), config.dimensions)
+        module.weights[:] = torch.tensor(weights)
+        return Forecaster(module, config)
+
+    return make
+
+
+@pytest.fixture
+def registered(store, history_mv):
+    """Registers a forecaster, and returns its version."""
+
+    def make(forecaster, name):
+        with tracked_run(store, name="training", identity=name, tags={}) as run:
+            return register(run, log_forecaster(run, forecaster, history_mv, {}), card="card", tags={}).version
+
+    return make
+
+
+@pytest.fixture
+def scored(windows, with_weights):
+    """The candidate's evaluation beside persistence and an autoregression that knows too little."""
+
+    def make(forecaster):
+        named = replace(forecaster, config=forecaster.config.model_copy(update={"architecture": "candidate"}))
+        baselines = {"persistence": with_weights((1.0, 1.0)), "autoregression": with_weights((0.3, 0.1))}
+        return evaluate(named, windows, baselines)[0]
+
+    return make
+
+
+def test_without_a_champion_the_baselines_decide(store, windows, with_weights, scored):
+    assert judge(store, "1", scored(with_weights(BEST)), windows, ANY).promoted
+    refused = judge(store, "1", scored(with_weights((0.2, 0.05))), windows, ANY)
+    assert "is not above that of persistence" in refused.reasons[0]
+
+
+def test_a_better_one_displaces_the_champion(store, windows, with_weights, registered, scored):
+    promote(store, registered(with_weights(POOR), "champion"))
+    decision = judge(store, "2", scored(with_weights(BEST)), windows, ANY)
+    assert decision.promoted
+    # R2 of phi is 0.64 - (0.8 - phi)^2 after one sample: 0.64 and 0.55; after two 0.41 and 0.26.
+    assert decision.figures["candidate"] == pytest.approx((0.64 + 0.41) / 2, abs=0.06)
+    assert decision.figures["candidate"] - decision.figures["champion"] == pytest.approx((0.09 + 0.152) / 2, abs=0.03)
+
+
+def test_a_worse_one_does_not_and_neither_does_one_that_is_alike(store, windows, with_weights, registered, scored):
+    promote(store, registered(with_weights(BEST), "champion"))
+    for weights in (POOR, BEST):
+        decision = judge(store, "2", scored(with_weights(weights)), windows, ANY)
+        assert not decision.promoted
+        assert "is not above the champion's" in decision.reasons[-1]
+
+
+def test_judging_the_champion_again_does_not_let_it_fall(store, windows, with_weights, registered, scored):
+    version = registered(with_weights(BEST), "champion")
+    promote(store, version)
+    assert judge(store, version, scored(with_weights(BEST)), windows, ANY).promoted
+
+
+def test_a_champion_that_cannot_be_scored_on_the_same_targets_stays(store, windows, with_weights, registered, scored):
+    version = registered(with_weights(POOR, horizons_samples=(1, 5)), "champion")
+    promote(store, version)
+    decision = judge(store, "2", scored(with_weights(BEST)), windows, ANY)
+    assert not decision.promoted
+    assert decision.reasons[0].startswith(f"the champion, version {version}, cannot be scored on the same targets")
+    assert decision.figures == {}
