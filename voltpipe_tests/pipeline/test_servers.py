@@ -1,0 +1,106 @@
+"""`voltpipe up`: both pages on this machine, a raw file conditioned without a click, and nothing left after Ctrl-C."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+
+from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
+from voltpipe.pipeline.servers import ServerError, port_taken, serve
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def listener():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def test_a_port_is_taken_where_something_listens(listener):
+    assert port_taken("127.0.0.1", listener)
+    assert not port_taken("127.0.0.1", free_port())
+
+
+@pytest.mark.parametrize("name", ["dagster", "mlflow"])
+def test_a_taken_port_is_named_with_the_way_out_before_anything_is_written(listener, tmp_path, name):
+    ports = {"dagster_port": free_port(), "mlflow_port": free_port(), f"{name}_port": listener}
+    with pytest.raises(ServerError, match=rf"port {listener} on 127.0.0.1 is taken.*--{name}-port"):
+        serve(Lake(tmp_path / "lake"), host="127.0.0.1", **ports)
+    assert list(tmp_path.iterdir()) == []
+
+
+def until(condition, process, limit_s=90.0):
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+    except (URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def processes_of(lake):
+    """Ids of the processes that work on a lake, as its name in their environment tells."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"{LAKE_VARIABLE}={lake.root}\0".encode() in environment.read_bytes():
+                found.append(int(environment.parent.name))
+        except OSError:  # ended meanwhile, or somebody else's
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
+def test_both_pages_are_served_a_raw_file_is_conditioned_and_ctrl_c_leaves_no_process(
+    tmp_path, put_recording, spiking_mv
+):
+    lake, elsewhere = Lake(tmp_path / "lake"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    dagster, mlflow = free_port(), free_port()
+    program = "from voltpipe.cli import main; main()"
+    command = [sys.executable, "-c", program, "up", "--dagster-port", str(dagster), "--mlflow-port", str(mlflow)]
+    environment = {**os.environ, LAKE_VARIABLE: str(lake.root)}
+    up = subprocess.Popen(command, env=environment, cwd=elsewhere, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: answers(f"http://127.0.0.1:{dagster}/server_info"), up)
+        until(lambda: answers(f"http://127.0.0.1:{mlflow}/health"), up)
+        lines = [up.stdout.readline().decode().split() for _ in range(2)]
+        assert lines == [["Dagster", f"http://127.0.0.1:{dagster}"], ["MLflow", f"http://127.0.0.1:{mlflow}"]]
+        path = put_recording(lake, "run_0", spiking_mv(0))
+        copied_at = time.time() - 60
+        os.utime(path, (copied_at, copied_at))
+        until(lake.conditioned_path(RecordingKey("slice", "run_0")).exists, up)
+        up.send_signal(signal.SIGINT)
+        assert up.wait(40) == 0
+        assert not port_taken("127.0.0.1", dagster)
+        assert not port_taken("127.0.0.1", mlflow)
+        patience = time.monotonic() + 20  # a run that was under way may end by itself
+        while processes_of(lake) and time.monotonic() < patience:
+            time.sleep(0.2)
+        assert processes_of(lake) == []
+        assert list(elsewhere.iterdir()) == []
+    finally:
+        for process in processes_of(lake):
+            os.kill(process, signal.SIGKILL)
+        up.communicate()
