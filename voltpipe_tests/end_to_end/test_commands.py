@@ -1,0 +1,205 @@
+"""What a person types, in the order in which they would type it, on one lake."""
+
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from voltpipe.cli import main
+from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
+from voltpipe.recordings.hints import read_hints
+from voltpipe.recordings.store import conditioned_recordings, open_conditioned
+
+torch.set_num_threads(1)
+
+HINTS = ("--unit", "uV", "--rate-hz", "250", "--condition", "baseline")
+NAMES = [f"n{channel}" for channel in range(6)]
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Types commands on one lake."""
+
+    lake: Lake
+    files: Path
+
+    def type(self, *arguments: str | Path) -> Result:
+        return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def write_csv(path: Path, voltage_mv: np.ndarray) -> Path:
+    np.savetxt(path, voltage_mv * 1000, fmt="%.3f", delimiter=",", header=",".join(NAMES), comments="")
+    return path
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory, working_directory):
+    folder = tmp_path_factory.mktemp("commands")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(LAKE_VARIABLE, str(folder / "lake"))
+        yield Shell(Lake(folder / "lake"), folder)
+
+
+@pytest.fixture(scope="module")
+def ingested(shell, spiking_mv) -> tuple[Result, list[Path]]:
+    """Six recordings as CSV in uV, and one with a NaN among them."""
+    files = [write_csv(shell.files / f"run_{number}.csv", spiking_mv(number)) for number in range(6)]
+    broken_mv = spiking_mv(9)
+    broken_mv[700, 2] = np.nan
+    files.insert(1, write_csv(shell.files / "run_broken.csv", broken_mv))
+    return shell.type("ingest", *files, "--organoid", "slice", *HINTS), files
+
+
+@pytest.fixture(scope="module")
+def trained(shell, ingested) -> Result:
+    return shell.type(
+        *("train", "--organoid", "slice", "--max-epochs", "2", "--windows-per-epoch", "48", "--device", "cpu")
+    )
+
+
+@pytest.fixture
+def forecast(shell, trained, tmp_path) -> Callable[..., tuple[Result, Path]]:
+    def run(file: Path, *options: str) -> tuple[Result, Path]:
+        out = tmp_path / "forecast.parquet"
+        return shell.type("forecast", file, "--model", "voltage-forecaster/1", "--out", out, *options), out
+
+    return run
+
+
+def test_a_bad_file_is_named_with_its_reason_and_the_others_go_on(shell, ingested):
+    result, _ = ingested
+    assert result.exit_code == 1
+    (complaint,) = result.stderr.splitlines()
+    assert "run_broken.csv: quarantined as slice--run_broken: " in complaint
+    assert "NaN or infinite" in complaint
+    assert len(result.stdout.splitlines()) == 6
+    assert list(conditioned_recordings(shell.lake)) == [f"slice--run_{number}" for number in range(6)]
+
+
+def test_hints_are_kept_beside_the_raw_file_and_give_the_right_voltage(shell, ingested, spiking_mv):
+    hints = read_hints(shell.lake.raw / "slice" / "run_0.csv")
+    assert (hints.unit, hints.rate_hz, hints.condition) == ("uV", 250.0, "baseline")
+    conditioned = open_conditioned(shell.lake.conditioned_path(RecordingKey("slice", "run_0")))
+    assert conditioned.channel_names == tuple(NAMES)
+    assert conditioned.facts["condition"] == "baseline"
+    np.testing.assert_allclose(conditioned.read_mv(0, 1300), spiking_mv(0)[200:], atol=1e-3)
+
+
+def test_ingesting_the_same_again_changes_nothing_and_succeeds(shell, ingested):
+    _, files = ingested
+    before = conditioned_recordings(shell.lake)["slice--run_0"].digest
+    result = shell.type("ingest", files[0], "--organoid", "slice")
+    assert result.exit_code == 0
+    assert conditioned_recordings(shell.lake)["slice--run_0"].digest == before
+
+
+def test_a_file_of_another_content_under_a_known_name_is_refused(shell, ingested, spiking_mv, tmp_path):
+    other = write_csv(tmp_path / "run_0.csv", spiking_mv(20))
+    result = shell.type("ingest", other, "--organoid", "slice", *HINTS)
+    assert result.exit_code == 1
+    assert "refused: slice--run_0 is there with other content" in result.stderr
+
+
+def test_training_ends_with_scores_beside_baselines_a_decision_and_the_report(trained):
+    assert trained.exit_code == 0
+    for expected in (
+        "held-out recordings",
+        "persistence",
+        "autoregression",
+        "look-up",
+        "voltage-forecaster version 1 is",
+    ):
+        assert expected in trained.stdout
+    (line,) = [line for line in trained.stdout.splitlines() if line.startswith("report: ")]
+    assert Path(line.removeprefix("report: ")).is_file()
+
+
+def test_a_training_that_cannot_be_is_told_of_in_a_sentence(shell, ingested):
+    result = shell.type("train", "--organoid", "nobody")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("voltpipe: train_forecaster failed; run ")
+    assert "there is no conditioned recording to train on" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_forecast_has_a_row_a_time_channel_and_horizon_up_to_behind_the_end(forecast, ingested):
+    _, files = ingested
+    result, out = forecast(files[0], *HINTS)
+    assert result.exit_code == 0, result.output
+    frame = pq.read_table(out).to_pandas()
+    assert list(frame.columns) == ["time_s", "channel", "horizon_ms", "forecast_mv"]
+    # 1,500 samples, 150 of history, every 10 ms, which are 2 samples (2.5 rounded to even) of 4 ms.
+    moments = len(range(1499, 148, -2))
+    assert len(frame) == moments * 6 * 6
+    assert result.stdout == f"{len(frame):,} forecasts in {out}\n"
+    assert set(frame.channel) == set(NAMES)
+    assert sorted(frame.horizon_ms.unique()) == [4, 8, 12, 20, 40, 80]
+    assert frame.time_s.max() == pytest.approx((1499 + 20) / 250)  # the recording ends at 6 s
+    assert frame.forecast_mv.between(-90, -30).all()
+    said = json.loads(pq.read_schema(out).metadata[b"voltpipe"])["forecaster"]
+    assert (said["organoids"], said["rate_hz"]) == (["slice"], 250.0)
+
+
+def test_a_forecast_at_another_rate_is_refused(forecast, ingested):
+    _, files = ingested
+    result, out = forecast(files[0], "--unit", "uV", "--rate-hz", "500")
+    assert result.exit_code == 1
+    assert "the recording has 500 Hz, the forecaster was trained at 250 Hz" in result.stderr
+    assert not out.exists()
+
+
+def test_a_forecaster_that_is_not_registered_is_named_with_those_that_are(shell, trained, ingested, tmp_path):
+    _, files = ingested
+    out = tmp_path / "never.parquet"
+    result = shell.type("forecast", files[0], "--model", "voltage-forecaster/9", "--out", out, *HINTS)
+    assert result.exit_code == 1
+    assert "no forecaster voltage-forecaster/9 is registered" in result.stderr
+    assert not out.exists()
+
+
+def test_the_working_directory_stays_empty(trained, working_directory):
+    assert list(working_directory.iterdir()) == []
+
+
+@pytest.fixture
+def ports():
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        numbers = one.getsockname()[1], other.getsockname()[1]
+    return ("--dagster-port", str(numbers[0]), "--mlflow-port", str(numbers[1]))
+
+
+def test_doctor_makes_the_stores_of_a_new_lake_and_finds_nothing_wrong(ports, tmp_path, working_directory, monkeypatch):
+    lake = Lake(tmp_path / "lake")
+    monkeypatch.setenv(LAKE_VARIABLE, str(lake.root))
+    result = CliRunner().invoke(main, ["doctor", *ports])
+    assert result.exit_code == 0, result.output
+    assert (lake.mlflow / "mlflow.db").is_file()
+    assert (lake.dagster / "dagster.yaml").is_file()
+    subjects = [line[6:].split()[0] for line in result.stdout.splitlines()]
+    assert {"versions", "lake", "disk", "Dagster", "MLflow", "champion", "recordings", "ports", "device"} <= {*subjects}
+    assert "none yet" in result.stdout
+
+
+def test_doctor_names_what_is_wrong_and_what_to_do(tmp_path, working_directory, monkeypatch):
+    lake = Lake(tmp_path / "lake")
+    (lake.raw / "slice").mkdir(parents=True)
+    (lake.raw / "slice" / "notes.docx").touch()
+    monkeypatch.setenv(LAKE_VARIABLE, str(lake.root))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(main, ["doctor", "--dagster-port", port, "--mlflow-port", port])
+    assert result.exit_code == 1
+    assert "WRONG recordings   raw/slice/notes.docx is not used" in result.stdout
+    assert f"127.0.0.1:{port} is taken" in result.stdout
+    assert "name another with --dagster-port" in result.stdout
