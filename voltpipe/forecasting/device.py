@@ -2,7 +2,8 @@
 
 import ctypes
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -80,6 +81,17 @@ class Compute:
     def autocast(self) -> torch.autocast:
         """The context in which matrix products have this precision."""
         return torch.autocast(self.device.value, torch.bfloat16, enabled=self.precision is Precision.BFLOAT16)
+
+
+@contextmanager
+def cpu_threads(number: int | None) -> Iterator[None]:
+    """Compute on so many threads meanwhile, or on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def prepare_cpu() -> None:

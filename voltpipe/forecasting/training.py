@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from voltpipe.forecasting.architectures.registry import ARCHITECTURES
 from voltpipe.forecasting.checkpoint import (
     Checkpoint,
     TrainingState,
@@ -22,7 +23,7 @@ from voltpipe.forecasting.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from voltpipe.forecasting.device import Compute, prepare_cpu
+from voltpipe.forecasting.device import Compute, cpu_threads, prepare_cpu
 from voltpipe.forecasting.epoch import Descent
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module import TrainedModule
@@ -51,7 +52,8 @@ def train(
     """
     compute = Compute.chosen(settings.device, settings.precision)
     prepare_cpu()
-    with held_exclusively(checkpoint_folder), torch.random.fork_rng(devices=[]):
+    threads = cpu_threads(ARCHITECTURES[settings.architecture].recipe.cpu_threads)
+    with held_exclusively(checkpoint_folder), torch.random.fork_rng(devices=[]), threads:
         training = _Training(window_set, settings, compute, checkpoint_folder)
         resumed_after_epoch = training.state.epoch
         if not training.state.stopped_because:

@@ -11,6 +11,7 @@ from voltpipe.forecasting.device import (
     available_devices,
     choose_device,
     choose_precision,
+    cpu_threads,
 )
 from voltpipe.forecasting.epoch import Descent
 from voltpipe.forecasting.forecaster import Forecaster
@@ -84,3 +85,12 @@ def test_no_step_of_training_needs_float64(name, ar1_windows):
         )
     assert seen == 4
     assert loss > 0
+
+
+def test_a_number_of_threads_is_kept_to_and_then_given_back():
+    before = torch.get_num_threads()
+    with cpu_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    with cpu_threads(None):
+        assert torch.get_num_threads() == before

@@ -51,6 +51,7 @@ class CoupledCnnLstm(EveryStepModule):
         noise_mv=0.0,
         early_stopping_epochs=200,
         warm_up_epochs=0.25,
+        cpu_threads=1,
     )
 
     typical_mv: Tensor
