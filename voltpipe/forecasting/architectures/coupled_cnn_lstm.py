@@ -44,7 +44,7 @@ class CoupledCnnLstm(EveryStepModule):
 
     settings_type: ClassVar[type[Settings]] = CoupledCnnLstmSettings
     recipe: ClassVar[Recipe] = Recipe(
-        windows_per_epoch=640,
+        windows_per_epoch=320,
         batch_size=2,
         learning_rate=4e-3,
         weight_decay=1e-4,
