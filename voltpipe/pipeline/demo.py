@@ -11,13 +11,15 @@ from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSetti
 ORGANOID = "demo_organoid"
 RECORDINGS = SimulationSettings(preparation=Preparation.ORGANOID, n_recordings=16, seconds=10.0)
 TRAININGS = (
-    TrainingSettings(architecture=Architecture.SHARED_CNN_LSTM, budget_s=120.0),
+    TrainingSettings(architecture=Architecture.SHARED_CNN_LSTM, budget_s=30.0),
+    TrainingSettings(architecture=Architecture.COUPLED_CNN_LSTM, budget_s=80.0),
     TrainingSettings(architecture=Architecture.CNN_LSTM, budget_s=25.0),
 )
+"""The first hears each channel alone, the second beats it by what channels tell each other; the third is refused."""
 
 
 def run_demo(lake: Lake) -> None:
-    """Carry simulated recordings through the whole chain, and show what the two forecasters are worth."""
+    """Carry simulated recordings through the whole chain, and show what three forecasters are worth."""
     _say(f"Simulating {RECORDINGS.n_recordings} recordings of {RECORDINGS.seconds:g} s of one organoid into {lake.raw}")
     for path in write_raw(RECORDINGS, lake, ORGANOID, RawFormat.NWB):
         print(f"  {path.name}", flush=True)
