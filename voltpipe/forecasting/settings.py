@@ -40,7 +40,7 @@ class Precision(StrEnum):
 class TrainingSettings(Settings):
     """What is trained, how long, where. What is left at none comes from the architecture's own recipe."""
 
-    architecture: Architecture = Field(Architecture.SHARED_CNN_LSTM, description="which network is trained")
+    architecture: Architecture = Field(Architecture.COUPLED_CNN_LSTM, description="which network is trained")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="decides initial weights, order of windows, dropout and noise")
     budget_s: float = Field(
         120.0,

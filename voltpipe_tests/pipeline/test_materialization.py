@@ -108,7 +108,7 @@ def test_the_report_is_one_page_with_its_figures_inside(materialized):
     for run in (materialized.good_run, materialized.poor_run):
         mlflow_run = materialized.store.client.get_run(run.tags[MLFLOW_RUN_TAG])
         assert mlflow_run.data.metrics["test/r2/h1"] is not None
-    (page, *_) = materialized.lake.reports.glob("shared_cnn_lstm-*/*.html")
+    (page, *_) = materialized.lake.reports.glob("coupled_cnn_lstm-*/*.html")
     html = page.read_text()
     assert "held-out recordings" in html
     assert not re.search(r"""(src|href)=["']https?://[^"']*\.(js|css|png)""", html)
@@ -137,7 +137,7 @@ def test_the_training_asset_links_to_its_mlflow_run(materialized):
 def test_the_mlflow_run_holds_settings_figures_by_epoch_environment_and_inputs(materialized):
     client, run_id = materialized.store.client, materialized.good_run.tags[MLFLOW_RUN_TAG]
     run = client.get_run(run_id)
-    assert run.data.params["training.architecture"] == "shared_cnn_lstm"
+    assert run.data.params["training.architecture"] == "coupled_cnn_lstm"
     assert run.data.params["training.max_epochs"] == "3"
     assert run.data.params["windows.context_samples"] == "30"
     assert [metric.step for metric in client.get_metric_history(run_id, "validation/loss")] == [1, 2, 3]
@@ -167,7 +167,7 @@ def test_the_first_that_beats_the_baselines_is_champion(materialized):
     assert version.run_id == materialized.good_run.tags[MLFLOW_RUN_TAG]
     assert version.tags["gate.decision"] == "promoted"
     assert version.tags[DAGSTER_RUN_TAG] == materialized.good_run.run_id
-    assert version.tags["architecture"] == "shared_cnn_lstm"
+    assert version.tags["architecture"] == "coupled_cnn_lstm"
 
 
 def test_a_version_carries_its_model_card(materialized):

@@ -35,7 +35,7 @@ def test_a_run_and_its_retries_share_a_folder(lake):
 def test_a_folder_says_what_is_trained(lake):
     folder = begin(lake, "aaaaaaaa-1")
     assert folder.parent == lake.checkpoints
-    assert folder.name.startswith("shared_cnn_lstm-")
+    assert folder.name.startswith("coupled_cnn_lstm-")
     assert folder.name.endswith("-aaaaaaaa")
 
 
