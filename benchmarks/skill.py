@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--budget-s", type=float, default=200.0)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # as the training does
     with TemporaryDirectory() as folder:
         window_set = record(Lake(Path(folder)), arguments.recordings)
         connectivity(window_set)
