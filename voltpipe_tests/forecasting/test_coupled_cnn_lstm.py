@@ -20,11 +20,11 @@ class Silent:
     def epoch_finished(self, record) -> None: ...
 
 
-def fitted(window_set: WindowSet) -> CoupledCnnLstm:
+def fitted(window_set: WindowSet, **settings: int) -> CoupledCnnLstm:
     """Fitted, and with a read-out that is not zero any more."""
     torch.manual_seed(0)
     dimensions = Dimensions(window_set.context, window_set.horizons, window_set.n_channels)
-    module = CoupledCnnLstm(CoupledCnnLstmSettings(), dimensions)
+    module = CoupledCnnLstm(CoupledCnnLstmSettings(**settings), dimensions)
     module.fit(window_set)
     torch.nn.init.normal_(module.read_out[-1].weight, std=0.1)
     return module.eval()
@@ -47,6 +47,20 @@ def test_no_sample_changes_an_earlier_forecast(coupled, planted_windows):
     before, after = coupled.forecast_mv(before_mv, 0), coupled.forecast_mv(after_mv, 0)
     assert torch.equal(before[:, :21], after[:, :21])
     assert not torch.isclose(before[:, 21], after[:, 21]).any()
+
+
+@torch.no_grad()
+def test_a_forecast_is_made_from_the_memory_alone(planted_windows):
+    module = fitted(planted_windows, memory_samples=10)
+    batch = planted_windows.batch(planted_windows.windows(Split.TEST)[:3])
+
+    def changed_at(sample: int) -> torch.Tensor:
+        history_z = batch.history_z.clone()
+        history_z[:, sample] += 0.5
+        return module(history_z, batch.mean_mv, batch.sd_mv) != module(batch.history_z, batch.mean_mv, batch.sd_mv)
+
+    assert not changed_at(-11).any()
+    assert changed_at(-10).any()
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ class CoupledCnnLstmSettings(Settings):
     hidden_units: int = Field(16, ge=1, le=1024, description="units of the LSTM")
     read_out_units: int = Field(48, ge=1, le=1024, description="units of each layer between these and the forecast")
     warm_up_samples: int = Field(20, ge=0, le=1000, description="samples at a window's start that are not learned from")
+    memory_samples: int = Field(50, ge=1, le=10_000, description="samples up to now that a forecast is made from")
 
 
 class CoupledCnnLstm(EveryStepModule):
@@ -62,6 +63,7 @@ class CoupledCnnLstm(EveryStepModule):
         filters, hidden, read_out = settings.filters, settings.hidden_units, settings.read_out_units
         self.lags_samples = settings.lags_samples
         self.kernel_samples = settings.kernel_samples
+        self.memory_samples = settings.memory_samples
         self.warm_up_samples = min(settings.warm_up_samples, dimensions.context_samples - 1)
         self.look_up = LookUp(LookUpSettings(), dimensions)
         self.messages = Messages(dimensions.n_channels, len(self.look_up.table_mv), settings.ahead_samples)
@@ -87,6 +89,15 @@ class CoupledCnnLstm(EveryStepModule):
         coupling = estimate_coupling(window_set, n_lags=self.lags_samples)
         if coupling:
             self.messages.fit(coupling, window_set, self.look_up.bins)
+
+    def forward(
+        self,
+        history_z: Float[Tensor, "batch context channel"],
+        mean_mv: Float[Tensor, "batch channel"],
+        sd_mv: Float[Tensor, "batch channel"],
+    ) -> Float[Tensor, "batch horizon channel"]:
+        """Forecast from the last sample, in z-units; what lies behind the memory would cost time and change nothing."""
+        return super().forward(history_z[:, -self.memory_samples :], mean_mv, sd_mv)
 
     def _features(
         self, voltage_mv: Float[Tensor, "batch time channel"], bins: Int64[Tensor, "batch time channel"]
