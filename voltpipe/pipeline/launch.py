@@ -92,6 +92,8 @@ def _cause(result: dg.ExecuteInProcessResult) -> str:
             error = event.step_failure_data.error
             while error is not None and error.cause is not None:
                 error = error.cause
+            if error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+                return "It was interrupted; the same asked for again goes on where it stopped."
             if error is not None:
                 return f"{event.step_key}: {error.message.strip()}"
     return ""

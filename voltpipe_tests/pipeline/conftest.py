@@ -1,7 +1,7 @@
 """A lake that went through the whole graph once, with real stores; made once, and only read."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,3 +105,16 @@ def trainable(tmp_path, materialized, _prepared_mlflow) -> Lake:
     shutil.copytree(_prepared_mlflow, lake.mlflow)
     open_instance(lake).dispose()
     return lake
+
+
+@pytest.fixture
+def store(trainable) -> TrackingStore:
+    """MLflow's store in that lake."""
+    return TrackingStore(trainable.mlflow)
+
+
+@pytest.fixture
+def instance(trainable, working_directory) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance in that lake."""
+    with open_instance(trainable) as instance:
+        yield instance

@@ -2,11 +2,11 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
+from threading import Thread
 
 import dagster as dg
 import numpy as np
@@ -14,13 +14,12 @@ import pytest
 
 from voltpipe.lake import LAKE_VARIABLE
 from voltpipe.pipeline.build import build_definitions
-from voltpipe.pipeline.instance import open_instance
 from voltpipe.pipeline.jobs import TRAIN_JOB
+from voltpipe.pipeline.launch import Launcher, RunError
 from voltpipe.pipeline.resources import TrackingResource
 from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
 from voltpipe.pipeline.sensors import mlflow_after_cancellation, mlflow_after_failure
 from voltpipe.tracking.lifecycle import FAILURE_TAG
-from voltpipe.tracking.store import TrackingStore
 from voltpipe.windows.window_set import SAMPLES_FILE
 
 ENDS = (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
@@ -54,17 +53,6 @@ if __name__ == "__main__":
             reexecution_options=dg.ReexecutionOptions(*parent) if parent else None,
         )
 """
-
-
-@pytest.fixture
-def store(trainable):
-    return TrackingStore(trainable.mlflow)
-
-
-@pytest.fixture
-def instance(trainable, working_directory):
-    with open_instance(trainable) as instance:
-        yield instance
 
 
 @pytest.fixture
@@ -131,7 +119,7 @@ def worker(trainable, ops, tmp_path):
     yield start
     for process in started:
         process.kill()
-        process.wait()
+        process.wait(10)
 
 
 def test_a_training_that_fails_is_failed_in_both(trainable, store, close, materialize):
@@ -149,9 +137,11 @@ def test_a_training_that_fails_is_failed_in_both(trainable, store, close, materi
     assert isinstance(close(mlflow_after_failure, run.run_id), dg.SkipReason)
 
 
-def await_epoch(lake, process, epoch):
+def await_epoch(lake, process, epoch, limit_s=120):
+    deadline = time.monotonic() + limit_s
     while not list(lake.checkpoints.glob(f"*/epoch-{epoch:07d}")):
         assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
@@ -159,7 +149,7 @@ def test_a_killed_training_is_closed_and_goes_on_as_the_same_mlflow_run(trainabl
     process = worker()
     await_epoch(trainable, process, 3)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.wait(10)
     (killed,) = instance.get_runs()
     (mlflow_run,) = store.tagged_runs({})
     assert killed.status is dg.DagsterRunStatus.STARTED
@@ -171,7 +161,7 @@ def test_a_killed_training_is_closed_and_goes_on_as_the_same_mlflow_run(trainabl
     (mlflow_run,) = store.tagged_runs({})
     assert mlflow_run.info.status == "FAILED"
 
-    assert worker(killed.run_id).wait(60) == 0
+    assert worker(killed.run_id).wait(240) == 0
     retry, _ = instance.get_runs()
     assert retry.root_run_id == killed.run_id
     (resumed,) = store.tagged_runs({})
@@ -184,14 +174,55 @@ def test_a_killed_training_is_closed_and_goes_on_as_the_same_mlflow_run(trainabl
     assert sorted(set(epochs)) == list(range(1, EPOCHS + 1))
 
 
-def test_a_training_whose_run_has_ended_stops_by_itself(trainable, instance, worker, tmp_path):
-    process = worker()
-    await_epoch(trainable, process, 2)
+@pytest.fixture
+def train_and_meanwhile(trainable, instance, small_windows):
+    """Trains in this process, and does something to the run once there is a checkpoint; returns what was complained."""
+
+    def wait_and(act):
+        deadline = time.monotonic() + 120
+        while not list(trainable.checkpoints.glob("*/epoch-*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        (run,) = instance.get_runs()
+        act(run)
+
+    def train(act):
+        meanwhile = Thread(target=wait_and, args=(act,))
+        meanwhile.start()
+        with pytest.raises(RunError) as complaint:
+            Launcher(trainable).train(split=small_windows, training={**TRAINING, "max_epochs": 100_000})
+        meanwhile.join(10)
+        return str(complaint.value)
+
+    return train
+
+
+def interrupt(_run=None):
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_ends_a_training_as_killed_and_it_is_said_how_to_go_on(instance, store, train_and_meanwhile):
+    complaint = train_and_meanwhile(interrupt)
+    assert "It was interrupted; the same asked for again goes on where it stopped" in complaint
     (run,) = instance.get_runs()
-    instance.report_run_canceled(run)
-    process.wait(60)
-    assert re.search(rf"run {run.run_id} has ended, so this training stops", (tmp_path / "worker.log").read_text())
-    assert not list(trainable.checkpoints.glob(f"*/epoch-{EPOCHS:07d}"))
+    (mlflow_run,) = store.tagged_runs({})
+    assert (run.status, mlflow_run.info.status) == (dg.DagsterRunStatus.FAILURE, "KILLED")
+    assert "DagsterExecutionInterruptedError" in mlflow_run.data.tags[FAILURE_TAG]
+
+
+def test_a_termination_asked_for_in_the_pages_is_canceled_and_killed(instance, store, train_and_meanwhile):
+    def terminate(run):  # as Dagster's launcher does
+        instance.report_run_canceling(run)
+        interrupt()
+
+    train_and_meanwhile(terminate)
+    (run,) = instance.get_runs()
+    (mlflow_run,) = store.tagged_runs({})
+    assert (run.status, mlflow_run.info.status) == (dg.DagsterRunStatus.CANCELED, "KILLED")
+
+
+def test_a_training_whose_run_has_ended_stops_by_itself(instance, train_and_meanwhile):
+    complaint = train_and_meanwhile(instance.report_run_canceled)
+    assert "has ended, so this training stops; its last checkpoint stays for the retry" in complaint
 
 
 def test_a_run_that_was_terminated_leaves_its_mlflow_run_killed(trainable, instance, store, close):
