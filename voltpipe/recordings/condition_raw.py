@@ -11,10 +11,9 @@ from pathlib import Path
 from voltpipe.files import file_digest, written_whole
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.recordings.conditioning import condition
-from voltpipe.recordings.open_recording import open_recording
 from voltpipe.recordings.quality import CheckOutcome, QualityReport, Severity, check_quality
 from voltpipe.recordings.quarantine import quarantine, release
-from voltpipe.recordings.raw import raw_path
+from voltpipe.recordings.raw import open_raw, raw_path
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
 from voltpipe.recordings.store import conditioned_paths, open_conditioned
@@ -62,7 +61,7 @@ def condition_raw(
         try:
             raw = raw_path(lake, key)
             source_digest = file_digest(raw)
-            recording = open_recording(raw)
+            recording = open_raw(lake, key)
             report = check_quality(recording, quality, settings)
             report.demand()
             with written_whole(target) as aside:
