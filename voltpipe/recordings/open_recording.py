@@ -61,10 +61,11 @@ def open_recording(path: Path | str, **hints: Any) -> RawRecording:
         raise RecordingError(f"{path.name} is empty; copy it again")
     all_hints = read_hints(path).model_copy(update=checked_hints(hints, "hints").model_dump(exclude_unset=True))
     file_format = format_of(path)
-    stored = file_format.open(path, all_hints)
     try:
-        return _hinted(stored, all_hints, file_format.name)
+        return _hinted(file_format.open(path, all_hints), all_hints, file_format.name)
     except RecordingError as error:
+        if path.name in str(error):
+            raise
         raise RecordingError(f"{path.name}: {error}") from None
 
 
