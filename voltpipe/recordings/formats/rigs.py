@@ -12,6 +12,10 @@ from voltpipe.recordings.recording import RecordingError
 _NEURALYNX_GAP_MS = 0.04
 """A jump of the time stamps (whole us) by more than this is a gap: a little over a sample at the usual 32 kHz."""
 
+_NEURALYNX_HEADER_BYTES = 16_384
+_NEURALYNX_RECORD_BYTES = 1044
+"""A time stamp, a channel, a rate and a count (20 bytes), and 512 samples."""
+
 
 def open_intan(path: Path, hints: Hints) -> Stored:
     """Open Intan's RHD or RHS: one file with its header, or a folder with `info.rhd` or `info.rhs`."""
@@ -56,11 +60,16 @@ def open_blackrock(path: Path, hints: Hints) -> Stored:
             raise RecordingError(f"{path.name} holds files of several recordings; make a folder of each")
         file = files[0]
     base = str(file.with_suffix(""))
-    return open_with_neo(path, hints, lambda: rawio.BlackrockRawIO(base, load_nev=False), name="Blackrock")
+    return open_with_neo(path, hints, lambda: _ClosedBlackrock(base, load_nev=False), name="Blackrock")
 
 
 def open_neuralynx(path: Path, hints: Hints) -> Stored:
     """Open a folder of Neuralynx' `.ncs` files, one a channel; a gap begins a segment."""
+    for file in path.glob("*.ncs"):
+        records = file.stat().st_size - _NEURALYNX_HEADER_BYTES
+        # neo would go on without the channel, or without its last record.
+        if records <= 0 or records % _NEURALYNX_RECORD_BYTES:
+            raise RecordingError(f"{file.name} ends in the middle of its header or of a record; copy it again")
     return open_with_neo(
         path,
         hints,
@@ -80,6 +89,14 @@ class _WholeSpikeGLX(rawio.SpikeGLXRawIO):  # type: ignore[misc]
                 raise RecordingError(
                     f"{Path(info['bin_file']).name} has {found} bytes, its .meta states {stated}; copy it again"
                 )
+
+
+class _ClosedBlackrock(rawio.BlackrockRawIO):  # type: ignore[misc]
+    """neo leaves the files open when its reader is gone."""
+
+    def __del__(self) -> None:
+        for file in getattr(self, "_nsx_fids", {}).values():
+            file.close()
 
 
 def _is_probe(stream: str) -> bool:
