@@ -9,9 +9,11 @@ from voltpipe.recordings.formats.stored import Stored
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
 
+_NEURALYNX_HEADER_BYTES, _NEURALYNX_RECORD_BYTES = 16_384, 1_044
 _NEURALYNX_GAP_MS = 0.04
 """A jump of the time stamps (whole us) by more than this is a gap: a little over a sample at the usual 32 kHz."""
 
+_INTAN_TIME_BYTES = 4
 _NEURALYNX_HEADER_BYTES = 16_384
 _NEURALYNX_RECORD_BYTES = 1044
 """A time stamp, a channel, a rate and a count (20 bytes), and 512 samples."""
@@ -20,9 +22,14 @@ _NEURALYNX_RECORD_BYTES = 1044
 def open_intan(path: Path, hints: Hints) -> Stored:
     """Open Intan's RHD or RHS: one file with its header, or a folder with `info.rhd` or `info.rhs`."""
     info = _only_file(path, "info.rh[ds]") if path.is_dir() else path
-    return open_with_neo(
+    stored = open_with_neo(
         path, hints, lambda: rawio.IntanRawIO(str(info)), name="Intan", is_tissue=lambda stream: "amplifier" in stream
     )
+    times = path / "time.dat"
+    if times.is_file() and times.stat().st_size != stored.n_samples * _INTAN_TIME_BYTES:
+        n_times = times.stat().st_size / _INTAN_TIME_BYTES
+        raise RecordingError(f"{path.name} holds {stored.n_samples} samples and {n_times:g} times; copy it again")
+    return stored
 
 
 def open_axon(path: Path, hints: Hints) -> Stored:
@@ -64,7 +71,15 @@ def open_blackrock(path: Path, hints: Hints) -> Stored:
 
 
 def open_neuralynx(path: Path, hints: Hints) -> Stored:
-    """Open a folder of Neuralynx' `.ncs` files, one a channel; a gap begins a segment."""
+    """Open a folder of Neuralynx' `.ncs` files, one a channel; a gap begins a segment.
+
+    A file that is all header is of a channel that was switched off, and is passed over.
+    """
+    for file in sorted(path.glob("*.ncs")):
+        records_bytes = file.stat().st_size - _NEURALYNX_HEADER_BYTES
+        # neo passes over the rest of a file that was cut off.
+        if records_bytes < 0 or records_bytes % _NEURALYNX_RECORD_BYTES:
+            raise RecordingError(f"{path.name}: {file.name} ends in the middle of a record; copy it again")
     for file in path.glob("*.ncs"):
         records = file.stat().st_size - _NEURALYNX_HEADER_BYTES
         # neo would go on without the channel, or without its last record.

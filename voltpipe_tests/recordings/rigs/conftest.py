@@ -80,8 +80,27 @@ def write_cl1(folder: Path, counts: np.ndarray) -> Written:
 
 def write_intan(folder: Path, counts: np.ndarray) -> Written:
     """RHD2000's data file, version 1.5: a header, then blocks of 60 samples."""
-    n_channels = counts.shape[1]
     path = folder / "run.rhd"
+    unsigned = (counts.astype(np.int32) + 32_768).astype("<u2")
+    blocks = [
+        np.arange(start, start + 60, dtype="<i4").tobytes() + unsigned[start : start + 60].T.tobytes()
+        for start in range(0, len(counts), 60)
+    ]
+    path.write_bytes(_intan_header(counts.shape[1]) + b"".join(blocks))
+    return Written(path, 0.195, 20_000.0, tuple(f"A-{i:03d}" for i in range(counts.shape[1])))
+
+
+def write_intan_folder(folder: Path, counts: np.ndarray) -> Written:
+    """One file for each type of signal: the header alone, the amplifiers, and the time."""
+    path = folder / "run"
+    path.mkdir()
+    (path / "info.rhd").write_bytes(_intan_header(counts.shape[1]))
+    counts.astype("<i2").tofile(path / "amplifier.dat")
+    np.arange(len(counts), dtype="<i4").tofile(path / "time.dat")
+    return Written(path, 0.195, 20_000.0, tuple(f"A-{i:03d}" for i in range(counts.shape[1])))
+
+
+def _intan_header(n_channels: int) -> bytes:
     header = struct.pack("<Ihhf", 0xC6912702, 1, 5, 20_000.0)
     header += struct.pack("<hffffffhff", 1, 1.0, 0.1, 7500.0, 1.0, 0.1, 7500.0, 0, 1000.0, 1000.0)
     header += _intan_text("") * 3 + struct.pack("<hhh", 0, 0, 1)
@@ -89,13 +108,7 @@ def write_intan(folder: Path, counts: np.ndarray) -> Written:
     for i in range(n_channels):
         header += _intan_text(f"A-{i:03d}") * 2 + struct.pack("<hhhhhh", i, i, 0, 1, i, 0)
         header += struct.pack("<hhhhff", 0, 0, 0, 0, 1e5, 0.0)
-    unsigned = (counts.astype(np.int32) + 32_768).astype("<u2")
-    blocks = [
-        np.arange(start, start + 60, dtype="<i4").tobytes() + unsigned[start : start + 60].T.tobytes()
-        for start in range(0, len(counts), 60)
-    ]
-    path.write_bytes(header + b"".join(blocks))
-    return Written(path, 0.195, 20_000.0, tuple(f"A-{i:03d}" for i in range(n_channels)))
+    return header
 
 
 def _intan_text(text: str) -> bytes:
@@ -249,6 +262,7 @@ WRITERS: dict[str, Callable[[Path, np.ndarray], Written]] = {
     "Multi Channel Systems raw": write_mcs_raw,
     "CL1": write_cl1,
     "Intan": write_intan,
+    "Intan folder": write_intan_folder,
     "BrainVision": write_brainvision,
     "BrainVision of integers": write_brainvision_integers,
     "Blackrock": write_blackrock,
