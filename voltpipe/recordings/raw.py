@@ -152,6 +152,9 @@ def is_being_written(path: Path) -> bool:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True
+            except OSError:
+                # A file system without locks cannot tell; the quiet time has to do.
+                return False
     return False
 
 

@@ -1,19 +1,16 @@
-"""Real recordings of the reference folder, where it is beside the repository; otherwise these tests are skipped."""
+"""Real recordings on their way into the lake; skipped where the reference data are not beside the repository."""
 
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from voltpipe.lake import RecordingKey
 from voltpipe.recordings.condition_raw import Verdict, condition_raw
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.ingest import ingest
-from voltpipe.recordings.open_recording import open_recording
 from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.raw import find_raw
-from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings
 
 REFERENCE = next(
@@ -58,41 +55,13 @@ def test_ecog_of_an_impossible_size_is_quarantined_until_its_sidecar_says_the_un
     assert 0.01 < outcome.figures["median_sd_mv"] < 0.1
 
 
-def test_the_resolution_of_ecog_is_applied(ecog):
-    stored = np.fromfile(ecog.with_suffix(".eeg"), "<f4").reshape(-1, 10)
-    # The header's resolution is 0.1 uV.
-    np.testing.assert_allclose(open_recording(ecog).read_mv(0, 100), stored[:100] * 1e-4, rtol=1e-6)
-
-
-def test_each_sweep_of_a_patch_clamp_file_is_a_recording_in_mv(lake, reference):
+def test_each_sweep_of_a_patch_clamp_file_becomes_a_recording(lake, reference):
     keys = ingest(lake, reference("swharden__pyABF/*.abf"), "cell", Hints())
     assert keys == tuple(RecordingKey("cell", f"17o05028_ic_steps.seg{sweep}") for sweep in range(16))
     assert set(find_raw(lake).found) == set(keys)
-    recording = open_recording(lake.raw / "cell" / "17o05028_ic_steps.abf", segment=0)
-    assert (recording.rate_hz, recording.n_samples, recording.channel_names) == (20_000, 60_000, ("IN 0",))
-    assert recording.facts["unit"] == "mV"
-    voltage_mv = recording.read_mv(0, 60_000)
-    assert -90 < np.median(voltage_mv) < -40
-    assert voltage_mv.max() < 60
-
-
-def test_a_current_clamp_sweep_keeps_its_conversion(reference):
-    path = reference("BlueBrain__BluePyEfe/*.nwb")
-    with pytest.raises(RecordingError, match=r"several series.*acquisition/ic__Step__1.*hint `series`"):
-        open_recording(path)
-    recording = open_recording(path, series="ic__Step__1")
-    assert (recording.rate_hz, recording.n_samples) == (10_000, 7168)
-    # Stored as mV with a conversion of 1e-3 to volts; a reader that drops it is a thousand times off.
-    assert recording.read_mv(0, 1).item() == pytest.approx(-15.5)
-
-
-def test_an_mcs_stream_that_starts_late_is_read_with_its_conversion(reference):
-    path = reference("multichannelsystems__McsPyDataTools/*.h5")
-    with pytest.raises(RecordingError, match=r"several series \(Stream_0, Stream_1\)"):
-        open_recording(path)
-    recording = open_recording(path, series="Stream_1")
-    assert (recording.rate_hz, recording.n_samples, recording.channel_names[0]) == (500, 9800, "E1")
-    # ConversionFactor 381470, Exponent -9: one count is 0.38147 mV.
-    counts = recording.read_mv(0, 9800) / 0.38147
-    np.testing.assert_allclose(counts, np.round(counts), atol=2e-2)
-    assert np.abs(counts).max() > 1000
+    # Steps of current and trains of action potentials: 41 mV down to -113 mV, and still a membrane potential in mV.
+    sweeps_of_3_s = ConditioningSettings(trim_ms=0, calibration_s=1, minimum_s=2)
+    for key in keys[:2]:
+        outcome = condition_raw(lake, key, sweeps_of_3_s)
+        assert (outcome.verdict, outcome.reason) == (Verdict.CONDITIONED, "")
+    assert "3.8 s are needed" in condition_raw(lake, keys[2], ConditioningSettings()).reason

@@ -9,7 +9,6 @@ from voltpipe.recordings.formats.stored import Stored
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
 
-_NEURALYNX_HEADER_BYTES, _NEURALYNX_RECORD_BYTES = 16_384, 1_044
 _NEURALYNX_GAP_MS = 0.04
 """A jump of the time stamps (whole us) by more than this is a gap: a little over a sample at the usual 32 kHz."""
 
@@ -71,19 +70,11 @@ def open_blackrock(path: Path, hints: Hints) -> Stored:
 
 
 def open_neuralynx(path: Path, hints: Hints) -> Stored:
-    """Open a folder of Neuralynx' `.ncs` files, one a channel; a gap begins a segment.
-
-    A file that is all header is of a channel that was switched off, and is passed over.
-    """
+    """Open a folder of Neuralynx' `.ncs` files, one a channel; a gap begins a segment."""
     for file in sorted(path.glob("*.ncs")):
         records_bytes = file.stat().st_size - _NEURALYNX_HEADER_BYTES
-        # neo passes over the rest of a file that was cut off.
-        if records_bytes < 0 or records_bytes % _NEURALYNX_RECORD_BYTES:
-            raise RecordingError(f"{path.name}: {file.name} ends in the middle of a record; copy it again")
-    for file in path.glob("*.ncs"):
-        records = file.stat().st_size - _NEURALYNX_HEADER_BYTES
         # neo would go on without the channel, or without its last record.
-        if records <= 0 or records % _NEURALYNX_RECORD_BYTES:
+        if records_bytes <= 0 or records_bytes % _NEURALYNX_RECORD_BYTES:
             raise RecordingError(f"{file.name} ends in the middle of its header or of a record; copy it again")
     return open_with_neo(
         path,
