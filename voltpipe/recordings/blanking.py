@@ -23,6 +23,7 @@ class Blanking:
         recording: the recording whose samples pass.
         settings: what is trimmed, what counts as saturated, and the margin.
         stimulation_intervals_s: half-open intervals in s from the recording's first sample, gaps not counted.
+        warm_up: so many samples less are trimmed, for a filter that needs them.
     """
 
     def __init__(
@@ -30,6 +31,8 @@ class Blanking:
         recording: Recording,
         settings: ConditioningSettings,
         stimulation_intervals_s: Iterable[tuple[float, float]] = (),
+        *,
+        warm_up: int = 0,
     ) -> None:
         rate_hz = recording.rate_hz
         self._saturation_mv, self._share = settings.saturation_mv, settings.saturated_share
@@ -38,7 +41,8 @@ class Blanking:
             (int(np.floor(start_s * rate_hz)), int(np.ceil(stop_s * rate_hz)) + self._margin)
             for start_s, stop_s in stimulation_intervals_s
         ]
-        self._left_out = [(0, settings.first_sample(rate_hz)), *stimulated]
+        trimmed = max(settings.first_sample(rate_hz) - warm_up, 0)
+        self._left_out = [(0, trimmed), *stimulated]
         self._borders = np.array(recording.segment_starts)
         self._blank_until = 0
 

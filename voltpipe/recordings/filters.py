@@ -2,8 +2,8 @@
 
 A filter that also runs backwards (zero phase) carries later samples into earlier ones: white noise band-passed so
 lets its own future be predicted with R2 above 0.2. Here an output sample is made of that moment's voltage and
-earlier ones alone. What a stretch begins with is taken to have stood for ever, so that its offset rings nowhere. Pieces
-of any length give the same output.
+earlier ones alone. What a stretch begins with is taken to have stood for ever, so that its offset rings nowhere; what
+still leans on that, the warm-up, is for the caller to drop. Pieces of any length give the same output.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,8 @@ from voltpipe.recordings.settings import ConditioningSettings, Profile
 
 _BAND_PASS_ORDER = 2
 """Of the prototype: the slopes fall by 12 dB an octave on both sides."""
+_BAND_PASS_WARM_UP = 2
+"""Periods of the lower edge, in which what the filter started from decays by 80 dB."""
 _STOP_BAND_DB = 60.0
 _MOST_STEPS = 1000
 """A ratio of rates is a fraction whose denominator is at most this."""
@@ -39,6 +41,10 @@ class FilterDesign(Protocol):
     @property
     def rate_hz(self) -> float:
         """The rate of what it gives."""
+
+    @property
+    def warm_up(self) -> int:
+        """Samples at a stretch's beginning, at the recording's rate, whose output leans on what came before it."""
 
     def begin(self) -> Filter:
         """A filter that knows nothing of earlier stretches."""
@@ -61,6 +67,7 @@ class AsRecorded:
     """No filter."""
 
     steps: tuple[str, ...] = ()
+    warm_up = 0
 
     def __init__(self, rate_hz: float) -> None:
         self.rate_hz = rate_hz
@@ -80,6 +87,7 @@ class BandPass:
                 f"{2 * highest_hz:g} Hz: lower spikes_highest_hz, or use another profile"
             )
         self.rate_hz = rate_hz
+        self.warm_up = round(_BAND_PASS_WARM_UP * rate_hz / lowest_hz)
         self.sections = signal.butter(_BAND_PASS_ORDER, (lowest_hz, highest_hz), "bandpass", fs=rate_hz, output="sos")
         self.steps = (f"causal Butterworth band-pass {lowest_hz:g} to {highest_hz:g} Hz, order {_BAND_PASS_ORDER}",)
 
@@ -124,6 +132,8 @@ class Resample:
         edge_hz = (1 + passband_share) / 2 * half_hz
         taps = signal.firwin(length | 1, edge_hz, window=("kaiser", beta), fs=raised_hz) * ratio.numerator
         self._taps = taps.astype(np.float32)
+        # Whole steps of the new rate, so that what follows falls on it too.
+        self.warm_up = -(-len(taps) // (ratio.numerator * ratio.denominator)) * ratio.denominator
         delay_ms = 1000 * (len(taps) - 1) / 2 / raised_hz
         self.steps = (
             f"causal FIR low-pass, whole to {passband_share * half_hz:g} Hz, -{_STOP_BAND_DB:g} dB from {half_hz:g} Hz",

@@ -4,9 +4,9 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 LINES_HZ = (50, 60)
-_NEIGHBOURS_HZ = (-4, -3, 3, 4)
+_NEIGHBOURS_HZ = (-3, 3)
 """Far enough from the line that its main lobe does not reach there."""
-_MOST_WINDOWS = 60
+_MOST_WINDOWS = 20
 
 
 class Hum:
@@ -38,7 +38,8 @@ class Hum:
             if first >= last:
                 continue
             waves = self._waves[:, first - window_start : last - window_start]
-            self._amplitudes += waves @ samples_mv[first - start_sample : last - start_sample]
+            # BLAS would do this with threads that get in the way of the one that writes.
+            self._amplitudes += np.einsum("wt,tc->wc", waves, samples_mv[first - start_sample : last - start_sample])
             if last == window_start + self._length:
                 cosines, sines = np.split(self._amplitudes, 2)
                 self._power += cosines**2 + sines**2

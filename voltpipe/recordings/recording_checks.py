@@ -44,7 +44,7 @@ def duration(recording: Recording, conditioning: ConditioningSettings, kept_s: f
     if kept_s is not None:
         figures["kept_s"] = kept_s
     if not enough_kept:
-        message = f"blanking leaves {kept_s:g} s, {conditioning.least_kept_s:g} s are needed; record longer"
+        message = f"trimming and blanking leave {kept_s:g} s, {conditioning.least_kept_s:g} s are needed; record longer"
     passed = long_enough and enough_kept
     return CheckOutcome(name="duration", passed=passed, severity=Severity.ERROR, message=message, figures=figures)
 
