@@ -1,4 +1,4 @@
-"""Real recordings: what is read of them, and their way into the lake; skipped where the reference data are not beside the repository."""
+"""What is read of real recordings, and their way into the lake; skipped where the reference data are not at hand."""
 
 import shutil
 from pathlib import Path
