@@ -1,6 +1,7 @@
 """The few commands a person types. Heavy imports wait inside the commands, so that `--help` comes at once."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import click
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.forecasting.settings import TrainingSettings
-from voltpipe.lake import Lake
+from voltpipe.lake import Lake, RecordingKey
 from voltpipe.options import from_options, settings_options
 from voltpipe.recordings.hints import Hints
 from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSettings
@@ -112,6 +113,23 @@ def forecast(file: Path, model: str, out: Path, every_ms: float, **options: Any)
     recording = open_recording(file, **from_options(Hints, options).given())
     rows = forecast_recording(load_forecaster(model), recording, out, every_ms=every_ms)
     click.echo(f"{rows:,} forecasts in {out}")
+
+
+@main.command()
+@click.argument("key", metavar="ORGANOID--RECORDING")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="F.nwb", help="where to write")
+@click.option("--session-start", type=click.DateTime(), required=True, help="when the recording began, UTC")
+@click.option("--species", required=True, help="Latin name of whose cells were recorded, e.g. 'Homo sapiens'")
+@click.option("--age", required=True, help="of the preparation, as an ISO 8601 duration, e.g. P90D for 90 days")
+@click.option("--forecast", type=_EXISTING, metavar="F.parquet", help="forecasts of it, as `voltpipe forecast` wrote")
+def export(key: str, out: Path, session_start: datetime, species: str, age: str, forecast: Path | None) -> None:
+    """Write a conditioned recording, and forecasts of it, as NWB."""
+    from voltpipe.recordings.export import export_nwb
+    from voltpipe.recordings.store import open_conditioned
+
+    recording = open_conditioned(Lake.default().conditioned_path(RecordingKey.parse(key)))
+    export_nwb(recording, out, session_start=session_start, species=species, age=age, forecast=forecast)
+    click.echo(out)
 
 
 @main.command()

@@ -66,7 +66,8 @@ def _kind(annotation: Any) -> tuple[Any, bool]:
         (annotation,) = [part for part in get_args(annotation) if part is not NoneType]
         origin = get_origin(annotation)
     if origin is tuple:
-        return get_args(annotation)[0], True
+        each = get_args(annotation)[0]
+        return get_args(each) or each, True
     if issubclass(annotation, StrEnum):
         return click.Choice([member.value for member in annotation]), False
     return annotation, False

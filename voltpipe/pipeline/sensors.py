@@ -9,8 +9,7 @@ from voltpipe.pipeline.jobs import ingest_recordings
 from voltpipe.pipeline.partitions import RECORDINGS, recording_keys
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
-from voltpipe.recordings.hints import sidecar_path
-from voltpipe.recordings.raw import RawListing, find_raw
+from voltpipe.recordings.raw import find_raw, is_being_written, raw_state
 from voltpipe.tracking.lifecycle import close_leftover_runs
 
 QUIET_S = 5.0
@@ -22,9 +21,11 @@ def raw_recordings(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
     """Each new or changed raw file becomes a partition and is conditioned, once it no longer grows."""
     seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
     listing = find_raw(lake.lake)
-    current = _states(listing)
+    paths = {str(key): path for key, path in listing.found.items()}
+    current = {key: raw_state(path) for key, path in paths.items()}
     changed = [key for key, state in sorted(current.items()) if seen.get(key) != state]
-    ready = [key for key in changed if _quiet_for_s(current[key]) >= QUIET_S]
+    quiet = [key for key in changed if _quiet_for_s(current[key]) >= QUIET_S]
+    ready = [key for key in quiet if not is_being_written(paths[key])]
     if not ready:
         waiting = f", {len(changed)} still growing" if changed else ""
         refused = f", {len(listing.refused)} not usable: {listing.refused}" if listing.refused else ""
@@ -37,15 +38,6 @@ def raw_recordings(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
             {**{key: seen[key] for key in seen if key in current}, **{key: current[key] for key in ready}}
         ),
     )
-
-
-def _states(listing: RawListing) -> dict[str, str]:
-    """When each raw file or its hints last changed, and their size; of a folder, the newest file and the sum."""
-    states = {}
-    for key, path in listing.found.items():
-        stats = [part.stat() for part in (path, sidecar_path(path), *path.rglob("*")) if part.exists()]
-        states[str(key)] = f"{max(s.st_mtime for s in stats):.3f}:{sum(s.st_size for s in stats)}"
-    return states
 
 
 def _quiet_for_s(state: str) -> float:

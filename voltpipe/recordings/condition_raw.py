@@ -2,22 +2,25 @@
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from pathlib import Path
 
 from voltpipe.files import file_digest, written_whole
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.conditioning import condition
-from voltpipe.recordings.open_recording import open_recording
-from voltpipe.recordings.quality import CheckOutcome, QualityReport, Severity, check_quality
+from voltpipe.recordings.channels import select_channels
+from voltpipe.recordings.conditioning import calibrate
+from voltpipe.recordings.lake_checks import compare
+from voltpipe.recordings.quality import check_quality, judge
+from voltpipe.recordings.quality_report import QualityReport
 from voltpipe.recordings.quarantine import quarantine, release
-from voltpipe.recordings.raw import raw_path
+from voltpipe.recordings.raw import open_raw, raw_path
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
-from voltpipe.recordings.store import conditioned_paths, open_conditioned
+from voltpipe.recordings.sidecar import read_hints
+from voltpipe.recordings.signal_figures import Gauge
+from voltpipe.recordings.store import open_conditioned
 
 _QUALITY = QualitySettings()
 
@@ -62,14 +65,23 @@ def condition_raw(
         try:
             raw = raw_path(lake, key)
             source_digest = file_digest(raw)
-            recording = open_recording(raw)
-            report = check_quality(recording, quality, settings)
-            report.demand()
+            recording = select_channels(open_raw(lake, key), settings)
+            try:
+                calibrated = calibrate(recording, settings, read_hints(raw).stimulation_intervals_s)
+            except RecordingError:
+                # The checks tell all that is wrong, not only what first stood in the way of mean and SD.
+                report = check_quality(recording, quality, settings)
+                report.demand()
+                raise
+            gauge = Gauge(recording, settings)
             with written_whole(target) as aside:
-                metadata = condition(recording, aside, settings, key=key, source_digest=source_digest)
+                metadata = calibrated.write(aside, key=key, source_digest=source_digest, watch=gauge.add)
+                kept_s = metadata.n_samples / metadata.rate_hz
+                report = judge(recording, gauge.figures(), quality, settings, kept_s)
+                report.demand()
                 # Of two duplicates conditioned at once, the second must see the first.
                 held.enter_context(_one_at_a_time(lake))
-                report = report.with_check(_duplicate(lake, key, metadata.samples_digest))
+                report = report.with_checks(compare(lake, key, metadata))
                 report.demand()
         except RecordingError as error:
             target.unlink(missing_ok=True)
@@ -86,29 +98,6 @@ def _one_at_a_time(lake: Lake) -> Iterator[None]:
         yield
 
 
-def _duplicate(lake: Lake, key: RecordingKey, samples_digest: str) -> CheckOutcome:
-    same = []
-    for other, path in conditioned_paths(lake).items():
-        # A damaged file of another recording is that recording's affair.
-        with suppress(RecordingError):
-            if other != key and _samples_digest(path, path.stat().st_mtime_ns) == samples_digest:
-                same.append(str(other))
-    message = f"has the same samples as {', '.join(same)}; remove one of them" if same else "no other has these samples"
-    return CheckOutcome(
-        name="duplicate",
-        passed=not same,
-        severity=Severity.ERROR,
-        message=message,
-        figures={"duplicates": len(same)},
-    )
-
-
-@lru_cache(maxsize=10_000)
-def _samples_digest(path: Path, modified_ns: int) -> str:
-    # Opening thousands of footers for each new recording would take longer than conditioning it.
-    return open_conditioned(path).samples_digest
-
-
 def _figures(path: Path) -> dict[str, float | int | str]:
     conditioned = open_conditioned(path)
     return {
@@ -117,6 +106,8 @@ def _figures(path: Path) -> dict[str, float | int | str]:
         "samples": conditioned.n_samples,
         "duration_s": conditioned.n_samples / conditioned.rate_hz,
         "segments": len(conditioned.segment_starts),
+        "profile": conditioned.metadata.settings.profile.value,
+        "steps": "; ".join(conditioned.metadata.steps) or "none",
         "median_sd_mv": float(sorted(conditioned.sd_mv)[len(conditioned.sd_mv) // 2]),
         "size_bytes": path.stat().st_size,
         "source_digest": conditioned.source_digest,

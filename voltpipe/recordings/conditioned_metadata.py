@@ -19,6 +19,12 @@ class Provenance(Settings):
     calibration_samples: int
     """Mean and SD are of this many samples from the beginning."""
     segment_starts: tuple[int, ...]
+    stretches: tuple[tuple[int, int], ...]
+    """Half-open ranges of the raw recording's samples that the segments are made of, one each; the rest is left out."""
+    source_rate_hz: float
+    """The raw recording's rate."""
+    steps: tuple[str, ...]
+    """What was done to the voltage before it was z-scored, in words, in order."""
     settings: ConditioningSettings
     source_digest: str
     """SHA-256 of the raw file."""
@@ -29,5 +35,6 @@ class Provenance(Settings):
 class ConditionedMetadata(Provenance):
     """The JSON in a conditioned recording's schema metadata."""
 
+    n_samples: int
     samples_digest: str
     """SHA-256 of the z-scored samples: alike for recordings of the same samples, whatever their files."""

@@ -1,6 +1,6 @@
-"""From a raw recording to a conditioned one: trimmed, z-scored by its own beginning, streamed to Parquet."""
+"""From a raw recording to a conditioned one: trimmed, filtered, z-scored by its own beginning, streamed to Parquet."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -8,79 +8,135 @@ import numpy as np
 from jaxtyping import Float32
 
 from voltpipe.lake import RecordingKey
-from voltpipe.recordings.chunks import sample_ranges
 from voltpipe.recordings.conditioned_metadata import ConditionedMetadata, Provenance
+from voltpipe.recordings.conditioned_writer import ConditionedWriter
+from voltpipe.recordings.filters import design
 from voltpipe.recordings.moments import Moments
 from voltpipe.recordings.recording import Recording, RecordingError
 from voltpipe.recordings.settings import ConditioningSettings
-from voltpipe.recordings.store import write_conditioned
+from voltpipe.recordings.stretches import Intervals, Stretches, Watch
 
 
 def condition(
     recording: Recording, path: Path, settings: ConditioningSettings, *, key: RecordingKey, source_digest: str
 ) -> ConditionedMetadata:
-    """Write the conditioned form of a recording to `path`.
+    """Write the conditioned form of a recording to `path`; as `Calibrated.write`.
 
-    Mean and SD come from the calibration span alone, so no later sample changes any value before it. Memory is that
-    of a chunk, whatever the recording's length.
+    Raises:
+        RecordingError: as from `calibrate`.
+    """
+    return calibrate(recording, settings).write(path, key=key, source_digest=source_digest)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A recording with all that is decided before its samples stream: what is left out, filter, mean and SD."""
+
+    stretches: Stretches
+    mean_mv: Float32[np.ndarray, " channel"]
+    sd_mv: Float32[np.ndarray, " channel"]
+
+    def write(
+        self, path: Path, *, key: RecordingKey, source_digest: str, watch: Watch | None = None
+    ) -> ConditionedMetadata:
+        """Write the conditioned recording to `path`, in one pass.
+
+        Memory is that of two row groups, whatever the recording's length, and the chunks it is read in change nothing.
+
+        Args:
+            path: a Parquet file to write; left half-written after an error, so use `written_whole`.
+            key: names the recording.
+            source_digest: SHA-256 of the raw file.
+            watch: sees every raw chunk, so that the quality checks need no pass of their own.
+        """
+        segment_starts: list[int] = []
+        ranges: list[tuple[int, int]] = []
+        with ConditionedWriter(path, self.stretches.recording.channel_names) as writer:
+            for start_sample, stop_sample, samples_mv in self.stretches.pieces(watch):
+                if ranges and start_sample == ranges[-1][0]:
+                    ranges[-1] = start_sample, stop_sample
+                else:
+                    ranges.append((start_sample, stop_sample))
+                    segment_starts.append(writer.n_samples)
+                # What is not finite is the quality check's to name.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    writer.write((samples_mv - self.mean_mv) / self.sd_mv)
+            return writer.finish(self._provenance(key, source_digest, tuple(segment_starts), tuple(ranges)))
+
+    def _provenance(
+        self,
+        key: RecordingKey,
+        source_digest: str,
+        segment_starts: tuple[int, ...],
+        ranges: tuple[tuple[int, int], ...],
+    ) -> Provenance:
+        recording, settings, rate_hz = self.stretches.recording, self.stretches.settings, self.stretches.filter.rate_hz
+        return Provenance(
+            organoid=key.organoid,
+            recording=key.recording,
+            rate_hz=rate_hz,
+            channel_names=recording.channel_names,
+            channel_types=recording.channel_types,
+            mean_mv=tuple(self.mean_mv.tolist()),
+            sd_mv=tuple(self.sd_mv.tolist()),
+            first_sample=ranges[0][0],
+            calibration_samples=settings.calibration_samples(rate_hz),
+            segment_starts=segment_starts,
+            stretches=ranges,
+            source_rate_hz=recording.rate_hz,
+            steps=self.stretches.steps,
+            settings=settings,
+            source_digest=source_digest,
+            facts=dict(recording.facts),
+            software_version=version("voltpipe"),
+        )
+
+
+def calibrate(
+    recording: Recording, settings: ConditioningSettings, stimulation_intervals_s: Intervals = ()
+) -> Calibrated:
+    """Take mean and SD from the calibration span alone, so that no later sample changes any value before it.
 
     Args:
         recording: in mV, finite (`voltpipe.recordings.quality` sees to it).
-        path: a Parquet file to write; left half-written after an error, so use `written_whole`.
-        settings: what is trimmed, and the calibration span.
-        key: names the recording.
-        source_digest: SHA-256 of the raw file.
+        settings: what is left out, how it is filtered, and the calibration span.
+        stimulation_intervals_s: what else is left out.
 
     Raises:
-        RecordingError: the recording is too short, or a channel never changes in the calibration span.
+        RecordingError: the recording is too short or has no rate for its profile, or a channel never changes in the
+            calibration span.
     """
     least = settings.least_samples(recording.rate_hz)
     if recording.n_samples < least:
-        raise RecordingError(f"{key} has {recording.n_samples} samples, {least} are needed; record longer or trim less")
-    first = settings.first_sample(recording.rate_hz)
-    calibration_samples = settings.calibration_samples(recording.rate_hz)
-    mean_mv, sd_mv = _calibrate(recording, first, first + calibration_samples)
-    provenance = Provenance(
-        organoid=key.organoid,
-        recording=key.recording,
-        rate_hz=recording.rate_hz,
-        channel_names=recording.channel_names,
-        channel_types=recording.channel_types,
-        mean_mv=tuple(mean_mv.tolist()),
-        sd_mv=tuple(sd_mv.tolist()),
-        first_sample=first,
-        calibration_samples=calibration_samples,
-        segment_starts=(0, *(start - first for start in recording.segment_starts if start > first)),
-        settings=settings,
-        source_digest=source_digest,
-        facts=dict(recording.facts),
-        software_version=version("voltpipe"),
-    )
-    return write_conditioned(path, provenance, _z_scored(recording, first, mean_mv, sd_mv))
-
-
-def _calibrate(
-    recording: Recording, start_sample: int, stop_sample: int
-) -> tuple[Float32[np.ndarray, " channel"], Float32[np.ndarray, " channel"]]:
-    moments = Moments(len(recording.channel_names))
-    for start, stop in sample_ranges(recording, start_sample, stop_sample):
-        chunk = recording.read_mv(start, stop)
-        moments.add(chunk, np.isfinite(chunk))
-    mean_mv, sd_mv = moments.mean.astype(np.float32), moments.sd().astype(np.float32)
+        raise RecordingError(
+            f"the recording has {recording.n_samples} samples, {least} are needed; record longer or trim less"
+        )
+    stretches = Stretches(recording, settings, stimulation_intervals_s, design(settings, recording.rate_hz))
+    mean_mv, sd_mv = _mean_and_sd(stretches)
+    if settings.common_reference:
+        stretches = replace(stretches, centre_mv=mean_mv)
+        mean_mv, sd_mv = _mean_and_sd(stretches)
     flat = [name for name, sd in zip(recording.channel_names, sd_mv, strict=True) if not sd > 0]
     if flat:
         raise RecordingError(
             f"channels that never change in the calibration span: {', '.join(flat)}; "
-            "leave them out with the hint `exclude_channels`"
+            "leave them out with the hint `exclude_channels`, or condition with exclude_bad_channels"
         )
-    return mean_mv, sd_mv
+    return Calibrated(stretches, mean_mv, sd_mv)
 
 
-def _z_scored(
-    recording: Recording,
-    first_sample: int,
-    mean_mv: Float32[np.ndarray, " channel"],
-    sd_mv: Float32[np.ndarray, " channel"],
-) -> Iterator[Float32[np.ndarray, "time channel"]]:
-    for start, stop in sample_ranges(recording, first_sample):
-        yield (recording.read_mv(start, stop) - mean_mv) / sd_mv
+def _mean_and_sd(
+    stretches: Stretches,
+) -> tuple[Float32[np.ndarray, " channel"], Float32[np.ndarray, " channel"]]:
+    """Of the calibration span: the first samples that are kept."""
+    missing = stretches.settings.calibration_samples(stretches.filter.rate_hz)
+    moments = Moments(len(stretches.recording.channel_names))
+    for _, _, samples_mv in stretches.pieces():
+        calibrating = samples_mv[:missing]
+        moments.add(calibrating, np.isfinite(calibrating))
+        missing -= len(calibrating)
+        if not missing:
+            return moments.mean.astype(np.float32), moments.sd().astype(np.float32)
+    raise RecordingError(
+        f"trimming and blanking leave less than the {stretches.settings.calibration_s:g} s that mean and SD need"
+    )

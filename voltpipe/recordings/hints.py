@@ -1,41 +1,51 @@
-"""What a raw file cannot say of itself: a sidecar `<recording>.yaml` beside it says it, or whoever opens it."""
+"""What a raw file cannot say of itself: its sidecar says it, or whoever opens it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
-from voltpipe.files import written_whole
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.settings import Settings
-
-SIDECAR_SUFFIX = ".yaml"
 
 
 class Hints(Settings):
     """What is known of a recording besides its file. A hint that is given goes before what the file says."""
 
-    unit: str | None = Field(None, description="unit of the stored numbers: V, mV, uV or nV")
+    unit: str | None = Field(None, description="unit of the stored numbers: V, mV, uV, nV or pV")
     rate_hz: float | None = Field(None, gt=0, description="sampling rate in Hz")
     channel_names: tuple[str, ...] | None = Field(None, description="one name a channel, all different")
     channel_types: tuple[str, ...] | None = Field(
         None, description="what each channel records: excitatory, inhibitory, electrode, ..."
     )
     exclude_channels: tuple[str, ...] = Field((), description="names of channels to leave out")
-    series: str | None = Field(None, description="which series of an NWB file, where it holds several")
+    series: str | None = Field(
+        None, description="which series, stream or well of a file is meant, where it holds several"
+    )
+    segment: int | None = Field(
+        None,
+        ge=0,
+        description="which segment (sweep, trigger, block) of a file, counted from 0; else each is a recording",
+    )
+    stimulation_intervals_s: tuple[tuple[float, float], ...] = Field(
+        (), description="begin and end of each stimulation, in s from the first sample (gaps not counted); left out"
+    )
     condition: str | None = Field(None, description="experimental condition, e.g. baseline or a drug")
     preparation: str | None = Field(None, description="what was recorded, e.g. organoid, brunel")
+
+    @field_validator("stimulation_intervals_s")
+    @classmethod
+    def _forward(cls, intervals_s: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        for begin_s, end_s in intervals_s:
+            if not 0 <= begin_s < end_s:
+                raise ValueError(
+                    f"a stimulation must begin at 0 s or later and before it ends, got {begin_s} to {end_s}"
+                )
+        return intervals_s
 
     def given(self) -> dict[str, Any]:
         """The hints that say something, JSON-able."""
         return self.model_dump(mode="json", exclude_defaults=True)
-
-
-def sidecar_path(raw_path: Path) -> Path:
-    """Where the hints for a raw file stand."""
-    return raw_path.with_suffix(SIDECAR_SUFFIX)
 
 
 def checked_hints(content: Mapping[str, Any], source: str) -> Hints:
@@ -52,29 +62,3 @@ def checked_hints(content: Mapping[str, Any], source: str) -> Hints:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise RecordingError(f"{source}: {problems}") from None
-
-
-def read_hints(raw_path: Path) -> Hints:
-    """The hints in the sidecar of a raw file; none if it has no sidecar.
-
-    Raises:
-        RecordingError: the sidecar is not a YAML mapping of known hints.
-    """
-    sidecar = sidecar_path(raw_path)
-    if not sidecar.exists():
-        return Hints()
-    try:
-        content = yaml.safe_load(sidecar.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecordingError(f"{sidecar.name} is not YAML: {' '.join(str(error).split())}") from None
-    if content is None:
-        return Hints()
-    if not isinstance(content, dict):
-        raise RecordingError(f"{sidecar.name}: expected lines of the form `unit: mV`, found {type(content).__name__}")
-    return checked_hints(content, sidecar.name)
-
-
-def write_hints(raw_path: Path, hints: Hints) -> None:
-    """Write the sidecar of a raw file, whole or not at all."""
-    with written_whole(sidecar_path(raw_path)) as aside:
-        aside.write_text(yaml.safe_dump(hints.given(), sort_keys=False, allow_unicode=True), encoding="utf-8")

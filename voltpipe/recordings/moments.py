@@ -17,13 +17,27 @@ class Moments:
 
     def add(self, chunk: Float32[np.ndarray, "time channel"], finite: Bool[np.ndarray, "time channel"]) -> None:
         """Take the next samples; those that are not finite are left out."""
-        n = finite.sum(axis=0).astype(np.float64)
-        values = np.where(finite, chunk, 0.0).astype(np.float64)
+        all_finite = bool(finite.all())
+        n = np.full(finite.shape[1], float(len(finite))) if all_finite else finite.sum(axis=0).astype(np.float64)
+        values = (chunk if all_finite else np.where(finite, chunk, np.float32(0))).astype(np.float64)
         mean = values.sum(axis=0) / np.maximum(n, 1)
-        squares = np.where(finite, values - mean, 0.0)
+        values -= mean
+        squares = values if all_finite else np.where(finite, values, 0.0)
+        self._merge(n, mean, np.einsum("tc,tc->c", squares, squares))
+
+    def merge(self, other: "Moments") -> None:
+        """Take all that another has taken."""
+        self._merge(other.n, other.mean, other._squares)
+
+    def _merge(
+        self,
+        n: Float64[np.ndarray, " channel"],
+        mean: Float64[np.ndarray, " channel"],
+        squares: Float64[np.ndarray, " channel"],
+    ) -> None:
         total = np.maximum(self.n + n, 1)
         away = mean - self.mean
-        self._squares += np.einsum("tc,tc->c", squares, squares) + away**2 * self.n * n / total
+        self._squares += squares + away**2 * self.n * n / total
         self.mean += away * n / total
         self.n += n
 

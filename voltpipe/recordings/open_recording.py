@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Float64, Int
 
 from voltpipe.recordings.chunks import check_range
 from voltpipe.recordings.formats.registry import format_of
 from voltpipe.recordings.formats.stored import ReadSamples, Stored
-from voltpipe.recordings.hints import Hints, checked_hints, read_hints
+from voltpipe.recordings.hints import Hints, checked_hints
 from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.sidecar import read_hints
 from voltpipe.recordings.units import mv_per_unit
 
 
@@ -27,6 +28,8 @@ class RawRecording:
     n_samples: int
     segment_starts: tuple[int, ...]
     facts: Mapping[str, str | int | float]
+    positions_um: Float64[np.ndarray, "channel axis"] | None
+    """Where the electrodes lie, in um, where the file says it."""
     stored_read: ReadSamples
     mv_per_unit: float
     kept_columns: Int[np.ndarray, " channel"]
@@ -45,23 +48,24 @@ def open_recording(path: Path | str, **hints: Any) -> RawRecording:
     """Open a raw recording lazily.
 
     Args:
-        path: a file of a known format; hints are also taken from `<recording>.yaml` beside it.
+        path: a file or folder of a known format; hints are also taken from `<recording>.yaml` beside it.
         **hints: fields of `Hints`; they go before the sidecar's, which go before what the file says.
 
     Raises:
         RecordingError: the file cannot be read, or its unit, rate or channels are not known.
     """
     path = Path(path)
-    if not path.is_file():
-        raise RecordingError(f"{path} is not a file")
-    if not path.stat().st_size:
+    if not path.exists():
+        raise RecordingError(f"{path} is not there")
+    if path.is_file() and not path.stat().st_size:
         raise RecordingError(f"{path.name} is empty; copy it again")
     all_hints = read_hints(path).model_copy(update=checked_hints(hints, "hints").model_dump(exclude_unset=True))
     file_format = format_of(path)
-    stored = file_format.open(path, all_hints)
     try:
-        return _hinted(stored, all_hints, file_format.name)
+        return _hinted(file_format.open(path, all_hints), all_hints, file_format.name)
     except RecordingError as error:
+        if path.name in str(error):
+            raise
         raise RecordingError(f"{path.name}: {error}") from None
 
 
@@ -79,14 +83,21 @@ def _hinted(stored: Stored, hints: Hints, format_name: str) -> RawRecording:
     kept = _kept_columns(names, hints.exclude_channels)
     unit = hints.unit or stored.unit
     factor = mv_per_unit(unit)
-    said = {"format": format_name, "unit": unit, "condition": hints.condition, "preparation": hints.preparation}
+    said = {
+        "format": format_name,
+        "unit": unit,
+        "segment": hints.segment,
+        "condition": hints.condition,
+        "preparation": hints.preparation,
+    }
     return RawRecording(
         rate_hz=float(rate_hz),
         channel_names=tuple(names[i] for i in kept),
         channel_types=tuple(types[i] for i in kept),
         n_samples=stored.n_samples,
         segment_starts=stored.segment_starts,
-        facts={**stored.facts, **{name: fact for name, fact in said.items() if fact}},
+        facts={**stored.facts, **{name: fact for name, fact in said.items() if fact is not None}},
+        positions_um=None if stored.positions_um is None else stored.positions_um[kept],
         stored_read=stored.read,
         mv_per_unit=factor,
         kept_columns=kept,

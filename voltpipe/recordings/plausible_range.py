@@ -1,14 +1,15 @@
 """Do voltages look like voltages in mV, or like another unit's?
 
-Membrane potentials lie between -120 and +80 mV about a negative mean; extracellular signals vary by 0.5 uV to 5 mV.
+Membrane potentials have a negative mean, and vary by at most 40 mV (SD): trains of action potentials and the steps of
+a current clamp reach 30 mV. Extracellular signals vary by 0.5 uV to 5 mV.
 A factor of 1e3 within the extracellular range cannot be told from the numbers alone.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-_MEMBRANE_MV = (-120.0, 80.0)
 _MEMBRANE_MEAN_MV = (-100.0, -20.0)
+_MEMBRANE_SD_MV = 40.0
 _EXTRACELLULAR_SD_MV = (0.3e-3, 5.0)
 """0.5 uV peak is an SD of 0.35 uV in a sine."""
 _FACTORS = (1e3, 1e6, 1e-3, 1e-6)
@@ -39,10 +40,8 @@ def likely_factor(mean_mv: Float[np.ndarray, " channel"], sd_mv: Float[np.ndarra
 def _is_membrane(
     mean_mv: Float[np.ndarray, " channel"], sd_mv: Float[np.ndarray, " channel"]
 ) -> Bool[np.ndarray, " channel"]:
-    low, high = mean_mv - 3 * sd_mv, mean_mv + 3 * sd_mv
-    within = (low >= _MEMBRANE_MV[0]) & (high <= _MEMBRANE_MV[1])
     mean_fits = (mean_mv >= _MEMBRANE_MEAN_MV[0]) & (mean_mv <= _MEMBRANE_MEAN_MV[1])
-    return np.asarray(within & mean_fits)
+    return np.asarray(mean_fits & (sd_mv <= _MEMBRANE_SD_MV))
 
 
 def _is_extracellular(sd_mv: Float[np.ndarray, " channel"]) -> Bool[np.ndarray, " channel"]:

@@ -2,7 +2,7 @@
 
 from voltpipe.files import write_json
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.quality import QualityReport
+from voltpipe.recordings.quality_report import QualityReport
 from voltpipe.settings import Settings
 
 

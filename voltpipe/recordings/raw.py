@@ -1,19 +1,26 @@
-"""The raw folder: which recordings lie there, what they are, and how new ones come in.
+"""The raw folder: which recordings lie there, and what they are.
 
-Raw files are never changed.
+A recording is a file, or a folder of files that belong together. A file that holds several segments is several
+recordings, `<recording>.seg0`, `<recording>.seg1`, ..., unless its sidecar chooses one. Raw files are never changed.
 """
 
-import shutil
+import fcntl
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from voltpipe.files import file_digest, written_whole
+from voltpipe.files import file_digest
 from voltpipe.lake import Lake, LakeError, RecordingKey
-from voltpipe.recordings.formats.registry import format_of
-from voltpipe.recordings.hints import SIDECAR_SUFFIX, Hints, read_hints, sidecar_path, write_hints
-from voltpipe.recordings.open_recording import open_recording
+from voltpipe.recordings.formats.choice import SegmentsError
+from voltpipe.recordings.formats.registry import candidates, recording_name
+from voltpipe.recordings.open_recording import RawRecording, open_recording
 from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.sidecar import SIDECAR_SUFFIX, sidecar_path
 from voltpipe.settings import Settings
+
+_SEGMENT_KEY = re.compile(r"(?P<name>.+)\.seg(?P<segment>\d+)")
 
 
 @dataclass(frozen=True)
@@ -43,44 +50,65 @@ def find_raw(lake: Lake) -> RawListing:
     """List the raw recordings, in order of their keys. Sidecars and hidden files are passed over."""
     found: dict[RecordingKey, list[Path]] = {}
     refused: dict[str, str] = {}
-    for path in sorted(lake.raw.glob("*")):
-        if path.name.startswith("."):
+    for folder in sorted(lake.raw.glob("[!.]*")):
+        if not folder.is_dir():
+            refused[folder.name] = "lies in no organoid's folder; expected raw/<organoid>/<recording>"
             continue
-        if not path.is_dir():
-            refused[path.name] = "lies in no organoid's folder; expected raw/<organoid>/<recording>"
-            continue
-        for file in sorted(path.glob("[!.]*")):
-            if file.suffix == SIDECAR_SUFFIX:
-                continue
+        for path in _entries(folder):
             try:
-                found.setdefault(_key_of(lake, file), []).append(file)
+                for key in raw_keys(lake, path):
+                    found.setdefault(key, []).append(path)
             except (RecordingError, LakeError) as error:
-                refused[_within(lake, file)] = str(error)
-    for key, files in found.items():
-        if len(files) > 1:
-            refused |= {_within(lake, file): _ambiguous(key, files) for file in files}
-    return RawListing({key: files[0] for key, files in sorted(found.items()) if len(files) == 1}, refused)
+                refused[_within(lake, path)] = str(error)
+    for key, paths in found.items():
+        if len(paths) > 1:
+            refused |= {_within(lake, path): _ambiguous(key, paths) for path in paths}
+    return RawListing({key: paths[0] for key, paths in sorted(found.items()) if len(paths) == 1}, refused)
+
+
+def raw_keys(lake: Lake, path: Path) -> tuple[RecordingKey, ...]:
+    """The recordings that a file or folder in the raw folder holds.
+
+    Raises:
+        RecordingError: it must not be used.
+        LakeError: its name cannot be.
+    """
+    _check_usable(lake, path)
+    name = recording_name(path)
+    n_segments = _n_segments(path, raw_state(path))
+    names = [name] if n_segments is None else [f"{name}.seg{segment}" for segment in range(n_segments)]
+    return tuple(RecordingKey(path.parent.name, each) for each in names)
 
 
 def raw_path(lake: Lake, key: RecordingKey) -> Path:
-    """The raw file of a recording.
+    """The raw file or folder of a recording.
 
     Raises:
         LakeError: there is none.
         RecordingError: there is more than one, or it must not be used.
     """
-    files = [
-        file
-        for file in sorted((lake.raw / key.organoid).glob("[!.]*"))
-        if file.stem == key.recording and file.suffix != SIDECAR_SUFFIX
-    ]
-    usable = [file for file in files if _is_known(file)] or files
+    names = {key.recording, _file_and_segment(key)[0]}
+    paths = [path for path in _entries(lake.raw / key.organoid) if recording_name(path) in names]
+    usable = [path for path in paths if _is_known(path)] or paths
     if not usable:
         raise LakeError(f"there is no raw recording {key}; expected raw/{key.organoid}/{key.recording}.<extension>")
     if len(usable) > 1:
         raise RecordingError(_ambiguous(key, usable))
-    _key_of(lake, usable[0])
+    _check_usable(lake, usable[0])
     return usable[0]
+
+
+def open_raw(lake: Lake, key: RecordingKey) -> RawRecording:
+    """Open a recording of the raw folder.
+
+    Raises:
+        LakeError: there is no such recording.
+        RecordingError: it cannot be opened.
+    """
+    path = raw_path(lake, key)
+    if recording_name(path) == key.recording:
+        return open_recording(path)
+    return open_recording(path, segment=_file_and_segment(key)[1])
 
 
 def inspect_raw(lake: Lake, key: RecordingKey) -> RawFacts:
@@ -91,70 +119,91 @@ def inspect_raw(lake: Lake, key: RecordingKey) -> RawFacts:
         RecordingError: it cannot be opened.
     """
     path = raw_path(lake, key)
-    recording = open_recording(path)
+    recording = open_raw(lake, key)
     return RawFacts(
         path=path,
         digest=file_digest(path),
-        format=format_of(path).name,
+        format=str(recording.facts["format"]),
         rate_hz=recording.rate_hz,
         channel_names=recording.channel_names,
         n_samples=recording.n_samples,
         duration_s=recording.n_samples / recording.rate_hz,
-        size_bytes=path.stat().st_size,
+        size_bytes=sum(part.stat().st_size for part in raw_files(path)),
         facts=dict(recording.facts),
     )
 
 
-def ingest(lake: Lake, file: Path, organoid: str, hints: Hints) -> RecordingKey:
-    """Copy a file into the raw folder, whole, and write its hints beside it.
-
-    Hints are those of the file's own sidecar, and `hints` before them. A file that is there already stays as it is;
-    its hints are replaced where new ones are given.
-
-    Raises:
-        RecordingError: no file, no known format, or another content under the same name.
-        LakeError: a name that cannot be used.
-    """
-    if not file.is_file():
-        raise RecordingError(f"{file} is not a file")
-    format_of(file)
-    key = RecordingKey(organoid, file.stem)
-    target = lake.raw / organoid / file.name
-    others = [other for other in target.parent.glob("[!.]*") if other.stem == file.stem and _is_known(other)]
-    if target in others and file_digest(target) != file_digest(file):
-        raise RecordingError(f"{key} is there with other content; raw files are never changed, rename the new one")
-    if others and target not in others:
-        raise RecordingError(f"{key} is there as {others[0].name}; rename the new file")
-    all_hints = read_hints(file).model_copy(update=hints.model_dump(exclude_unset=True))
-    # Hints first: whoever watches the folder must not see the recording without them.
-    if all_hints.given():
-        write_hints(target, all_hints)
-    if target not in others:
-        with written_whole(target) as aside:
-            shutil.copyfile(file, aside)
-    return key
+def raw_files(path: Path) -> list[Path]:
+    """The file itself, or all files of a folder."""
+    return [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
 
 
-def _key_of(lake: Lake, file: Path) -> RecordingKey:
-    format_of(file)
-    if not all(part.resolve().is_relative_to(lake.raw.resolve()) for part in (file, sidecar_path(file))):
-        raise RecordingError("is a link out of the lake, or its sidecar is; copy the file itself")
-    if not file.is_file():
-        raise RecordingError("is no plain file")
-    return RecordingKey(file.parent.name, file.stem)
+def raw_state(path: Path) -> str:
+    """When a raw file or folder or its hints last changed, in s, and their size: `<changed>:<bytes>`."""
+    stats = [part.stat() for part in (path, sidecar_path(path), *path.rglob("*")) if part.exists()]
+    return f"{max(each.st_mtime for each in stats):.3f}:{sum(each.st_size for each in stats)}"
 
 
-def _is_known(file: Path) -> bool:
+def is_being_written(path: Path) -> bool:
+    """Whether a program holds a file open for writing and says so by a lock, as HDF5 does (MaxWell, NWB, CL1)."""
+    for part in raw_files(path):
+        with part.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:
+                # A file system without locks cannot tell; the quiet time has to do.
+                return False
+    return False
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.glob("[!.]*")) if path.suffix != SIDECAR_SUFFIX)
+
+
+def _check_usable(lake: Lake, path: Path) -> None:
+    formats = candidates(path)
+    parts = (path, sidecar_path(path), *(path.rglob("*") if path.is_dir() else ()))
+    if not all(part.resolve().is_relative_to(lake.raw.resolve()) for part in parts):
+        raise RecordingError("is a link out of the lake, or its sidecar or a part of it is; copy the file itself")
+    if path.is_file() and formats[0].needs_folder:
+        raise RecordingError(
+            f"is one of several files of a {formats[0].name} recording; put them into a folder of their own, as "
+            "`voltpipe ingest` does"
+        )
+
+
+@lru_cache(maxsize=10_000)
+def _n_segments(path: Path, state: str) -> int | None:
+    """How many recordings a file holds; None if it is one, or cannot be opened. A changed state looks anew."""
+    if not any(each.has_segments for each in candidates(path)):
+        return None
     try:
-        format_of(file)
+        open_recording(path)
+    except SegmentsError as error:
+        return error.n_segments
+    except RecordingError:
+        return None
+    return None
+
+
+def _file_and_segment(key: RecordingKey) -> tuple[str, int | None]:
+    match = _SEGMENT_KEY.fullmatch(key.recording)
+    return (match["name"], int(match["segment"])) if match else (key.recording, None)
+
+
+def _is_known(path: Path) -> bool:
+    try:
+        candidates(path)
     except RecordingError:
         return False
     return True
 
 
-def _ambiguous(key: RecordingKey, files: list[Path]) -> str:
-    return f"{key} is claimed by {' and '.join(file.name for file in files)}; rename or remove all but one"
+def _ambiguous(key: RecordingKey, paths: list[Path]) -> str:
+    return f"{key} is claimed by {' and '.join(path.name for path in paths)}; rename or remove all but one"
 
 
-def _within(lake: Lake, file: Path) -> str:
-    return file.relative_to(lake.raw).as_posix()
+def _within(lake: Lake, path: Path) -> str:
+    return path.relative_to(lake.raw).as_posix()

@@ -3,14 +3,18 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int
+from jaxtyping import Bool, Float32, Float64, Int
 
 from voltpipe.recordings.chunks import sample_ranges
+from voltpipe.recordings.clipping import Clipped
+from voltpipe.recordings.hum import Hum
 from voltpipe.recordings.moments import Moments
+from voltpipe.recordings.noise import NoiseSamples, noise_mv
 from voltpipe.recordings.recording import Recording
+from voltpipe.recordings.settings import ConditioningSettings
 
-_CLIPPED_RUN = 5
-"""Samples in a row at a channel's extreme that count as clipped: neurons stand at reset for two or three."""
+_PARTS = 10
+"""Equal parts of a recording whose means tell its drift."""
 
 
 @dataclass(frozen=True)
@@ -28,39 +32,89 @@ class SignalFigures:
     """Whether the channel never changes, in the whole recording or in its calibration span."""
     clipped_share: Float64[np.ndarray, " channel"]
     """Share of samples in runs of at least five that stand at the channel's lowest or highest value."""
+    noise_mv: Float64[np.ndarray, " channel"]
+    """Median absolute deviation as an SD, of samples spread evenly over the recording."""
+    hum_share: Float64[np.ndarray, "line channel"]
+    """Share of the variance at 50 and at 60 Hz."""
+    drift_sd: Float64[np.ndarray, " channel"]
+    """How far the mean of any tenth of the recording lies from the calibration's, in SDs of the calibration."""
 
 
-def measure(recording: Recording, calibration_start: int, calibration_stop: int) -> SignalFigures:
-    """Go once through a recording, a chunk at a time. The calibration span is a half-open range of samples."""
-    n_channels = len(recording.channel_names)
-    n_not_finite = np.zeros(n_channels, np.int64)
-    first_not_finite = np.full(n_channels, -1, np.int64)
-    moments, whole, calibration = Moments(n_channels), _Extremes(n_channels), _Extremes(n_channels)
-    at_high, at_low = _Clipped(n_channels), _Clipped(n_channels)
+class Gauge:
+    """Takes a recording's chunks in order, and gives the figures at the end."""
+
+    def __init__(self, recording: Recording, settings: ConditioningSettings) -> None:
+        n_channels, n_samples = len(recording.channel_names), recording.n_samples
+        self._n_samples = n_samples
+        first = settings.first_sample(recording.rate_hz)
+        self._calibration_span = first, first + settings.calibration_samples(recording.rate_hz)
+        self._part_edges = [n_samples * part // _PARTS for part in range(_PARTS + 1)]
+        self._parts = [Moments(n_channels) for _ in range(_PARTS)]
+        self._calibration = Moments(n_channels)
+        self._n_not_finite = np.zeros(n_channels, np.int64)
+        self._first_not_finite = np.full(n_channels, -1, np.int64)
+        self._whole_extremes, self._calibration_extremes = _Extremes(n_channels), _Extremes(n_channels)
+        self._at_high, self._at_low = Clipped(n_channels), Clipped(n_channels)
+        self._noise = NoiseSamples(0, n_samples)
+        self._hum = Hum(recording.rate_hz, n_samples, n_channels)
+
+    def add(self, start_sample: int, samples_mv: Float32[np.ndarray, "time channel"]) -> None:
+        """Take the next samples, the first of which is `start_sample`."""
+        finite = np.isfinite(samples_mv)
+        lows = highs = known = samples_mv
+        if not finite.all():
+            bad = ~finite
+            first_bad = np.where(bad.any(axis=0), start_sample + bad.argmax(axis=0), -1)
+            self._first_not_finite = np.where(self._first_not_finite < 0, first_bad, self._first_not_finite)
+            self._n_not_finite += bad.sum(axis=0)
+            lows, highs, known = (np.where(finite, samples_mv, np.float32(other)) for other in (np.inf, -np.inf, 0))
+        inside = self._within(self._calibration_span, start_sample)
+        self._calibration_extremes.add(lows[inside], highs[inside])
+        self._calibration.add(samples_mv[inside], finite[inside])
+        for part, moments in enumerate(self._parts):
+            of_part = self._within((self._part_edges[part], self._part_edges[part + 1]), start_sample)
+            if len(samples_mv[of_part]):
+                moments.add(samples_mv[of_part], finite[of_part])
+        low, high = self._whole_extremes.add(lows, highs)
+        self._at_high.add(highs, high)
+        self._at_low.add(-lows, -low)
+        self._noise.add(start_sample, known)
+        self._hum.add(start_sample, known)
+
+    def figures(self) -> SignalFigures:
+        """The figures of all samples, once the last has been added."""
+        moments = Moments(len(self._n_not_finite))
+        for part in self._parts:
+            moments.merge(part)
+        variance = np.maximum(moments.sd() ** 2, np.finfo(np.float64).tiny)
+        away = np.max([np.abs(part.mean - self._calibration.mean) * (part.n > 0) for part in self._parts], axis=0)
+        calibration_sd = self._calibration.sd()
+        drift_sd = np.divide(away, calibration_sd, out=np.zeros_like(away), where=calibration_sd > 0)
+        return SignalFigures(
+            n_not_finite=self._n_not_finite,
+            first_not_finite=self._first_not_finite,
+            mean_mv=moments.mean,
+            sd_mv=moments.sd(),
+            low_mv=self._whole_extremes.low,
+            high_mv=self._whole_extremes.high,
+            flat=self._whole_extremes.flat() | self._calibration_extremes.flat(),
+            clipped_share=(self._at_high.count + self._at_low.count) / self._n_samples,
+            noise_mv=noise_mv(self._noise.samples_mv()),
+            hum_share=self._hum.variance_mv2() / variance,
+            drift_sd=drift_sd,
+        )
+
+    @staticmethod
+    def _within(span: tuple[int, int], start_sample: int) -> slice:
+        return slice(max(span[0] - start_sample, 0), max(span[1] - start_sample, 0))
+
+
+def measure(recording: Recording, settings: ConditioningSettings) -> SignalFigures:
+    """Go once through a recording, a chunk at a time."""
+    gauge = Gauge(recording, settings)
     for start, stop in sample_ranges(recording):
-        chunk = recording.read_mv(start, stop)
-        finite = np.isfinite(chunk)
-        bad = ~finite
-        first_bad = np.where(bad.any(axis=0), start + bad.argmax(axis=0), -1)
-        first_not_finite = np.where(first_not_finite < 0, first_bad, first_not_finite)
-        n_not_finite += bad.sum(axis=0)
-        moments.add(chunk, finite)
-        lows, highs = np.where(finite, chunk, np.inf), np.where(finite, chunk, -np.inf)
-        whole.add(lows, highs)
-        inside = slice(max(calibration_start - start, 0), max(calibration_stop - start, 0))
-        calibration.add(lows[inside], highs[inside])
-        at_high.add(highs)
-        at_low.add(-lows)
-    return SignalFigures(
-        n_not_finite=n_not_finite,
-        first_not_finite=first_not_finite,
-        mean_mv=moments.mean,
-        sd_mv=moments.sd(),
-        low_mv=whole.low,
-        high_mv=whole.high,
-        flat=whole.flat() | calibration.flat(),
-        clipped_share=(at_high.count + at_low.count) / recording.n_samples,
-    )
+        gauge.add(start, recording.read_mv(start, stop))
+    return gauge.figures()
 
 
 class _Extremes:
@@ -68,32 +122,13 @@ class _Extremes:
         self.low = np.full(n_channels, np.inf, np.float32)
         self.high = np.full(n_channels, -np.inf, np.float32)
 
-    def add(self, lows: Float[np.ndarray, "time channel"], highs: Float[np.ndarray, "time channel"]) -> None:
-        self.low = np.minimum(self.low, lows.min(axis=0, initial=np.inf))
-        self.high = np.maximum(self.high, highs.max(axis=0, initial=-np.inf))
+    def add(
+        self, lows: Float32[np.ndarray, "time channel"], highs: Float32[np.ndarray, "time channel"]
+    ) -> tuple[Float32[np.ndarray, " channel"], Float32[np.ndarray, " channel"]]:
+        """Take the next samples; gives the extremes among them."""
+        low, high = lows.min(axis=0, initial=np.inf), highs.max(axis=0, initial=-np.inf)
+        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
+        return low, high
 
     def flat(self) -> Bool[np.ndarray, " channel"]:
         return np.asarray(self.low == self.high)
-
-
-class _Clipped:
-    """Counts samples in long runs at the highest value so far; a higher value starts the count anew."""
-
-    def __init__(self, n_channels: int) -> None:
-        self.count = np.zeros(n_channels, np.int64)
-        self._highest = np.full(n_channels, -np.inf, np.float32)
-        self._run = np.zeros(n_channels, np.int32)
-        """Length of the run that the last chunk ended with."""
-
-    def add(self, values: Float32[np.ndarray, "time channel"]) -> None:
-        highest = values.max(axis=0)
-        higher = highest > self._highest
-        self._highest = np.maximum(self._highest, highest)
-        self._run[higher] = 0
-        self.count[higher] = 0
-        held = values == self._highest
-        position = np.arange(1, len(values) + 1, dtype=np.int32)[:, None]
-        last_other = np.maximum.accumulate(np.where(held, np.int32(0), position), axis=0)
-        run = np.where(held, position - last_other + np.where(last_other == 0, self._run, np.int32(0)), np.int32(0))
-        self.count += _CLIPPED_RUN * (run == _CLIPPED_RUN).sum(axis=0) + (run > _CLIPPED_RUN).sum(axis=0)
-        self._run = run[-1]

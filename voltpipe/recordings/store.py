@@ -1,12 +1,9 @@
 """The conditioned recording: one Parquet file, one float32 column a channel, z-scored, mV always restorable."""
 
-import hashlib
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32
 from pydantic import ValidationError
@@ -14,38 +11,10 @@ from pydantic import ValidationError
 from voltpipe.files import content_digest
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.recordings.chunks import check_range
-from voltpipe.recordings.conditioned_metadata import ConditionedMetadata, Provenance
+from voltpipe.recordings.conditioned_metadata import ConditionedMetadata
+from voltpipe.recordings.conditioned_writer import METADATA_KEY
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.row_groups import DAMAGE, RowGroups
-
-_METADATA_KEY = "voltpipe"
-
-
-def write_conditioned(
-    path: Path, provenance: Provenance, chunks_z: Iterable[Float32[np.ndarray, "time channel"]]
-) -> ConditionedMetadata:
-    """Write chunks of z-scored samples to `path`, a row group each.
-
-    Byte-stream-split makes noise-like floats compress by a few percent and read faster than dictionaries do.
-    """
-    schema = pa.schema([(name, pa.float32()) for name in provenance.channel_names])
-    digest = hashlib.sha256()
-    with pq.ParquetWriter(
-        path,
-        schema,
-        compression="zstd",
-        use_dictionary=False,
-        use_byte_stream_split=True,
-        write_page_checksum=True,
-        write_statistics=False,
-    ) as writer:
-        for chunk in chunks_z:
-            by_channel = np.ascontiguousarray(chunk.T)
-            writer.write_table(pa.table([pa.array(samples) for samples in by_channel], schema=schema))
-            digest.update(np.ascontiguousarray(chunk).data)
-        metadata = ConditionedMetadata(**dict(provenance), samples_digest=digest.hexdigest())
-        writer.add_key_value_metadata({_METADATA_KEY: metadata.model_dump_json()})
-    return metadata
 
 
 class ConditionedRecording:
@@ -158,7 +127,7 @@ def open_conditioned(path: Path | str) -> ConditionedRecording:
         raise RecordingError(f"{path} is not a file; expected a conditioned recording")
     try:
         footer = RowGroups(path).footer
-        content = (footer.metadata or {})[_METADATA_KEY.encode()]
+        content = (footer.metadata or {})[METADATA_KEY]
         return ConditionedRecording(path, footer, ConditionedMetadata.model_validate_json(content))
     except (*DAMAGE, KeyError, ValidationError) as error:
         raise _damaged(path, error) from error

@@ -10,6 +10,8 @@ _JITTER = 0.1
 _GAP_PERIODS = 1.5
 """A step of more periods than this is a gap."""
 _STEPS_FOR_PERIOD = 1000
+DROPPED_SAMPLES = "dropped_samples"
+"""The fact of a recording that says how many samples its time stamps show to be missing."""
 
 
 class Timeline:
@@ -25,6 +27,8 @@ class Timeline:
         self._regular_steps = 0
         self._regular_s = 0.0
         self._starts = [0]
+        self.dropped_samples = 0
+        """How many samples would fill the gaps so far."""
 
     def add(self, times_s: Float64[np.ndarray, " time"]) -> None:
         """Take the next time stamps.
@@ -60,6 +64,7 @@ class Timeline:
             )
         self._regular_steps += int(regular.sum())
         self._regular_s += float(steps_s[regular].sum())
+        self.dropped_samples += int(np.rint(periods[gap] - 1).sum())
         self._starts += (np.flatnonzero(gap) + first_sample).tolist()
 
     def finish(self) -> tuple[float, tuple[int, ...]]:

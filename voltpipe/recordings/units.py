@@ -11,11 +11,12 @@ _MV_PER_SYMBOL = {
     "\N{MICRO SIGN}V": 1e-3,
     "\N{GREEK SMALL LETTER MU}V": 1e-3,
     "nV": 1e-6,
+    "pV": 1e-9,
 }
 # "MV" is a megavolt to some, so letters that stand for a prefix keep their case; wholly lower case is safe.
 _MV_PER_LOWER_CASE = {symbol.lower(): factor for symbol, factor in _MV_PER_SYMBOL.items()} | {
     f"{prefix}volt{plural}": factor
-    for prefix, factor in {"": 1e3, "milli": 1.0, "micro": 1e-3, "nano": 1e-6}.items()
+    for prefix, factor in {"": 1e3, "milli": 1.0, "micro": 1e-3, "nano": 1e-6, "pico": 1e-9}.items()
     for plural in ("", "s")
 }
 
@@ -32,16 +33,16 @@ def mv_per_unit(text: str | None) -> float:
         RecordingError: the unit is missing or unknown.
     """
     if text is None:
-        raise RecordingError("the unit of the voltages is not given; say it with the hint `unit` (V, mV, uV or nV)")
+        raise RecordingError("the unit of the voltages is not given; say it with the hint `unit` (V, mV, uV, nV or pV)")
     factor = _lookup(text)
     if factor is None:
-        raise RecordingError(f"unit {text!r} is not known; expected V, mV, uV or nV; say it with the hint `unit`")
+        raise RecordingError(f"unit {text!r} is not known; expected V, mV, uV, nV or pV; say it with the hint `unit`")
     return factor
 
 
 def unit_of(factor: float) -> str | None:
     """The unit that `mv_per_unit` has this factor for, None if there is none."""
-    return next((unit for unit in ("V", "mV", "uV", "nV") if math.isclose(_MV_PER_SYMBOL[unit], factor)), None)
+    return next((unit for unit in ("V", "mV", "uV", "nV", "pV") if math.isclose(_MV_PER_SYMBOL[unit], factor)), None)
 
 
 def _lookup(text: str) -> float | None:

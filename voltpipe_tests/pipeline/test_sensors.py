@@ -1,5 +1,6 @@
 """A raw file is conditioned once it is there whole, and again if it changes; MLflow's runs are closed."""
 
+import fcntl
 import json
 import os
 import time
@@ -147,3 +148,11 @@ def test_three_hundred_files_are_taken_in_one_tick(put, tick, instance):
     assert len({request.run_key for request in result.run_requests}) == 300
     assert len(instance.get_dynamic_partitions(RECORDINGS.name)) == 300
     assert json.loads(result.cursor).keys() == set(requested(result))
+
+
+def test_a_file_that_a_rig_holds_open_waits_however_quiet_it_is(put, tick):
+    path = put("slice/a.dat")
+    with path.open("r+") as rig:
+        fcntl.flock(rig, fcntl.LOCK_EX)
+        assert "1 still growing" in skipped(tick())
+    assert requested(tick()) == ["slice--a"]

@@ -8,6 +8,7 @@ import pytest
 
 from voltpipe.lake import LakeError, RecordingKey
 from voltpipe.recordings.condition_raw import Verdict, condition_raw
+from voltpipe.recordings.open_recording import RawRecording
 from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.recordings.store import conditioned_recordings, open_conditioned
@@ -159,3 +160,60 @@ def test_a_full_disk_is_raised_and_leaves_everything_as_it_was(lake, put_raw, si
         judge()
     assert lake.conditioned_path(KEY).read_bytes() == former
     assert files_in(lake.root) == ["run.dat", "run.parquet"]
+
+
+def test_stimulation_that_the_sidecar_tells_of_is_left_out(lake, put_raw, signal_mv, judge):
+    path = put_raw("run.dat", signal_mv)
+    path.with_suffix(".yaml").write_text("stimulation_intervals_s: [[1.0, 1.2], [4.5, 4.6]]\n")
+    recording = open_conditioned(judge().path)
+    # Trimmed by 800 ms; each stimulation takes 5 ms more.
+    assert recording.metadata.stretches == ((800, 1000), (1205, 4500), (4605, 5000))
+    assert recording.segment_starts == (0, 200, 3495)
+    np.testing.assert_allclose(recording.read_mv(200, 3495), signal_mv[1205:4500], atol=1e-5)
+
+
+def test_a_stimulation_that_ends_before_it_begins_is_named(put_raw, signal_mv, judge):
+    put_raw("run.dat", signal_mv).with_suffix(".yaml").write_text("stimulation_intervals_s: [[1.0, 0.5]]\n")
+    assert "must begin at 0 s or later and before it ends, got 1.0 to 0.5" in judge().reason
+
+
+def test_too_little_left_by_blanking_is_quarantined_with_its_figures(lake, put_raw, signal_mv, judge):
+    path = put_raw("run.dat", signal_mv)
+    path.with_suffix(".yaml").write_text("stimulation_intervals_s: [[3.0, 5.0]]\n")
+    assert judge().reason == "duration: trimming and blanking leave 2.2 s, 3 s are needed; record longer"
+    assert quarantined(lake)[KEY].report.errors[0].figures == {"duration_s": 5, "kept_s": 2.2}
+    assert files_in(lake.conditioned) == []
+
+
+def test_bad_channels_are_left_out_where_that_is_asked_for(lake, put_raw, signal_mv, judge):
+    signal_mv[:, 1] = -70
+    put_raw("run.dat", signal_mv)
+    assert judge().reason.startswith("flat: ")
+    outcome = condition_raw(lake, KEY, ConditioningSettings(exclude_bad_channels=True))
+    assert outcome.verdict is Verdict.CONDITIONED
+    assert open_conditioned(outcome.path).channel_names == ("neuron_0", "neuron_2")
+
+
+def test_a_recording_unlike_its_organoids_others_is_warned_of(put_raw, make_signal, judge):
+    for run in range(3):
+        put_raw(f"run_{run}.dat", make_signal(5000, seed=run))
+        judge(RecordingKey("org", f"run_{run}"))
+    put_raw("odd.dat", make_signal(5000, seed=3)[:, :2])
+    put_raw("odd.dat", make_signal(5000, seed=3)[:, :2], organoid="other")
+    checks = {check.name: check for check in judge(RecordingKey("org", "odd")).report.checks}
+    assert not checks["alike"].passed
+    assert checks["alike"].severity.value == "warn"
+    assert "2 channels at 1000 Hz, most of the organoid's other recordings have 3" in checks["alike"].message
+    assert checks["alike"].figures == {"usual_channels": 3, "usual_rate_hz": 1000, "compared_with": 3}
+
+
+def test_a_good_recording_is_read_once_and_its_beginning_twice(put_raw, signal_mv, judge, monkeypatch):
+    put_raw("run.npz", signal_mv)
+    read = []
+    whole = RawRecording.read_mv
+    monkeypatch.setattr(
+        RawRecording, "read_mv", lambda self, start, stop: read.append(stop - start) or whole(self, start, stop)
+    )
+    monkeypatch.setattr("voltpipe.recordings.chunks.CHUNK_VALUES", 300)
+    assert judge().verdict is Verdict.CONDITIONED
+    assert sum(read) == 5000 + 2800

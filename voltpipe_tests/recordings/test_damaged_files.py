@@ -68,9 +68,9 @@ def test_a_pickle_is_never_loaded(tmp_path):
 
 
 def test_an_unknown_extension_is_refused_with_the_known_ones(tmp_path):
-    path = tmp_path / "recording.rhd"
+    path = tmp_path / "recording.docx"
     path.write_bytes(b"x")
-    with pytest.raises(RecordingError, match=r"'\.rhd' is not known; known are \.nwb, \.dat"):
+    with pytest.raises(RecordingError, match=r"'\.docx' is not known; known are \.nwb, \.dat"):
         open_recording(path)
 
 

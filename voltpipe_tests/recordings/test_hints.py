@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from voltpipe.recordings.hints import Hints, read_hints, write_hints
+from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.open_recording import open_recording
 from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.sidecar import read_hints, write_hints
 from voltpipe.recordings.units import mv_per_unit, unit_of
 
 
@@ -60,7 +61,7 @@ def test_an_unknown_hint_is_refused(tmp_path, writers, signal_mv):
         ({"exclude_channels": ["z"]}, "not there: z"),
         ({"exclude_channels": ["a", "b", "c"]}, "every channel is left out"),
         ({"channel_types": ["electrode"]}, "1 channel types for 3 channels"),
-        ({"unit": "furlong"}, "unit 'furlong' is not known; expected V, mV, uV or nV"),
+        ({"unit": "furlong"}, "unit 'furlong' is not known; expected V, mV, uV, nV or pV"),
     ],
 )
 def test_hints_that_do_not_fit_the_file_are_refused(tmp_path, writers, signal_mv, hints, reason):
@@ -88,4 +89,4 @@ def test_an_unknown_unit_is_refused(text):
 
 
 def test_a_factor_is_a_unit():
-    assert [unit_of(factor) for factor in (1e3, 1.0, 1e-3, 1e-6, 2.0)] == ["V", "mV", "uV", "nV", None]
+    assert [unit_of(factor) for factor in (1e3, 1.0, 1e-3, 1e-6, 1e-9, 2.0)] == ["V", "mV", "uV", "nV", "pV", None]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from voltpipe.recordings.quality import CHECKS, Severity, check_quality
+from voltpipe.recordings.quality import CHECKS, check_quality
+from voltpipe.recordings.quality_report import Severity
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
 
@@ -29,7 +30,7 @@ def chunks_of_500(monkeypatch):
 def test_a_good_recording_passes_every_check(checked, signal_mv):
     checks = checked(signal_mv)
     assert all(check.passed for check in checks.values())
-    assert [*checks, "duplicate"] == list(CHECKS)
+    assert [*checks, "alike", "duplicate"] == list(CHECKS)
 
 
 def test_figures_do_not_depend_on_the_chunks(checked, signal_mv, monkeypatch):
@@ -153,3 +154,59 @@ def test_all_errors_are_named_together(recording_of, signal_mv):
     report = check_quality(recording_of(signal_mv[:100]), QualitySettings(), ConditioningSettings())
     with pytest.raises(RecordingError, match=r"finite: 1 samples.*; duration: 0\.1 s long, 3\.8 s are needed"):
         report.demand()
+
+
+@pytest.mark.usefixtures("chunks_of_500")
+@pytest.mark.parametrize("times", [6.0, 1 / 6])
+def test_a_channel_six_times_noisier_or_quieter_than_the_others_is_warned_of(checked, signal_mv, times):
+    signal_mv[:, 1] = -60 + times * (signal_mv[:, 1] + 60)
+    check = checked(signal_mv)["noise"]
+    assert not check.passed
+    assert check.severity is Severity.WARN
+    assert "ch1" in check.message
+    assert check.figures["noise_outliers"] == 1
+    assert check.figures["median_noise_mv"] == pytest.approx(4, rel=0.05)
+
+
+def test_artefacts_do_not_make_a_channel_noisy(checked, signal_mv):
+    signal_mv[::50, 1] += 50
+    assert checked(signal_mv)["noise"].passed
+
+
+@pytest.mark.parametrize("chunk_values", [1500, 1 << 20])
+@pytest.mark.parametrize("line_hz", [50, 60])
+def test_the_share_of_the_variance_that_is_hum_is_told(checked, make_signal, monkeypatch, line_hz, chunk_values):
+    monkeypatch.setattr("voltpipe.recordings.chunks.CHUNK_VALUES", chunk_values)
+    signal_mv = make_signal(20_000)
+    # Noise of 16 mV2, and a sine of 2 mV: 2 mV2, hence a ninth of the whole.
+    time_s = np.arange(20_000) / 1000
+    signal_mv[:, 2] += 2 * np.sin(2 * np.pi * line_hz * time_s + 1)
+    check = checked(signal_mv)["hum"]
+    assert not check.passed
+    assert check.severity is Severity.WARN
+    assert f"mains hum at {line_hz} Hz, in channels ch2;" in check.message
+    assert check.figures[f"largest_share_{line_hz}_hz"] == pytest.approx(1 / 9, rel=0.15)
+    assert check.figures[f"largest_share_{110 - line_hz}_hz"] < 0.01
+
+
+def test_a_slow_recording_has_no_room_for_hum(checked, signal_mv):
+    assert checked(signal_mv, rate_hz=100.0)["hum"].figures == {"largest_share_50_hz": 0, "largest_share_60_hz": 0}
+
+
+@pytest.mark.usefixtures("chunks_of_500")
+def test_a_mean_that_wanders_off_is_told_in_sds_of_the_calibration(checked, signal_mv):
+    signal_mv[4000:4500, 0] += 20  # a tenth of the recording, five SDs
+    check = checked(signal_mv)["drift"]
+    assert check.severity is Severity.WARN
+    assert "in channels ch0;" in check.message
+    assert check.figures["largest_drift_sd"] == pytest.approx(5, abs=0.3)
+    assert check.figures["drifting_channels"] == 1
+
+
+@pytest.mark.parametrize(
+    ("n_dropped", "passed", "severity"), [(0, True, "warn"), (50, False, "warn"), (500, False, "error")]
+)
+def test_samples_that_time_stamps_miss_are_counted(checked, signal_mv, n_dropped, passed, severity):
+    check = checked(signal_mv, facts={"dropped_samples": n_dropped})["dropped"]
+    assert (check.passed, check.severity.value) == (passed, severity)
+    assert check.figures == {"dropped_samples": n_dropped, "dropped_share": n_dropped / (5000 + n_dropped)}

@@ -3,9 +3,11 @@
 import pytest
 
 from voltpipe.lake import LakeError, RecordingKey
-from voltpipe.recordings.hints import Hints, read_hints
-from voltpipe.recordings.raw import find_raw, ingest, inspect_raw
+from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.ingest import ingest
+from voltpipe.recordings.raw import find_raw, inspect_raw
 from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.sidecar import read_hints
 
 
 def test_an_empty_lake_has_no_recordings(lake):
@@ -34,12 +36,12 @@ def test_what_is_not_used_is_listed_with_its_reason(lake, put_raw, signal_mv, tm
     listing = find_raw(lake)
     assert listing.found == {}
     expected = {
-        "org/hinted.dat": "or its sidecar is",
+        "org/hinted.dat": "or its sidecar or a part of it is",
         "org/twice.dat": "claimed by twice.dat and twice.npz",
         "org/twice.npz": "claimed by twice.dat and twice.npz",
         "org/bad--name.dat": "cannot be used",
         "org/notes.docx": "extension '.docx' is not known",
-        "org/nested.nwb": "is no plain file",
+        "org/nested.nwb": "is a folder of no known format",
         "stray.dat": "lies in no organoid's folder",
         "org/link.dat": "is a link out of the lake",
     }
@@ -79,26 +81,26 @@ def rig_file(tmp_path, writers, signal_mv):
 
 def test_a_file_is_ingested_whole_with_its_hints(lake, rig_file):
     rig_file.with_suffix(".yaml").write_text("condition: baseline\npreparation: organoid\n")
-    key = ingest(lake, rig_file, "org", Hints(condition="drug"))
-    assert str(key) == "org--run_7"
-    copy = find_raw(lake).found[key]
+    keys = ingest(lake, rig_file, "org", Hints(condition="drug"))
+    assert list(map(str, keys)) == ["org--run_7"]
+    copy = find_raw(lake).found[keys[0]]
     assert copy.read_bytes() == rig_file.read_bytes()
     assert read_hints(copy) == Hints(condition="drug", preparation="organoid")
     assert sorted(path.name for path in copy.parent.iterdir()) == ["run_7.dat", "run_7.yaml"]
 
 
 def test_the_same_file_again_changes_nothing_but_hints(lake, rig_file):
-    key = ingest(lake, rig_file, "org", Hints())
+    (key,) = ingest(lake, rig_file, "org", Hints())
     copy = find_raw(lake).found[key]
     written_at = copy.stat().st_mtime_ns
-    assert ingest(lake, rig_file, "org", Hints(condition="drug")) == key
-    assert ingest(lake, rig_file, "org", Hints()) == key
+    assert ingest(lake, rig_file, "org", Hints(condition="drug")) == (key,)
+    assert ingest(lake, rig_file, "org", Hints()) == (key,)
     assert copy.stat().st_mtime_ns == written_at
     assert read_hints(copy).condition == "drug"
 
 
 def test_other_content_under_the_same_name_is_refused(lake, rig_file):
-    key = ingest(lake, rig_file, "org", Hints())
+    (key,) = ingest(lake, rig_file, "org", Hints())
     copy = find_raw(lake).found[key]
     former = copy.read_bytes()
     rig_file.write_text("0 1\n1 2\n")

@@ -14,7 +14,8 @@ from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.partitions import RECORDINGS
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.recordings.condition_raw import condition_raw
-from voltpipe.recordings.quality import CHECKS, Severity
+from voltpipe.recordings.quality import CHECKS
+from voltpipe.recordings.quality_report import Severity
 from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.raw import inspect_raw
 from voltpipe.recordings.recording import RecordingError

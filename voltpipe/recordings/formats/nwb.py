@@ -1,8 +1,6 @@
 """NWB (HDF5): an ElectricalSeries, a CurrentClampSeries, or a TimeSeries whose unit is a voltage.
 
 Read with h5py alone: loading the cached specification of a file, as pynwb does, takes longer than its voltages.
-Data outside the file (external links, external storage, virtual datasets) are refused: the digest of a raw file
-must cover its samples, and nothing may reach out of the lake.
 """
 
 import json
@@ -15,21 +13,23 @@ import numpy as np
 from jaxtyping import Float64
 
 from voltpipe.recordings.chunks import chunk_samples
+from voltpipe.recordings.formats.choice import chosen_series
+from voltpipe.recordings.formats.hdf5 import DAMAGE, opened, own_dataset, text, texts
 from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.timeline import Timeline
 from voltpipe.recordings.units import is_voltage_unit
 
+_MOST_LETTERS = 200
+"""Some converters put a whole foreign header into one note."""
 _ALWAYS_VOLTAGE = {"ElectricalSeries", "CurrentClampSeries"}
-_CHUNK_CACHE_BYTES = 64 << 20
-_DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 
 
 def open_nwb(path: Path, hints: Hints) -> Stored:
     """Open an NWB file; `hints.series` names the series where there are several."""
-    with damage_named(path, "NWB", *_DAMAGE):
-        file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+    with damage_named(path, "NWB", *DAMAGE):
+        file = opened(path, "NWB")
         if "nwb_version" not in file.attrs:
             raise RecordingError(f"{path.name} is HDF5 but not NWB: it has no nwb_version")
         return _stored(path, file, _chosen_series(path, file, hints.series))
@@ -46,35 +46,30 @@ def _chosen_series(path: Path, file: h5py.File, wanted: str | None) -> h5py.Grou
         if folder in file:
             file[folder].visititems(lambda name, node, folder=folder: collect(f"{folder}/{name}", node))
     voltages = [name for name, group in series.items() if _is_voltage(group)]
-    chosen = voltages if wanted is None else [n for n in series if wanted.strip("/") in (n, n.rpartition("/")[2])]
-    if len(chosen) == 1:
-        return series[chosen[0]]
-    there = ", ".join(chosen or voltages or series) or "none at all"
-    what = "no series of voltages" if wanted is None else f"no series {wanted!r}"
-    found = f"several series ({there})" if chosen else f"{what}; it has: {there}"
-    raise RecordingError(f"{path.name} holds {found}; choose one with the hint `series`")
+    others = [name for name in series if name not in voltages]
+    return series[chosen_series(path, voltages, others, wanted)]
 
 
 def _is_voltage(group: h5py.Group) -> bool:
-    kind = _text(group.attrs.get("neurodata_type", ""))
+    kind = text(group.attrs.get("neurodata_type", ""))
     if kind in _ALWAYS_VOLTAGE:
         return True
-    return kind == "TimeSeries" and is_voltage_unit(_text(group["data"].attrs.get("unit", "")))
+    return kind == "TimeSeries" and is_voltage_unit(text(group["data"].attrs.get("unit", "")))
 
 
 def _stored(path: Path, file: h5py.File, group: h5py.Group) -> Stored:
-    data = _own_dataset(path, group, "data")
+    data = own_dataset(path, group, "data")
     if data.ndim not in (1, 2):
         raise RecordingError(f"{path.name}: {group.name} has shape {data.shape}, expected (time, channel)")
     check_numeric(data.dtype, path, f"the data of {group.name}")
     n_channels = data.shape[1] if data.ndim == 2 else 1
     scale = np.full(n_channels, float(data.attrs.get("conversion", 1.0)))
     if "channel_conversion" in group:
-        scale = scale * _own_dataset(path, group, "channel_conversion")[:]
+        scale = scale * own_dataset(path, group, "channel_conversion")[:]
     offset = float(data.attrs.get("offset", 0.0))
 
     def read(start_sample: int, stop_sample: int) -> Float64[np.ndarray, "time channel"]:
-        with damage_named(path, "NWB", *_DAMAGE):
+        with damage_named(path, "NWB", *DAMAGE):
             return np.asarray(data[start_sample:stop_sample].reshape(-1, n_channels) * scale + offset)
 
     names, types = _channels(path, file, group)
@@ -83,7 +78,7 @@ def _stored(path: Path, file: h5py.File, group: h5py.Group) -> Stored:
         read=read,
         n_samples=data.shape[0],
         n_channels=n_channels,
-        unit=_text(data.attrs["unit"]) if "unit" in data.attrs else None,
+        unit=text(data.attrs["unit"]) if "unit" in data.attrs else None,
         rate_hz=rate_hz,
         channel_names=names,
         channel_types=types,
@@ -92,19 +87,12 @@ def _stored(path: Path, file: h5py.File, group: h5py.Group) -> Stored:
     )
 
 
-def _own_dataset(path: Path, group: h5py.Group, name: str) -> h5py.Dataset:
-    dataset = group[name]
-    if dataset.file.filename != group.file.filename or dataset.is_virtual or dataset.external:
-        raise RecordingError(f"{path.name}: {group.name}/{name} lies in another file; export a file that holds it")
-    return dataset
-
-
 def _timeline(path: Path, group: h5py.Group, n_samples: int) -> tuple[float | None, tuple[int, ...]]:
     if "starting_time" in group:
         return float(group["starting_time"].attrs["rate"]), (0,)
     if "timestamps" not in group:
         return None, (0,)
-    stamps = _own_dataset(path, group, "timestamps")
+    stamps = own_dataset(path, group, "timestamps")
     if stamps.shape != (n_samples,):
         raise RecordingError(f"{path.name}: {stamps.shape[0]} timestamps for {n_samples} samples")
     timeline, step = Timeline(), chunk_samples(1)
@@ -116,33 +104,29 @@ def _timeline(path: Path, group: h5py.Group, n_samples: int) -> tuple[float | No
 def _channels(path: Path, file: h5py.File, group: h5py.Group) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     """Names and types from the electrode table of an ElectricalSeries, or from the table scratch/channels."""
     if "electrodes" in group:
-        rows = _own_dataset(path, group, "electrodes")
+        rows = own_dataset(path, group, "electrodes")
         table = file[rows.attrs["table"]]
         column = next((name for name in ("channel_name", "label") if name in table), None)
-        labels = _texts(table[column]) if column else tuple(f"electrode_{i}" for i in table["id"][:])
+        labels = texts(table[column]) if column else tuple(f"electrode_{i}" for i in table["id"][:])
         return tuple(labels[row] for row in rows[:]), ("electrode",) * len(rows)
     if "scratch/channels" in file:
         table = file["scratch/channels"]
-        types = _texts(table["channel_type"]) if "channel_type" in table else None
-        return _texts(table["channel_name"]), types
+        types = texts(table["channel_type"]) if "channel_type" in table else None
+        return texts(table["channel_name"]), types
     return None, None
 
 
 def _facts(file: h5py.File) -> dict[str, str | int | float]:
-    """What `general/notes` says, if it is a JSON object: the texts and finite numbers in it."""
+    """What `general/notes` says, if it is a JSON object: the short texts and finite numbers in it."""
     try:
-        notes = json.loads(_text(file["general/notes"][()])) if "general/notes" in file else {}
+        notes = json.loads(text(file["general/notes"][()])) if "general/notes" in file else {}
     except json.JSONDecodeError:
         return {}
     if not isinstance(notes, dict):
         return {}
     plain = {name: value for name, value in notes.items() if type(value) in (str, int, float)}
-    return {name: value for name, value in plain.items() if isinstance(value, str) or math.isfinite(value)}
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _texts(dataset: h5py.Dataset) -> tuple[str, ...]:
-    return tuple(map(_text, dataset[:]))
+    return {
+        name: value
+        for name, value in plain.items()
+        if (len(value) <= _MOST_LETTERS if isinstance(value, str) else math.isfinite(value))
+    }

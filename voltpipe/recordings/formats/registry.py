@@ -1,4 +1,4 @@
-"""Which formats voltpipe reads. A new one is a file beside this with an opener, and a line here."""
+"""Which formats voltpipe reads. A new one: an opener in a file beside this, a line here, one in docs/formats.md."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +20,19 @@ class Format:
     name: str
     module: str
     opener: str
+    extensions: tuple[str, ...] = ()
+    """Of files that can be opened, in lower case."""
+    hdf5_root: tuple[str, ...] = ()
+    """Of several formats with one extension: it is this one if the file's root has one of these."""
+    folder_holds: tuple[str, ...] = ()
+    """Patterns; a folder that holds such a file can be opened."""
+    has_segments: bool = False
+    """Whether a file may hold several recordings, one a segment."""
+
+    @property
+    def needs_folder(self) -> bool:
+        """Whether it is several files, so that in the lake they need a folder of their own."""
+        return bool(self.folder_holds)
 
     def open(self, path: Path, hints: Hints) -> Stored:
         """Read what a file of this format says; its samples stay where they are."""
@@ -27,24 +40,91 @@ class Format:
         return opener(path, hints)
 
 
-FORMATS = {
-    ".nwb": Format("NWB", "nwb", "open_nwb"),
-    ".dat": Format("text", "text", "open_text"),
-    ".csv": Format("CSV", "csv", "open_csv"),
-    ".npy": Format("NPY", "numpy", "open_npy"),
-    ".npz": Format("NPZ", "numpy", "open_npz"),
-    ".parquet": Format("Parquet", "parquet", "open_parquet"),
-}
-"""By the file's extension, in lower case."""
+_HDF5 = (".h5", ".hdf5")
+
+FORMATS = (
+    Format("NWB", "nwb", "open_nwb", (".nwb",)),
+    Format("text", "text", "open_text", (".dat",)),
+    Format("CSV", "csv", "open_csv", (".csv",)),
+    Format("NPY", "numpy", "open_npy", (".npy",)),
+    Format("NPZ", "numpy", "open_npz", (".npz",)),
+    Format("Parquet", "parquet", "open_parquet", (".parquet",)),
+    Format("MaxWell", "maxwell", "open_maxwell", _HDF5, hdf5_root=("wells", "sig")),
+    Format("Multi Channel Systems", "mcs", "open_mcs", _HDF5, hdf5_root=("Data",), has_segments=True),
+    Format("CL1", "cl1", "open_cl1", _HDF5, hdf5_root=("samples",)),
+    Format("Multi Channel Systems raw", "rigs", "open_mcs_raw", (".raw",)),
+    Format("Intan", "rigs", "open_intan", (".rhd", ".rhs")),
+    Format("Intan folder", "rigs", "open_intan", folder_holds=("info.rhd", "info.rhs")),
+    Format("Axon", "rigs", "open_axon", (".abf",), has_segments=True),
+    Format("BrainVision", "brainvision", "open_brainvision", (".vhdr",), folder_holds=("*.vhdr",)),
+    Format(
+        "Blackrock",
+        "rigs",
+        "open_blackrock",
+        tuple(f".ns{number}" for number in range(1, 7)),
+        folder_holds=("*.ns[1-6]",),
+        has_segments=True,
+    ),
+    Format("Neuralynx", "rigs", "open_neuralynx", folder_holds=("*.ncs",), has_segments=True),
+    Format(
+        "Open Ephys",
+        "rigs",
+        "open_open_ephys",
+        folder_holds=("structure.oebin", "*/structure.oebin", "*/*/structure.oebin", "*/*/*/structure.oebin"),
+        has_segments=True,
+    ),
+    Format("SpikeGLX", "rigs", "open_spikeglx", folder_holds=("*.meta", "*/*.meta"), has_segments=True),
+    Format(
+        "spikeinterface binary",
+        "spikeinterface",
+        "open_binary_folder",
+        folder_holds=("binary.json",),
+        has_segments=True,
+    ),
+    Format("spikeinterface Zarr", "spikeinterface", "open_zarr_folder", folder_holds=(".zgroup",), has_segments=True),
+)
+
+EXTENSIONS = tuple(dict.fromkeys(extension for each in FORMATS for extension in each.extensions))
+
+
+def recording_name(path: Path) -> str:
+    """A file's name without its extension, a folder's whole name (but for `.zarr`)."""
+    return path.stem if path.suffix.lower() in (*EXTENSIONS, ".zarr") else path.name
+
+
+def candidates(path: Path) -> tuple[Format, ...]:
+    """The formats a file can be of by its extension, or a folder by what it holds; files are not looked into.
+
+    Raises:
+        RecordingError: there is none.
+    """
+    if path.is_dir():
+        found = tuple(each for each in FORMATS if any(next(path.glob(p), None) for p in each.folder_holds))
+        if len(found) != 1:
+            what = " and ".join(each.name for each in found) or "no known format"
+            raise RecordingError(f"{path.name} is a folder of {what}; expected one, see docs/formats.md")
+        return found
+    found = tuple(each for each in FORMATS if path.suffix.lower() in each.extensions)
+    if not found:
+        raise RecordingError(
+            f"{path.name}: extension {path.suffix!r} is not known; known are {', '.join(EXTENSIONS)}, and folders of "
+            + ", ".join(each.name for each in FORMATS if each.folder_holds)
+        )
+    return found
 
 
 def format_of(path: Path) -> Format:
-    """The format of a file, by its extension.
+    """The format of a file or folder, by its extension and, where that does not tell, by what it holds.
 
     Raises:
-        RecordingError: no format has this extension.
+        RecordingError: it is of no known format.
     """
-    found = FORMATS.get(path.suffix.lower())
-    if found is None:
-        raise RecordingError(f"{path.name}: extension {path.suffix!r} is not known; known are {', '.join(FORMATS)}")
-    return found
+    found = candidates(path)
+    if len(found) == 1:
+        return found[0]
+    from voltpipe.recordings.formats.hdf5 import holds
+
+    fitting = [each for each in found if holds(path, each.hdf5_root)]
+    if len(fitting) != 1:
+        raise RecordingError(f"{path.name} is HDF5 of no known layout; expected {', '.join(e.name for e in found)}")
+    return fitting[0]

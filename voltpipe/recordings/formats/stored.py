@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Float64, Num
 
 from voltpipe.recordings.recording import RecordingError
+
+_REASON_LENGTH = 300
+"""Some libraries say more than a person reads."""
 
 ReadSamples = Callable[[int, int], Num[np.ndarray, "time channel"]]
 
@@ -18,7 +21,7 @@ class Stored:
     """A file's own word on its voltages; None where it says nothing.
 
     `read(start_sample, stop_sample)` gives the numbers of a half-open range as they stand in the file, in `unit`.
-    It is only asked for ranges within [0, n_samples).
+    It is only asked for ranges within [0, n_samples). `positions_um` says where the electrodes lie, in um.
     """
 
     read: ReadSamples
@@ -29,6 +32,7 @@ class Stored:
     channel_names: tuple[str, ...] | None = None
     channel_types: tuple[str, ...] | None = None
     segment_starts: tuple[int, ...] = (0,)
+    positions_um: Float64[np.ndarray, "channel axis"] | None = None
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
@@ -40,7 +44,7 @@ def damage_named(path: Path, expected: str, *errors: type[Exception]) -> Iterato
     except RecordingError:
         raise
     except errors as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:_REASON_LENGTH] or type(error).__name__
         raise RecordingError(f"{path.name} is damaged or no {expected} file: {reason}; export it again") from error
 
 

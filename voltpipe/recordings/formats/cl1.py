@@ -1,0 +1,51 @@
+"""Cortical Labs' CL1: HDF5 with `samples`, int16 counts (frame, channel), and its facts as attributes of the root.
+
+Some other attributes are pickles. They are never asked for, so never loaded.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from voltpipe.recordings.formats.hdf5 import DAMAGE, opened, own_dataset
+from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
+from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.recording import RecordingError
+
+_NAME = "CL1"
+
+
+def open_cl1(path: Path, hints: Hints) -> Stored:
+    """Open a recording of a CL1."""
+    with damage_named(path, _NAME, *DAMAGE):
+        file = opened(path, _NAME)
+        samples = own_dataset(path, file, "samples")
+        said = {
+            name: float(file.attrs[name])
+            for name in ("frames_per_second", "uV_per_sample_unit", "channel_count", "duration_frames")
+            if name in file.attrs
+        }
+    if samples.ndim != 2:
+        raise RecordingError(f"{path.name}: samples have shape {samples.shape}, expected (frame, channel)")
+    check_numeric(samples.dtype, path, "samples")
+    stated = (said.get("duration_frames", samples.shape[0]), said.get("channel_count", samples.shape[1]))
+    if stated != samples.shape:
+        raise RecordingError(
+            f"{path.name} states {stated} frames and channels, and holds {samples.shape}; copy it again"
+        )
+    uv_per_count = said.get("uV_per_sample_unit")
+
+    def read(start_sample: int, stop_sample: int) -> Float64[np.ndarray, "time channel"]:
+        with damage_named(path, _NAME, *DAMAGE):
+            return np.asarray(samples[start_sample:stop_sample] * (uv_per_count or 1.0), dtype=np.float64)
+
+    return Stored(
+        read=read,
+        n_samples=samples.shape[0],
+        n_channels=samples.shape[1],
+        unit=None if uv_per_count is None else "uV",
+        rate_hz=said.get("frames_per_second"),
+        channel_types=("electrode",) * samples.shape[1],
+        facts={"device": _NAME},
+    )

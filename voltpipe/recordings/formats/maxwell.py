@@ -1,0 +1,79 @@
+"""MaxWell Biosystems' MaxOne and MaxTwo (`.raw.h5` of MaxLab Live): counts of the routed electrodes, well by well.
+
+Read with h5py alone. neo's reader takes a gain of 512 where the file says none, and spikeinterface's downloads a
+decompression plugin unasked. The layout of before 2017 (version 20160704) does not state its rate, and is refused.
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from jaxtyping import Float64, Int
+
+from voltpipe.recordings.formats.choice import chosen_series
+from voltpipe.recordings.formats.hdf5 import DAMAGE, opened, own_dataset, text
+from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
+from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.recording import RecordingError
+
+_NAME = "MaxWell"
+
+
+def open_maxwell(path: Path, hints: Hints) -> Stored:
+    """Open a MaxWell file; `hints.series` names the well and recording, e.g. `well000/rec0000`, of several."""
+    with damage_named(path, _NAME, *DAMAGE):
+        file = opened(path, _NAME)
+        if "wells" not in file:
+            raise RecordingError(f"{path.name} has a layout of before 2017; export it with a present MaxLab Live")
+        wells = file["wells"]
+        names = [f"{well}/{recording}" for well in wells for recording in wells[well]]
+        recorded = [name for name in names if "groups/routed/raw" in wells[name]]
+        others = [name for name in names if name not in recorded]
+        name = chosen_series(path, recorded, others, hints.series)
+        return _stored(path, wells[name], text(file["version"][0]) if "version" in file else "unknown")
+
+
+def _stored(path: Path, well: h5py.Group, version: str) -> Stored:
+    raw = own_dataset(path, well, "groups/routed/raw")
+    if raw.ndim != 2:
+        raise RecordingError(f"{path.name}: {raw.name} has shape {raw.shape}, expected (channel, time)")
+    check_numeric(raw.dtype, path, f"the counts of {raw.name}")
+    settings = well["settings"]
+    mapping = own_dataset(path, settings, "mapping")[:]
+    rows = _rows_of_mapping(path, well, mapping["channel"], raw.shape[0])
+    # Where the least significant bit is not stated, the counts have no unit, and a hint has to say it.
+    has_scale = "lsb" in settings
+    mv_per_count = float(settings["lsb"][0]) * 1e3 if has_scale else 1.0
+
+    def read(start_sample: int, stop_sample: int) -> Float64[np.ndarray, "time channel"]:
+        with damage_named(path, _NAME, *DAMAGE):
+            return np.asarray(raw[:, start_sample:stop_sample].T * mv_per_count)
+
+    return Stored(
+        read=read,
+        n_samples=raw.shape[1],
+        n_channels=raw.shape[0],
+        unit="mV" if has_scale else None,
+        rate_hz=float(settings["sampling"][0]) if "sampling" in settings else None,
+        channel_names=tuple(f"electrode_{mapping['electrode'][row]}" for row in rows),
+        channel_types=("electrode",) * raw.shape[0],
+        positions_um=np.column_stack([mapping["x"][rows], mapping["y"][rows]]).astype(np.float64),
+        facts={"device": f"MaxWell, file version {version}"},
+    )
+
+
+def _rows_of_mapping(
+    path: Path, well: h5py.Group, mapped: Int[np.ndarray, " mapped"], n_channels: int
+) -> Int[np.ndarray, " channel"]:
+    """Which row of the mapping belongs to each row of the counts: matched by channel where the file lists them."""
+    if "groups/routed/channels" in well:
+        recorded = own_dataset(path, well, "groups/routed/channels")[:]
+        row_of = {channel: row for row, channel in enumerate(mapped.tolist())}
+        rows = np.array([row_of.get(channel, -1) for channel in recorded.tolist()], dtype=np.intp)
+    else:
+        rows = np.flatnonzero(mapped >= 0)
+    if len(rows) != n_channels or (rows < 0).any():
+        raise RecordingError(
+            f"{path.name}: the mapping fits {(rows >= 0).sum()} of {n_channels} channels; export again"
+        )
+    return rows

@@ -1,0 +1,84 @@
+"""Multi Channel Systems' HDF5 (written by MCS Experimenter and DataManager): `Data/Recording_i/AnalogStream/Stream_j`.
+
+Volts are (count - ADZero) * ConversionFactor * 10**Exponent, row by row. Read with h5py alone: spikeinterface's reader
+fails on a stream that starts after 0 s, mistakes the offset's dimension, and takes one row's factor for all.
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from jaxtyping import Float64
+
+from voltpipe.recordings.formats.choice import chosen_segment, chosen_series
+from voltpipe.recordings.formats.hdf5 import DAMAGE, opened, own_dataset, text
+from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
+from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.units import is_voltage_unit
+
+_NAME = "Multi Channel Systems"
+_TICKS_PER_S = 1e6
+
+
+def open_mcs(path: Path, hints: Hints) -> Stored:
+    """Open an MCS file; `hints.series` names the stream, e.g. `Stream_0`, of several, `hints.segment` the recording."""
+    with damage_named(path, _NAME, *DAMAGE):
+        file = opened(path, _NAME)
+        recordings = [group for name, group in file["Data"].items() if name.startswith("Recording_")]
+        recording = recordings[chosen_segment(path, len(recordings), hints.segment)]
+        streams = recording["AnalogStream"]
+        electrodes = [name for name in streams if _is_of_electrodes(streams[name])]
+        others = [name for name in streams if name not in electrodes]
+        stream = streams[chosen_series(path, electrodes, others, hints.series)]
+        return _stored(path, stream, _facts(file["Data"], stream))
+
+
+def _is_of_electrodes(stream: h5py.Group) -> bool:
+    kind = text(stream.attrs.get("DataSubType", "Electrode"))
+    return kind == "Electrode" and all(is_voltage_unit(text(unit)) for unit in stream["InfoChannel"]["Unit"])
+
+
+def _stored(path: Path, stream: h5py.Group, facts: dict[str, str | int | float]) -> Stored:
+    data = own_dataset(path, stream, "ChannelData")
+    check_numeric(data.dtype, path, f"the counts of {data.name}")
+    channels = own_dataset(path, stream, "InfoChannel")[:]
+    if data.ndim != 2 or len(channels) != data.shape[0]:
+        raise RecordingError(f"{path.name}: {len(channels)} channels are described, the counts have shape {data.shape}")
+    units, ticks = sorted(set(map(text, channels["Unit"]))), sorted(set(channels["Tick"].tolist()))
+    if len(units) > 1 or len(ticks) > 1:
+        raise RecordingError(f"{path.name}: channels of units {units} and sampling steps {ticks} us, expected one each")
+    rows = channels["RowIndex"].astype(np.intp)
+    zero = channels["ADZero"].astype(np.float64)
+    scale = channels["ConversionFactor"] * 10.0 ** channels["Exponent"]
+
+    def read(start_sample: int, stop_sample: int) -> Float64[np.ndarray, "time channel"]:
+        with damage_named(path, _NAME, *DAMAGE):
+            return np.asarray((data[:, start_sample:stop_sample].T[:, rows] - zero) * scale)
+
+    return Stored(
+        read=read,
+        n_samples=data.shape[1],
+        n_channels=data.shape[0],
+        unit=units[0],
+        rate_hz=_TICKS_PER_S / ticks[0],
+        channel_names=tuple(map(text, channels["Label"])),
+        channel_types=("electrode",) * data.shape[0],
+        segment_starts=_segment_starts(path, stream, data.shape[1], ticks[0]),
+        facts=facts,
+    )
+
+
+def _segment_starts(path: Path, stream: h5py.Group, n_samples: int, tick: int) -> tuple[int, ...]:
+    """First samples of the stretches, from rows of (time of the first sample, its index, index of the last)."""
+    stretches = own_dataset(path, stream, "ChannelDataTimeStamps")[:].astype(np.int64)
+    times, first, last = stretches[:, 0], stretches[:, 1], stretches[:, 2]
+    if not (first[0] == 0 and last[-1] == n_samples - 1 and (first[1:] == last[:-1] + 1).all()):
+        raise RecordingError(f"{path.name}: its time stamps do not cover its {n_samples} samples; export it again")
+    jumps = times[1:] - times[:-1] - (last[:-1] - first[:-1] + 1) * tick
+    return (0, *first[1:][np.abs(jumps) > tick / 2].tolist())
+
+
+def _facts(data: h5py.Group, stream: h5py.Group) -> dict[str, str | int | float]:
+    said = {"device": data.attrs.get("MeaName"), "stream": stream.attrs.get("Label")}
+    return {name: text(value) for name, value in said.items() if value is not None}

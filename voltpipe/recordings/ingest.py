@@ -1,0 +1,83 @@
+"""How recordings come into the raw folder: copied whole or not at all, with what is known of them beside them."""
+
+import glob
+import shutil
+from pathlib import Path
+
+from voltpipe.files import content_digest, file_digest, folder_written_whole, written_whole
+from voltpipe.lake import Lake, RecordingKey
+from voltpipe.recordings.formats.registry import candidates, recording_name
+from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.raw import is_being_written, raw_files, raw_keys
+from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.sidecar import SIDECAR_SUFFIX, read_hints, write_hints
+
+
+def ingest(lake: Lake, path: Path, organoid: str, hints: Hints) -> tuple[RecordingKey, ...]:
+    """Copy a file or folder into the raw folder, whole, and write its hints beside it.
+
+    Of a recording that is several files of one name (BrainVision, Blackrock), one of them is enough: they get a folder.
+    Hints are those of the file's own sidecar, and `hints` before them. What is there already stays as it is; its hints
+    are replaced where new ones are given.
+
+    Returns:
+        The recordings that it holds.
+
+    Raises:
+        RecordingError: no file, no known format, still being written, or other content under the same name.
+        LakeError: a name that cannot be used.
+    """
+    if not path.exists():
+        raise RecordingError(f"{path} is not there")
+    source_files = _source_files(path)
+    key = RecordingKey(organoid, recording_name(path))
+    target = lake.raw / organoid / (path.stem if path.is_file() and source_files else path.name)
+    others = [other for other in target.parent.glob("[!.]*") if _claims(other, recording_name(path))]
+    if is_being_written(path):
+        raise RecordingError(f"{path.name} is still being written; stop the recording, then ingest it")
+    if target in others and file_digest(target) != _digest(path, source_files):
+        raise RecordingError(f"{key} is there with other content; raw files are never changed, rename the new one")
+    if others and target not in others:
+        raise RecordingError(f"{key} is there as {others[0].name}; rename the new file")
+    all_hints = read_hints(path).model_copy(update=hints.model_dump(exclude_unset=True))
+    # Hints first: whoever watches the folder must not see the recording without them.
+    if all_hints.given():
+        write_hints(target, all_hints)
+    if target not in others:
+        _copy(path, source_files, target)
+    return raw_keys(lake, target)
+
+
+def _source_files(path: Path) -> dict[str, Path]:
+    """What belongs in the recording's folder, by its name there; nothing for a recording that is one file."""
+    (*_, file_format) = candidates(path)
+    if path.is_dir():
+        return {file.relative_to(path).as_posix(): file for file in raw_files(path)}
+    if not file_format.needs_folder:
+        return {}
+    alike = path.parent.glob(f"{glob.escape(path.stem)}.*")
+    return {file.name: file for file in sorted(alike) if file.is_file() and file.suffix != SIDECAR_SUFFIX}
+
+
+def _claims(other: Path, name: str) -> bool:
+    try:
+        return recording_name(other) == name and bool(candidates(other))
+    except RecordingError:
+        return False
+
+
+def _digest(path: Path, source_files: dict[str, Path]) -> str:
+    if not source_files:
+        return file_digest(path)
+    return content_digest({name: file_digest(file) for name, file in source_files.items()})
+
+
+def _copy(path: Path, source_files: dict[str, Path], target: Path) -> None:
+    if not source_files:
+        with written_whole(target) as aside:
+            shutil.copyfile(path, aside)
+        return
+    with folder_written_whole(target) as folder:
+        for name, file in source_files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / name)
