@@ -66,6 +66,12 @@ def _origins(forecaster: Forecaster, recording: Recording, every_ms: float) -> I
             f"the recording has {recording.rate_hz:g} Hz, the forecaster was trained at {config.rate_hz:g} Hz; "
             "resample the recording, or use a forecaster for its rate"
         )
+    if forecaster.module.bound_to_channels and recording.channel_names != config.channel_names:
+        raise ForecasterError(
+            f"the recording's channels ({_listed(recording.channel_names)}) are not those that this "
+            f"{config.architecture} was trained on ({_listed(config.channel_names)} of {', '.join(config.organoids)}), "
+            "and its weights belong to these; use a forecaster that was trained on this organoid"
+        )
     step = max(1, round(every_ms * recording.rate_hz / 1000))
     bounds = pairwise([*recording.segment_starts, recording.n_samples])
     # Counted back from each end, so that the last forecast begins where the recording stops.
@@ -77,6 +83,10 @@ def _origins(forecaster: Forecaster, recording: Recording, every_ms: float) -> I
             f"{config.context_samples} samples of history that the forecaster needs; use a longer recording"
         )
     return origins
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{len(names)}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
 
 
 def _chunks(origins: Int[np.ndarray, " origin"], values: int) -> Iterator[Int[np.ndarray, " chunk"]]:

@@ -44,6 +44,14 @@ def persistence(forecaster_by, window_set_of):
     return forecaster_by("persistence", lambda z, mean, sd: z[:, -1:].expand(-1, len(HORIZONS), -1), windows)
 
 
+def test_weights_that_belong_to_channels_forecast_no_other_channels(forecaster_by, window_set_of, tmp_path):
+    window_set = window_set_of([np.random.default_rng(0).normal(-60, 5, (400, 2)).astype(np.float32)], [Split.TRAIN])
+    bound = forecaster_by("cnn_lstm", lambda history_z, *_: history_z[:, -1:].expand(-1, len(HORIZONS), -1), window_set)
+    other = Ramp(500, rate_hz=bound.config.rate_hz, channel_names=("elsewhere", "n1"))
+    with pytest.raises(ForecasterError, match=r"channels \(2: elsewhere, n1\) are not those"):
+        forecast_recording(bound, other, tmp_path / "f.parquet", every_ms=10.0)
+
+
 @pytest.fixture
 def forecast(persistence, tmp_path):
     def run(recording, every_ms=10.0):
