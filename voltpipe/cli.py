@@ -100,7 +100,7 @@ def train(organoid: str | None, **options: Any) -> None:
 @click.option("--model", default=_MODEL, show_default=True, help="a registered forecaster, or a folder that holds one")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="F.parquet", help="where to write")
 @click.option("--every-ms", type=float, default=10.0, show_default=True, help="from one forecast to the next, in ms")
-@settings_options(Hints)
+@settings_options(Hints, leave_out=("profile", "stimulation_intervals_s"))
 def forecast(file: Path, model: str, out: Path, every_ms: float, **options: Any) -> None:
     """Forecast a recording in mV: a row for each time, channel and horizon.
 

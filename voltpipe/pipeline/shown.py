@@ -20,8 +20,9 @@ def score_metadata(evaluation: Evaluation) -> dict[str, Any]:
 
 def figure_metadata(figure_paths: Mapping[str, Path]) -> dict[str, Any]:
     """Each PNG as a picture inside Markdown, which is how Dagster shows pictures."""
-    return {name: dg.MetadataValue.md(_picture(name, path.read_bytes())) for name, path in figure_paths.items()}
+    return {name: picture_metadata(name, path.read_bytes()) for name, path in figure_paths.items()}
 
 
-def _picture(name: str, png: bytes) -> str:
-    return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"
+def picture_metadata(name: str, png: bytes) -> dg.MarkdownMetadataValue:
+    """One such picture."""
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")

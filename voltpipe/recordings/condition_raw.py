@@ -53,7 +53,8 @@ def condition_raw(
     """Check and condition a raw recording, or put it into quarantine.
 
     A recording that cannot be trusted is an outcome, not an exception; its former conditioned file is removed. Faults
-    of the machine (a full disk) are raised, and leave everything as it was.
+    of the machine (a full disk) are raised, and leave everything as it was. A profile that the sidecar names goes
+    before that of `settings`, so that a recording stays what it is whoever conditions it.
 
     Raises:
         LakeError: there is no such recording.
@@ -66,8 +67,11 @@ def condition_raw(
             raw = raw_path(lake, key)
             source_digest = file_digest(raw)
             recording = select_channels(open_raw(lake, key), settings)
+            hints = read_hints(raw)
+            if hints.profile is not None:
+                settings = settings.model_copy(update={"profile": hints.profile})
             try:
-                calibrated = calibrate(recording, settings, read_hints(raw).stimulation_intervals_s)
+                calibrated = calibrate(recording, settings, hints.stimulation_intervals_s)
             except RecordingError:
                 # The checks tell all that is wrong, not only what first stood in the way of mean and SD.
                 report = check_quality(recording, quality, settings)

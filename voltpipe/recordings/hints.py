@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.settings import Profile
 from voltpipe.settings import Settings
 
 
@@ -26,6 +27,9 @@ class Hints(Settings):
         None,
         ge=0,
         description="which segment (sweep, trigger, block) of a file, counted from 0; else each is a recording",
+    )
+    profile: Profile | None = Field(
+        None, description="how it is conditioned: membrane, spikes or lfp; goes before the profile in Dagster's config"
     )
     stimulation_intervals_s: tuple[tuple[float, float], ...] = Field(
         (), description="begin and end of each stimulation, in s from the first sample (gaps not counted); left out"

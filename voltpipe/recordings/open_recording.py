@@ -37,7 +37,9 @@ class RawRecording:
     def read_mv(self, start_sample: int, stop_sample: int) -> Float32[np.ndarray, "time channel"]:
         """The samples of the half-open range [start_sample, stop_sample) in mV."""
         check_range(start_sample, stop_sample, self.n_samples)
-        stored = self.stored_read(start_sample, stop_sample)[:, self.kept_columns]
+        stored = self.stored_read(start_sample, stop_sample)
+        if len(self.kept_columns) < stored.shape[1]:
+            stored = stored[:, self.kept_columns]
         # Through float64, so that a factor of 1e-3 and its inverse give back the very same float32. Overflow is
         # left to the quality check, which names the channel.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -87,6 +89,7 @@ def _hinted(stored: Stored, hints: Hints, format_name: str) -> RawRecording:
         "format": format_name,
         "unit": unit,
         "segment": hints.segment,
+        "dropped_samples": stored.dropped_samples or None,
         "condition": hints.condition,
         "preparation": hints.preparation,
     }

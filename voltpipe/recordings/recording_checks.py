@@ -5,7 +5,6 @@ import numpy as np
 from voltpipe.recordings.quality_report import CheckOutcome, Severity
 from voltpipe.recordings.recording import Recording
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
-from voltpipe.recordings.timeline import DROPPED_SAMPLES
 
 
 def gaps(recording: Recording) -> CheckOutcome:
@@ -51,7 +50,7 @@ def duration(recording: Recording, conditioning: ConditioningSettings, kept_s: f
 
 def dropped(recording: Recording, settings: QualitySettings) -> CheckOutcome:
     """Samples that should be there by the time stamps, and are not."""
-    n_dropped = int(recording.facts.get(DROPPED_SAMPLES, 0))
+    n_dropped = int(recording.facts.get("dropped_samples", 0))
     share = n_dropped / (recording.n_samples + n_dropped)
     message = "time stamps show no sample to be missing"
     if n_dropped:

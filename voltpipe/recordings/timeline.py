@@ -1,5 +1,7 @@
 """Rate and gaps, from time stamps."""
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float64
 
@@ -10,8 +12,16 @@ _JITTER = 0.1
 _GAP_PERIODS = 1.5
 """A step of more periods than this is a gap."""
 _STEPS_FOR_PERIOD = 1000
-DROPPED_SAMPLES = "dropped_samples"
-"""The fact of a recording that says how many samples its time stamps show to be missing."""
+
+
+class Timing(NamedTuple):
+    """What a file says of the time of its samples."""
+
+    rate_hz: float | None = None
+    segment_starts: tuple[int, ...] = (0,)
+    """The first sample of each stretch without a gap."""
+    dropped_samples: int = 0
+    """How many samples would fill the gaps."""
 
 
 class Timeline:
@@ -27,8 +37,7 @@ class Timeline:
         self._regular_steps = 0
         self._regular_s = 0.0
         self._starts = [0]
-        self.dropped_samples = 0
-        """How many samples would fill the gaps so far."""
+        self._dropped_samples = 0
 
     def add(self, times_s: Float64[np.ndarray, " time"]) -> None:
         """Take the next time stamps.
@@ -64,11 +73,11 @@ class Timeline:
             )
         self._regular_steps += int(regular.sum())
         self._regular_s += float(steps_s[regular].sum())
-        self.dropped_samples += int(np.rint(periods[gap] - 1).sum())
+        self._dropped_samples += int(np.rint(periods[gap] - 1).sum())
         self._starts += (np.flatnonzero(gap) + first_sample).tolist()
 
-    def finish(self) -> tuple[float, tuple[int, ...]]:
-        """The rate in Hz and the first sample of each segment.
+    def finish(self) -> Timing:
+        """Rate and gaps of all time stamps so far.
 
         Raises:
             RecordingError: too few time stamps to tell a rate.
@@ -76,4 +85,5 @@ class Timeline:
         if not self._regular_steps:
             raise RecordingError(f"{self._n_samples} time stamps do not tell a rate")
         # Time stamps are sums of rounded numbers: nine digits are what they are good for.
-        return float(f"{self._regular_steps / self._regular_s:.9g}"), tuple(self._starts)
+        rate_hz = float(f"{self._regular_steps / self._regular_s:.9g}")
+        return Timing(rate_hz, tuple(self._starts), self._dropped_samples)

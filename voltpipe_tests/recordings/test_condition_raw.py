@@ -10,7 +10,7 @@ from voltpipe.lake import LakeError, RecordingKey
 from voltpipe.recordings.condition_raw import Verdict, condition_raw
 from voltpipe.recordings.open_recording import RawRecording
 from voltpipe.recordings.quarantine import quarantined
-from voltpipe.recordings.settings import ConditioningSettings
+from voltpipe.recordings.settings import ConditioningSettings, Profile
 from voltpipe.recordings.store import conditioned_recordings, open_conditioned
 
 KEY = RecordingKey("org", "run")
@@ -217,3 +217,20 @@ def test_a_good_recording_is_read_once_and_its_beginning_twice(put_raw, signal_m
     monkeypatch.setattr("voltpipe.recordings.chunks.CHUNK_VALUES", 300)
     assert judge().verdict is Verdict.CONDITIONED
     assert sum(read) == 5000 + 2800
+
+
+def test_samples_that_time_stamps_miss_are_warned_of(put_raw, signal_mv, judge):
+    path = put_raw("run.dat", signal_mv)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:3000] + lines[3020:]))
+    checks = {check.name: check for check in judge().report.checks}
+    assert checks["dropped"].figures == {"dropped_samples": 20, "dropped_share": 20 / 5000}
+    assert not checks["gaps"].passed
+
+
+def test_the_sidecars_profile_goes_before_that_of_the_settings(put_raw, make_signal, judge):
+    path = put_raw("run.npz", make_signal(5000))
+    path.with_suffix(".yaml").write_text("profile: lfp\nrate_hz: 1250\n")
+    recording = open_conditioned(judge().path)
+    assert recording.metadata.settings.profile is Profile.LFP
+    assert recording.rate_hz == 1000

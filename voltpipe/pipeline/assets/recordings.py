@@ -13,6 +13,7 @@ from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.partitions import RECORDINGS
 from voltpipe.pipeline.resources import LakeResource
+from voltpipe.pipeline.shown import picture_metadata
 from voltpipe.recordings.condition_raw import condition_raw
 from voltpipe.recordings.quality import CHECKS
 from voltpipe.recordings.quality_report import Severity
@@ -20,6 +21,7 @@ from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.raw import inspect_raw
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
+from voltpipe.recordings.store import open_conditioned
 
 # Dagster calls this parameter beta; without it, every recording would cost a process of its own.
 warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
@@ -83,7 +85,9 @@ def raw_recording(  # Dagster takes the bare class alone for an output without a
 def conditioned_recording(  # Dagster takes the bare class alone for an output without a value
     context: dg.AssetExecutionContext, lake: LakeResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Trimmed and z-scored from its own beginning, as Parquet, with a quality verdict; or quarantined with a reason."""
+    """Trimmed, filtered, z-scored from its own beginning, with a quality verdict; or quarantined with a reason."""
+    from voltpipe.recordings.preview import preview_png  # matplotlib, only where something is drawn
+
     settings = settings_from(RecordingSettings, context.op_execution_context.op_config)
     conditioning, quality = settings.part(ConditioningSettings), settings.part(QualitySettings)
     warnings: dict[str, dict[str, str]] = {name: {} for name in CHECKS}
@@ -95,6 +99,7 @@ def conditioned_recording(  # Dagster takes the bare class alone for an output w
         metadata: dict[str, Any] = {"verdict": outcome.verdict.value, "reason": outcome.reason or "none"}
         if outcome.path:
             metadata["path"] = dg.MetadataValue.path(outcome.path)
+            metadata["voltage"] = picture_metadata("voltage", preview_png(open_conditioned(outcome.path)))
         for check in outcome.report.checks if outcome.report else ():
             figures[check.name][partition] = check.figures
             if not check.passed and check.severity is Severity.WARN:

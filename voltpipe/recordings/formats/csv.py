@@ -8,6 +8,7 @@ from voltpipe.recordings.formats.lines import index_lines
 from voltpipe.recordings.formats.stored import Stored, damage_named
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.timeline import Timing
 
 _DELIMITERS = (",", ";", "\t")
 
@@ -28,13 +29,12 @@ def open_csv(path: Path, hints: Hints) -> Stored:
     )
     if lines.n_columns != len(header):
         raise RecordingError(f"{path.name} has {len(header)} names in its header and {lines.n_columns} columns below")
-    rate_hz, segment_starts = (None, (0,)) if columns.time_column is None else timeline.finish()
+    timing = Timing() if columns.time_column is None else timeline.finish()
     return Stored(
         read=lambda start, stop: lines.read(start, stop)[:, columns.voltage_columns],
         n_samples=lines.n_rows,
         n_channels=len(columns.voltage_columns),
         unit=columns.unit,
-        rate_hz=rate_hz,
         channel_names=columns.channel_names,
-        segment_starts=segment_starts,
+        **timing._asdict(),
     )

@@ -18,7 +18,7 @@ from voltpipe.recordings.formats.hdf5 import DAMAGE, opened, own_dataset, text, 
 from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
-from voltpipe.recordings.timeline import Timeline
+from voltpipe.recordings.timeline import Timeline, Timing
 from voltpipe.recordings.units import is_voltage_unit
 
 _MOST_LETTERS = 200
@@ -73,25 +73,24 @@ def _stored(path: Path, file: h5py.File, group: h5py.Group) -> Stored:
             return np.asarray(data[start_sample:stop_sample].reshape(-1, n_channels) * scale + offset)
 
     names, types = _channels(path, file, group)
-    rate_hz, segment_starts = _timeline(path, group, data.shape[0])
+    timing = _timeline(path, group, data.shape[0])
     return Stored(
         read=read,
         n_samples=data.shape[0],
         n_channels=n_channels,
         unit=text(data.attrs["unit"]) if "unit" in data.attrs else None,
-        rate_hz=rate_hz,
         channel_names=names,
         channel_types=types,
-        segment_starts=segment_starts,
         facts=_facts(file),
+        **timing._asdict(),
     )
 
 
-def _timeline(path: Path, group: h5py.Group, n_samples: int) -> tuple[float | None, tuple[int, ...]]:
+def _timeline(path: Path, group: h5py.Group, n_samples: int) -> Timing:
     if "starting_time" in group:
-        return float(group["starting_time"].attrs["rate"]), (0,)
+        return Timing(float(group["starting_time"].attrs["rate"]))
     if "timestamps" not in group:
-        return None, (0,)
+        return Timing()
     stamps = own_dataset(path, group, "timestamps")
     if stamps.shape != (n_samples,):
         raise RecordingError(f"{path.name}: {stamps.shape[0]} timestamps for {n_samples} samples")

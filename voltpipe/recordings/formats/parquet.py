@@ -12,7 +12,7 @@ from voltpipe.recordings.formats.stored import Stored, damage_named
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.row_groups import DAMAGE, RowGroups
-from voltpipe.recordings.timeline import Timeline
+from voltpipe.recordings.timeline import Timeline, Timing
 
 
 def open_parquet(path: Path, hints: Hints) -> Stored:
@@ -29,7 +29,7 @@ def open_parquet(path: Path, hints: Hints) -> Stored:
     columns = read_header(names)
     voltages = [names[i] for i in columns.voltage_columns]
     said = {key.decode(): value.decode(errors="replace") for key, value in (table.schema.metadata or {}).items()}
-    rate_hz, segment_starts = _timeline(path, table, columns) or (_stated_rate(path, said), (0,))
+    timing = _timeline(path, table, columns) or Timing(_stated_rate(path, said))
 
     def read(start_sample: int, stop_sample: int) -> Num[np.ndarray, "time channel"]:
         with damage_named(path, "Parquet", *DAMAGE):
@@ -40,9 +40,8 @@ def open_parquet(path: Path, hints: Hints) -> Stored:
         n_samples=table.n_rows,
         n_channels=len(voltages),
         unit=said.get("unit", columns.unit),
-        rate_hz=rate_hz,
         channel_names=columns.channel_names,
-        segment_starts=segment_starts,
+        **timing._asdict(),
     )
 
 
@@ -55,7 +54,7 @@ def _stated_rate(path: Path, said: dict[str, str]) -> float | None:
         raise RecordingError(f"{path.name}: the metadata's rate_hz is {said['rate_hz']!r}, not a number") from None
 
 
-def _timeline(path: Path, table: RowGroups, columns: Columns) -> tuple[float, tuple[int, ...]] | None:
+def _timeline(path: Path, table: RowGroups, columns: Columns) -> Timing | None:
     if columns.time_column is None:
         return None
     timeline, name = Timeline(), table.schema.names[columns.time_column]

@@ -16,7 +16,7 @@ from voltpipe.recordings.formats.choice import chosen_segment
 from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
-from voltpipe.recordings.timeline import Timeline
+from voltpipe.recordings.timeline import Timeline, Timing
 
 _BINARY, _ZARR = "spikeinterface binary", "spikeinterface Zarr"
 
@@ -101,22 +101,19 @@ def _stored(
         with damage_named(path, "spikeinterface", Exception):
             return np.asarray(samples[start_sample:stop_sample] * gain + offset)
 
-    segment_starts: tuple[int, ...] = (0,)
-    if times is not None:
-        rate_hz, segment_starts = _timeline(path, times, n_samples)
+    timing = Timing(float(rate_hz)) if times is None else _timeline(path, times, n_samples)
     return Stored(
         read=read,
         n_samples=n_samples,
         n_channels=n_channels,
         unit="uV" if scaled else None,
-        rate_hz=float(rate_hz),
         channel_names=tuple(map(str, names)),
-        segment_starts=segment_starts,
+        **timing._asdict(),
         positions_um=_positions_um(probegroup, n_channels),
     )
 
 
-def _timeline(path: Path, times: Any, n_samples: int) -> tuple[float, tuple[int, ...]]:
+def _timeline(path: Path, times: Any, n_samples: int) -> Timing:
     if len(times) != n_samples:
         raise RecordingError(f"{path.name}: {len(times)} time stamps for {n_samples} samples")
     timeline, step = Timeline(), chunk_samples(1)

@@ -21,7 +21,8 @@ class Stored:
     """A file's own word on its voltages; None where it says nothing.
 
     `read(start_sample, stop_sample)` gives the numbers of a half-open range as they stand in the file, in `unit`.
-    It is only asked for ranges within [0, n_samples). `positions_um` says where the electrodes lie, in um.
+    It is only asked for ranges within [0, n_samples). `positions_um` says where the electrodes lie, in um,
+    `dropped_samples` how many samples would fill the gaps in time.
     """
 
     read: ReadSamples
@@ -32,6 +33,7 @@ class Stored:
     channel_names: tuple[str, ...] | None = None
     channel_types: tuple[str, ...] | None = None
     segment_starts: tuple[int, ...] = (0,)
+    dropped_samples: int = 0
     positions_um: Float64[np.ndarray, "channel axis"] | None = None
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
 

@@ -13,13 +13,12 @@ def open_text(path: Path, hints: Hints) -> Stored:
     lines, timeline = index_lines(path, delimiter=None, header_lines=0, time_column=0, seconds_per_time_unit=1e-3)
     if lines.n_columns < 2:
         raise RecordingError(f"{path.name} has one column; expected ms and then a column a neuron")
-    rate_hz, segment_starts = timeline.finish()
+    timing = timeline.finish()
     return Stored(
         read=lambda start, stop: lines.read(start, stop)[:, 1:],
         n_samples=lines.n_rows,
         n_channels=lines.n_columns - 1,
         unit="mV",
-        rate_hz=rate_hz,
         channel_names=tuple(f"neuron_{i}" for i in range(lines.n_columns - 1)),
-        segment_starts=segment_starts,
+        **timing._asdict(),
     )
