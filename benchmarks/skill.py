@@ -55,6 +55,7 @@ def record(lake: Lake, n_recordings: int) -> WindowSet:
     simulation = SimulationSettings(preparation=Preparation.ORGANOID, n_recordings=n_recordings)
     for path in write_raw(simulation, lake, "bench", RawFormat.NWB):
         print(f"  simulated {path.name}", end="\r")
+    print()
     for key in find_raw(lake).found:
         condition_raw(lake, key, ConditioningSettings())
     recordings = conditioned_recordings(lake)
@@ -86,14 +87,14 @@ def skill(window_set: WindowSet, budget_s: float, n_seeds: int) -> None:
             rows.append([evaluation.score(name, Split.TEST, horizon).r2 for horizon in window_set.horizons])
         seen = sum(record.windows_per_s for record in result.history) / len(result.history)
         print(f"seed {seed}: {len(result.history)} epochs, {seen:.0f} windows/s, {result.stopped_because}")
-    print(f"{'R2 at ... ms':18s}" + "".join(f"{horizon:>16d}" for horizon in window_set.horizons))
+    print(f"{'R2 at ... ms':18s}" + "".join(f"{horizon:>18d}" for horizon in window_set.horizons))
     for name, rows in found.items():
         cells = [f"{statistics.mean(r2):.4f} +- {statistics.pstdev(r2):.4f}" for r2 in zip(*rows, strict=True)]
-        print(f"{name:18s}" + "".join(f"{cell:>16s}" for cell in cells))
+        print(f"{name:18s}" + "".join(f"{cell:>18s}" for cell in cells))
     ceiling = ceiling_in_samples(Preparation.ORGANOID, window_set.rate_hz).r2
     for name, figures in (("ceiling", ceiling), ("target", TARGETS)):
         print(
-            f"{name:18s}" + "".join(f"{figures.get(horizon, float('nan')):>16.4f}" for horizon in window_set.horizons)
+            f"{name:18s}" + "".join(f"{figures.get(horizon, float('nan')):>18.4f}" for horizon in window_set.horizons)
         )
 
 
