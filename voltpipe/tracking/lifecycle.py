@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from traceback import clear_frames
 
 from voltpipe.tracking.run import TrackedRun
 from voltpipe.tracking.store import TrackingStore
@@ -63,6 +64,8 @@ def _begin(store: TrackingStore, name: str, identity: str, tags: Mapping[str, st
 def _end_after(run: TrackedRun, error: BaseException, status: str) -> None:
     from mlflow.exceptions import MlflowException
 
+    # A query that was interrupted lives on in the traceback, and keeps SQLite locked for what is written now.
+    clear_frames(error.__traceback__)
     try:
         run.set_tags({FAILURE_TAG: f"{type(error).__name__}: {error}"[:_FAILURE_LENGTH]})
         run.store.client.set_terminated(run.run_id, status)

@@ -1,6 +1,7 @@
 """A run's status tells the truth, whatever happens to the process that writes it."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
 
@@ -61,6 +62,17 @@ def test_an_interruption_that_is_not_named_is_a_failure(store):
     with pytest.raises(Interrupted), tracked_run(store, name="training", identity="a", tags={}):
         raise Interrupted
     assert all_runs(store)[0].info.status == "FAILED"
+
+
+def test_a_run_that_is_interrupted_amid_a_query_can_still_be_ended(store):
+    def query():
+        rows = sqlite3.connect(store.folder / "mlflow.db").execute("select * from sqlite_master")
+        next(rows)  # SQLite stays locked for writing until the rows are read or forgotten
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), tracked_run(store, name="training", identity="a", tags={}):
+        query()
+    assert all_runs(store)[0].info.status == "KILLED"
 
 
 def test_a_killed_process_and_its_retry_make_one_finished_run(store):
