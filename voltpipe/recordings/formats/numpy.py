@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Num
 
+from voltpipe.recordings.formats.mapped import Mapped
 from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
@@ -23,7 +24,7 @@ _NPZ_ERRORS = (*_NPY_ERRORS, OSError, KeyError, RuntimeError, MemoryError, zlib.
 def open_npy(path: Path, hints: Hints) -> Stored:
     """Open an NPY file of shape (time, channel), memory-mapped."""
     with damage_named(path, "NPY", *_NPY_ERRORS):
-        samples = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call]
+        samples = Mapped(np.lib.format.open_memmap(path, mode="r"))  # type: ignore[no-untyped-call]
     _check_shape(samples.shape, path)
     check_numeric(samples.dtype, path, "voltages")
     return Stored(read=lambda start, stop: samples[start:stop], n_samples=samples.shape[0], n_channels=samples.shape[1])

@@ -13,6 +13,7 @@ from jaxtyping import Float64, Num
 
 from voltpipe.recordings.chunks import chunk_samples
 from voltpipe.recordings.formats.choice import chosen_segment
+from voltpipe.recordings.formats.mapped import Mapped
 from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
@@ -37,7 +38,8 @@ def open_binary_folder(path: Path, hints: Hints) -> Stored:
             raise RecordingError(
                 f"{path.name}: {file.name} holds no whole samples of {n_channels} channels; copy again"
             )
-        samples = np.memmap(file, dtype, "r", said["file_offset"], (n_values // n_channels, n_channels))
+        shape = n_values // n_channels, n_channels
+        samples = Mapped(np.memmap(file, dtype, "r", said["file_offset"], shape))
         times_file = path / f"times_cached_seg{segment}.raw"
         times = np.memmap(times_file, np.float64, "r") if times_file.is_file() else None
         probes = path / "probegroup.json"
