@@ -13,7 +13,13 @@ from voltpipe.simulation.settings import SimulationSettings
 from voltpipe.windows.settings import WindowSettings
 
 COMMANDS = {"train": TrainingSettings, "ingest": Hints, "forecast": Hints, "simulate": SimulationSettings}
-EVERY_SETTING = [(command, name) for command, settings in COMMANDS.items() for name in settings.model_fields]
+OF_CONDITIONING_ALONE = {("forecast", "profile"), ("forecast", "stimulation_intervals_s")}
+EVERY_SETTING = [
+    (command, name)
+    for command, settings in COMMANDS.items()
+    for name in settings.model_fields
+    if (command, name) not in OF_CONDITIONING_ALONE
+]
 POSITIONAL = {("simulate", "preparation")}
 
 

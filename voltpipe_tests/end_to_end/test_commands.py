@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from voltpipe.cli import main
 from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
-from voltpipe.recordings.hints import read_hints
+from voltpipe.recordings.sidecar import read_hints
 from voltpipe.recordings.store import conditioned_recordings, open_conditioned
 
 torch.set_num_threads(1)
