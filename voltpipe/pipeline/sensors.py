@@ -5,6 +5,7 @@ import time
 
 import dagster as dg
 
+from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.jobs import ingest_recordings
 from voltpipe.pipeline.partitions import RECORDINGS, recording_keys
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
@@ -23,10 +24,13 @@ def raw_recordings(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
     listing = find_raw(lake.lake)
     paths = {str(key): path for key, path in listing.found.items()}
     current = {key: raw_state(path) for key, path in paths.items()}
+    if unseen := current.keys() - seen.keys():
+        seen |= {key: current[key] for key in unseen & _judged(context.instance, lake.lake, current)}
     changed = [key for key, state in sorted(current.items()) if seen.get(key) != state]
     quiet = [key for key in changed if _quiet_for_s(current[key]) >= QUIET_S]
     ready = [key for key in quiet if not is_being_written(paths[key])]
     if not ready:
+        context.update_cursor(json.dumps(seen))
         waiting = f", {len(changed)} still growing" if changed else ""
         refused = f", {len(listing.refused)} not usable: {listing.refused}" if listing.refused else ""
         return dg.SkipReason(f"no new raw file; {len(current)} known{waiting}{refused}")
@@ -38,6 +42,18 @@ def raw_recordings(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
             {**{key: seen[key] for key in seen if key in current}, **{key: current[key] for key in ready}}
         ),
     )
+
+
+def _judged(instance: dg.DagsterInstance, lake: Lake, states: dict[str, str]) -> set[str]:
+    """Recordings that were conditioned or quarantined since their file last changed, by a command or a click."""
+    materialized = instance.get_materialized_partitions(dg.AssetKey("conditioned_recording"))
+    judged = set()
+    for key in materialized & states.keys():
+        parsed = RecordingKey.parse(key)
+        verdicts = [path for path in (lake.conditioned_path(parsed), lake.quarantine_path(parsed)) if path.exists()]
+        if any(path.stat().st_mtime > float(states[key].partition(":")[0]) for path in verdicts):
+            judged.add(key)
+    return judged
 
 
 def _quiet_for_s(state: str) -> float:

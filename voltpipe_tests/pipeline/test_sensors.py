@@ -8,7 +8,7 @@ import time
 import dagster as dg
 import pytest
 
-from voltpipe.lake import Lake
+from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.partitions import RECORDINGS
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.pipeline.sensors import QUIET_S, raw_recordings
@@ -156,3 +156,16 @@ def test_a_file_that_a_rig_holds_open_waits_however_quiet_it_is(put, tick):
         fcntl.flock(rig, fcntl.LOCK_EX)
         assert "1 still growing" in skipped(tick())
     assert requested(tick()) == ["slice--a"]
+
+
+def test_what_a_command_has_conditioned_is_not_conditioned_again(lake, instance, put, tick):
+    put("org/judged.npy")
+    put("org/unjudged.npy")
+    instance.add_dynamic_partitions(RECORDINGS.name, ["org--judged"])
+    instance.report_runless_asset_event(dg.AssetMaterialization("conditioned_recording", partition="org--judged"))
+    verdict = lake.quarantine_path(RecordingKey("org", "judged"))
+    verdict.parent.mkdir(parents=True)
+    verdict.write_text("{}")
+    assert [request.partition_key for request in tick().run_requests] == ["org--unjudged"]
+    put("org/judged.npy", content="another")
+    assert [request.partition_key for request in tick().run_requests] == ["org--judged"]
