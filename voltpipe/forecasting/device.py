@@ -94,13 +94,22 @@ def cpu_threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def prepare_cpu() -> None:
-    """Make training on the CPU faster: flush denormals to zero, and keep memory instead of returning it.
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Meanwhile flush numbers too small for full precision to zero: the CPU is slow with them."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)  # whoever called may count on them
+
+
+def keep_memory() -> None:
+    """Keep memory instead of returning it to the system.
 
     Torch allocates and frees the same large buffers in each step. glibc would give each back to the system, and a
     third of a float32 step would go into faulting the pages in again.
     """
-    torch.set_flush_denormal(True)
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt:  # absent where the C library is not glibc

@@ -23,7 +23,7 @@ from voltpipe.forecasting.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from voltpipe.forecasting.device import Compute, cpu_threads, prepare_cpu
+from voltpipe.forecasting.device import Compute, cpu_threads, denormals_flushed, keep_memory
 from voltpipe.forecasting.epoch import Descent
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module import TrainedModule
@@ -51,9 +51,9 @@ def train(
         TrainingError: a loss or gradient is not finite.
     """
     compute = Compute.chosen(settings.device, settings.precision)
-    prepare_cpu()
+    keep_memory()
     threads = cpu_threads(ARCHITECTURES[settings.architecture].recipe.cpu_threads)
-    with held_exclusively(checkpoint_folder), torch.random.fork_rng(devices=[]), threads:
+    with held_exclusively(checkpoint_folder), torch.random.fork_rng(devices=[]), denormals_flushed(), threads:
         training = _Training(window_set, settings, compute, checkpoint_folder)
         resumed_after_epoch = training.state.epoch
         if not training.state.stopped_because:

@@ -207,3 +207,8 @@ def test_training_reads_no_held_out_sample(write_window_set, ar1_mv, tmp_path):
         return run(windows, tmp_path / f"{name}_checkpoints")
 
     assert same_weights(trained(2, "one"), trained(3, "other"))
+
+
+def test_a_training_leaves_the_processor_as_it_was(ar1_windows, tmp_path):
+    run(ar1_windows, tmp_path, max_epochs=1)
+    assert np.float32(1e-40) * np.float32(1) > 0
