@@ -1,0 +1,68 @@
+"""The window set of a reference preparation, which the benchmarks share. Made once, then reused from its folder."""
+
+import tempfile
+from pathlib import Path
+
+from voltpipe.lake import Lake, RecordingKey
+from voltpipe.recordings.condition_raw import Verdict, condition_raw
+from voltpipe.recordings.settings import ConditioningSettings
+from voltpipe.recordings.store import ConditionedRecording, open_conditioned
+from voltpipe.simulation.raw_files import write_recording
+from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSettings
+from voltpipe.simulation.simulate import simulate
+from voltpipe.windows.build import build_window_set, window_set_folder
+from voltpipe.windows.manifest import SplitManifest, split_recordings
+from voltpipe.windows.settings import WindowSettings
+from voltpipe.windows.split import Role
+from voltpipe.windows.window_set import WindowSet
+
+REFERENCE_FOLDER = Path(tempfile.gettempdir()) / "voltpipe_reference"
+"""Where benchmarks keep what they simulate. Delete it after a change to simulation or conditioning."""
+
+_TRAIN_SHARE, _VALIDATION_SHARE = 35 / 50, 8 / 50
+_WINDOWS = WindowSettings()
+
+
+def reference_window_set(
+    preparation: Preparation, folder: Path, *, n_recordings: int = 50, settings: WindowSettings = _WINDOWS
+) -> WindowSet:
+    """Simulate, condition and window what is missing in `folder`, and open the window set.
+
+    Of 50 recordings, 0 to 34 are trained on, 35 to 42 validate and 43 to 49 are held out; of fewer, the same shares.
+    A recording of `brunel` is of a network, hence an organoid, of its own.
+    """
+    lake = Lake(folder / preparation.value)
+    keys = [_key(preparation, run) for run in range(n_recordings)]
+    missing = [run for run, key in enumerate(keys) if not lake.conditioned_path(key).exists()]
+    if missing:
+        wanted = SimulationSettings(
+            preparation=preparation, first_recording=missing[0], n_recordings=n_recordings - missing[0]
+        )
+        for recording in simulate(wanted, folder / "brian2"):
+            key = _key(preparation, recording.run)
+            write_recording(recording, lake, key.organoid, RawFormat.NWB)
+            outcome = condition_raw(lake, key, ConditioningSettings())
+            assert outcome.verdict is Verdict.CONDITIONED, outcome.reason
+            print(f"  {key} of {n_recordings}", end="\r", flush=True)
+        print()
+    recordings = {str(key): open_conditioned(lake.conditioned_path(key)) for key in keys}
+    manifest = _split(recordings, settings)
+    set_folder = window_set_folder(lake.windows, manifest)
+    return WindowSet(set_folder) if set_folder.exists() else build_window_set(set_folder, manifest, recordings)
+
+
+def _key(preparation: Preparation, run: int) -> RecordingKey:
+    name = f"run_{run:03d}"
+    organoid = f"brunel_{run:03d}" if preparation is Preparation.BRUNEL else "organoid_1"
+    return RecordingKey(organoid, name)
+
+
+def _split(recordings: dict[str, ConditionedRecording], settings: WindowSettings) -> SplitManifest:
+    first_validation = round(_TRAIN_SHARE * len(recordings))
+    first_test = first_validation + round(_VALIDATION_SHARE * len(recordings))
+    roles = {
+        key: Role.TRAIN if run < first_validation else Role.VALIDATION if run < first_test else Role.TEST
+        for run, key in enumerate(recordings)
+    }
+    as_they_come = split_recordings(recordings, settings)
+    return split_recordings(recordings, settings, as_they_come.model_copy(update={"roles": roles}))
