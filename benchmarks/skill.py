@@ -66,8 +66,9 @@ def record(lake: Lake, n_recordings: int) -> WindowSet:
 def connectivity(window_set: WindowSet) -> None:
     """Print how much of the true connectivity the training rows show."""
     began_s = time.monotonic()
-    coupling = estimate_coupling(window_set, n_lags=LAGS)
-    assert coupling
+    shown = estimate_coupling(window_set, n_lags=LAGS)
+    assert shown
+    coupling = shown.estimator.coupling(*shown.networks[0].measured_mv(shown.estimator.delay_profile))
     truth = torch.from_numpy(draw_network(SimulationSettings().network_seed))
     figures = ", ".join(f"{name} {value:.4f}" for name, value in asdict(recovery(coupling, truth)).items())
     print(f"connectivity in {time.monotonic() - began_s:.1f} s: {figures}")

@@ -76,6 +76,7 @@ class Descent:
         seen_z = true_z
         if self.recipe.noise_mv:
             seen_z = true_z + torch.randn_like(true_z) * (self.recipe.noise_mv / sd_mv[:, None])
+        self.module.recognise(windows)
         with self.compute.autocast():
             loss = self.module.training_loss(seen_z, true_z, mean_mv, sd_mv)
         self.optimizer.zero_grad()

@@ -1,6 +1,7 @@
 """A forecaster: weights, and all that is needed to use them on a recording."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from voltpipe.errors import VoltpipeError
 from voltpipe.files import folder_written_whole, write_json
 from voltpipe.forecasting.architectures.registry import MODULES
+from voltpipe.forecasting.coupling.coupling import Coupling
 from voltpipe.forecasting.module import Dimensions, ForecastModule
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
@@ -43,7 +45,7 @@ class ForecasterConfig(Settings):
     @property
     def dimensions(self) -> Dimensions:
         """The sizes of the module."""
-        return Dimensions(self.context_samples, self.horizons_samples, len(self.channel_names))
+        return Dimensions(self.context_samples, self.horizons_samples, len(self.channel_names), len(self.organoids))
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Forecaster:
             horizons_samples=horizons,
             rate_hz=window_set.rate_hz,
             channel_names=window_set.channel_names,
-            organoids=tuple(window_set.manifest["organoids"]),
+            organoids=window_set.training_organoids(),
             mean_mv=tuple(mean_mv.mean(0).tolist()),
             sd_mv=tuple(sd_mv.mean(0).tolist()),
         )
@@ -86,6 +88,45 @@ class Forecaster:
     def horizons(self) -> tuple[int, ...]:
         """How many samples ahead it forecasts."""
         return self.config.horizons_samples
+
+    def for_recording(self, organoid: str, channel_names: tuple[str, ...]) -> "Forecaster":
+        """The same weights as they are to be used on a recording: of a known network, or of one never seen."""
+        known = organoid in self.config.organoids and channel_names == self.config.channel_names
+        network = self.config.organoids.index(organoid) if known else None
+        return self._with(self.module.for_network(network, len(channel_names)), channel_names)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether `adapted_to` makes a difference."""
+        return bool(self.module.couplings())
+
+    def adapted_to(
+        self, pasts_mv: Iterable[Float32[np.ndarray, "time channel"]], channel_names: tuple[str, ...]
+    ) -> "Forecaster":
+        """The same weights with a coupling that is estimated from a recording's own past.
+
+        Args:
+            pasts_mv: stretches without a gap, in mV.
+            channel_names: of the recording; need not be those that were trained on.
+        """
+        shown = [self.module.evidence(torch.from_numpy(past_mv)) for past_mv in pasts_mv]
+        evidence = [piece for piece in shown if piece is not None]
+        if not evidence:
+            return self._with(self.module.for_network(None, len(channel_names)), channel_names)
+        return self._with(self.module.adapted_to(sum(evidence[1:], evidence[0])), channel_names)
+
+    def _with(self, module: ForecastModule, channel_names: tuple[str, ...]) -> "Forecaster":
+        if module is self.module:
+            return self
+        mean_mv, sd_mv = self.config.mean_mv, self.config.sd_mv
+        if len(channel_names) != len(mean_mv):
+            mean_mv, sd_mv = ((sum(values) / len(values),) * len(channel_names) for values in (mean_mv, sd_mv))
+        calibration = {"channel_names": channel_names, "mean_mv": mean_mv, "sd_mv": sd_mv}
+        return replace(self, module=module, config=self.config.model_copy(update=calibration))
+
+    def couplings(self) -> dict[str, Coupling]:
+        """Who drives whom, by organoid that was trained on; empty where no coupling is made use of."""
+        return dict(zip(self.config.organoids, self.module.couplings(), strict=False))
 
     def predict_z(
         self,

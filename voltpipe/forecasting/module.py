@@ -4,10 +4,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from voltpipe.forecasting.coupling.coupling import Coupling
+from voltpipe.forecasting.coupling.evidence import Evidence
 from voltpipe.forecasting.recipe import Recipe
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
@@ -21,6 +24,8 @@ class Dimensions:
     horizons_samples: tuple[int, ...]
     """How many samples ahead the forecasts lie, ascending."""
     n_channels: int
+    n_networks: int = 1
+    """How many organoids the forecaster is trained on."""
 
     def target_rows(self) -> list[int]:
         """Where the targets lie in a stretch that begins with the context."""
@@ -43,7 +48,7 @@ class ForecastModule(nn.Module, ABC):
 
     settings_type: ClassVar[type[Settings]] = NoSettings
     only_horizons: ClassVar[tuple[int, ...] | None] = None
-    bound_to_channels: ClassVar[bool] = True
+    bound_to_channels: bool = True
 
     def __init__(self, settings: Settings, dimensions: Dimensions) -> None:
         super().__init__()
@@ -52,6 +57,22 @@ class ForecastModule(nn.Module, ABC):
 
     def fit(self, window_set: WindowSet) -> None:
         """Set what is estimated from the training rows in closed form, before any gradient descent."""
+
+    def for_network(self, network: int | None, n_channels: int) -> "ForecastModule":
+        """The same weights as they are to be used on a network that was trained on, by number, or on an unknown one."""
+        return self
+
+    def evidence(self, voltage_mv: Float[Tensor, "time channel"]) -> Evidence | None:
+        """What voltages show of the coupling between their channels; None where that is of no use."""
+        return None
+
+    def adapted_to(self, evidence: Evidence) -> "ForecastModule":
+        """The same weights as they are to be used on an unknown network whose own past shows this."""
+        return self
+
+    def couplings(self) -> tuple[Coupling, ...]:
+        """Of each network that was trained on; none where no coupling is made use of."""
+        return ()
 
     @abstractmethod
     def forward(
@@ -67,6 +88,12 @@ class TrainedModule(ForecastModule):
     """A module whose weights are found by gradient descent, with the recipe that does it by default."""
 
     recipe: ClassVar[Recipe]
+
+    def prepare(self, window_set: WindowSet) -> None:
+        """Get ready to learn from windows; called each time a training begins or goes on."""
+
+    def recognise(self, windows: Int64[np.ndarray, " window"]) -> None:
+        """Take note of which windows come next, by their positions in the index."""
 
     def training_loss(
         self,

@@ -85,6 +85,7 @@ class _Training:
         self.state, self.best_weights = checkpoint.state, checkpoint.best_weights
         self.began_s -= self.state.elapsed_s
         self.module.load_state_dict(checkpoint.weights)
+        self.module.prepare(window_set)
         self.descent = Descent(self.module.to(compute.device.value), self.recipe, window_set, compute)
         self.descent.restore_optimizer(checkpoint.optimizer)
 

@@ -1,6 +1,6 @@
 """Training samples for whatever is fitted in closed form; nothing else of a window set is ever read here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -30,22 +30,31 @@ class Stretch:
         return self.samples_z * self.sd_mv + self.mean_mv
 
 
-def training_stretches(window_set: WindowSet, *, n_before: int, n_after: int) -> Iterator[Stretch]:
-    """Cut the training rows into stretches of bounded length.
+def stretches(
+    window_set: WindowSet, rows: Iterable[tuple[int, int, int]], *, n_before: int, n_after: int
+) -> Iterator[Stretch]:
+    """Cut rows, given as (recording, start_row, stop_row), into stretches of bounded length.
 
-    Every training row with `n_before` rows before it and `n_after` rows after it, gapless and in training too, lies
-    exactly once between a stretch's first `n_before` and last `n_after` rows.
+    Every row with `n_before` rows before it and `n_after` rows after it in the same piece lies exactly once between a
+    stretch's first `n_before` and last `n_after` rows.
+    """
+    for recording, start_row, stop_row in rows:
+        mean_mv, sd_mv = window_set.calibration_mv(recording)
+        for first in range(start_row + n_before, stop_row - n_after, _CHUNK_ROWS):
+            stop = min(first + _CHUNK_ROWS, stop_row - n_after)
+            yield Stretch(window_set.samples_z[first - n_before : stop + n_after], mean_mv, sd_mv)
+
+
+def training_stretches(window_set: WindowSet, *, n_before: int, n_after: int) -> Iterator[Stretch]:
+    """Cut the training rows into stretches, none over a gap in time.
 
     Raises:
         TrainingDataError: no training row has that many around it.
     """
     found = False
-    for recording, start_row, stop_row in window_set.train_rows():
-        mean_mv, sd_mv = window_set.calibration_mv(recording)
-        for first in range(start_row + n_before, stop_row - n_after, _CHUNK_ROWS):
-            stop = min(first + _CHUNK_ROWS, stop_row - n_after)
-            found = True
-            yield Stretch(window_set.samples_z[first - n_before : stop + n_after], mean_mv, sd_mv)
+    for stretch in stretches(window_set, window_set.train_rows(), n_before=n_before, n_after=n_after):
+        found = True
+        yield stretch
     if not found:
         raise TrainingDataError(
             f"no training stretch is longer than {n_before + n_after} samples; record longer, or shorten the horizons"

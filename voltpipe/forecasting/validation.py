@@ -6,7 +6,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from voltpipe.forecasting.device import Compute
-from voltpipe.forecasting.module import ForecastModule
+from voltpipe.forecasting.module import TrainedModule
 from voltpipe.windows.window_set import WindowSet
 
 _BATCH_WINDOWS = 32
@@ -14,7 +14,7 @@ _BATCH_WINDOWS = 32
 
 @torch.no_grad()
 def validate(
-    module: ForecastModule, window_set: WindowSet, windows: Int64[ndarray, " window"], compute: Compute
+    module: TrainedModule, window_set: WindowSet, windows: Int64[ndarray, " window"], compute: Compute
 ) -> tuple[float, dict[int, float]]:
     """Mean squared error in z-units over all targets, and R2 in mV about the training mean by horizon in samples."""
     module.eval()
@@ -25,7 +25,9 @@ def validate(
     squared_z, squared_mv, about_mean_mv = (torch.zeros(len(horizons), dtype=torch.float64) for _ in range(3))
     n_targets = 0
     for first in range(0, len(windows), _BATCH_WINDOWS):
-        batch = window_set.batch(windows[first : first + _BATCH_WINDOWS])
+        positions = windows[first : first + _BATCH_WINDOWS]
+        batch = window_set.batch(positions)
+        module.recognise(positions)
         with compute.autocast():
             forecast = module(batch.history_z.to(device), batch.mean_mv.to(device), batch.sd_mv.to(device))
         error_z = forecast.float().cpu() - batch.target_z[:, columns]

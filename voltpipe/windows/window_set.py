@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from voltpipe.files import read_json
+from voltpipe.lake import RecordingKey
 from voltpipe.windows.settings import WindowSettings
 from voltpipe.windows.split import Split as Split
 
@@ -37,6 +38,11 @@ class WindowedRecording:
     """No held-out target before this row is scored: its z-score was taken from there."""
     mean_mv: tuple[float, ...]
     sd_mv: tuple[float, ...]
+
+    @property
+    def organoid(self) -> str:
+        """Whose recording it is."""
+        return RecordingKey.parse(self.key).organoid
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> "WindowedRecording":
@@ -104,6 +110,10 @@ class WindowSet:
     def windows(self, split: Split) -> Int64[np.ndarray, " window"]:
         """Positions in the index of the windows of one split, in order of recording and time."""
         return np.flatnonzero(self.index["split"] == split.code)
+
+    def training_organoids(self) -> tuple[str, ...]:
+        """Whose recordings have training rows, in order."""
+        return tuple(sorted({self.recordings[recording].organoid for recording, _, _ in self.train_rows()}))
 
     def train_mean_mv(self) -> Float[Tensor, " channel"]:
         """Each channel's mean over all training samples, in mV; what R2's total sum of squares is about."""

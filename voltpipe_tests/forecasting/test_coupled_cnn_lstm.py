@@ -67,7 +67,7 @@ def test_a_forecast_is_made_from_the_memory_alone(planted_windows):
 def test_renaming_the_channels_renames_the_forecasts(coupled, planted_windows):
     order = torch.randperm(N_CHANNELS, generator=torch.Generator().manual_seed(1))
     renamed = fitted(planted_windows)
-    renamed.messages.weights_mv.copy_(coupled.messages.weights_mv[order][:, order])
+    renamed.coupling_mv = coupled.coupling_mv[..., order, :][..., order]
     mv = history_mv(planted_windows)
     torch.testing.assert_close(
         coupled.forecast_mv(mv, 20)[..., order], renamed.forecast_mv(mv[..., order], 20), rtol=1e-4, atol=1e-3
@@ -87,8 +87,9 @@ def test_a_spike_is_heard_by_those_that_it_drives_and_by_no_other(coupled, plant
 def test_a_spike_reaches_its_receivers_with_its_weight(coupled, planted_weights_mv):
     voltage_mv = torch.full((1, 5, N_CHANNELS), -60.0)
     voltage_mv[:, 2:4, 0] = voltage_mv[:, 3:, 11] = -70.0
-    messages = coupled.messages(voltage_mv, coupled.look_up.bins(voltage_mv)) * coupled.messages.scale
-    excitation_mv, inhibition_mv = messages[0, 0], messages[coupled.messages.n_messages // 2, 0]
+    messages = coupled.messages(coupled.at_reset(voltage_mv), coupled.look_up.bins(voltage_mv), coupled.coupling_mv)
+    messages_mv = messages[0] * coupled.messages.scale[:, None, None]
+    excitation_mv, inhibition_mv = messages_mv[0], messages_mv[coupled.messages.n_messages // 2]
     planted = torch.from_numpy(planted_weights_mv)
     torch.testing.assert_close(excitation_mv[2], planted[0], rtol=0.2, atol=0.1)
     torch.testing.assert_close(inhibition_mv[3], planted[11], rtol=0.2, atol=0.1)

@@ -8,19 +8,24 @@ import torch
 
 from voltpipe.forecasting.coupling.coupling import Coupling, SenderType
 from voltpipe.forecasting.coupling.estimate import estimate_coupling
-from voltpipe.forecasting.coupling.posterior import posterior
+from voltpipe.forecasting.coupling.prior import CouplingPrior, Posterior
 from voltpipe.forecasting.coupling.recovery import recovery
 from voltpipe.forecasting.coupling.spike_chance import spike_chances
 from voltpipe.forecasting.coupling.spikes import onsets
 from voltpipe.forecasting.point_mass import PointMass
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.window_set import Split, WindowSet
+
+
+def estimated(window_set: WindowSet, n_lags: int = 3) -> Coupling:
+    """Of the only network."""
+    shown = estimate_coupling(window_set, n_lags=n_lags)
+    assert shown
+    return shown.estimator.coupling(*shown.networks[0].measured_mv(shown.estimator.delay_profile))
 
 
 @pytest.fixture(scope="module")
 def coupling(planted_windows) -> Coupling:
-    found = estimate_coupling(planted_windows, n_lags=3)
-    assert found
-    return found
+    return estimated(planted_windows)
 
 
 def test_a_spike_begins_with_the_first_sample_at_the_reset():
@@ -58,15 +63,13 @@ def test_no_channel_drives_itself(coupling):
 
 
 def test_held_out_samples_change_nothing(planted_mv, write_window_set):
-    def estimated(held_out_seed: int) -> Coupling | None:
+    def with_held_out(held_out_seed: int) -> Coupling:
         random = np.random.default_rng(held_out_seed)
         held_out = random.normal(-60, 5, (400, planted_mv.shape[1])).astype(np.float32)
         splits = [(Split.TRAIN, planted_mv[:4000]), (Split.VALIDATION, held_out), (Split.TEST, held_out)]
-        return estimate_coupling(write_window_set(splits, name=f"windows{held_out_seed}"), n_lags=2)
+        return estimated(write_window_set(splits, name=f"windows{held_out_seed}"), n_lags=2)
 
-    one, other = estimated(0), estimated(1)
-    assert one
-    assert other
+    one, other = with_held_out(0), with_held_out(1)
     assert torch.equal(one.weights_mv, other.weights_mv)
     assert torch.equal(one.standard_error_mv, other.standard_error_mv)
 
@@ -77,40 +80,71 @@ def test_without_visible_spikes_there_is_no_coupling(ar1_windows):
 
 def test_channels_that_do_not_hear_each_other_are_told_so(write_window_set, simulate_planted):
     voltage_mv = simulate_planted(np.zeros((10, 10), np.float32), n_samples=20_000)
-    found = estimate_coupling(write_window_set([(Split.TRAIN, voltage_mv)]), n_lags=3)
-    assert found
+    found = estimated(write_window_set([(Split.TRAIN, voltage_mv)]))
     assert found.probability.max() < 0.5
     assert set(found.sender_types) == {SenderType.UNKNOWN}
 
 
-def test_a_channel_that_never_spikes_sends_nothing(write_window_set, planted_mv):
+def test_a_channel_that_never_spikes_is_thought_to_send_what_is_usual(write_window_set, planted_mv):
     quiet_mv = planted_mv.copy()
     quiet_mv[:, 0] = np.random.default_rng(0).normal(-60, 3, len(quiet_mv))
-    found = estimate_coupling(write_window_set([(Split.TRAIN, quiet_mv)]), n_lags=3)
-    assert found
+    found = estimated(write_window_set([(Split.TRAIN, quiet_mv)]))
     assert (found.standard_error_mv[0] == math.inf).all()
-    assert not found.weights_mv[0].any()
+    torch.testing.assert_close(found.weights_mv[0, 1:], found.weights_mv[0, 1].expand(11))
+    assert found.probability[0].max() < 0.5
     assert found.sender_types[0] is SenderType.UNKNOWN
+
+
+def judged(measured_mv: torch.Tensor, standard_error_mv: torch.Tensor) -> Posterior:
+    return CouplingPrior.fit(measured_mv[None], standard_error_mv[None]).posterior(measured_mv, standard_error_mv)
 
 
 def test_a_faint_effect_counts_for_more_where_its_sender_is_known():
     """1.2 +- 0.4 mV may be a connection of a sender that excites, and is chance with one that inhibits."""
-    measured_mv = torch.randn(12, 20, generator=torch.Generator().manual_seed(0)) * 0.4
-    measured_mv[:8, :5] += 2.0
-    measured_mv[8:, :5] -= 3.0
-    measured_mv[0, 10] = measured_mv[11, 10] = 1.2
-    judged = posterior(measured_mv, torch.full((12, 20), 0.4))
-    assert (judged.excitatory[:8] > 0.99).all()
-    assert (judged.excitatory[8:] < 0.01).all()
-    assert judged.probability[0, 10] > 0.1
-    assert judged.probability[11, 10] < 1e-3
+    measured_mv = torch.randn(20, 20, generator=torch.Generator().manual_seed(0)) * 0.4
+    measured_mv[:12, 12:16] += 2.0
+    measured_mv[12:, :4] -= 3.0
+    measured_mv[0, 10] = measured_mv[19, 10] = 1.2
+    found = judged(measured_mv, torch.full((20, 20), 0.4))
+    assert (found.excitatory[:12] > 0.99).all()
+    assert (found.excitatory[12:] < 0.01).all()
+    assert found.probability[0, 10] > 0.1
+    assert found.probability[19, 10] < 1e-3
 
 
 def test_shrinking_pulls_to_what_the_type_has_in_common():
-    measured_mv = torch.zeros(6, 10)
-    measured_mv[:, :4] = torch.tensor([1.8, 1.9, 2.1, 2.2])  # spread as much as their errors say
-    weights_mv = posterior(measured_mv, torch.full((6, 10), 0.3)).weights_mv
-    torch.testing.assert_close(weights_mv[:, :4], torch.full((6, 4), 2.0), atol=0.02, rtol=0)
+    measured_mv = torch.zeros(10, 10)
+    measured_mv[:5, 5:9] = torch.tensor([1.8, 1.9, 2.1, 2.2])  # spread as much as their errors say
+    weights_mv = judged(measured_mv, torch.full((10, 10), 0.3)).by_type_mv.sum(0)
+    torch.testing.assert_close(weights_mv[:5, 5:9], torch.full((5, 4), 2.0), atol=0.02, rtol=0)
+
+
+def test_of_a_network_never_seen_the_mean_connection_is_expected():
+    """Two of three senders excite a third of the channels by 3 mV, the others inhibit a third by 6 mV."""
+    random = torch.Generator().manual_seed(0)
+    is_connected = torch.rand(60, 60, generator=random) < 1 / 3
+    truth_mv = torch.where(torch.arange(60) < 40, 3.0, -6.0)[:, None] * is_connected
+    measured_mv = truth_mv + 0.1 * torch.randn(60, 60, generator=random)
+    prior = CouplingPrior.fit(measured_mv[None], torch.full((1, 60, 60), 0.1))
+    nothing = torch.zeros(4, 4)
+    unseen = prior.posterior(nothing, nothing + math.inf)
+    apart = ~torch.eye(4, dtype=torch.bool)
+    excitation_mv, inhibition_mv = unseen.by_type_mv[:, apart].mean(1)
+    assert float(excitation_mv) == pytest.approx(2 / 3 * 1 / 3 * 3, rel=0.1)
+    assert float(inhibition_mv) == pytest.approx(-1 / 3 * 1 / 3 * 6, rel=0.1)
+    assert not unseen.by_type_mv[:, ~apart].any()
+
+
+def test_evidence_of_two_stretches_adds_up(planted_windows, planted_mv):
+    """The second begins with the row before its first spikes, the first ends with the rows behind its last."""
+    shown = estimate_coupling(planted_windows, n_lags=3)
+    assert shown
+    voltage_mv = torch.from_numpy(planted_mv[:2000])
+    whole = shown.estimator.evidence(voltage_mv)
+    parts = shown.estimator.evidence(voltage_mv[:1004]) + shown.estimator.evidence(voltage_mv[1000:])
+    assert torch.equal(parts.counts, whole.counts)
+    torch.testing.assert_close(parts.sums_mv, whole.sums_mv, rtol=1e-4, atol=1e-2)
+    assert (whole - whole).counts.abs().sum() == 0
 
 
 def test_the_chance_to_spike_is_that_of_the_voltage(write_window_set):

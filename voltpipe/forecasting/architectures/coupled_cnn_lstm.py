@@ -1,27 +1,29 @@
-"""The coupled CNN-LSTM: a small causal network shared by all channels, which hear each other through the coupling."""
+"""The coupled CNN-LSTM: the same small causal network for every channel, which also hears the spikes of the others."""
 
+from copy import copy
 from typing import ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from voltpipe.forecasting.architectures.every_step import EveryStepModule
-from voltpipe.forecasting.baselines.look_up import LookUp, LookUpSettings
+from voltpipe.forecasting.architectures.every_step import EveryStepModule, EveryStepSettings
+from voltpipe.forecasting.coupling.coupling import Coupling
 from voltpipe.forecasting.coupling.estimate import estimate_coupling
+from voltpipe.forecasting.coupling.evidence import Evidence
+from voltpipe.forecasting.coupling.memory import CouplingMemory
 from voltpipe.forecasting.coupling.messages import Messages
+from voltpipe.forecasting.coupling.window_couplings import WindowCouplings
 from voltpipe.forecasting.module import Dimensions
 from voltpipe.forecasting.recipe import Recipe
-from voltpipe.forecasting.training_rows import training_values_mv
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
 
-_N_VALUES = 1_000_000
 
-
-class CoupledCnnLstmSettings(Settings):
+class CoupledCnnLstmSettings(EveryStepSettings):
     """Its sizes, all small: the weights are used once a channel and sample."""
 
     lags_samples: int = Field(3, ge=1, le=100, description="samples in which a spike has its effect on other channels")
@@ -31,16 +33,19 @@ class CoupledCnnLstmSettings(Settings):
     kernel_samples: int = Field(4, ge=1, le=101, description="samples that the convolution sees, none of them later")
     filters: int = Field(48, ge=1, le=1024, description="filters of the convolution over time")
     hidden_units: int = Field(16, ge=1, le=1024, description="units of the LSTM")
-    read_out_units: int = Field(48, ge=1, le=1024, description="units of each layer between these and the forecast")
-    warm_up_samples: int = Field(20, ge=0, le=1000, description="samples at a window's start that are not learned from")
-    memory_samples: int = Field(50, ge=1, le=10_000, description="samples up to now that a forecast is made from")
+    unknown_share: float = Field(
+        0.1, ge=0, lt=1, description="share of training windows whose network is treated as one never seen"
+    )
 
 
 class CoupledCnnLstm(EveryStepModule):
-    """Learns what the look-up of the present voltage leaves over, from a channel's past and from what drives it.
+    """A causal convolution and an LSTM over each channel's own past and what the others send it.
 
-    The coupling is estimated from the training rows before gradient descent begins (see `coupling.estimate`); where
-    spikes cannot be seen, there is none, and each channel goes by its own past alone.
+    Each network (organoid) has a coupling of its own, estimated before gradient descent begins (see
+    `coupling.estimate`), and learned from with a coupling that the same stretch did not give. Networks that were not
+    trained on are forecast with the coupling that is usual (`for_network(None)`), or with one that is estimated from
+    their own past (`adapted_to`): the weights are the same. Where spikes cannot be seen, there is no coupling, and each
+    channel goes by its own past alone.
     """
 
     settings_type: ClassVar[type[Settings]] = CoupledCnnLstmSettings
@@ -55,77 +60,96 @@ class CoupledCnnLstm(EveryStepModule):
         cpu_threads=1,
     )
 
-    typical_mv: Tensor
-    spread_mv: Tensor
+    coupling_mv: Tensor
+    """(network, type of sender, sender, receiver): of the one network that is forecast, or of each window's."""
 
     def __init__(self, settings: CoupledCnnLstmSettings, dimensions: Dimensions) -> None:
-        super().__init__(settings, dimensions)
-        filters, hidden, read_out = settings.filters, settings.hidden_units, settings.read_out_units
-        self.lags_samples = settings.lags_samples
+        super().__init__(settings, dimensions, n_states=settings.filters + settings.hidden_units)
         self.kernel_samples = settings.kernel_samples
-        self.memory_samples = settings.memory_samples
-        self.warm_up_samples = min(settings.warm_up_samples, dimensions.context_samples - 1)
-        self.look_up = LookUp(LookUpSettings(), dimensions)
-        self.messages = Messages(dimensions.n_channels, len(self.look_up.table_mv), settings.ahead_samples)
+        self.unknown_share = settings.unknown_share
+        self.memory = CouplingMemory(settings.lags_samples, dimensions.n_networks, dimensions.n_channels)
+        self.messages = Messages(len(self.look_up.table_mv), settings.ahead_samples)
         n_features = 2 + self.messages.n_messages
         # As one matrix product over the last samples: what nn.Conv1d computes, at a fifth of its time on a CPU.
-        self.convolution = nn.Linear(n_features * settings.kernel_samples, filters)
-        self.lstm = nn.LSTM(n_features, hidden, batch_first=True)
-        last = nn.Linear(read_out, len(dimensions.horizons_samples))
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.read_out = nn.Sequential(
-            nn.Linear(filters + hidden, read_out), nn.ReLU(), nn.Linear(read_out, read_out), nn.ReLU(), last
-        )
-        for statistic in ("typical_mv", "spread_mv"):
-            self.register_buffer(statistic, torch.zeros(()))
+        self.convolution = nn.Linear(n_features * settings.kernel_samples, settings.filters)
+        self.lstm = nn.LSTM(n_features, settings.hidden_units, batch_first=True)
+        self._couplings: WindowCouplings | None = None
+        self._listen_to(torch.zeros(2, dimensions.n_channels, dimensions.n_channels))
+        self.register_load_state_dict_post_hook(_listen_by_default)  # type: ignore[no-untyped-call]
 
     def fit(self, window_set: WindowSet) -> None:
-        """Fit the look-up, and estimate the scale of the voltage and the coupling from the training rows."""
-        self.look_up.fit(window_set)
-        values_mv = training_values_mv(window_set, _N_VALUES)
-        self.typical_mv.copy_(values_mv.mean())
-        self.spread_mv.copy_(values_mv.std())
-        coupling = estimate_coupling(window_set, n_lags=self.lags_samples)
-        if coupling:
-            self.messages.fit(coupling, window_set, self.look_up.bins)
+        """Fit look-up and scale, and estimate the coupling of each network from the training rows."""
+        super().fit(window_set)
+        evidence = estimate_coupling(window_set, n_lags=len(self.memory.delay_profile))
+        if evidence:
+            self.memory.fit(evidence)
+            reset = evidence.estimator.mean_steps.reset
+            self.messages.fit(reset, self.memory.known_mv(0), window_set, self.look_up.bins)
+        _listen_by_default(self)
 
-    def forward(
+    def _listen_to(self, coupling_mv: Float[Tensor, "*network 2 sender receiver"]) -> None:
+        coupling_mv = coupling_mv.to(self.typical_mv.device)
+        self.register_buffer("coupling_mv", coupling_mv.reshape(-1, *coupling_mv.shape[-3:]), persistent=False)
+        self.bound_to_channels = True
+
+    def _listening_to(self, coupling_mv: Float[Tensor, "2 sender receiver"]) -> "CoupledCnnLstm":
+        """One that has its weights in common with this."""
+        other = copy(self)
+        other._buffers = dict(self._buffers)
+        other._listen_to(coupling_mv)
+        return other
+
+    def for_network(self, network: int | None, n_channels: int) -> "CoupledCnnLstm":
+        """The same weights for a network that was trained on, or (None) for one that nothing is known of."""
+        return self._listening_to(
+            self.memory.usual_mv(n_channels) if network is None else self.memory.known_mv(network)
+        )
+
+    def adapted_to(self, evidence: Evidence) -> "CoupledCnnLstm":
+        """The same weights for a network that was not trained on, whose own past shows this."""
+        return self._listening_to(self.memory.adapted_mv(evidence))
+
+    def evidence(self, voltage_mv: Float[Tensor, "time channel"]) -> Evidence | None:
+        """What a stretch of voltages shows of the coupling; None where no spikes can be seen."""
+        return None if self.memory.is_empty else self.memory.estimator().evidence(voltage_mv)
+
+    def couplings(self) -> tuple[Coupling, ...]:
+        """Of each network that was trained on; none where no spikes can be seen."""
+        networks = range(0 if self.memory.is_empty else self.dimensions.n_networks)
+        return tuple(self.memory.coupling(network) for network in networks)
+
+    def prepare(self, window_set: WindowSet) -> None:
+        """Estimate the couplings that windows are learned from and validated with."""
+        self._couplings = None if self.memory.is_empty else WindowCouplings(self.memory, window_set)
+
+    def recognise(self, windows: Int64[np.ndarray, " window"]) -> None:
+        """Listen to the networks that windows are of; in training, some are treated as ones never seen."""
+        if self._couplings is None:
+            return
+        self._listen_to(self._couplings.of_training(windows) if self.training else self._couplings.of_held_out(windows))
+        if self.training:
+            unknown = torch.rand(len(windows)) < self.unknown_share
+            self.coupling_mv[unknown] = self._couplings.usual_mv
+
+    def states(
         self,
-        history_z: Float[Tensor, "batch context channel"],
-        mean_mv: Float[Tensor, "batch channel"],
-        sd_mv: Float[Tensor, "batch channel"],
-    ) -> Float[Tensor, "batch horizon channel"]:
-        """Forecast from the last sample, in z-units; what lies behind the memory would cost time and change nothing."""
-        return super().forward(history_z[:, -self.memory_samples :], mean_mv, sd_mv)
-
-    def _features(
-        self, voltage_mv: Float[Tensor, "batch time channel"], bins: Int64[Tensor, "batch time channel"]
-    ) -> Float[Tensor, "sequence time feature"]:
-        """All that is known of each channel at each sample."""
-        scaled = (voltage_mv - self.typical_mv) / self.spread_mv
-        own = torch.stack([scaled, self.messages.at_reset(voltage_mv).to(scaled.dtype)])
-        features = torch.cat([own, self.messages(voltage_mv, bins)])
-        return features.permute(1, 3, 2, 0).flatten(0, 1)
-
-    def _last_samples(
-        self, features: Float[Tensor, "sequence time feature"]
-    ) -> Float[Tensor, "sequence time lag_and_feature"]:
-        """What the convolution sees at each sample: the features of the last few, zero before the first."""
+        voltage_mv: Float[Tensor, "batch time channel"],
+        bins: Int64[Tensor, "batch time channel"],
+        first_sample: int,
+    ) -> Float[Tensor, "batch channel step state"]:
+        """The convolution's and the LSTM's output."""
+        own = self.own_features(voltage_mv)
+        heard = self.messages(self.at_reset(voltage_mv), bins, self.coupling_mv)
+        features = torch.cat([own, heard.permute(0, 3, 2, 1)], dim=-1).flatten(0, 1)
         padded = pad(features, (0, 0, self.kernel_samples - 1, 0))
-        return padded.unfold(1, self.kernel_samples, 1).flatten(2)
+        last_samples = padded.unfold(1, self.kernel_samples, 1).flatten(2)[:, first_sample:]
+        remembered: Tensor = self.lstm(features)[0][:, first_sample:]
+        states = torch.cat([relu(self.convolution(last_samples)), remembered], dim=-1)
+        return states.reshape(*own.shape[:2], *states.shape[1:])
 
-    def forecast_mv(
-        self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
-    ) -> Float[Tensor, "batch step horizon channel"]:
-        """Forecast in mV from each sample on, beginning at `first_sample`, knowing only what came before."""
-        n_windows, _, n_channels = history_mv.shape
-        bins = self.look_up.bins(history_mv)
-        features = self._features(history_mv, bins)
-        recent = relu(self.convolution(self._last_samples(features)[:, first_sample:]))
-        remembered: Tensor = self.lstm(features)[0]
-        known = torch.cat([recent, remembered[:, first_sample:]], dim=2)
-        change: Tensor = self.read_out(known).float() * self.spread_mv
-        change_mv = change.reshape(n_windows, n_channels, *change.shape[1:]).permute(0, 2, 3, 1)
-        forecast_mv: Tensor = self.look_up.table_mv[bins[:, first_sample:]].mT + change_mv
-        return forecast_mv
+
+def _listen_by_default(module: CoupledCnnLstm, *_: object) -> None:
+    """To the network that it was trained on, or to a usual one where there were several."""
+    is_only = module.dimensions.n_networks == 1
+    memory = module.memory
+    module._listen_to(memory.known_mv(0) if is_only else memory.usual_mv(module.dimensions.n_channels))

@@ -1,28 +1,111 @@
 """What networks have in common that learn from every step of a window, in mV."""
 
 from abc import abstractmethod
+from itertools import pairwise
+from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Bool, Float, Int64
+from pydantic import Field
+from torch import Tensor, nn
 
-from voltpipe.forecasting.module import TrainedModule
+from voltpipe.forecasting.baselines.look_up import LookUp, LookUpSettings
+from voltpipe.forecasting.module import Dimensions, TrainedModule
+from voltpipe.forecasting.point_mass import find_point_mass
+from voltpipe.forecasting.training_rows import training_values_mv
+from voltpipe.settings import Settings
+from voltpipe.windows.window_set import WindowSet
+
+_N_VALUES = 1_000_000
+
+
+class EveryStepSettings(Settings):
+    """What all of them can be told."""
+
+    read_out_units: int = Field(48, ge=1, le=1024, description="units of each layer between the states and forecasts")
+    read_out_layers: int = Field(2, ge=1, le=8, description="how many such layers there are")
+    warm_up_samples: int = Field(20, ge=0, le=1000, description="samples at a window's start that are not learned from")
+    memory_samples: int = Field(50, ge=1, le=10_000, description="samples up to now that a forecast is made from")
 
 
 class EveryStepModule(TrainedModule):
-    """A causal network that forecasts from each sample of a window, and so is supervised at each but the first few.
+    """A causal network that learns what the look-up of the present voltage leaves over, at every step of a window.
 
-    Attributes:
-        warm_up_samples: samples at a window's start that are not learned from.
+    It works in mV, with the same weights for every channel, and begins as the look-up itself: the read-out starts at
+    zero. It is told whether a channel stands at reset, if the training voltages have such a point mass.
+
+    Args:
+        settings: the architecture's own.
+        dimensions: the sizes of the forecast.
+        n_states: how many values `states` gives.
     """
 
-    warm_up_samples: int
+    settings_type: ClassVar[type[Settings]] = EveryStepSettings
+    bound_to_channels = False
+
+    typical_mv: Tensor
+    spread_mv: Tensor
+    reset_mv: Tensor
+    reset_tolerance_mv: Tensor
+
+    def __init__(self, settings: EveryStepSettings, dimensions: Dimensions, *, n_states: int) -> None:
+        super().__init__(settings, dimensions)
+        self.memory_samples = settings.memory_samples
+        self.warm_up_samples = min(settings.warm_up_samples, dimensions.context_samples - 1)
+        self.look_up = LookUp(LookUpSettings(), dimensions)
+        sizes = [n_states, *[settings.read_out_units] * settings.read_out_layers]
+        hidden = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
+        last = nn.Linear(sizes[-1], len(dimensions.horizons_samples))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.read_out = nn.Sequential(*hidden, last)
+        for statistic in ("typical_mv", "spread_mv", "reset_mv", "reset_tolerance_mv"):
+            self.register_buffer(statistic, torch.zeros(()))
+
+    def fit(self, window_set: WindowSet) -> None:
+        """Fit the look-up, and take the scale of the voltage and the reset from the training rows."""
+        self.look_up.fit(window_set)
+        values_mv = training_values_mv(window_set, _N_VALUES)
+        self.typical_mv.copy_(values_mv.mean())
+        self.spread_mv.copy_(values_mv.std())
+        point_mass = find_point_mass(values_mv)
+        if point_mass:
+            self.reset_mv.fill_(point_mass.voltage_mv)
+            self.reset_tolerance_mv.fill_(point_mass.tolerance_mv)
+
+    def at_reset(self, voltage_mv: Float[Tensor, "*any"]) -> Bool[Tensor, "*any"]:
+        """Whether each voltage is the reset."""
+        return (voltage_mv - self.reset_mv).abs() < self.reset_tolerance_mv
+
+    def own_features(self, voltage_mv: Float[Tensor, "batch time channel"]) -> Float[Tensor, "batch channel time 2"]:
+        """The scaled voltage of each channel, and whether it stands at the reset."""
+        scaled = (voltage_mv - self.typical_mv) / self.spread_mv
+        return torch.stack([scaled, self.at_reset(voltage_mv).to(scaled.dtype)], dim=-1).transpose(1, 2)
 
     @abstractmethod
+    def states(
+        self,
+        voltage_mv: Float[Tensor, "batch time channel"],
+        bins: Int64[Tensor, "batch time channel"],
+        first_sample: int,
+    ) -> Float[Tensor, "batch channel step state"]:
+        """What the network knows at each sample from `first_sample` on; nothing of it comes from later samples.
+
+        Args:
+            voltage_mv: the history.
+            bins: the look-up's bin of each voltage.
+            first_sample: what comes before is only remembered.
+        """
+
     def forecast_mv(
         self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
     ) -> Float[Tensor, "batch step horizon channel"]:
         """Forecast in mV from each sample on, beginning at `first_sample`, knowing only what came before."""
+        bins = self.look_up.bins(history_mv)
+        change: Tensor = self.read_out(self.states(history_mv, bins, first_sample))
+        change_mv = change.float().permute(0, 2, 3, 1) * self.spread_mv
+        forecast_mv: Tensor = self.look_up.table_mv[bins[:, first_sample:]].mT + change_mv
+        return forecast_mv
 
     def forward(
         self,
@@ -30,9 +113,9 @@ class EveryStepModule(TrainedModule):
         mean_mv: Float[Tensor, "batch channel"],
         sd_mv: Float[Tensor, "batch channel"],
     ) -> Float[Tensor, "batch horizon channel"]:
-        """Forecast from the last sample."""
-        history_mv = history_z * sd_mv[:, None] + mean_mv[:, None]
-        forecast_mv = self.forecast_mv(history_mv, history_z.shape[1] - 1)[:, 0]
+        """Forecast from the last sample; what lies behind the memory would cost time and change nothing."""
+        history_mv = history_z[:, -self.memory_samples :] * sd_mv[:, None] + mean_mv[:, None]
+        forecast_mv = self.forecast_mv(history_mv, history_mv.shape[1] - 1)[:, 0]
         return (forecast_mv - mean_mv[:, None]) / sd_mv[:, None]
 
     def training_loss(

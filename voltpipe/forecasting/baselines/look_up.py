@@ -29,7 +29,7 @@ class LookUp(ForecastModule):
     """
 
     settings_type: ClassVar[type[Settings]] = LookUpSettings
-    bound_to_channels: ClassVar[bool] = False
+    bound_to_channels = False
 
     edges_mv: Tensor
     table_mv: Tensor

@@ -1,7 +1,5 @@
 """Persistence: the voltage stays what it is."""
 
-from typing import ClassVar
-
 from jaxtyping import Float
 from torch import Tensor
 
@@ -11,7 +9,7 @@ from voltpipe.forecasting.module import ForecastModule
 class Persistence(ForecastModule):
     """The last sample, at every horizon."""
 
-    bound_to_channels: ClassVar[bool] = False
+    bound_to_channels = False
 
     def forward(
         self,

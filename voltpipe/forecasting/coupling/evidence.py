@@ -1,0 +1,81 @@
+"""Evidence for a coupling: sums over spikes and the innovations behind them, which add up over time and recordings.
+
+All pairs together are two matrix products a lag.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from voltpipe.forecasting.coupling.innovations import MeanSteps
+from voltpipe.forecasting.coupling.spikes import onsets, standing_at
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What voltages show of the coupling between their channels. Evidence from disjoint stretches adds up."""
+
+    sums_mv: Float64[Tensor, "lag sender receiver"]
+    """Over the spikes of each sender, the receivers' innovations at each lag."""
+    counts: Float64[Tensor, "lag sender receiver"]
+    """How many of these innovations were of a free step."""
+    totals_mv: Float64[Tensor, " receiver"]
+    """Over all free steps, whether behind a spike or not."""
+    squares_mv2: Float64[Tensor, " receiver"]
+    n_steps: Float64[Tensor, " receiver"]
+
+    @classmethod
+    def none(cls, n_lags: int, n_channels: int) -> "Evidence":
+        """Nothing seen yet."""
+        pairs, channels = torch.zeros(n_lags, n_channels, n_channels), torch.zeros(n_channels)
+        return cls(pairs.double(), pairs.double(), channels.double(), channels.double(), channels.double())
+
+    @classmethod
+    def of(cls, voltage_mv: Float[Tensor, "time channel"], mean_steps: MeanSteps, n_lags: int) -> "Evidence":
+        """What a stretch shows: its spikes are those from the second row to the last that has `n_lags` behind it."""
+        reset = mean_steps.reset
+        at_reset = standing_at(voltage_mv, reset.voltage_mv, reset.tolerance_mv)
+        spikes = onsets(at_reset)[1:-n_lags].float().T
+        innovations_mv, is_free = mean_steps.innovations_mv(voltage_mv[1:])
+        n_rows = spikes.shape[1]
+        behind = [slice(lag, lag + n_rows) for lag in range(n_lags)]
+        return cls(
+            sums_mv=torch.stack([spikes @ innovations_mv[rows] for rows in behind]).double(),
+            counts=torch.stack([spikes @ is_free[rows].float() for rows in behind]).double(),
+            totals_mv=innovations_mv.sum(0).double(),
+            squares_mv2=innovations_mv.square().sum(0).double(),
+            n_steps=is_free.sum(0).double(),
+        )
+
+    def __add__(self, other: "Evidence") -> "Evidence":
+        return Evidence(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+    def __sub__(self, other: "Evidence") -> "Evidence":
+        return Evidence(*(getattr(self, field.name) - getattr(other, field.name) for field in fields(self)))
+
+    def effects_mv(self) -> Float64[Tensor, "lag sender receiver"]:
+        """The mean innovation behind a spike, beyond the receiver's mean innovation."""
+        return self.sums_mv / self.counts.clamp(min=1) - self.totals_mv / self.n_steps.clamp(min=1)
+
+    def measured_mv(
+        self, delay_profile: Float[Tensor, " lag"]
+    ) -> tuple[Float[Tensor, "sender receiver"], Float[Tensor, "sender receiver"]]:
+        """Each pair's shift w by least squares in effects = w x profile, and its standard error.
+
+        Where a pair has no spike with a free step at each lag, they are zero and infinite; so is a channel's with
+        itself.
+        """
+        profile = delay_profile.double()
+        mean_mv = self.totals_mv / self.n_steps.clamp(min=1)
+        sd_mv = (self.squares_mv2 / self.n_steps.clamp(min=1) - mean_mv**2).clamp(min=0).sqrt()
+        seen = self.seen()
+        weighed = profile / profile.square().sum()
+        shift_mv = torch.einsum("lsr,l->sr", self.effects_mv(), weighed)
+        error_mv = torch.einsum("lsr,l->sr", 1 / self.counts.clamp(min=1), weighed.square()).sqrt() * sd_mv
+        return torch.where(seen, shift_mv, 0.0).float(), torch.where(seen, error_mv, torch.inf).float()
+
+    def seen(self) -> Tensor:
+        """The pairs (sender, receiver) that can be measured at each lag."""
+        return (self.counts > 0).all(0).fill_diagonal_(False)
