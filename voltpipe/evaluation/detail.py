@@ -1,5 +1,6 @@
 """What the figures need beyond the scores: distributions of errors, and forecasts next to the truth."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.windows.split import Split
@@ -53,7 +55,7 @@ class Stretch:
 class EvaluationDetail:
     """What the figures show of one regime; horizons and channels are those of the forecaster."""
 
-    regime: Split
+    regime: Regime
     horizons: tuple[int, ...]
     channel_names: tuple[str, ...]
     channel_types: tuple[str, ...]
@@ -120,23 +122,27 @@ def _nearest_rank(values: Float[Tensor, " value"], quantile: float) -> int:
 
 
 def choose_examples(
-    forecaster: Forecaster,
+    used: Callable[[int], Forecaster],
     window_set: WindowSet,
     windows: Int64[np.ndarray, " window"],
     window_squared_error: Float[Tensor, " window"],
 ) -> tuple[Example, ...]:
-    """Windows from easy to hard, by a fixed rule: at given quantiles of the error over windows, then over channels."""
-    horizon_rows = [window_set.horizons.index(horizon) for horizon in forecaster.horizons]
+    """Windows from easy to hard, by a fixed rule: at given quantiles of the error over windows, then over channels.
+
+    `used` gives the forecaster for a recording.
+    """
     examples = []
     for quantile in EXAMPLE_QUANTILES:
         window = windows[[_nearest_rank(window_squared_error, quantile)]]
+        entry = window_set.index[window[0]]
+        forecaster = used(int(entry["recording"]))
+        horizon_rows = [window_set.horizons.index(horizon) for horizon in forecaster.horizons]
         batch = window_set.batch(window)
         forecast_mv = predict_mv(forecaster, batch)[0]
         error_mv = forecast_mv - batch.target_mv()[0, horizon_rows]
         channel = _nearest_rank(error_mv.square().mean(0), quantile)
         samples_z = window_set.stretch(window, window_set.settings.window_samples)[0, :, channel]
         samples_mv = (samples_z * batch.sd_mv[0, channel] + batch.mean_mv[0, channel]).numpy()
-        entry = window_set.index[window[0]]
         recording = window_set.recordings[entry["recording"]]
         last_known_row = int(entry["start_row"]) + window_set.context - 1
         examples.append(
@@ -154,19 +160,28 @@ def choose_examples(
 
 
 def choose_stretch(
-    forecaster: Forecaster, window_set: WindowSet, regime: Split, r2_by_channel: Float64[np.ndarray, " channel"]
+    used: Callable[[int], Forecaster],
+    window_set: WindowSet,
+    windows: Int64[np.ndarray, " window"],
+    r2_by_channel: Float64[np.ndarray, " channel"],
 ) -> Stretch | None:
-    """The middle of the regime's longest span, for the channels at given quantiles of R2; None if there is no span."""
+    """The middle of the longest span from one of the windows on, for the channels at given quantiles of R2.
+
+    None where no window lies in a span of one split.
+    """
     origins = []
+    starts = window_set.index["start_row"][windows]
     for number, start_row, stop_row, split in window_set.manifest["spans"]:
-        if split == regime:
-            first_row = max(start_row + window_set.context, window_set.recordings[number].calibration_stop_row)
+        inside = starts[(starts >= start_row) & (starts < stop_row)]
+        if len(inside) and split != Split.TRAIN:
+            first_row = max(int(inside[0]) + window_set.context, window_set.recordings[number].calibration_stop_row)
             origins.append((stop_row - first_row, number, first_row))
     room, number, first_row = max(origins, default=(0, 0, 0))
     n_samples = min(room, STRETCH_SAMPLES)
     if n_samples < 2:
         return None
     first_row += (room - n_samples) // 2
+    forecaster = used(number)
     context = forecaster.config.context_samples
     samples_z = window_set.samples_z[first_row - context + 1 : first_row + n_samples]
     mean_mv, sd_mv = window_set.calibration_mv(np.full(n_samples, number))

@@ -10,9 +10,9 @@ import numpy as np
 
 from voltpipe.evaluation.detail import EvaluationDetail, Example, Stretch
 from voltpipe.evaluation.evaluation import EvaluationError
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.files import written_whole
 from voltpipe.forecasting.progress import EpochRecord
-from voltpipe.windows.split import Split
 
 _FACTS = "facts"
 
@@ -38,7 +38,7 @@ def read_detail(path: Path) -> EvaluationDetail:
         return EvaluationDetail(
             **content
             | {
-                "regime": Split(content["regime"]),
+                "regime": Regime(content["regime"]),
                 "horizons": tuple(content["horizons"]),
                 "channel_names": tuple(content["channel_names"]),
                 "channel_types": tuple(content["channel_types"]),

@@ -16,7 +16,8 @@ from voltpipe.evaluation.detail import (
     predict_mv,
     windows_per_batch,
 )
-from voltpipe.evaluation.evaluation import REGIMES, Evaluation, EvaluationError, Provenance, Score
+from voltpipe.evaluation.evaluation import Evaluation, EvaluationError, Provenance, Score
+from voltpipe.evaluation.regimes import Regime, as_used, regime_windows
 from voltpipe.evaluation.revision import code_revision
 from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster
@@ -56,14 +57,14 @@ def evaluate(
     contenders = {name: forecaster, **{key: value for key, value in baselines.items() if key != name}}
     for key, contender in contenders.items():
         _check_fits(key, contender, window_set)
-    windows = {regime: window_set.windows(regime) for regime in REGIMES}
-    regimes = [regime for regime in REGIMES if len(windows[regime])]
+    windows = regime_windows(forecaster, window_set)
+    regimes = list(windows)
     if not regimes:
         raise EvaluationError("no window is held out: expected windows in split 'test' or 'time'; add recordings")
     counts = ErrorCounts(len(forecaster.horizons), window_set)
     with torch.inference_mode():
         sums = {
-            regime: _score(contenders, window_set, windows[regime], counts if regime == regimes[0] else None)
+            regime: _score(contenders, window_set, regime, windows[regime], counts if regime == regimes[0] else None)
             for regime in regimes
         }
         evaluation = Evaluation(
@@ -76,9 +77,9 @@ def evaluate(
             ),
             ceiling_r2=dict(ceiling_r2 or {}),
             ceiling_standard_error=dict(ceiling_standard_error or {}),
-            provenance=_provenance(forecaster, window_set, training or {}),
+            provenance=_provenance(forecaster, window_set, windows, training or {}),
         )
-        detail = _detail(forecaster, window_set, regimes[0], sums[regimes[0]], counts, history)
+        detail = _detail(forecaster, window_set, regimes[0], windows[regimes[0]], sums[regimes[0]], counts, history)
     return evaluation, detail
 
 
@@ -97,14 +98,18 @@ def _check_fits(name: str, forecaster: Forecaster, window_set: WindowSet) -> Non
 
 
 def _batches(windows: Int64[np.ndarray, " window"], window_set: WindowSet) -> Iterator[Int64[np.ndarray, " batch"]]:
+    """Windows of one recording at a time, and not too many."""
     size = windows_per_batch(window_set)
-    for start in range(0, len(windows), size):
-        yield windows[start : start + size]
+    recordings = window_set.index["recording"][windows]
+    for of_recording in np.split(windows, np.flatnonzero(np.diff(recordings)) + 1):
+        for start in range(0, len(of_recording), size):
+            yield of_recording[start : start + size]
 
 
 def _score(
     contenders: Mapping[str, Forecaster],
     window_set: WindowSet,
+    regime: Regime,
     windows: Int64[np.ndarray, " window"],
     counts: ErrorCounts | None,
 ) -> dict[str, ErrorSums]:
@@ -112,19 +117,21 @@ def _score(
     train_mean_mv = window_set.train_mean_mv()
     sums = {name: ErrorSums(len(contender.horizons), train_mean_mv) for name, contender in contenders.items()}
     first = next(iter(contenders))
+    used = {name: as_used(contender, window_set, regime) for name, contender in contenders.items()}
     for positions in _batches(windows, window_set):
         batch = window_set.batch(positions)
         target_mv = batch.target_mv()
+        recording = int(window_set.index["recording"][positions[0]])
         for name, contender in contenders.items():
             truth_mv = target_mv[:, [window_set.horizons.index(horizon) for horizon in contender.horizons]]
-            forecast_mv = predict_mv(contender, batch)
+            forecast_mv = predict_mv(used[name](recording), batch)
             sums[name].add(forecast_mv, truth_mv)
             if counts is not None and name == first:
                 counts.add(forecast_mv, truth_mv)
     return sums
 
 
-def _scores(name: str, regime: Split, horizons: Sequence[int], sums: ErrorSums) -> Iterator[Score]:
+def _scores(name: str, regime: Regime, horizons: Sequence[int], sums: ErrorSums) -> Iterator[Score]:
     r2, rmse_mv, mae_mv = sums.r2(), sums.rmse_mv(), sums.mae_mv()
     r2_channel_median = np.nanmedian(sums.r2_by_channel(), axis=1)
     for row, horizon in enumerate(horizons):
@@ -143,12 +150,14 @@ def _scores(name: str, regime: Split, horizons: Sequence[int], sums: ErrorSums) 
 def _detail(
     forecaster: Forecaster,
     window_set: WindowSet,
-    regime: Split,
+    regime: Regime,
+    windows: Int64[np.ndarray, " window"],
     sums: Mapping[str, ErrorSums],
     counts: ErrorCounts,
     history: Sequence[EpochRecord],
 ) -> EvaluationDetail:
     r2_by_channel = {name: error_sums.r2_by_channel() for name, error_sums in sums.items()}
+    used = as_used(forecaster, window_set, regime)
     own_r2 = r2_by_channel[forecaster.config.architecture][0]
     window_squared_error = torch.cat(counts.window_squared_error)
     return EvaluationDetail(
@@ -161,17 +170,24 @@ def _detail(
         error_counts=counts.error_counts,
         joint_edges_mv=counts.joint_edges_mv,
         joint_counts=counts.joint_counts,
-        examples=choose_examples(forecaster, window_set, window_set.windows(regime), window_squared_error),
-        stretch=choose_stretch(forecaster, window_set, regime, own_r2),
+        examples=choose_examples(used, window_set, windows, window_squared_error),
+        stretch=choose_stretch(used, window_set, windows, own_r2),
         history=tuple(history),
     )
 
 
-def _provenance(forecaster: Forecaster, window_set: WindowSet, training: Mapping[str, Any]) -> Provenance:
+def _provenance(
+    forecaster: Forecaster,
+    window_set: WindowSet,
+    windows: Mapping[Regime, Int64[np.ndarray, " window"]],
+    training: Mapping[str, Any],
+) -> Provenance:
+    parts = {split.value: window_set.windows(split) for split in (Split.TRAIN, Split.VALIDATION)}
+    parts |= {regime.value: positions for regime, positions in windows.items()}
     recordings = {
-        split: tuple(window_set.recordings[number].key for number in np.unique(window_set.index["recording"][windows]))
-        for split in Split
-        if len(windows := window_set.windows(split))
+        name: tuple(window_set.recordings[number].key for number in np.unique(window_set.index["recording"][positions]))
+        for name, positions in parts.items()
+        if len(positions)
     }
     return Provenance(
         window_set_digest=window_set.digest,

@@ -8,12 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voltpipe.errors import VoltpipeError
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.files import write_json
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.split import Split
-
-REGIMES = (Split.TEST, Split.TIME)
-"""The held-out regimes, the stricter first. They are reported apart, and never mixed."""
 
 
 class EvaluationError(VoltpipeError):
@@ -30,7 +27,7 @@ class Score(_Facts):
     """How one forecaster did in one regime at one horizon."""
 
     forecaster: str
-    regime: Split
+    regime: Regime
     horizon: int = Field(description="samples ahead")
     r2: float = Field(description="1 - SSE/SST in mV over all targets, SST about the channels' training means")
     r2_channel_median: float = Field(description="median over channels of the channel's own R2")
@@ -46,7 +43,9 @@ class Provenance(_Facts):
     protocol: Protocol
     preparation: str | None = Field(description="the reference preparation that was simulated; None for a real one")
     organoids: tuple[str, ...]
-    recordings: dict[Split, tuple[str, ...]] = Field(description="keys of the recordings with windows in each split")
+    recordings: dict[str, tuple[str, ...]] = Field(
+        description="keys of the recordings with windows in training, in validation and in each regime"
+    )
     n_channels: int
     rate_hz: float
     trained_on: tuple[str, ...] = Field(description="organoids whose recordings the forecaster was trained on")
@@ -65,9 +64,9 @@ class Evaluation(_Facts):
     provenance: Provenance
 
     @cached_property
-    def regimes(self) -> tuple[Split, ...]:
+    def regimes(self) -> tuple[Regime, ...]:
         """The regimes that have windows, the stricter first."""
-        return tuple(regime for regime in REGIMES if any(score.regime == regime for score in self.scores))
+        return tuple(regime for regime in Regime if any(score.regime == regime for score in self.scores))
 
     @cached_property
     def horizons(self) -> tuple[int, ...]:
@@ -80,10 +79,10 @@ class Evaluation(_Facts):
         return tuple(dict.fromkeys(s.forecaster for s in self.scores if s.forecaster != self.forecaster))
 
     @cached_property
-    def _by_key(self) -> dict[tuple[str, Split, int], Score]:
+    def _by_key(self) -> dict[tuple[str, Regime, int], Score]:
         return {(score.forecaster, score.regime, score.horizon): score for score in self.scores}
 
-    def score(self, forecaster: str, regime: Split, horizon: int) -> Score:
+    def score(self, forecaster: str, regime: Regime, horizon: int) -> Score:
         """The score of a forecaster or baseline.
 
         Raises:
@@ -98,11 +97,11 @@ class Evaluation(_Facts):
             )
         return found
 
-    def find_score(self, forecaster: str, regime: Split, horizon: int) -> Score | None:
+    def find_score(self, forecaster: str, regime: Regime, horizon: int) -> Score | None:
         """The score of a forecaster or baseline; None if there is none."""
         return self._by_key.get((forecaster, regime, horizon))
 
-    def share_of_ceiling(self, regime: Split, horizon: int) -> float | None:
+    def share_of_ceiling(self, regime: Regime, horizon: int) -> float | None:
         """The forecaster's R2 as a share of the best possible; None where that is not known."""
         ceiling = self.ceiling_r2.get(horizon)
         return self.score(self.forecaster, regime, horizon).r2 / ceiling if ceiling else None
@@ -112,7 +111,7 @@ class Evaluation(_Facts):
 
         `test/r2/h1`, `test/r2_channel_median/h1`, `test/rmse_mv/h1`, `test/mae_mv/h1` are the forecaster's on held-out
         recordings at 1 sample, `baseline/<name>/r2/h1` a baseline's on the same targets, `ceiling/r2/h1` the best
-        possible. On held-out time they are `time/r2/h1` and so on, and `time/baseline/<name>/r2/h1`. Under the
+        possible. In other regimes they are `time/r2/h1` and `time/baseline/<name>/r2/h1`, and so on. Under the
         published protocol all names begin with `published/`: such scores must not share a chart with honest ones.
         """
         metrics = {f"ceiling/r2/h{horizon}": r2 for horizon, r2 in self.ceiling_r2.items()}
@@ -121,7 +120,7 @@ class Evaluation(_Facts):
                 for name in ("r2", "r2_channel_median", "rmse_mv", "mae_mv"):
                     metrics[f"{score.regime}/{name}/h{score.horizon}"] = getattr(score, name)
             else:
-                regime = "" if score.regime == Split.TEST else f"{score.regime}/"
+                regime = "" if score.regime == Regime.TEST else f"{score.regime}/"
                 metrics[f"{regime}baseline/{score.forecaster}/r2/h{score.horizon}"] = score.r2
         prefix = "published/" if self.provenance.protocol == Protocol.PUBLISHED else ""
         return {prefix + name: value for name, value in metrics.items()}

@@ -1,7 +1,7 @@
 """What things are called where people read them."""
 
+from voltpipe.evaluation.regimes import ADAPTATION_MS, Regime
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.split import Split
 
 CEILING = "ceiling"
 
@@ -11,12 +11,14 @@ PUBLISHED_WARNING = (
 )
 
 _REGIMES = {
-    Split.TEST: "held-out recordings",
-    Split.TIME: "held-out time",
+    Regime.TEST: "held-out recordings",
+    Regime.ZERO_SHOT: "held-out recordings of organoids never seen",
+    Regime.ADAPTED: f"the same after {ADAPTATION_MS / 1000:g} s, adapted to these",
+    Regime.TIME: "held-out time",
 }
 
 
-def regime_label(regime: Split, protocol: Protocol) -> str:
+def regime_label(regime: Regime, protocol: Protocol) -> str:
     """What was held out, in words."""
     return "shuffled windows (published protocol)" if protocol == Protocol.PUBLISHED else _REGIMES[regime]
 

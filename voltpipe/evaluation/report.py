@@ -12,12 +12,12 @@ from voltpipe.evaluation.drawing import RenderedFigure
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.figures import figures
 from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label, regime_label
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.skill_bar import skill_bars
 from voltpipe.evaluation.tables import score_table
 from voltpipe.evaluation.verdict import verdict
 from voltpipe.files import written_whole
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.split import Split
 
 REPORT_FILE = "report.html"
 METRICS_FILE = "metrics.json"
@@ -75,7 +75,7 @@ def render_page(evaluation: Evaluation, drawn: dict[str, RenderedFigure]) -> str
     )
 
 
-def _regime_section(evaluation: Evaluation, regime: Split) -> dict[str, object]:
+def _regime_section(evaluation: Evaluation, regime: Regime) -> dict[str, object]:
     scores = [evaluation.score(evaluation.forecaster, regime, horizon) for horizon in evaluation.horizons]
     return {
         "label": regime_label(regime, evaluation.provenance.protocol),

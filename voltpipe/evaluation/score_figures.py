@@ -11,7 +11,7 @@ from voltpipe.evaluation.detail import EvaluationDetail
 from voltpipe.evaluation.drawing import BASELINES, CEILING, FAINT, FORECASTER, GROUPS, INK, new_figure
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.labels import duration_label, forecaster_label
-from voltpipe.windows.split import Split
+from voltpipe.evaluation.regimes import Regime
 
 _LOWEST_R2 = -0.25
 _REFERENCE = "look_up"
@@ -24,7 +24,7 @@ def horizon_colours(n_horizons: int) -> list[tuple[float, float, float, float]]:
     return [colormaps["viridis"](position) for position in np.linspace(0.3, 0.85, n_horizons)]
 
 
-def draw_horizons(evaluation: Evaluation, regime: Split) -> Figure:
+def draw_horizons(evaluation: Evaluation, regime: Regime) -> Figure:
     """R2 of all by horizon; below it, what each has beyond the look-up."""
     curves = {name: _curve(evaluation, name, regime) for name in (*evaluation.baselines, evaluation.forecaster)}
     has_reference = _REFERENCE in evaluation.baselines
@@ -58,7 +58,7 @@ def _ms(n_samples: int, rate_hz: float) -> float:
     return 1000 * n_samples / rate_hz
 
 
-def _curve(evaluation: Evaluation, name: str, regime: Split) -> dict[int, float]:
+def _curve(evaluation: Evaluation, name: str, regime: Regime) -> dict[int, float]:
     return {s.horizon: s.r2 for s in evaluation.scores if (s.forecaster, s.regime) == (name, regime)}
 
 

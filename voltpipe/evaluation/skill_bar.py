@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.labels import duration_label
-from voltpipe.windows.split import Split
+from voltpipe.evaluation.regimes import Regime
 
 _START, _TICK = "persistence", "look_up"
 
@@ -28,7 +28,7 @@ class SkillBar:
     forecaster_position: float
 
 
-def skill_bars(evaluation: Evaluation, regime: Split) -> Iterator[SkillBar]:
+def skill_bars(evaluation: Evaluation, regime: Regime) -> Iterator[SkillBar]:
     """A bar for each of the forecaster's horizons."""
     for horizon in evaluation.horizons:
         persistence = evaluation.find_score(_START, regime, horizon)

@@ -10,11 +10,11 @@ from voltpipe.evaluation.labels import (
     forecaster_label,
     regime_label,
 )
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.split import Split
 
 
-def score_table(evaluation: Evaluation, regime: Split) -> pd.DataFrame:
+def score_table(evaluation: Evaluation, regime: Regime) -> pd.DataFrame:
     """R2 in one regime: a row for the forecaster, each baseline and the ceiling, a column a horizon ("5 ms").
 
     NaN stands where a forecaster does not forecast, or where the ceiling is not known.

@@ -2,15 +2,17 @@
 
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.split import Split
 
 NOTICEABLE_R2 = 0.002
 """Smaller differences of R2 are called none: that much a second training with another seed may change."""
 
 _SITUATIONS = {
-    Split.TEST: "On recordings it never saw",
-    Split.TIME: "On the later part of recordings whose beginning it saw",
+    Regime.TEST: "On recordings it never saw",
+    Regime.ZERO_SHOT: "On organoids it never saw",
+    Regime.ADAPTED: "On organoids it never saw, adapted to their beginning",
+    Regime.TIME: "On the later part of recordings whose beginning it saw",
 }
 
 
@@ -33,7 +35,7 @@ def verdict(evaluation: Evaluation) -> str:
     return f"{warning}{situation}, {skill}. {_against_baselines(evaluation, regime)}"
 
 
-def _against_baselines(evaluation: Evaluation, regime: Split) -> str:
+def _against_baselines(evaluation: Evaluation, regime: Regime) -> str:
     beaten, clauses = [], []
     for baseline in evaluation.baselines:
         label = f"the {forecaster_label(baseline)}" if baseline == "look_up" else forecaster_label(baseline)
@@ -50,7 +52,7 @@ def _against_baselines(evaluation: Evaluation, regime: Split) -> str:
     return " ".join(sentences) or "There is no baseline beside it."
 
 
-def _compare(evaluation: Evaluation, regime: Split, baseline: str) -> tuple[list[str], list[str], list[str]]:
+def _compare(evaluation: Evaluation, regime: Regime, baseline: str) -> tuple[list[str], list[str], list[str]]:
     """Horizons (in ms) at which the forecaster is better, level and worse."""
     better: list[str] = []
     level: list[str] = []

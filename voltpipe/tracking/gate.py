@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.labels import duration_label, regime_label
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.tracking.settings import GateSettings
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.split import Split
 
 BASELINES_TO_BEAT = ("persistence", "autoregression")
 
@@ -122,7 +122,7 @@ def _gated_horizons(candidate: Evaluation, settings: GateSettings) -> tuple[int,
     return tuple(horizon for horizon in candidate.horizons if wanted is None or horizon in wanted)
 
 
-def _regime(evaluation: Evaluation) -> Split:
+def _regime(evaluation: Evaluation) -> Regime:
     return evaluation.regimes[0]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.labels import duration_label, forecaster_label
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.tables import score_text
 from voltpipe.evaluation.verdict import verdict
 from voltpipe.forecasting.forecaster import Forecaster
@@ -14,11 +15,13 @@ _LISTED_KEYS = 8
 """Recordings named in a row; MLflow holds a description of 5,000 characters."""
 _BEFORE_FIGURE = re.compile(r"(?<=\|) +(?=-?\d)")
 """Where a table needs space of its own: MLflow's page sets a table's cells without any space between them."""
-_SPLITS = {
+_SPLITS: dict[str, str] = {
     Split.TRAIN: "trained on",
     Split.VALIDATION: "validated on",
-    Split.TEST: "tested on (held out whole)",
-    Split.TIME: "tested on the end of (held-out time)",
+    Regime.TEST: "tested on (held out whole)",
+    Regime.ZERO_SHOT: "tested on (held out whole, of organoids never seen)",
+    Regime.ADAPTED: "tested on the end of (adapted to their beginning)",
+    Regime.TIME: "tested on the end of (held-out time)",
 }
 
 
@@ -57,7 +60,12 @@ def _recordings(evaluation: Evaluation) -> Iterator[str]:
 
 def _limits(evaluation: Evaluation, forecaster: Forecaster) -> Iterator[str]:
     provenance, config = evaluation.provenance, forecaster.config
-    if forecaster.module.bound_to_channels:
+    if forecaster.adapts:
+        yield (
+            "It knows who drives whom in the organoids it was trained on; for another one, hand it some seconds of "
+            "that one's past (`forecaster.adapted_to`, `voltpipe forecast --adapt-ms`)."
+        )
+    elif forecaster.module.bound_to_channels:
         yield f"Its weights belong to {len(config.channel_names)} channels, in their order."
     else:
         yield "All channels share its weights: it takes any number of channels."

@@ -7,6 +7,7 @@ import torch
 from voltpipe.evaluation.detail_file import read_detail, write_detail
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.windows.settings import Protocol
 from voltpipe.windows.window_set import Split
@@ -43,7 +44,7 @@ def test_a_perfect_forecaster_scores_1_at_every_horizon_in_both_regimes(window_s
 
     evaluation, _ = evaluate(forecaster_by("waves", repeat_period, window_set), window_set, {})
 
-    assert evaluation.regimes == (Split.TEST, Split.TIME)
+    assert evaluation.regimes == (Regime.TEST, Regime.TIME)
     for regime in evaluation.regimes:
         for horizon in HORIZONS:
             assert evaluation.score("waves", regime, horizon).r2 == pytest.approx(1, abs=1e-9)
@@ -57,7 +58,7 @@ def test_persistence_on_a_random_walk_loses_one_step_variance_a_sample(window_se
     evaluation, _ = evaluate(forecaster_by("persistence", persist, window_set), window_set, {})
 
     for horizon in HORIZONS:
-        score = evaluation.score("persistence", Split.TEST, horizon)
+        score = evaluation.score("persistence", Regime.TEST, horizon)
         assert score.rmse_mv == pytest.approx(np.sqrt(horizon), rel=0.03)
         total = np.mean((walk_mv[20:] + 60) ** 2)
         assert score.r2 == pytest.approx(1 - horizon / total, abs=0.1 * horizon / total)
@@ -77,7 +78,7 @@ def test_noise_of_known_sd_gives_that_rmse_in_mv_whatever_the_z_score(window_set
 
     evaluation, _ = evaluate(forecaster_by("mean", mean_of_the_noise, window_set), window_set, {})
 
-    score = evaluation.score("mean", Split.TEST, 2)
+    score = evaluation.score("mean", Regime.TEST, 2)
     assert score.rmse_mv == pytest.approx(0.5, rel=0.03)
     assert score.mae_mv == pytest.approx(0.5 * np.sqrt(2 / np.pi), rel=0.03)
 
@@ -88,9 +89,9 @@ def test_each_regime_is_scored_on_its_own_windows(window_set_of, forecaster_by):
 
     evaluation, _ = evaluate(forecaster_by("persistence", persist, window_set), window_set, {})
 
-    assert evaluation.score("persistence", Split.TEST, 5).r2 == pytest.approx(-3, abs=0.05)
-    assert evaluation.score("persistence", Split.TIME, 5).r2 == 1
-    assert evaluation.score("persistence", Split.TEST, 5).n_targets == 60 - 25 + 1
+    assert evaluation.score("persistence", Regime.TEST, 5).r2 == pytest.approx(-3, abs=0.05)
+    assert evaluation.score("persistence", Regime.TIME, 5).r2 == 1
+    assert evaluation.score("persistence", Regime.TEST, 5).n_targets == 60 - 25 + 1
 
 
 def test_a_regime_without_windows_is_absent(window_set_of, forecaster_by):
@@ -98,8 +99,8 @@ def test_a_regime_without_windows_is_absent(window_set_of, forecaster_by):
 
     evaluation, detail = evaluate(forecaster_by("persistence", persist, window_set), window_set, {})
 
-    assert evaluation.regimes == (Split.TIME,)
-    assert detail.regime == Split.TIME
+    assert evaluation.regimes == (Regime.TIME,)
+    assert detail.regime == Regime.TIME
     assert not [name for name in evaluation.metrics() if name.startswith("test/")]
 
 
@@ -124,11 +125,11 @@ def test_baselines_are_scored_on_the_same_targets_at_all_their_horizons(window_s
 
     assert evaluation.horizons == (1,)
     assert evaluation.baselines == ("persistence",)
-    own = evaluation.score("one_step", Split.TEST, 1)
-    assert evaluation.score("persistence", Split.TEST, 1).n_targets == own.n_targets
-    assert evaluation.score("persistence", Split.TEST, 5).r2 < 0
+    own = evaluation.score("one_step", Regime.TEST, 1)
+    assert evaluation.score("persistence", Regime.TEST, 1).n_targets == own.n_targets
+    assert evaluation.score("persistence", Regime.TEST, 5).r2 < 0
     with pytest.raises(EvaluationError, match="one_step has no score in regime test at 5 samples"):
-        evaluation.score("one_step", Split.TEST, 5)
+        evaluation.score("one_step", Regime.TEST, 5)
 
 
 def test_a_horizon_without_targets_is_refused(window_set_of, forecaster_by):
@@ -164,7 +165,7 @@ def test_changing_training_samples_changes_no_error(window_set_of, forecaster_by
     for training in (waves_mv(60, 2), -60 + 100 * noise((60, 2))):
         window_set = window_set_of([training, held_out], [Split.TRAIN, Split.TEST])
         evaluation, _ = evaluate(forecaster_by("waves", repeat_period, window_set), window_set, {})
-        scores.append(evaluation.score("waves", Split.TEST, 1).rmse_mv)
+        scores.append(evaluation.score("waves", Regime.TEST, 1).rmse_mv)
 
     assert scores[0] == scores[1]
 
@@ -259,9 +260,9 @@ def test_metrics_bear_the_names_of_the_design(window_set_of, forecaster_by):
 
     own = {f"{regime}/{name}/h{h}" for regime in ("test", "time") for h in HORIZONS for name in ("r2", "rmse_mv")}
     assert own <= metrics.keys()
-    assert metrics["test/mae_mv/h1"] == evaluation.score("waves", Split.TEST, 1).mae_mv
-    assert metrics["baseline/persistence/r2/h5"] == evaluation.score("persistence", Split.TEST, 5).r2
-    assert metrics["time/baseline/persistence/r2/h5"] == evaluation.score("persistence", Split.TIME, 5).r2
+    assert metrics["test/mae_mv/h1"] == evaluation.score("waves", Regime.TEST, 1).mae_mv
+    assert metrics["baseline/persistence/r2/h5"] == evaluation.score("persistence", Regime.TEST, 5).r2
+    assert metrics["time/baseline/persistence/r2/h5"] == evaluation.score("persistence", Regime.TIME, 5).r2
     assert metrics["ceiling/r2/h1"] == 0.787
 
 

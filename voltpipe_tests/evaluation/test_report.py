@@ -10,6 +10,7 @@ import pytest
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.evaluation import Evaluation, Provenance, Score
 from voltpipe.evaluation.figures import figures
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.report import render_page, write_report
 from voltpipe.evaluation.skill_bar import skill_bars
 from voltpipe.evaluation.tables import score_table, score_text
@@ -21,7 +22,7 @@ from voltpipe.windows.window_set import Split
 NASTY = '<script>alert("n1")</script>'
 
 
-def evaluation_of(r2, *, ceiling=None, protocol=Protocol.HELD_OUT, regime=Split.TEST):
+def evaluation_of(r2, *, ceiling=None, protocol=Protocol.HELD_OUT, regime=Regime.TEST):
     """R2 by forecaster and horizon; the first forecaster is the one that is evaluated."""
     provenance = Provenance(
         window_set_digest="d" * 64,
@@ -120,7 +121,7 @@ def drawn(evaluated):
 def test_the_table_has_a_row_a_forecaster_and_a_column_a_horizon_in_ms():
     evaluation = evaluation_of({"net": {1: 0.8, 5: 0.3}, "look_up": {1: 0.7, 5: 0.35, 10: 0.1}}, ceiling={1: 0.9})
 
-    table = score_table(evaluation, Split.TEST)
+    table = score_table(evaluation, Regime.TEST)
 
     assert list(table.columns) == ["2 ms", "10 ms", "20 ms"]
     assert list(table.index) == ["net", "look-up", "ceiling"]
@@ -161,7 +162,7 @@ def test_the_verdict_names_what_is_beaten_and_where_not():
 
 
 def test_the_verdict_on_a_forecaster_without_skill_says_so():
-    evaluation = evaluation_of({"net": {1: -0.1, 2: -0.2}, "look_up": {1: 0.5, 2: 0.2}}, regime=Split.TIME)
+    evaluation = evaluation_of({"net": {1: -0.1, 2: -0.2}, "look_up": {1: 0.5, 2: 0.2}}, regime=Regime.TIME)
 
     assert verdict(evaluation) == (
         "On the later part of recordings whose beginning it saw, net forecasts the voltage 2 ms ahead no better than "
@@ -179,7 +180,7 @@ def test_the_bar_runs_from_persistence_or_the_mean_to_the_ceiling():
         ceiling={1: 0.8},
     )
 
-    near, far = skill_bars(evaluation, Split.TEST)
+    near, far = skill_bars(evaluation, Regime.TEST)
 
     assert (near.start, near.stop) == ("persistence", "ceiling")
     assert (near.look_up_position, near.forecaster_position) == pytest.approx((0.5, 0.75))
@@ -207,7 +208,7 @@ def test_the_report_shows_both_regimes_apart_and_where_they_come_from(evaluated,
     time_starts = page.index("<h3>Held-out time</h3>")
     test_section = page[page.index("<h3>Held-out recordings</h3>") : time_starts]
     time_section = page[time_starts : page.index("<h2>Figures</h2>")]
-    for regime, section in ((Split.TEST, test_section), (Split.TIME, time_section)):
+    for regime, section in ((Regime.TEST, test_section), (Regime.TIME, time_section)):
         r2 = evaluation.score("shared_cnn_lstm", regime, 1).r2
         assert f"<td>{r2:.3f}</td>" in section
     assert verdict(evaluation).replace("'", "&#39;") in page

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from voltpipe.evaluation.evaluation import Evaluation, Provenance, Score
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.forecasting.baselines.autoregression import Autoregression, AutoregressionSettings
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig
 from voltpipe.tracking.lifecycle import tracked_run
@@ -44,7 +45,7 @@ def evaluation() -> Callable[..., Evaluation]:
     def make(
         r2: Mapping[int, float],
         *,
-        regime: Split = Split.TEST,
+        regime: Regime = Regime.TEST,
         baselines: Mapping[str, float] = {"persistence": 0.6, "autoregression": 0.65},
         digest: str = "d1",
         protocol: Protocol = Protocol.HELD_OUT,

@@ -2,10 +2,10 @@
 
 import pytest
 
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.tracking.gate import decide
 from voltpipe.tracking.settings import GateSettings
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.window_set import Split
 
 ANY = GateSettings()
 
@@ -41,7 +41,7 @@ def test_a_baseline_that_was_not_scored_is_not_beaten(evaluation):
 
 
 def test_held_out_time_decides_where_no_recording_is_held_out(evaluation):
-    decision = decide(evaluation({1: 0.7}, regime=Split.TIME), None, ANY)
+    decision = decide(evaluation({1: 0.7}, regime=Regime.TIME), None, ANY)
     assert decision.promoted
     assert decision.reasons[0].endswith("on held-out time")
 

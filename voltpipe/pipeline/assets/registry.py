@@ -41,6 +41,7 @@ def registered_forecaster(
     """A version of `voltage-forecaster` with its model card, and the alias `challenger`."""
     import numpy as np
 
+    from voltpipe.evaluation.regimes import regime_windows
     from voltpipe.forecasting.training_result import read_result
     from voltpipe.tracking.model_card import model_card
     from voltpipe.tracking.registry import load_forecaster, register
@@ -53,7 +54,8 @@ def registered_forecaster(
     result = read_result(Path(evaluated.trained.folder))
     forecaster = result.forecaster
     windows = WindowSet(Path(evaluated.trained.window_set_folder))
-    history_mv = windows.batch(windows.windows(evaluation.regimes[0])[:2]).history_mv().numpy()
+    held_out = next(iter(regime_windows(result.forecaster, windows).values()))
+    history_mv = windows.batch(held_out[:2]).history_mv().numpy()
     run = TrackedRun(tracking.store, evaluated.trained.mlflow_run_id)
     model_uri = log_forecaster(run, forecaster, history_mv, evaluation.metrics())
     card = model_card(evaluation, forecaster, _origin(tracking, evaluation_report, result))
