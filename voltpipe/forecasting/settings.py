@@ -12,8 +12,14 @@ from voltpipe.settings import Settings
 class Architecture(StrEnum):
     """The networks that can be trained."""
 
+    LSTM = "lstm"
+    """The published ladder's first rung. All four: one horizon, weights bound to the channels, slow to learn."""
+    LSTM_LARGE = "lstm_large"
+    """Its second."""
+    LSTM_RESIDUAL = "lstm_residual"
+    """Its third."""
     CNN_LSTM = "cnn_lstm"
-    """As published: one horizon, weights bound to the channels, slow to learn."""
+    """Its last, and the published result."""
     SHARED_CNN_LSTM = "shared_cnn_lstm"
     """Small, all horizons at once, weights shared by all channels."""
     COUPLED_CNN_LSTM = "coupled_cnn_lstm"

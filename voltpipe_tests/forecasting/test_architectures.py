@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from voltpipe.forecasting.architectures.cnn_lstm import CnnLstm, CnnLstmSettings
+from voltpipe.forecasting.architectures.cnn_lstm import CnnLstm
+from voltpipe.forecasting.architectures.lstm import Lstm, LstmResidual, LstmResidualSettings
 from voltpipe.forecasting.architectures.registry import ARCHITECTURES
 from voltpipe.forecasting.architectures.shared_cnn_lstm import SharedCnnLstm, SharedCnnLstmSettings
 from voltpipe.forecasting.module import Dimensions
@@ -29,9 +30,36 @@ def voltage_mv(seed: int = 0) -> torch.Tensor:
     return torch.randn(2, 30, 4, generator=torch.Generator().manual_seed(seed)) * 5 - 60
 
 
-def test_the_published_network_has_2188168_parameters():
-    published = CnnLstm(CnnLstmSettings(), Dimensions(150, (1,), 100))
-    assert sum(parameter.numel() for parameter in published.parameters()) == 2_188_168
+PUBLISHED_PARAMETERS = {
+    "lstm": 918_628,
+    # Three layers of 4 x 512 x (inputs + 512 + 2 biases), layer norm, residual and read-out.
+    "lstm_large": 2048 * (100 + 514 + 2 * (512 + 514)) + 2 * 512 + 512 * 101 + 100 * 513,
+    "lstm_residual": 1536 * (100 + 386 + 384 + 386) + 2 * 384 + 384 * 101 + 100 * 385,
+    "cnn_lstm": 2_188_168,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_PARAMETERS)
+def test_the_published_ladder_has_its_published_sizes(name: str):
+    rung = ARCHITECTURES[name]
+    published = rung(rung.settings_type(), Dimensions(150, (1,), 100))
+    assert sum(parameter.numel() for parameter in published.parameters()) == PUBLISHED_PARAMETERS[name]
+
+
+@torch.no_grad()
+def test_each_published_rung_adds_to_the_one_before(ar1_windows: WindowSet):
+    dimensions = dataclasses.replace(DIMENSIONS, horizons_samples=(1,))
+    batch = ar1_windows.batch(ar1_windows.windows(Split.TEST)[:5])
+    inputs = batch.history_z, batch.mean_mv, batch.sd_mv
+    settings = LstmResidualSettings(hidden_units=8)
+    plain, residual, convolved = (kind(settings, dimensions).eval() for kind in (Lstm, LstmResidual, CnnLstm))
+    for module in (residual, convolved):
+        module.load_state_dict(plain.state_dict(), strict=False)
+    convolved.residual.load_state_dict(residual.residual.state_dict())
+    assert not torch.isclose(plain(*inputs), residual(*inputs)).any()
+    assert not torch.isclose(residual(*inputs), convolved(*inputs)).all()
+    torch.nn.init.zeros_(convolved.convolutions[6].weight)  # the last batch norm: nothing is added to the input
+    torch.testing.assert_close(residual(*inputs), convolved(*inputs))
 
 
 @torch.no_grad()
@@ -87,7 +115,9 @@ def test_standing_at_reset_is_told_to_the_network(shared: SharedCnnLstm):
 
 def test_noise_reaches_the_inputs_and_never_the_targets(ar1_windows: WindowSet):
     torch.manual_seed(0)
-    module = CnnLstm(CnnLstmSettings(hidden_units=8), dataclasses.replace(DIMENSIONS, horizons_samples=(1,))).eval()
+    module = CnnLstm(
+        LstmResidualSettings(hidden_units=8), dataclasses.replace(DIMENSIONS, horizons_samples=(1,))
+    ).eval()
     true_z = ar1_windows.stretch(ar1_windows.windows(Split.TRAIN)[:2], 35)
     mean_mv, sd_mv = ar1_windows.calibration_mv(np.array([0, 0]))
     seen_z = true_z.clone()
@@ -98,4 +128,11 @@ def test_noise_reaches_the_inputs_and_never_the_targets(ar1_windows: WindowSet):
 
 
 def test_every_architecture_that_can_be_asked_for_exists():
-    assert list(ARCHITECTURES) == ["cnn_lstm", "shared_cnn_lstm", "coupled_cnn_lstm"]
+    assert list(ARCHITECTURES) == [
+        "lstm",
+        "lstm_large",
+        "lstm_residual",
+        "cnn_lstm",
+        "shared_cnn_lstm",
+        "coupled_cnn_lstm",
+    ]

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from voltpipe.forecasting.architectures.cnn_lstm import CnnLstm
 from voltpipe.forecasting.architectures.coupled_cnn_lstm import CoupledCnnLstm
+from voltpipe.forecasting.architectures.lstm import Lstm, LstmLarge, LstmResidual
 from voltpipe.forecasting.architectures.shared_cnn_lstm import SharedCnnLstm
 from voltpipe.forecasting.baselines.autoregression import Autoregression
 from voltpipe.forecasting.baselines.look_up import LookUp
@@ -15,6 +16,9 @@ from voltpipe.forecasting.settings import Architecture
 
 ARCHITECTURES: Mapping[str, type[TrainedModule]] = MappingProxyType(
     {
+        Architecture.LSTM: Lstm,
+        Architecture.LSTM_LARGE: LstmLarge,
+        Architecture.LSTM_RESIDUAL: LstmResidual,
         Architecture.CNN_LSTM: CnnLstm,
         Architecture.SHARED_CNN_LSTM: SharedCnnLstm,
         Architecture.COUPLED_CNN_LSTM: CoupledCnnLstm,
