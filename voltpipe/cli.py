@@ -52,7 +52,8 @@ def main() -> None:
 def simulate(preparation: str, organoid: str, file_format: str, **options: Any) -> None:
     """Simulate raw recordings of a reference preparation into the lake.
 
-    brunel draws another network for each recording, as published; organoid records one network again and again.
+    brunel draws another network for each recording, as published, and so makes each another organoid (NAME_000,
+    NAME_001, ...); organoid records one network again and again.
     """
     from voltpipe.simulation.raw_files import write_raw
 
@@ -100,18 +101,30 @@ def train(organoid: str | None, **options: Any) -> None:
 @click.option("--model", default=_MODEL, show_default=True, help="a registered forecaster, or a folder that holds one")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="F.parquet", help="where to write")
 @click.option("--every-ms", type=float, default=10.0, show_default=True, help="from one forecast to the next, in ms")
+@click.option("--organoid", help="whose recording it is [default: the one that the forecaster was trained on]")
+@click.option("--adapt-ms", type=click.FloatRange(min=0, min_open=True), help="adapt to so much of its beginning first")
 @settings_options(Hints, leave_out=("profile", "stimulation_intervals_s"))
-def forecast(file: Path, model: str, out: Path, every_ms: float, **options: Any) -> None:
+def forecast(
+    file: Path, model: str, out: Path, every_ms: float, organoid: str | None, adapt_ms: float | None, **options: Any
+) -> None:
     """Forecast a recording in mV: a row for each time, channel and horizon.
 
-    The options are hints for what the file cannot say.
+    An organoid that the forecaster was not trained on is forecast as one of which nothing is known, or, with
+    --adapt-ms, with the coupling that its own beginning shows. The other options are hints for what the file cannot
+    say.
     """
+    from voltpipe.evaluation.adaptation import adapted_to_beginning
     from voltpipe.evaluation.forecast_recording import forecast_recording
     from voltpipe.recordings.open_recording import open_recording
     from voltpipe.tracking.registry import load_forecaster
 
     recording = open_recording(file, **from_options(Hints, options).given())
-    rows = forecast_recording(load_forecaster(model), recording, out, every_ms=every_ms)
+    forecaster = load_forecaster(model)
+    if adapt_ms is not None:
+        forecaster = adapted_to_beginning(forecaster, recording, adapt_ms)
+    elif organoid is not None:
+        forecaster = forecaster.for_recording(organoid, recording.channel_names)
+    rows = forecast_recording(forecaster, recording, out, every_ms=every_ms, from_ms=adapt_ms or 0.0)
     click.echo(f"{rows:,} forecasts in {out}")
 
 

@@ -28,7 +28,9 @@ SCHEMA = pa.schema(
 )
 
 
-def forecast_recording(forecaster: Forecaster, recording: Recording, out: Path, *, every_ms: float) -> int:
+def forecast_recording(
+    forecaster: Forecaster, recording: Recording, out: Path, *, every_ms: float, from_ms: float = 0.0
+) -> int:
     """Forecast at regular moments of a recording, and write a row for each moment, horizon and channel.
 
     Histories never reach over a gap in time. The last forecasts lie behind the end of the recording.
@@ -38,6 +40,7 @@ def forecast_recording(forecaster: Forecaster, recording: Recording, out: Path, 
         recording: what is forecast, at the rate that the forecaster was trained at.
         out: a Parquet file with the columns of `SCHEMA`, written whole or not at all.
         every_ms: from one moment to the next.
+        from_ms: what is earlier in the recording is not forecast.
 
     Returns:
         The number of rows.
@@ -45,7 +48,7 @@ def forecast_recording(forecaster: Forecaster, recording: Recording, out: Path, 
     Raises:
         ForecasterError: the recording has another rate or other channels, is too short, or holds NaN.
     """
-    origins = _origins(forecaster, recording, every_ms)
+    origins = _origins(forecaster, recording, every_ms, from_ms)
     names = pa.array(recording.channel_names)
     schema = SCHEMA.with_metadata({"voltpipe": json.dumps({"forecaster": forecaster.config.model_dump(mode="json")})})
     rows = 0
@@ -58,7 +61,9 @@ def forecast_recording(forecaster: Forecaster, recording: Recording, out: Path, 
     return rows
 
 
-def _origins(forecaster: Forecaster, recording: Recording, every_ms: float) -> Int[np.ndarray, " origin"]:
+def _origins(
+    forecaster: Forecaster, recording: Recording, every_ms: float, from_ms: float
+) -> Int[np.ndarray, " origin"]:
     """The last known sample of each forecast."""
     config = forecaster.config
     if recording.rate_hz != config.rate_hz:
@@ -77,10 +82,12 @@ def _origins(forecaster: Forecaster, recording: Recording, every_ms: float) -> I
     # Counted back from each end, so that the last forecast begins where the recording stops.
     starts = [np.arange(stop - 1, start + config.context_samples - 2, -step)[::-1] for start, stop in bounds]
     origins: Int[np.ndarray, " origin"] = np.concatenate(starts)
+    origins = origins[origins + 1 >= from_ms / 1000 * recording.rate_hz]
     if not len(origins):
         raise ForecasterError(
             f"no stretch of the recording's {recording.n_samples} samples without a gap holds the "
-            f"{config.context_samples} samples of history that the forecaster needs; use a longer recording"
+            f"{config.context_samples} samples of history that the forecaster needs before a forecast from "
+            f"{from_ms:g} ms on; use a longer recording"
         )
     return origins
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from voltpipe.errors import VoltpipeError
 from voltpipe.files import file_digest, written_whole
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.simulation.settings import RawFormat, SimulationSettings
+from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSettings
 from voltpipe.simulation.simulate import simulate
 from voltpipe.simulation.simulated_recording import SimulatedRecording
 
@@ -21,13 +21,18 @@ def write_raw(
 ) -> Iterator[Path]:
     """Simulate recordings into `raw/<organoid>/` of the lake, and yield the path of each when it is there.
 
+    Each recording of `brunel` is of another network, and so of another organoid: `<organoid>_000` and so on.
+
     Raises:
         SimulationError: a file of that name holds something else.
         LakeError: `organoid` cannot name one.
     """
     RecordingKey(organoid, "run")  # refuses the name before the work, not after
     for recording in simulate(settings, lake.root / "cache" / "brian2"):
-        yield write_recording(recording, lake, organoid, file_format)
+        is_another = settings.preparation is Preparation.BRUNEL
+        yield write_recording(
+            recording, lake, f"{organoid}_{recording.run:03d}" if is_another else organoid, file_format
+        )
 
 
 def write_recording(recording: SimulatedRecording, lake: Lake, organoid: str, file_format: RawFormat) -> Path:

@@ -18,6 +18,15 @@ class Protocol(StrEnum):
     Its windows overlap between training and test, so its scores are worth nothing but a comparison with its own."""
 
 
+class HoldOut(StrEnum):
+    """What is held out as a whole."""
+
+    RECORDINGS = "recordings"
+    """Of each organoid some recordings: what is asked is how well known tissue is forecast."""
+    ORGANOIDS = "organoids"
+    """Some organoids with all their recordings: how well tissue is forecast that was never seen."""
+
+
 class WindowSettings(Settings):
     """The shape of a window, and how much of the data is held out."""
 
@@ -27,8 +36,9 @@ class WindowSettings(Settings):
     horizons_samples: tuple[int, ...] = Field(
         (1, 2, 3, 5, 10, 20), min_length=1, description="how far ahead the targets lie, in samples, ascending"
     )
-    validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of recordings used for validation")
-    test_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of recordings held out whole")
+    hold_out: HoldOut = Field(HoldOut.RECORDINGS, description="recordings of each organoid, or whole organoids")
+    validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of these used for validation")
+    test_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of these held out for testing")
     time_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of each training recording's end held out")
 
     @field_validator("horizons_samples")

@@ -5,12 +5,12 @@ an old and a new forecaster can be compared on targets that neither has seen.
 """
 
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from voltpipe.windows.settings import WindowSettings
+from voltpipe.windows.settings import HoldOut, WindowSettings
 
 
 class Split(StrEnum):
@@ -49,30 +49,40 @@ class Span:
 def assign_roles(
     keys: Iterable[str], settings: WindowSettings, former: Mapping[str, Role] | None = None
 ) -> dict[str, Role]:
-    """Give every recording a role, organoid by organoid; recordings in `former` keep theirs.
+    """Give every recording a role; recordings in `former` keep theirs.
 
-    Recordings are taken in the order of their keys, and each gets the role that is furthest below its share. The
-    first recordings of an organoid are therefore training recordings, the third is held out and the fifth validates.
+    The recordings of each organoid, or whole organoids, are taken in the order of their names, and each gets the role
+    that is furthest below its share. The first two are therefore for training, the third is held out and the fifth
+    validates. A new recording of an organoid that is held out whole is held out as well.
 
     Args:
         keys: partition keys `<organoid>--<recording>`.
-        settings: the shares of held-out and validation recordings.
+        settings: what is held out, and the shares.
         former: roles given earlier, also of recordings that are not among `keys`.
     """
+    roles = dict(former or {})
+    if settings.hold_out is HoldOut.ORGANOIDS:
+        of_organoids = {_organoid(key): role for key, role in sorted(roles.items())}
+        of_organoids = _in_turn(map(_organoid, keys), settings, of_organoids)
+        return roles | {key: of_organoids[_organoid(key)] for key in set(keys) - set(roles)}
+    for _, of_organoid in itertools.groupby(sorted({*keys, *roles}), _organoid):
+        members = set(of_organoid)
+        roles |= _in_turn(members, settings, {key: role for key, role in roles.items() if key in members})
+    return roles
+
+
+def _in_turn(names: Iterable[str], settings: WindowSettings, former: Mapping[str, Role]) -> dict[str, Role]:
     shares = {
         Role.TRAIN: 1 - settings.test_fraction - settings.validation_fraction,
         Role.TEST: settings.test_fraction,
         Role.VALIDATION: settings.validation_fraction,
     }
-    roles = dict(former or {})
-    counts: dict[str, Counter[Role]] = defaultdict(Counter)
-    for key, role in roles.items():
-        counts[_organoid(key)][role] += 1
-    for key in sorted(set(keys) - set(roles)):
-        given = counts[_organoid(key)]
-        total = given.total() + 1
-        roles[key] = max(Role, key=lambda role: shares[role] * total - given[role])
-        given[roles[key]] += 1
+    roles = dict(former)
+    counts = Counter(roles.values())
+    for name in sorted(set(names) - set(roles)):
+        total = counts.total() + 1
+        roles[name] = max(Role, key=lambda role: shares[role] * total - counts[role])
+        counts[roles[name]] += 1
     return roles
 
 

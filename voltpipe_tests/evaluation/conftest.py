@@ -74,7 +74,9 @@ def window_set_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Win
         stride=1,
         calibration_samples=0,
         protocol=Protocol.HELD_OUT,
+        keys=None,
     ):
+        keys = keys or [f"alpha--run_{number}" for number in range(len(recordings_mv))]
         n_channels = recordings_mv[0].shape[1]
         means_mv = means_mv or [0.0] * len(recordings_mv)
         sds_mv = sds_mv or [1.0] * len(recordings_mv)
@@ -86,7 +88,7 @@ def window_set_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Win
             stop_row = start_row + len(mv)
             windowed.append(
                 WindowedRecording(
-                    key=f"alpha--run_{number}",
+                    key=keys[number],
                     digest=f"{number:064d}",
                     start_row=start_row,
                     stop_row=stop_row,
@@ -112,7 +114,7 @@ def window_set_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Win
                 "rate_hz": 1000.0,
                 "channel_names": names or [f"n{c}" for c in range(n_channels)],
                 "channel_types": types or ["excitatory"] * n_channels,
-                "organoids": ["alpha"],
+                "organoids": sorted({key.partition("--")[0] for key in keys}),
                 "preparation": None,
                 "recordings": [asdict(recording) for recording in windowed],
                 "spans": spans,

@@ -66,3 +66,19 @@ def test_the_first_held_out_target_lies_behind_the_calibration_span(role: Role):
 def test_no_span_holds_a_gap():
     spans = recording_spans(1000, Role.TEST, SETTINGS, calibration_samples=100, segment_starts=(0, 300, 700))
     assert [(span.start_sample, span.stop_sample) for span in spans] == [(90, 300), (300, 700), (700, 1000)]
+
+
+def test_organoids_are_held_out_with_all_their_recordings():
+    settings = WindowSettings(hold_out="organoids")
+    early = assign_roles([key for name in "abcde" for key in keys(2, name)], settings)
+    by_organoid = {name: {early[key] for key in keys(2, name)} for name in "abcde"}
+    assert by_organoid == {
+        "a": {Role.TRAIN},
+        "b": {Role.TRAIN},
+        "c": {Role.TEST},
+        "d": {Role.TRAIN},
+        "e": {Role.VALIDATION},
+    }
+    late = assign_roles(keys(5, "c"), settings, former=early)
+    assert late | early == late
+    assert {late[key] for key in keys(5, "c")} == {Role.TEST}

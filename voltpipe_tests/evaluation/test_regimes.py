@@ -1,0 +1,140 @@
+"""Known organoids, unseen ones and those adapted to are told apart, and none is forecast with what another knows."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from voltpipe.evaluation import regimes
+from voltpipe.evaluation.adaptation import adapted_to_beginning
+from voltpipe.evaluation.evaluate import evaluate
+from voltpipe.evaluation.regimes import Regime, as_used, regime_windows
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+from voltpipe.windows.split import Split
+
+N_CHANNELS = 12
+
+
+def network_mv(weights_mv: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
+    """Leaky neurons about -60 mV that spike from -53 mV on; a spike shifts its receivers one sample later."""
+    noise_mv = np.random.default_rng(seed).normal(0, 2, (n_samples, N_CHANNELS))
+    voltage_mv = np.full((n_samples, N_CHANNELS), -60.0)
+    spikes, held = np.zeros((2, N_CHANNELS))
+    for sample in range(1, n_samples):
+        free_mv = -60 + 0.9 * (voltage_mv[sample - 1] + 60) + spikes @ weights_mv + noise_mv[sample]
+        spikes = (free_mv >= -53) & (held == 0)
+        voltage_mv[sample] = np.where(spikes | (held > 0), -70.0, free_mv)
+        held = np.where(spikes, 1, 0)
+    return voltage_mv.astype(np.float32)
+
+
+def drawn_weights_mv(seed: int) -> np.ndarray:
+    """Nine neurons excite four others each by 2.5 mV, three inhibit four others each by 8 mV."""
+    random = np.random.default_rng(seed)
+    weights_mv = np.zeros((N_CHANNELS, N_CHANNELS), np.float32)
+    for sender in range(N_CHANNELS):
+        receivers = random.choice(np.delete(np.arange(N_CHANNELS), sender), 4, replace=False)
+        weights_mv[sender, receivers] = 2.5 if sender < 9 else -8.0
+    return weights_mv
+
+
+@pytest.fixture(scope="module")
+def two_organoids(window_set_of):
+    """Organoid `known` with a training and a held-out recording, and `other`, held out whole."""
+    known, other = drawn_weights_mv(0), drawn_weights_mv(1)
+    recordings = [network_mv(known, 20_000, 0), network_mv(known, 1500, 1), network_mv(other, 12_000, 2)]
+    return window_set_of(
+        recordings,
+        [Split.TRAIN, Split.TEST, Split.TEST],
+        keys=("known--run_0", "known--run_1", "other--run_0"),
+        stride=100,
+    )
+
+
+@pytest.fixture(scope="module")
+def coupled(two_organoids) -> Forecaster:
+    forecaster = Forecaster.unfitted("coupled_cnn_lstm", two_organoids)
+    forecaster.module.fit(two_organoids)
+    torch.manual_seed(0)
+    torch.nn.init.normal_(forecaster.module.read_out[-1].weight, std=0.1)
+    return forecaster
+
+
+def test_regimes_follow_from_who_was_trained_on(two_organoids, coupled, monkeypatch):
+    monkeypatch.setattr(regimes, "ADAPTATION_MS", 8000.0)
+    windows = regime_windows(coupled, two_organoids)
+    assert list(windows) == [Regime.TEST, Regime.ZERO_SHOT, Regime.ADAPTED]
+    of = {regime: set(two_organoids.index["recording"][positions]) for regime, positions in windows.items()}
+    assert of == {Regime.TEST: {1}, Regime.ZERO_SHOT: {2}, Regime.ADAPTED: {2}}
+    first_target = two_organoids.index["start_row"][windows[Regime.ADAPTED]].min() + two_organoids.context
+    assert 0 <= first_target - two_organoids.recordings[2].start_row - 8000 < 100
+
+
+def test_a_forecaster_without_coupling_has_nothing_to_adapt(two_organoids):
+    forecaster = Forecaster.unfitted("shared_cnn_lstm", two_organoids)
+    assert list(regime_windows(forecaster, two_organoids)) == [Regime.TEST, Regime.ZERO_SHOT]
+
+
+def test_a_known_organoid_is_forecast_with_its_own_coupling_and_an_unseen_one_with_none(two_organoids, coupled):
+    known = as_used(coupled, two_organoids, Regime.TEST)(1)
+    unseen = as_used(coupled, two_organoids, Regime.ZERO_SHOT)(2)
+    truth = torch.from_numpy(drawn_weights_mv(0))
+    found_mv = known.module.coupling_mv[0].sum(0)
+    assert ((found_mv - truth).abs() < 0.25 * truth.abs() + 0.15).all()
+    apart = ~torch.eye(N_CHANNELS, dtype=torch.bool)
+    assert unseen.module.coupling_mv[0].sum(0)[apart].std() < 1e-6
+
+
+def test_adapting_finds_the_other_network_from_what_came_before_alone(two_organoids, coupled, monkeypatch):
+    monkeypatch.setattr(regimes, "ADAPTATION_MS", 8000.0)
+    adapted = as_used(coupled, two_organoids, Regime.ADAPTED)(2)
+    truth = torch.from_numpy(drawn_weights_mv(1))
+    found_mv = adapted.module.coupling_mv[0].sum(0)
+    assert ((found_mv - truth).abs() < 0.25 * truth.abs() + 0.3).all()
+    begin = two_organoids.recordings[2].start_row
+    later = two_organoids.samples_z[begin + 8000 :].clone()
+    try:
+        two_organoids.samples_z[begin + 8000 :] = 0
+        again = as_used(coupled, two_organoids, Regime.ADAPTED)(2)
+    finally:
+        two_organoids.samples_z[begin + 8000 :] = later
+    assert torch.equal(again.module.coupling_mv, adapted.module.coupling_mv)
+
+
+def test_all_are_scored_on_the_same_windows_of_each_regime(two_organoids, coupled, monkeypatch):
+    monkeypatch.setattr(regimes, "ADAPTATION_MS", 8000.0)
+    persistence = Forecaster.unfitted("persistence", two_organoids)
+    evaluation, _ = evaluate(coupled, two_organoids, {"persistence": persistence})
+    assert evaluation.regimes == (Regime.TEST, Regime.ZERO_SHOT, Regime.ADAPTED)
+    for regime in evaluation.regimes:
+        own, other = (evaluation.score(name, regime, 1) for name in ("coupled_cnn_lstm", "persistence"))
+        assert own.n_targets == other.n_targets
+    assert set(evaluation.provenance.recordings["zero_shot"]) == {"other--run_0"}
+    assert "zero_shot/r2/h1" in evaluation.metrics()
+
+
+def test_adapting_to_all_of_a_recording_or_without_coupling_is_refused(two_organoids, coupled):
+    short = SimpleNamespace(
+        rate_hz=1000.0,
+        n_samples=500,
+        segment_starts=(0,),
+        channel_names=two_organoids.channel_names,
+        channel_types=two_organoids.channel_types,
+        facts={},
+        read_mv=lambda start_sample, stop_sample: np.zeros((stop_sample - start_sample, N_CHANNELS), np.float32),
+    )
+    with pytest.raises(ForecasterError, match="500 ms, all of which"):
+        adapted_to_beginning(coupled, short, 500.0)
+    shared = Forecaster.unfitted("shared_cnn_lstm", two_organoids)
+    with pytest.raises(ForecasterError, match="nothing to adapt"):
+        adapted_to_beginning(shared, short, 100.0)
+
+
+def test_an_unseen_organoid_may_have_other_channels(coupled):
+    names = tuple(f"electrode_{channel}" for channel in range(5))
+    history_mv = np.random.default_rng(0).normal(-60, 4, (1, 40, 5)).astype(np.float32)
+    unseen = coupled.for_recording("another", names)
+    assert unseen.predict_mv(history_mv).shape == (1, 3, 5)
+    with pytest.raises(ForecasterError, match="5 channels"):
+        coupled.predict_mv(history_mv)
