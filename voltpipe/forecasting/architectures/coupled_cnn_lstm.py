@@ -1,7 +1,8 @@
 """The coupled CNN-LSTM: the same small causal network for every channel, which also hears the spikes of the others."""
 
 from copy import copy
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -138,14 +139,45 @@ class CoupledCnnLstm(EveryStepModule):
         first_sample: int,
     ) -> Float[Tensor, "batch channel step state"]:
         """The convolution's and the LSTM's output."""
-        own = self.own_features(voltage_mv)
-        heard = self.messages(self.at_reset(voltage_mv), bins, self.coupling_mv)
-        features = torch.cat([own, heard.permute(0, 3, 2, 1)], dim=-1).flatten(0, 1)
+        features = self._features(voltage_mv, bins)
         padded = pad(features, (0, 0, self.kernel_samples - 1, 0))
         last_samples = padded.unfold(1, self.kernel_samples, 1).flatten(2)[:, first_sample:]
         remembered: Tensor = self.lstm(features)[0][:, first_sample:]
         states = torch.cat([relu(self.convolution(last_samples)), remembered], dim=-1)
-        return states.reshape(*own.shape[:2], *states.shape[1:])
+        return states.reshape(len(voltage_mv), -1, *states.shape[1:])
+
+    def next_states(
+        self, voltage_mv: Float[Tensor, "1 1 channel"], bins: Int64[Tensor, "1 1 channel"], past: Any
+    ) -> tuple[Float[Tensor, "1 channel 1 state"], Any]:
+        """The same after one more sample, from what the LSTM and the convolution remember."""
+        if past is None:
+            n_features = 2 + self.messages.n_messages
+            past = _Past(
+                voltage_mv, bins, voltage_mv.new_zeros(voltage_mv.shape[-1], n_features, self.kernel_samples), None
+            )
+        pair_mv, pair_bins = torch.cat([past.voltage_mv, voltage_mv], dim=1), torch.cat([past.bins, bins], dim=1)
+        features = self._features(pair_mv, pair_bins)[:, 1]
+        last_samples = torch.cat([past.last_samples[..., 1:], features[..., None]], dim=-1)
+        remembered, cell = self.lstm(features[:, None], past.lstm)
+        states = torch.cat([relu(self.convolution(last_samples.flatten(1))), remembered[:, 0]], dim=-1)
+        return states[None, :, None], _Past(voltage_mv, bins, last_samples, cell)
+
+    def _features(
+        self, voltage_mv: Float[Tensor, "batch time channel"], bins: Int64[Tensor, "batch time channel"]
+    ) -> Float[Tensor, "sequence time feature"]:
+        """All that is known of each channel at each sample."""
+        heard = self.messages(self.at_reset(voltage_mv), bins, self.coupling_mv)
+        return torch.cat([self.own_features(voltage_mv), heard.permute(0, 3, 2, 1)], dim=-1).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What has to be remembered from one sample to the next."""
+
+    voltage_mv: Tensor
+    bins: Tensor
+    last_samples: Tensor
+    lstm: tuple[Tensor, Tensor] | None
 
 
 def _listen_by_default(module: CoupledCnnLstm, *_: object) -> None:

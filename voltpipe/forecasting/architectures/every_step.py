@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -97,14 +97,41 @@ class EveryStepModule(TrainedModule):
             first_sample: what comes before is only remembered.
         """
 
+    def next_states(
+        self, voltage_mv: Float[Tensor, "1 1 channel"], bins: Int64[Tensor, "1 1 channel"], past: Any
+    ) -> tuple[Float[Tensor, "1 channel 1 state"], Any]:
+        """What the network knows after one more sample, and what it has to remember for the next.
+
+        Args:
+            voltage_mv: the sample.
+            bins: the look-up's bin of each voltage.
+            past: what was remembered after the sample before; None at the beginning.
+        """
+        seen_mv = voltage_mv if past is None else torch.cat([past, voltage_mv], dim=1)[:, -self.memory_samples :]
+        return self.states(seen_mv, self.look_up.bins(seen_mv), seen_mv.shape[1] - 1), seen_mv
+
+    def next_forecast_mv(
+        self, voltage_mv: Float[Tensor, " channel"], past: Any
+    ) -> tuple[Float[Tensor, "horizon channel"], Any]:
+        """Forecast in mV after one more sample, and what has to be remembered for the next."""
+        sample_mv = voltage_mv[None, None]
+        bins = self.look_up.bins(sample_mv)
+        states, past = self.next_states(sample_mv, bins, past)
+        return self._forecast_mv(bins, states)[0, 0], past
+
     def forecast_mv(
         self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
     ) -> Float[Tensor, "batch step horizon channel"]:
         """Forecast in mV from each sample on, beginning at `first_sample`, knowing only what came before."""
         bins = self.look_up.bins(history_mv)
-        change: Tensor = self.read_out(self.states(history_mv, bins, first_sample))
+        return self._forecast_mv(bins[:, first_sample:], self.states(history_mv, bins, first_sample))
+
+    def _forecast_mv(
+        self, bins: Int64[Tensor, "batch step channel"], states: Float[Tensor, "batch channel step state"]
+    ) -> Float[Tensor, "batch step horizon channel"]:
+        change: Tensor = self.read_out(states)
         change_mv = change.float().permute(0, 2, 3, 1) * self.spread_mv
-        forecast_mv: Tensor = self.look_up.table_mv[bins[:, first_sample:]].mT + change_mv
+        forecast_mv: Tensor = self.look_up.table_mv[bins].mT + change_mv
         return forecast_mv
 
     def forward(

@@ -1,0 +1,63 @@
+"""How long one new sample of 100 channels takes to become a forecast up to 20 ms ahead, streaming, on one core.
+
+    python benchmarks/streaming.py [--samples 3000] [--folder FOLDER]
+
+The untrained flagship on the reference window set: weights do not change the time. Printed for a known network and for
+one that is adapted to on the way, beside forecasting from the whole window each time.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from reference import REFERENCE_FOLDER, reference_window_set
+
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.stream import REFRESH_SAMPLES, Stream
+from voltpipe.simulation.settings import Preparation
+
+
+def report(name: str, forecast: Callable[[int], object], n_samples: int) -> None:
+    """Print the distribution of the time per sample."""
+    times_ms = np.empty(n_samples)
+    for sample in range(n_samples):
+        began_s = time.perf_counter()
+        forecast(sample)
+        times_ms[sample] = 1000 * (time.perf_counter() - began_s)
+    median, most, worst = np.percentile(times_ms[n_samples // 10 :], [50, 99, 100])
+    print(f"{name:52s} median {median:.3f} ms, 99 % under {most:.3f} ms, slowest {worst:.3f} ms")
+
+
+def main() -> None:
+    """Print one line a way of forecasting."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=3000)
+    parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    window_set = reference_window_set(Preparation.ORGANOID, arguments.folder)
+    forecaster = Forecaster.unfitted("coupled_cnn_lstm", window_set)
+    forecaster.module.fit(window_set)
+    recording = window_set.recordings[-1]
+    mean_mv, sd_mv = window_set.calibration_mv(len(window_set.recordings) - 1)
+    voltage_mv = (window_set.samples_z[recording.start_row : recording.stop_row] * sd_mv + mean_mv).numpy()
+    context = window_set.context
+    known, adapting = Stream(forecaster), Stream(forecaster, adapt=True)
+    report("streaming, known network", lambda n: known.push(voltage_mv[n]), arguments.samples)
+    report(
+        f"streaming, coupling refreshed every {REFRESH_SAMPLES} samples",
+        lambda n: adapting.push(voltage_mv[n]),
+        arguments.samples,
+    )
+    report(
+        "the whole window each time",
+        lambda n: forecaster.predict_mv(voltage_mv[n : n + context]),
+        arguments.samples,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Forecasts sample by sample, as a rig delivers them."""
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from voltpipe.forecasting.architectures.every_step import EveryStepModule
+from voltpipe.forecasting.coupling.evidence import Evidence
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+
+REFRESH_SAMPLES = 500
+"""How often a stream that adapts judges the coupling anew; in between it only takes notes."""
+
+
+class Stream:
+    """A forecaster that is handed one sample after the other, and keeps what it has to know of the earlier ones.
+
+    Args:
+        forecaster: one whose network works step by step (all but the published ones and the baselines).
+        adapt: whether to estimate the coupling from the stream itself, as of an organoid that was not trained on. It is
+            refreshed from what came before, never from what comes later.
+
+    Raises:
+        ForecasterError: the forecaster cannot do that.
+    """
+
+    def __init__(self, forecaster: Forecaster, *, adapt: bool = False) -> None:
+        config = forecaster.config
+        if not isinstance(forecaster.module, EveryStepModule):
+            raise ForecasterError(
+                f"a {config.architecture} forecasts from whole windows; use `predict_mv`, or a forecaster such as "
+                "coupled_cnn_lstm or shared_cnn_lstm for a stream"
+            )
+        if adapt and not forecaster.adapts:
+            raise ForecasterError(
+                f"this {config.architecture} makes no use of who drives whom, so there is nothing to adapt"
+            )
+        self.n_seen = 0
+        self._n_channels = len(config.channel_names)
+        module = forecaster.module.for_network(None, self._n_channels) if adapt else forecaster.module
+        self._module = cast(EveryStepModule, module.eval())
+        self._past: Any = None
+        self._adapts = adapt
+        self._evidence: Evidence | None = None
+        self._not_noted: list[Tensor] = []
+
+    @torch.inference_mode()
+    def push(self, sample_mv: Float32[np.ndarray, " channel"]) -> Float32[np.ndarray, "horizon channel"]:
+        """Take the next sample in mV, and forecast from it in mV.
+
+        The first forecasts know little: those that follow `warm_up_samples` samples are as good as in training.
+
+        Raises:
+            ForecasterError: the sample has other channels, or holds NaN or infinity; it is not taken in then.
+        """
+        if sample_mv.shape != (self._n_channels,) or not np.isfinite(sample_mv).all():
+            raise ForecasterError(
+                f"expected a sample of {self._n_channels} finite voltages, found shape {sample_mv.shape} with "
+                f"{int((~np.isfinite(sample_mv)).sum())} that are not finite; begin another stream after a gap"
+            )
+        voltage_mv = torch.from_numpy(sample_mv)
+        forecast_mv, self._past = self._module.next_forecast_mv(voltage_mv, self._past)
+        self.n_seen += 1
+        if self._adapts:
+            self._not_noted.append(voltage_mv.clone())
+            if len(self._not_noted) >= REFRESH_SAMPLES:
+                self._refresh()
+        return forecast_mv.numpy()
+
+    def _refresh(self) -> None:
+        voltage_mv = torch.stack(self._not_noted)
+        shown = self._module.evidence(voltage_mv)
+        assert shown is not None  # a stream adapts only where spikes can be seen
+        self._evidence = shown if self._evidence is None else self._evidence + shown
+        self._module = cast(EveryStepModule, self._module.adapted_to(self._evidence))
+        # The next stretch begins with the row before its first spikes, whose effects end behind this one's last.
+        self._not_noted = self._not_noted[-(len(shown.sums_mv) + 1) :]
