@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from voltpipe.errors import VoltpipeError
+from voltpipe.forecasting.search.settings import SearchSettings
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.options import from_options, settings_options
@@ -94,6 +95,21 @@ def train(organoid: str | None, **options: Any) -> None:
 
     settings = from_options(TrainingSettings, options)
     click.echo(train_and_register(Lake.default(), settings, organoid))
+
+
+@main.command()
+@click.option("--organoid", help="use this organoid's recordings only [default: all organoids]")
+@settings_options(SearchSettings)
+def search(organoid: str | None, **options: Any) -> None:
+    """Search for the training settings with the lowest validation loss; each trial is a training.
+
+    Learning rate, weight decay, batch size, windows per epoch and noise are searched unless they are set. A search that
+    was stopped goes on when the same is asked for again, as does one of which more trials are asked for.
+    """
+    from voltpipe.pipeline.search import search_settings
+
+    settings = from_options(SearchSettings, options)
+    click.echo(search_settings(Lake.default(), settings, organoid))
 
 
 @main.command()

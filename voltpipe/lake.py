@@ -90,6 +90,11 @@ class Lake:
         return self.root / "checkpoints"
 
     @cached_property
+    def searches(self) -> Path:
+        """Searches for training settings under way, and what they found."""
+        return self.root / "searches"
+
+    @cached_property
     def reports(self) -> Path:
         """Evaluation reports with their metrics."""
         return self.root / "reports"

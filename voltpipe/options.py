@@ -49,7 +49,8 @@ def from_options(settings: type[S], options: Mapping[str, Any], **fixed: Any) ->
         return settings.model_validate({**given, **fixed})
     except ValidationError as error:
         problems = "; ".join(
-            f"{_flag(str(each['loc'][0]))} {each['input']!r}: {each['msg']}" for each in error.errors()
+            f"{_flag(str(each['loc'][0]))} {each['input']!r}: {each['msg']}" if each["loc"] else each["msg"]
+            for each in error.errors()
         )
         raise OptionError(f"refused before anything was started: {problems}") from None
 
@@ -66,7 +67,9 @@ def _kind(annotation: Any) -> tuple[Any, bool]:
         (annotation,) = [part for part in get_args(annotation) if part is not NoneType]
         origin = get_origin(annotation)
     if origin is tuple:
-        each = get_args(annotation)[0]
+        each, *others = get_args(annotation)
+        if others != [Ellipsis]:
+            return (each, *others), False
         return get_args(each) or each, True
     if issubclass(annotation, StrEnum):
         return click.Choice([member.value for member in annotation]), False

@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from voltpipe.cli import main
+from voltpipe.forecasting.search.settings import SearchSettings
 from voltpipe.forecasting.settings import Architecture, Device, TrainingSettings
 from voltpipe.lake import LAKE_VARIABLE
 from voltpipe.options import OptionError, from_options
@@ -12,7 +13,13 @@ from voltpipe.settings import described
 from voltpipe.simulation.settings import SimulationSettings
 from voltpipe.windows.settings import WindowSettings
 
-COMMANDS = {"train": TrainingSettings, "ingest": Hints, "forecast": Hints, "simulate": SimulationSettings}
+COMMANDS = {
+    "train": TrainingSettings,
+    "search": SearchSettings,
+    "ingest": Hints,
+    "forecast": Hints,
+    "simulate": SimulationSettings,
+}
 OF_CONDITIONING_ALONE = {("forecast", "profile"), ("forecast", "stimulation_intervals_s")}
 EVERY_SETTING = [
     (command, name)
@@ -54,6 +61,12 @@ def test_what_is_not_given_keeps_its_default():
 def test_an_option_may_be_given_several_times():
     assert from_options(WindowSettings, {"horizons_samples": (1, 5)}).horizons_samples == (1, 5)
     assert from_options(WindowSettings, {"horizons_samples": ()}) == WindowSettings()
+
+
+def test_a_pair_is_one_option_with_two_values():
+    (option,) = (parameter for parameter in main.commands["search"].params if parameter.name == "batch_size_range")
+    assert (option.nargs, option.multiple) == (2, False)
+    assert from_options(SearchSettings, {"batch_size_range": (4, 8)}).batch_size_range == (4, 8)
 
 
 def test_every_option_out_of_bounds_is_named():

@@ -13,7 +13,7 @@ from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.build import build_definitions
 from voltpipe.pipeline.dead_runs import bury_dead_runs, known_alive
 from voltpipe.pipeline.instance import open_instance
-from voltpipe.pipeline.jobs import INGEST_JOB, TRAIN_JOB
+from voltpipe.pipeline.jobs import INGEST_JOB, SEARCH_JOB, TRAIN_JOB
 from voltpipe.pipeline.partitions import RECORDINGS, recording_keys
 from voltpipe.tracking.store import TrackingStore
 
@@ -62,6 +62,19 @@ class Launcher:
         """
         ops = {"recording_split": {"config": dict(split)}, "trained_forecaster": {"config": dict(training)}}
         self._run(TRAIN_JOB, {"ops": ops})
+
+    def search(self, *, split: Mapping[str, Any], search: Mapping[str, Any]) -> None:
+        """Materialize the split, the window set and the settings found on it.
+
+        Args:
+            split: settings of `recording_split` that differ from their defaults.
+            search: settings of `found_settings` that differ from their defaults.
+
+        Raises:
+            RunError: a step failed.
+        """
+        ops = {"recording_split": {"config": dict(split)}, "found_settings": {"config": dict(search)}}
+        self._run(SEARCH_JOB, {"ops": ops})
 
     def _run(self, job_name: str, run_config: dict[str, Any], tags: Mapping[str, str] | None = None) -> None:
         job = self._definitions.resolve_job_def(job_name)

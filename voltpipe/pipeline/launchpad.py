@@ -44,7 +44,10 @@ def settings_from(settings: type[S], config: Mapping[str, Any]) -> S:
     try:
         return settings.model_validate(dict(config))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" if e["loc"] else e["msg"]
+            for e in error.errors()
+        )
         raise SettingsError(f"{settings.__name__} refused, nothing was started: {problems}") from error
 
 

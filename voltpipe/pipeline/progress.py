@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.forecasting.progress import EpochRecord, Progress
 from voltpipe.tracking.run import TrackedRun
 
 PROGRESS_TAG = "voltpipe/progress"
@@ -43,12 +43,7 @@ class DagsterProgress:
         Raises:
             dg.Failure: the run ended while this process went on; whoever retries it must be the only writer.
         """
-        run = self.context.instance.get_run_by_id(self.context.run_id)
-        if run is None or run.is_finished:
-            raise dg.Failure(
-                f"run {self.context.run_id} has ended, so this training stops; its last checkpoint stays for the retry",
-                allow_retries=False,
-            )
+        stop_if_ended(self.context)
         self._tag(f"epoch {record.epoch}, {record.remaining_s:.0f} s left")
         self.context.log_event(
             dg.AssetObservation(
@@ -89,7 +84,7 @@ class MlflowProgress:
 class AllProgress:
     """Tells several listeners, in order."""
 
-    listeners: tuple[TerminalProgress | DagsterProgress | MlflowProgress, ...]
+    listeners: tuple[Progress, ...]
 
     def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
         """Tell each."""
@@ -100,6 +95,20 @@ class AllProgress:
         """Tell each."""
         for listener in self.listeners:
             listener.epoch_finished(record)
+
+
+def stop_if_ended(context: dg.OpExecutionContext) -> None:
+    """Stop a training whose run is over.
+
+    Raises:
+        dg.Failure: the run ended while this process went on; whoever retries it must be the only writer.
+    """
+    run = context.instance.get_run_by_id(context.run_id)
+    if run is None or run.is_finished:
+        raise dg.Failure(
+            f"run {context.run_id} has ended, so this training stops; its last checkpoint stays for the retry",
+            allow_retries=False,
+        )
 
 
 def summary(record: EpochRecord) -> str:

@@ -18,6 +18,7 @@ from voltpipe.tracking.ui import run_page, version_page
 STAGE_FOLDERS = {
     "recording_split": "windows",
     "window_set": "windows",
+    "found_settings": "searches",
     "trained_forecaster": "checkpoints",
     "forecast_evaluation": "reports",
     "evaluation_report": "reports",

@@ -13,6 +13,15 @@ class WindowSetValue(Settings):
     digest: str = Field(description="names recordings, roles and window settings")
 
 
+class FoundValue(Settings):
+    """The best settings of a search."""
+
+    table: str = Field(description="the trials")
+    run_config: str = Field(description="a file with them as run config for `train_forecaster`")
+    settings: TrainingSettings
+    mlflow_run_id: str
+
+
 class TrainedValue(Settings):
     """A trained forecaster on disk, and the MLflow run of its training."""
 

@@ -9,6 +9,8 @@ from voltpipe.tracking.store import TrackingStore
 
 IDENTITY_TAG = "voltpipe.identity"
 FAILURE_TAG = "voltpipe.failure"
+PARENT_TAG = "mlflow.parentRunId"
+"""MLflow's pages show a run that bears it inside the run that it names."""
 
 _FAILURE_LENGTH = 500
 
@@ -21,13 +23,16 @@ def tracked_run(
     identity: str,
     tags: Mapping[str, str],
     killed_by: tuple[type[BaseException], ...] = (),
+    parent: TrackedRun | None = None,
 ) -> Iterator[TrackedRun]:
     """A run that goes on where one of the same identity stopped, or else begins.
 
-    It ends FINISHED; KILLED after KeyboardInterrupt, SystemExit or one of `killed_by`; FAILED after any other
-    exception. What no exception tells of (kill -9) is left RUNNING for `close_leftover_runs`, or for the retry.
+    It is shown inside `parent`, if there is one. It ends FINISHED; KILLED after KeyboardInterrupt, SystemExit or one of
+    `killed_by`; FAILED after any other exception. What no exception tells of (kill -9) is left RUNNING for
+    `close_leftover_runs`, or for the retry.
     """
-    run = _begin(store, name, identity, tags)
+    nested = {PARENT_TAG: parent.run_id} if parent else {}
+    run = _begin(store, name, identity, {**tags, **nested})
     try:
         yield run
     except BaseException as error:

@@ -131,6 +131,10 @@ class TrackedRun:
         self.log_metrics(evaluation.metrics())
         self.store.client.log_artifacts(self.run_id, str(report_folder), REPORT_FOLDER)
 
+    def log_file(self, path: Path) -> None:
+        """Log a file as an artifact."""
+        self.store.client.log_artifact(self.run_id, str(path))
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags, in one call."""
         from mlflow.entities import RunTag

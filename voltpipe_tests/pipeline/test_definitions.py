@@ -14,6 +14,7 @@ HEAVY = ("torch", "mlflow", "brian2", "pynwb", "matplotlib", "pandas")
 GROUPS = {
     "recordings": {"raw_recording", "conditioned_recording"},
     "windows": {"recording_split", "window_set"},
+    "search": {"found_settings"},
     "forecasting": {"trained_forecaster"},
     "evaluation": {"forecast_evaluation", "evaluation_report"},
     "registry": {"registered_forecaster", "champion_forecaster"},
@@ -23,6 +24,7 @@ UPSTREAM = {
     "conditioned_recording": {"raw_recording"},
     "recording_split": {"conditioned_recording"},
     "window_set": {"recording_split"},
+    "found_settings": {"window_set"},
     "trained_forecaster": {"window_set"},
     "forecast_evaluation": {"trained_forecaster"},
     "evaluation_report": {"forecast_evaluation"},
@@ -104,7 +106,7 @@ def test_checks_guard_what_follows(graph, blocking, expected):
 
 
 def test_jobs_sensors_and_schedules(definitions):
-    assert {job.name for job in definitions.jobs} == {"ingest_recordings", "train_forecaster"}
+    assert {job.name for job in definitions.jobs} == {"ingest_recordings", "train_forecaster", "search_hyperparameters"}
     assert {sensor.name for sensor in definitions.sensors} == {
         "raw_recordings",
         "mlflow_after_failure",
@@ -118,18 +120,20 @@ def test_jobs_sensors_and_schedules(definitions):
 
 
 def test_the_jobs_divide_the_graph_between_them(definitions, graph):
-    ingest, train = (
+    ingest, search, train = (
         names(definitions.resolve_job_def(name).asset_layer.selected_asset_keys)
-        for name in ("ingest_recordings", "train_forecaster")
+        for name in ("ingest_recordings", "search_hyperparameters", "train_forecaster")
     )
     assert ingest == GROUPS["recordings"]
-    assert train == names(graph.get_all_asset_keys()) - ingest
+    assert search == GROUPS["windows"] | GROUPS["search"]
+    assert train == names(graph.get_all_asset_keys()) - ingest - GROUPS["search"]
 
 
 def test_one_training_runs_at_a_time_and_one_champion_is_chosen_at_a_time(definitions):
-    pools = {name: definitions.resolve_job_def("train_forecaster").graph for name in ("training", "registry")}
-    assert pools["training"].node_named("trained_forecaster").definition.pools == {"training"}
-    assert pools["registry"].node_named("champion_forecaster").definition.pools == {"registry"}
+    train, search = (definitions.resolve_job_def(name).graph for name in ("train_forecaster", "search_hyperparameters"))
+    assert train.node_named("trained_forecaster").definition.pools == {"training"}
+    assert search.node_named("found_settings").definition.pools == {"training"}
+    assert train.node_named("champion_forecaster").definition.pools == {"registry"}
 
 
 def test_each_asset_with_a_value_has_its_place_in_the_lake(graph):

@@ -6,12 +6,13 @@ import dagster as dg
 import pytest
 from pydantic import Field
 
+from voltpipe.forecasting.search.settings import SearchSettings
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import Lake
 from voltpipe.pipeline.assets.recordings import RecordingSettings
 from voltpipe.pipeline.assets.windows import SplitSettings
 from voltpipe.pipeline.build import build_definitions
-from voltpipe.pipeline.jobs import INGEST_JOB, TRAIN_JOB
+from voltpipe.pipeline.jobs import INGEST_JOB, SEARCH_JOB, TRAIN_JOB
 from voltpipe.pipeline.launchpad import SettingsError, settings_from, settings_schema
 from voltpipe.settings import Settings, described
 from voltpipe.tracking.settings import GateSettings
@@ -19,6 +20,7 @@ from voltpipe.tracking.settings import GateSettings
 FORMS = {
     "conditioned_recording": RecordingSettings,
     "recording_split": SplitSettings,
+    "found_settings": SearchSettings,
     "trained_forecaster": TrainingSettings,
     "champion_forecaster": GateSettings,
 }
@@ -115,6 +117,8 @@ def test_what_does_not_fit_the_form_is_refused_while_one_types(definitions, job,
         (TRAIN_JOB, "recording_split", {"test_fraction": 0.5}, "test_fraction = 0.5: Input should be less than 0.5"),
         (TRAIN_JOB, "recording_split", {"horizons_samples": [5, 1]}, "horizons must be ascending"),
         (TRAIN_JOB, "champion_forecaster", {"margin": 2.0}, "margin = 2.0: Input should be less than or equal to 1"),
+        (SEARCH_JOB, "found_settings", {"learning_rate_range": [0.1, 0.01]}, "the lower end before the upper"),
+        (SEARCH_JOB, "found_settings", {"batch_size_range": [0, 8]}, "expected ends above 0"),
         (INGEST_JOB, "conditioned_recording", {"trim_ms": -1.0}, "trim_ms = -1.0: Input should be greater than"),
     ],
 )

@@ -1,0 +1,139 @@
+"""A search seen from Dagster and MLflow: one run that holds its trials, and settings that can be trained with."""
+
+import os
+import signal
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from voltpipe.files import read_json
+from voltpipe.forecasting.search.settings import SearchSettings
+from voltpipe.pipeline.build import build_definitions
+from voltpipe.pipeline.jobs import SEARCH_JOB, TRAIN_JOB
+from voltpipe.pipeline.launch import Launcher, RunError
+from voltpipe.pipeline.progress import PROGRESS_TAG
+from voltpipe.pipeline.resources import value_path
+from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
+from voltpipe.pipeline.search import search_settings
+from voltpipe.pipeline.values import FoundValue
+from voltpipe.tracking.lifecycle import FAILURE_TAG, PARENT_TAG
+
+SEARCH = {
+    "architecture": "shared_cnn_lstm",
+    "max_epochs": 4,
+    "windows_per_epoch": 48,
+    "batch_size": 16,
+    "weight_decay": 0.0,
+    "noise_mv": 0.0,
+    # The recipe's rate, tried first, lies at the lower end of what is searched; nearly all of it is far too high.
+    "learning_rate_range": [4e-3, 1.0],
+    "trials_before_pruning": 1,
+    "n_trials": 3,
+    "device": "cpu",
+}
+
+
+@pytest.fixture
+def search(trainable, instance, small_windows):
+    """Searches in this process, and returns the Dagster run."""
+
+    def search(**settings):
+        split = {"recording_split": {"config": small_windows}}
+        result = (
+            build_definitions(trainable)
+            .resolve_job_def(SEARCH_JOB)
+            .execute_in_process(
+                run_config={"ops": {**split, "found_settings": {"config": SEARCH | settings}}},
+                instance=instance,
+                raise_on_error=False,
+            )
+        )
+        return instance.get_run_by_id(result.run_id)
+
+    return search
+
+
+def parent_and_trials(store):
+    """The search's MLflow run, and those of its trials in their order."""
+    (parent,) = [run for run in store.tagged_runs({}) if PARENT_TAG not in run.data.tags]
+    trials = store.tagged_runs({PARENT_TAG: parent.info.run_id})
+    return parent, sorted(trials, key=lambda run: run.info.run_name)
+
+
+def found(lake) -> FoundValue:
+    return FoundValue.model_validate(read_json(value_path(lake, "found_settings")))
+
+
+def test_trials_are_runs_inside_the_searchs_and_what_is_found_can_be_trained_with(trainable, instance, store, search):
+    run = search()
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    assert run.tags[PROGRESS_TAG].startswith("trial 3 of 3, epoch ")
+    parent, trials = parent_and_trials(store)
+    assert run.tags[MLFLOW_RUN_TAG] == parent.info.run_id
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["search.learning_rate_range"] == "0.004, 1.0"
+    assert [trial.info.run_name for trial in trials] == ["trial 0", "trial 1", "trial 2"]
+    complete, *pruned = trials
+    assert complete.info.status == "FINISHED"
+    assert complete.data.params["training.learning_rate"] == "0.004"
+    assert [trial.info.status for trial in pruned] == ["KILLED", "KILLED"]
+    assert all(trial.data.tags[FAILURE_TAG].startswith("TrialPruned: given up after epoch ") for trial in pruned)
+    epochs = store.client.get_metric_history(complete.info.run_id, "validation/loss")
+    losses = store.client.get_metric_history(parent.info.run_id, "validation/loss")
+    assert [metric.step for metric in epochs] == [1, 2, 3, 4]
+    assert losses[0].value == min(metric.value for metric in epochs)
+    assert [metric.step for metric in losses] == [0, 1, 2]
+
+    value = found(trainable)
+    assert value.settings.learning_rate == 0.004
+    config = yaml.safe_load(Path(value.run_config).read_text())
+    assert dg.validate_run_config(build_definitions(trainable).resolve_job_def(TRAIN_JOB), config)
+    assert config["ops"]["trained_forecaster"]["config"]["learning_rate"] == 0.004
+    (artifact,) = store.client.list_artifacts(parent.info.run_id)
+    assert artifact.path == "train_forecaster.yaml"
+    event = instance.get_latest_materialization_event(dg.AssetKey("found_settings"))
+    metadata = event.asset_materialization.metadata
+    assert (metadata["complete trials"].value, metadata["pruned trials"].value) == (1, 2)
+    assert metadata["trials"].value.splitlines()[2].startswith("| 0 | complete |")
+
+
+def test_a_terminated_search_leaves_nothing_running_and_goes_on(trainable, instance, store, small_windows, monkeypatch):
+    def interrupt(self, record):
+        original(self, record)
+        if record.epoch == 2 and "trial 2 of" in self.trial:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    from voltpipe.pipeline.assets.search import _Place
+
+    original = _Place.epoch_finished
+    with monkeypatch.context() as patch:
+        patch.setattr(_Place, "epoch_finished", interrupt)
+        with pytest.raises(RunError, match="goes on where it stopped"):
+            Launcher(trainable).search(split=small_windows, search={**SEARCH, "pruner": "none"})
+    parent, trials = parent_and_trials(store)
+    assert [run.info.status for run in (parent, *trials)] == ["KILLED", "FINISHED", "KILLED"]
+
+    Launcher(trainable).search(split=small_windows, search={**SEARCH, "pruner": "none"})
+    again, after = parent_and_trials(store)
+    assert again.info.run_id == parent.info.run_id
+    assert [run.info.status for run in (again, *after)] == ["FINISHED"] * 4
+    assert [run.info.run_id for run in after[:2]] == [run.info.run_id for run in trials]
+    epochs = [metric.step for metric in store.client.get_metric_history(after[1].info.run_id, "validation/loss")]
+    assert epochs == [1, 2, 3, 4]
+    assert after[1].data.tags[DAGSTER_RUN_TAG] == instance.get_runs()[0].run_id
+
+
+def test_a_search_that_cannot_be_is_told_of_in_a_sentence(trainable):
+    with pytest.raises(RunError, match="no conditioned recording to train on"):
+        search_settings(trainable, SearchSettings(), organoid="nobody")
+
+
+def test_what_was_tried_and_found_is_said(trainable, search, monkeypatch):
+    search(n_trials=1)
+    monkeypatch.setattr(Launcher, "search", lambda *_, **__: None)  # whose windows would not fit recordings so short
+    table, config, place = search_settings(trainable, SearchSettings()).split("\n\n")
+    assert table.splitlines()[0] == "| trial | outcome | validation loss | epochs | s | learning_rate |"
+    assert yaml.safe_load(config)["ops"]["trained_forecaster"]["config"]["architecture"] == "shared_cnn_lstm"
+    assert Path(place.removeprefix("run config: ")).is_file()
