@@ -33,6 +33,7 @@ def evaluate(
     *,
     ceiling_r2: Mapping[int, float] | None = None,
     ceiling_standard_error: Mapping[int, float] | None = None,
+    observable_ceiling_r2: Mapping[int, float] | None = None,
     history: Sequence[EpochRecord] = (),
     training: Mapping[str, Any] | None = None,
 ) -> tuple[Evaluation, EvaluationDetail]:
@@ -44,6 +45,7 @@ def evaluate(
         baselines: by name, fitted on the same training rows.
         ceiling_r2: the best possible R2 by horizon in samples, where the recordings are simulated.
         ceiling_standard_error: of these figures.
+        observable_ceiling_r2: the R2 possible from 1 ms samples and the true connectivity, by horizon in samples.
         history: the training's epochs, for the learning curve.
         training: what is to be known of the training (settings, device, duration); JSON-able, shown as provenance.
 
@@ -77,6 +79,7 @@ def evaluate(
             ),
             ceiling_r2=dict(ceiling_r2 or {}),
             ceiling_standard_error=dict(ceiling_standard_error or {}),
+            observable_ceiling_r2=dict(observable_ceiling_r2 or {}),
             provenance=_provenance(forecaster, window_set, windows, training or {}),
         )
         detail = _detail(forecaster, window_set, regimes[0], windows[regimes[0]], sums[regimes[0]], counts, history)

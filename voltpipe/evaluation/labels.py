@@ -4,6 +4,7 @@ from voltpipe.evaluation.regimes import ADAPTATION_MS, Regime
 from voltpipe.windows.settings import Protocol
 
 CEILING = "ceiling"
+OBSERVABLE_CEILING = "ceiling from 1 ms samples"
 
 PUBLISHED_WARNING = (
     "Published protocol: windows were shuffled before splitting, so training and test windows overlap. "

@@ -10,7 +10,7 @@ from matplotlib.ticker import NullLocator, StrMethodFormatter
 from voltpipe.evaluation.detail import EvaluationDetail
 from voltpipe.evaluation.drawing import BASELINES, CEILING, FAINT, FORECASTER, GROUPS, INK, new_figure
 from voltpipe.evaluation.evaluation import Evaluation
-from voltpipe.evaluation.labels import duration_label, forecaster_label
+from voltpipe.evaluation.labels import OBSERVABLE_CEILING, duration_label, forecaster_label
 from voltpipe.evaluation.regimes import Regime
 
 _LOWEST_R2 = -0.25
@@ -78,6 +78,11 @@ def _draw_curves(
         error = 2 * np.array([evaluation.ceiling_standard_error.get(horizon, 0) for horizon in ceiling])
         axes.fill_between(x, y - error, y + error, color=CEILING, alpha=0.25, linewidth=0)
         axes.plot(x, y, color=CEILING, linestyle="--", label="ceiling")
+    observable = evaluation.observable_ceiling_r2
+    if observable:
+        observable = observable if reference is None else _above(observable, reference)
+        x = [_ms(horizon, rate_hz) for horizon in observable]
+        axes.plot(x, list(observable.values()), color=CEILING, linestyle=":", label=OBSERVABLE_CEILING)
     for name, whole in curves.items():
         curve = whole if reference is None else _above(whole, reference)
         own = name == evaluation.forecaster

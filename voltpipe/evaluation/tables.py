@@ -5,6 +5,7 @@ import pandas as pd
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.labels import (
     CEILING,
+    OBSERVABLE_CEILING,
     PUBLISHED_WARNING,
     duration_label,
     forecaster_label,
@@ -15,7 +16,7 @@ from voltpipe.windows.settings import Protocol
 
 
 def score_table(evaluation: Evaluation, regime: Regime) -> pd.DataFrame:
-    """R2 in one regime: a row for the forecaster, each baseline and the ceiling, a column a horizon ("5 ms").
+    """R2 in one regime: a row for the forecaster, each baseline and each ceiling, a column a horizon ("5 ms").
 
     NaN stands where a forecaster does not forecast, or where the ceiling is not known.
     """
@@ -26,8 +27,8 @@ def score_table(evaluation: Evaluation, regime: Regime) -> pd.DataFrame:
         ]
         for name in (evaluation.forecaster, *evaluation.baselines)
     }
-    if evaluation.ceiling_r2:
-        rows[CEILING] = [evaluation.ceiling_r2.get(horizon) for horizon in horizons]
+    ceilings = {OBSERVABLE_CEILING: evaluation.observable_ceiling_r2, CEILING: evaluation.ceiling_r2}
+    rows |= {label: [r2.get(horizon) for horizon in horizons] for label, r2 in ceilings.items() if r2}
     columns = [duration_label(horizon, evaluation.provenance.rate_hz) for horizon in horizons]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype="float64")
 

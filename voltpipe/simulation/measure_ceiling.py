@@ -1,65 +1,124 @@
-"""Measures the predictability ceiling by branching: the same state, many futures.
+"""Measures both predictability ceilings by branching: the same state, many futures.
 
 With the whole state known, the best forecast is the mean of its futures, and the error that remains is their
 variance. So R2 = 1 - E[variance within a state's futures] / (variance of all futures), by the law of total variance.
+
+With only samples known, the best forecast is the mean over the states they allow as well. It knows no more than the
+whole state does, so its squared error is larger by exactly E[(its forecast - the forecast from the whole state)^2].
+This holds for any forecast from samples. `draw_states` weighs the states that samples allow not quite rightly, which
+can only make the forecast worse: the observable ceiling comes out too low, if at all, and never above what is possible.
 """
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from voltpipe.simulation.ceiling import HORIZONS_MS, Ceiling
+from voltpipe.simulation.hidden_state import draw_states
 from voltpipe.simulation.process import PROCESS
 from voltpipe.simulation.stepper import NetworkState
 
 _SETTLING_SAMPLES = 500
 _SAMPLES_APART = 50
 """From one branching to the next: most of the state is forgotten, see the ceiling at 20 ms."""
+_SAMPLES_SHOWN = 6
+"""From which the hidden part of the state is drawn. More did not make the draws better."""
 
 
-def measure_ceiling(
+@dataclass(frozen=True)
+class Ceilings:
+    """What is possible at best, and what samples hide of it."""
+
+    full_state: Ceiling
+    observable: Ceiling
+    hidden: Ceiling
+    """The difference of the two. Both share their noise, so its standard error is far smaller."""
+
+
+def measure_ceilings(
     weights_mv: Float32[np.ndarray, "network source target"],
     *,
     n_copies: int,
     n_states: int,
     n_branches: int,
+    n_particles: int,
     seed: int,
-) -> Ceiling:
-    """Branch `n_states` states of `n_copies` copies of each network into `n_branches` futures.
+) -> Ceilings:
+    """Branch `n_states` states of `n_copies` copies of each network into `n_branches` futures, twice.
 
-    The standard error is the jackknife's over networks and copies; at least two of them in all.
+    Once each branch starts from the whole state; once from a state drawn from `n_particles` that the samples so far
+    allow, with the same noise to come. The standard error is the jackknife's over networks and copies; at least two
+    of them in all.
     """
     rng = np.random.default_rng(seed)
+    (drawing_rng,) = rng.spawn(1)
     state = NetworkState.start(weights_mv, n_copies, rng)
     state.advance(_SETTLING_SAMPLES, rng)
-    moments = np.zeros((3, len(HORIZONS_MS), len(weights_mv) * n_copies))
+    moments = np.zeros((4, len(HORIZONS_MS), len(weights_mv) * n_copies))
     for _ in range(n_states):
-        state.advance(_SAMPLES_APART, rng)
-        moments += _moments(state.branched(n_branches), n_branches, rng)
+        state.advance(_SAMPLES_APART - _SAMPLES_SHOWN, rng)
+        samples_mv = np.stack([_next_sample(state, rng) for _ in range(_SAMPLES_SHOWN)])
+        drawn = draw_states(weights_mv, samples_mv, n_draws=n_branches, n_particles=n_particles, rng=drawing_rng)
+        moments += _moments(state.branched(n_branches), drawn, n_branches, rng)
     moments /= n_states
-    r2 = _r2(moments.mean(axis=2))
-    n = moments.shape[2]
-    left_out = np.stack([_r2(np.delete(moments, batch, axis=2).mean(axis=2)) for batch in range(n)])
-    standard_error = np.sqrt((n - 1) * left_out.var(axis=0))
-    return Ceiling(
-        r2=dict(zip(HORIZONS_MS, r2.tolist(), strict=True)),
-        standard_error=dict(zip(HORIZONS_MS, standard_error.tolist(), strict=True)),
+    return Ceilings(
+        full_state=_jackknifed(lambda within, missed, variance: 1 - within / variance, moments),
+        observable=_jackknifed(lambda within, missed, variance: 1 - (within + missed) / variance, moments),
+        hidden=_jackknifed(lambda within, missed, variance: missed / variance, moments),
     )
 
 
-def _moments(state: NetworkState, n_branches: int, rng: np.random.Generator) -> Float64[np.ndarray, "3 horizon batch"]:
-    """Variance within branches, mean, and mean square of the voltage from rest, of each network's each copy."""
+def _next_sample(state: NetworkState, rng: np.random.Generator) -> Float32[np.ndarray, "network copy neuron"]:
+    state.advance(1, rng)
+    return state.voltage_mv
+
+
+def _moments(
+    full: NetworkState, drawn: NetworkState, n_branches: int, rng: np.random.Generator
+) -> Float64[np.ndarray, "4 horizon batch"]:
+    """Of each network's each copy, in mV from rest, by horizon.
+
+    The variance within the futures of the whole state, the squared difference of the mean futures of drawn states
+    from it, and the mean and the mean square of all futures of the whole state.
+    """
+    same_noise = deepcopy(rng)
     moments, now_ms = [], 0
     for horizon_ms in HORIZONS_MS:
-        state.advance(round((horizon_ms - now_ms) / PROCESS.sample_ms), rng)
+        n_samples = round((horizon_ms - now_ms) / PROCESS.sample_ms)
+        full.advance(n_samples, rng)
+        drawn.advance(n_samples, same_noise)
         now_ms = horizon_ms
-        n_neurons = state.voltage_mv.shape[2]
-        futures = (state.voltage_mv - PROCESS.rest_mv).reshape(-1, n_branches, n_neurons).astype(np.float64)
-        within = futures.var(axis=1, ddof=1).mean(axis=1)
-        moments.append((within, futures.mean(axis=(1, 2)), np.square(futures).mean(axis=(1, 2))))
+        futures, other = (_futures(state, n_branches) for state in (full, drawn))
+        within = futures.var(axis=1, ddof=1)
+        # Branches are finite in number, so their means differ by chance as well; that share is taken off.
+        missed = np.square((other - futures).mean(axis=1)) - (other - futures).var(axis=1, ddof=1) / n_branches
+        mean, mean_square = futures.mean(axis=(1, 2)), np.square(futures).mean(axis=(1, 2))
+        moments.append((within.mean(axis=1), missed.mean(axis=1), mean, mean_square))
     return np.stack(moments, axis=1)
 
 
-def _r2(moments: Float64[np.ndarray, "3 horizon"]) -> Float64[np.ndarray, " horizon"]:
-    within, mean, mean_square = moments
-    r2: Float64[np.ndarray, " horizon"] = 1 - within / (mean_square - mean**2)
-    return r2
+def _futures(state: NetworkState, n_branches: int) -> Float64[np.ndarray, "batch branch neuron"]:
+    n_neurons = state.voltage_mv.shape[2]
+    return (state.voltage_mv - PROCESS.rest_mv).reshape(-1, n_branches, n_neurons).astype(np.float64)
+
+
+_ByHorizon = Float64[np.ndarray, " horizon"]
+
+
+def _jackknifed(
+    figure: Callable[[_ByHorizon, _ByHorizon, _ByHorizon], _ByHorizon], moments: Float64[np.ndarray, "4 horizon batch"]
+) -> Ceiling:
+    def of(averaged: Float64[np.ndarray, "4 horizon"]) -> _ByHorizon:
+        within, missed, mean, mean_square = averaged
+        return figure(within, missed, mean_square - mean**2)
+
+    n = moments.shape[2]
+    left_out = np.stack([of(np.delete(moments, batch, axis=2).mean(axis=2)) for batch in range(n)])
+    standard_error = np.sqrt((n - 1) * left_out.var(axis=0))
+    return Ceiling(
+        r2=dict(zip(HORIZONS_MS, of(moments.mean(axis=2)).tolist(), strict=True)),
+        standard_error=dict(zip(HORIZONS_MS, standard_error.tolist(), strict=True)),
+    )

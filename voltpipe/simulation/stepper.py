@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float32, Int16
 
 from voltpipe.simulation.process import PROCESS
 
-_REFRACTORY_STEPS = round(PROCESS.refractory_ms / PROCESS.step_ms)
-_DELAY_STEPS = round(PROCESS.delay_ms / PROCESS.step_ms)
-_EXTERNAL_PROBABILITY = PROCESS.external_rate_hz * PROCESS.step_ms / 1e3
+REFRACTORY_STEPS = round(PROCESS.refractory_ms / PROCESS.step_ms)
+DELAY_STEPS = round(PROCESS.delay_ms / PROCESS.step_ms)
+EXTERNAL_PROBABILITY = PROCESS.external_rate_hz * PROCESS.step_ms / 1e3
 STEPS_A_SAMPLE = round(PROCESS.sample_ms / PROCESS.step_ms)
 
 
@@ -32,7 +32,7 @@ class NetworkState:
         shape = (len(weights_mv), n_copies, weights_mv.shape[1])
         voltage_mv = rng.normal(PROCESS.rest_mv, PROCESS.start_sd_mv, shape).astype(np.float32)
         silent = np.zeros(shape, bool)
-        return cls(weights_mv, voltage_mv, np.zeros(shape, np.int16), (silent,) * _DELAY_STEPS)
+        return cls(weights_mv, voltage_mv, np.zeros(shape, np.int16), (silent,) * DELAY_STEPS)
 
     def branched(self, n_branches: int) -> "NetworkState":
         """The state with each copy `n_branches` times, next to each other."""
@@ -56,10 +56,10 @@ class NetworkState:
         active = self.clamped_steps == 0
         v = np.where(active, v + PROCESS.step_ms * slope, v)
         spikes = active & (v > PROCESS.threshold_mv)
-        external = rng.binomial(PROCESS.external_inputs, _EXTERNAL_PROBABILITY, shape).astype(np.float32)
+        external = rng.binomial(PROCESS.external_inputs, EXTERNAL_PROBABILITY, shape).astype(np.float32)
         arriving_mv = self.in_flight[0].astype(np.float32) @ self.weights_mv + external * PROCESS.external_mv
         v = np.where(active, v + arriving_mv, v)
         self.voltage_mv = np.where(spikes, np.float32(PROCESS.rest_mv), v)
         waiting = np.maximum(self.clamped_steps - 1, 0)
-        self.clamped_steps = np.where(spikes, _REFRACTORY_STEPS - 1, waiting).astype(np.int16)
+        self.clamped_steps = np.where(spikes, REFRACTORY_STEPS - 1, waiting).astype(np.int16)
         self.in_flight = (*self.in_flight[1:], spikes)

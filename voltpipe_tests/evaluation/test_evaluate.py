@@ -255,7 +255,9 @@ def test_metrics_bear_the_names_of_the_design(window_set_of, forecaster_by):
     forecaster = forecaster_by("waves", repeat_period, window_set)
     baseline = forecaster_by("persistence", persist, window_set)
 
-    evaluation, _ = evaluate(forecaster, window_set, {"persistence": baseline}, ceiling_r2={1: 0.787})
+    evaluation, _ = evaluate(
+        forecaster, window_set, {"persistence": baseline}, ceiling_r2={1: 0.787}, observable_ceiling_r2={1: 0.785}
+    )
     metrics = evaluation.metrics()
 
     own = {f"{regime}/{name}/h{h}" for regime in ("test", "time") for h in HORIZONS for name in ("r2", "rmse_mv")}
@@ -264,6 +266,7 @@ def test_metrics_bear_the_names_of_the_design(window_set_of, forecaster_by):
     assert metrics["baseline/persistence/r2/h5"] == evaluation.score("persistence", Regime.TEST, 5).r2
     assert metrics["time/baseline/persistence/r2/h5"] == evaluation.score("persistence", Regime.TIME, 5).r2
     assert metrics["ceiling/r2/h1"] == 0.787
+    assert metrics["observable_ceiling/r2/h1"] == 0.785
 
 
 def test_an_evaluation_survives_json_and_names_its_origin(window_set_of, forecaster_by, tmp_path):

@@ -22,7 +22,7 @@ from voltpipe.windows.window_set import Split
 NASTY = '<script>alert("n1")</script>'
 
 
-def evaluation_of(r2, *, ceiling=None, protocol=Protocol.HELD_OUT, regime=Regime.TEST):
+def evaluation_of(r2, *, ceiling=None, observable=None, protocol=Protocol.HELD_OUT, regime=Regime.TEST):
     """R2 by forecaster and horizon; the first forecaster is the one that is evaluated."""
     provenance = Provenance(
         window_set_digest="d" * 64,
@@ -56,6 +56,7 @@ def evaluation_of(r2, *, ceiling=None, protocol=Protocol.HELD_OUT, regime=Regime
         scores=scores,
         ceiling_r2=ceiling or {},
         ceiling_standard_error={},
+        observable_ceiling_r2=observable or {},
         provenance=provenance,
     )
 
@@ -96,6 +97,7 @@ def evaluated(window_set_of, forecaster_by):
             {name: forecaster_by(name, persist, window_set) for name in ("persistence", "look_up")},
             ceiling_r2={1: 0.9, 2: 0.7, 5: 0.4},
             ceiling_standard_error={1: 0.01, 2: 0.01, 5: 0.02},
+            observable_ceiling_r2={1: 0.88, 2: 0.69, 5: 0.4},
             history=[EpochRecord(e, 2.0 * e, 1 / e, 1.1 / e, {1: 0.5, 2: 0.3}, 1e-3, 40.0, 0.0) for e in (1, 2)],
             training={"device": "cpu", "note": NASTY},
         )
@@ -128,6 +130,13 @@ def test_the_table_has_a_row_a_forecaster_and_a_column_a_horizon_in_ms():
     assert table.loc["look-up", "10 ms"] == 0.35
     assert np.isnan(table.loc["net", "20 ms"])
     assert np.isnan(table.loc["ceiling", "10 ms"])
+
+
+def test_what_samples_allow_stands_above_what_the_whole_state_does():
+    table = score_table(evaluation_of({"net": {1: 0.8}}, ceiling={1: 0.9}, observable={1: 0.85}), Regime.TEST)
+
+    assert list(table.index) == ["net", "ceiling from 1 ms samples", "ceiling"]
+    assert table.loc["ceiling from 1 ms samples", "2 ms"] == 0.85
 
 
 def test_the_text_table_is_markdown_with_aligned_columns():

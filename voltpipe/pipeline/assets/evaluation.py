@@ -14,7 +14,7 @@ EVALUATION_FILE = "metrics.json"
 DETAIL_FILE = "detail.npz"
 
 
-@dg.asset(group_name=GROUP, kinds={"pytorch"}, code_version="1")
+@dg.asset(group_name=GROUP, kinds={"pytorch"}, code_version="2")
 def forecast_evaluation(
     context: dg.AssetExecutionContext, lake: LakeResource, trained_forecaster: TrainedValue
 ) -> EvaluatedValue:
@@ -23,11 +23,12 @@ def forecast_evaluation(
     from voltpipe.evaluation.evaluate import evaluate
     from voltpipe.forecasting.baselines.fit import fit_baselines
     from voltpipe.forecasting.training_result import read_result
-    from voltpipe.simulation.ceiling import ceiling_in_samples
+    from voltpipe.simulation.ceiling import ceiling_in_samples, observable_ceiling_in_samples
     from voltpipe.windows.window_set import WindowSet
 
     windows = WindowSet(Path(trained_forecaster.window_set_folder))
     ceiling = ceiling_in_samples(windows.manifest["preparation"], windows.rate_hz)
+    observable = observable_ceiling_in_samples(windows.manifest["preparation"], windows.rate_hz)
     result = read_result(Path(trained_forecaster.folder))
     evaluation, detail = evaluate(
         result.forecaster,
@@ -35,6 +36,7 @@ def forecast_evaluation(
         fit_baselines(windows),
         ceiling_r2=ceiling.r2,
         ceiling_standard_error=ceiling.standard_error,
+        observable_ceiling_r2=observable.r2,
         history=result.history,
         training={**trained_forecaster.settings.model_dump(mode="json", exclude_none=True), **result.facts()},
     )
