@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from reference import REFERENCE_FOLDER, reference_window_set
 
@@ -74,9 +75,13 @@ def scored(forecaster: Forecaster, window_set: WindowSet) -> str:
     columns = [window_set.horizons.index(horizon) for horizon in forecaster.horizons]
     sums = ErrorSums(len(columns), window_set.train_mean_mv())
     windows = window_set.windows(Split.TEST)
-    for first in range(0, len(windows), SCORED_AT_ONCE):
-        batch = window_set.batch(windows[first : first + SCORED_AT_ONCE])
-        sums.add(predict_mv(forecaster, batch), batch.target_mv()[:, columns])
+    numbers = window_set.index["recording"][windows]
+    for number in np.unique(numbers):
+        used = forecaster.for_recording(window_set.recordings[number].organoid, window_set.channel_names)
+        of_recording = windows[numbers == number]
+        for first in range(0, len(of_recording), SCORED_AT_ONCE):
+            batch = window_set.batch(of_recording[first : first + SCORED_AT_ONCE])
+            sums.add(predict_mv(used, batch), batch.target_mv()[:, columns])
     r2 = dict(zip(forecaster.horizons, sums.r2(), strict=True))
     return "".join(f"{r2[horizon]:9.4f}" if horizon in r2 else " " * 9 for horizon in HORIZONS)
 

@@ -24,6 +24,12 @@ class Architecture(StrEnum):
     """Small, all horizons at once, weights shared by all channels."""
     COUPLED_CNN_LSTM = "coupled_cnn_lstm"
     """The same, and each channel hears the spikes of those that drive it. For one organoid's channels."""
+    ATTENTION = "attention"
+    """Channels attend to each other. For one organoid's channels."""
+    MULTI_SCALE = "multi_scale"
+    """Convolutions over each channel's past, ever further apart."""
+    STATE_SPACE = "state_space"
+    """Linear recurrences over each channel's past."""
 
 
 class Device(StrEnum):

@@ -1,4 +1,4 @@
-"""What is promised of the two networks."""
+"""What is promised of the networks."""
 
 import dataclasses
 
@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from voltpipe.forecasting.architectures.attention import Attention, AttentionSettings
 from voltpipe.forecasting.architectures.cnn_lstm import CnnLstm
+from voltpipe.forecasting.architectures.every_step import EveryStepModule
 from voltpipe.forecasting.architectures.lstm import Lstm, LstmResidual, LstmResidualSettings
+from voltpipe.forecasting.architectures.multi_scale import MultiScale, MultiScaleSettings
 from voltpipe.forecasting.architectures.registry import ARCHITECTURES
 from voltpipe.forecasting.architectures.shared_cnn_lstm import SharedCnnLstm, SharedCnnLstmSettings
+from voltpipe.forecasting.architectures.state_space import Recurrence, StateSpaceSettings
 from voltpipe.forecasting.module import Dimensions
 from voltpipe.windows.window_set import Split, WindowSet
 
@@ -21,6 +25,16 @@ def shared(ar1_windows: WindowSet) -> SharedCnnLstm:
     """Fitted, and with a read-out that is not zero any more."""
     torch.manual_seed(0)
     module = SharedCnnLstm(SharedCnnLstmSettings(), DIMENSIONS)
+    module.fit(ar1_windows)
+    torch.nn.init.normal_(module.read_out[-1].weight, std=0.1)
+    return module.eval()
+
+
+@pytest.fixture(params=["shared_cnn_lstm", "attention", "multi_scale", "state_space"])
+def every_step(request, ar1_windows: WindowSet) -> EveryStepModule:
+    """Each network that learns from every step, fitted and with a read-out that is not zero any more."""
+    torch.manual_seed(0)
+    module = ARCHITECTURES[request.param](ARCHITECTURES[request.param].settings_type(), DIMENSIONS)
     module.fit(ar1_windows)
     torch.nn.init.normal_(module.read_out[-1].weight, std=0.1)
     return module.eval()
@@ -63,13 +77,13 @@ def test_each_published_rung_adds_to_the_one_before(ar1_windows: WindowSet):
 
 
 @torch.no_grad()
-def test_no_sample_changes_an_earlier_forecast(shared: SharedCnnLstm):
+def test_no_sample_changes_an_earlier_forecast(every_step: EveryStepModule):
     history_mv = voltage_mv()
     changed_mv = history_mv.clone()
     changed_mv[:, 21:] += 3
-    before, after = shared.forecast_mv(history_mv, 0), shared.forecast_mv(changed_mv, 0)
+    before, after = every_step.forecast_mv(history_mv, 0), every_step.forecast_mv(changed_mv, 0)
     assert torch.equal(before[:, :21], after[:, :21])
-    assert not torch.isclose(before[:, 21], after[:, 21]).any()
+    assert (before[:, 21] != after[:, 21]).all()
 
 
 @torch.no_grad()
@@ -82,12 +96,11 @@ def test_every_channel_goes_through_the_same_weights(shared: SharedCnnLstm):
 
 
 @torch.no_grad()
-def test_untrained_the_shared_network_is_the_look_up(ar1_windows: WindowSet):
-    module = SharedCnnLstm(SharedCnnLstmSettings(), DIMENSIONS)
-    module.fit(ar1_windows)
+def test_untrained_every_network_in_mv_is_the_look_up(every_step: EveryStepModule, ar1_windows: WindowSet):
+    torch.nn.init.zeros_(every_step.read_out[-1].weight)
     batch = ar1_windows.batch(ar1_windows.windows(Split.TEST)[:5])
     inputs = batch.history_z, batch.mean_mv, batch.sd_mv
-    torch.testing.assert_close(module(*inputs), module.look_up(*inputs))
+    torch.testing.assert_close(every_step(*inputs), every_step.look_up(*inputs))
 
 
 @torch.no_grad()
@@ -104,13 +117,53 @@ def test_the_loss_of_every_step_is_the_mean_of_single_forecasts(shared: SharedCn
 
 
 @torch.no_grad()
-def test_standing_at_reset_is_told_to_the_network(shared: SharedCnnLstm):
+def test_standing_at_reset_is_told_to_the_network(every_step: EveryStepModule):
     history_mv = voltage_mv()
     history_mv[:, -1] = -70.0
-    unaware = shared.forecast_mv(history_mv, 29)
-    shared.reset_mv.fill_(-70.0)
-    shared.reset_tolerance_mv.fill_(0.005)
-    assert (unaware != shared.forecast_mv(history_mv, 29)).all()
+    unaware = every_step.forecast_mv(history_mv, 29)
+    every_step.reset_mv.fill_(-70.0)
+    every_step.reset_tolerance_mv.fill_(0.005)
+    assert (unaware != every_step.forecast_mv(history_mv, 29)).all()
+
+
+@torch.no_grad()
+def test_a_recurrence_is_the_convolution_that_it_is_computed_as():
+    torch.manual_seed(0)
+    settings = StateSpaceSettings(width=2, modes=3)
+    recurrence = Recurrence(settings)
+    inputs = torch.randn(1, 12, 2)
+    memory = torch.exp(torch.complex(-torch.exp(-recurrence.log_samples), recurrence.turn))
+    read = torch.complex(*recurrence.read) * torch.exp(-0.5 * recurrence.log_samples)
+    state, expected = torch.zeros(2, 3, dtype=torch.complex64), []
+    for sample in inputs[0]:
+        state = memory * state + sample[:, None]
+        expected.append((read * state).sum(1).real + sample)
+    torch.testing.assert_close(recurrence(inputs)[0], torch.stack(expected))
+
+
+@torch.no_grad()
+def test_the_widest_scale_reaches_back_32_samples(ar1_windows: WindowSet):
+    dimensions = dataclasses.replace(DIMENSIONS, context_samples=60)
+    module = MultiScale(MultiScaleSettings(), dimensions)
+    module.fit(ar1_windows)
+    history_mv = torch.full((1, 60, 1), -60.0)
+    bins = module.look_up.bins(history_mv)
+    nudged_mv = history_mv.clone()
+    nudged_mv[:, 10] += 3
+    changed = (module.states(history_mv, bins, 0) != module.states(nudged_mv, bins, 0)).any(-1)
+    assert changed[0, 0].nonzero().flatten().tolist() == list(range(10, 42))
+
+
+@torch.no_grad()
+def test_every_channel_is_told_of_the_others_by_attention(ar1_windows: WindowSet):
+    torch.manual_seed(0)
+    module = Attention(AttentionSettings(), DIMENSIONS)
+    module.fit(ar1_windows)
+    torch.nn.init.normal_(module.read_out[-1].weight, std=0.1)
+    history_mv = voltage_mv()
+    nudged_mv = history_mv.clone()
+    nudged_mv[:, -1, 0] += 3
+    assert (module.forecast_mv(history_mv, 29) != module.forecast_mv(nudged_mv, 29)).all()
 
 
 def test_noise_reaches_the_inputs_and_never_the_targets(ar1_windows: WindowSet):
@@ -135,4 +188,7 @@ def test_every_architecture_that_can_be_asked_for_exists():
         "cnn_lstm",
         "shared_cnn_lstm",
         "coupled_cnn_lstm",
+        "attention",
+        "multi_scale",
+        "state_space",
     ]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from voltpipe.forecasting.baselines.look_up import LookUp, LookUpSettings
 from voltpipe.forecasting.module import Dimensions, TrainedModule
 from voltpipe.forecasting.point_mass import find_point_mass
+from voltpipe.forecasting.recipe import Recipe
 from voltpipe.forecasting.training_rows import training_values_mv
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
@@ -42,6 +43,16 @@ class EveryStepModule(TrainedModule):
 
     settings_type: ClassVar[type[Settings]] = EveryStepSettings
     bound_to_channels = False
+    recipe: ClassVar[Recipe] = Recipe(
+        windows_per_epoch=320,
+        batch_size=2,
+        learning_rate=4e-3,
+        weight_decay=1e-4,
+        noise_mv=0.0,
+        early_stopping_epochs=200,
+        warm_up_epochs=0.25,
+        cpu_threads=1,
+    )
 
     typical_mv: Tensor
     spread_mv: Tensor
