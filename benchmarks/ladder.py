@@ -4,7 +4,7 @@
 
 Each network is trained for the budget by its own recipe, then scored on every test window; persistence and the look-up
 stand on the same targets. Published were up to 129 epochs of all training windows. Epochs here are shorter, so that
-recipes that count epochs (warm-up, plateaus) run their course; "passes" says how often all windows were seen.
+recipes that count epochs (warm-up, plateaus) run their course; passes say how often all windows were seen.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from reference import REFERENCE_FOLDER, reference_window_set
 
 from voltpipe.evaluation.detail import predict_mv
 from voltpipe.evaluation.scores import ErrorSums
+from voltpipe.forecasting.architectures.registry import ARCHITECTURES
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
@@ -64,7 +65,7 @@ def fitted(name: str, window_set: WindowSet) -> Forecaster:
 def trained(
     architecture: Architecture, window_set: WindowSet, budget_s: float, windows_per_epoch: int
 ) -> TrainingResult:
-    """A network after its budget."""
+    """A network after its budget, in epochs of so many windows."""
     settings = TrainingSettings(architecture=architecture, budget_s=budget_s, windows_per_epoch=windows_per_epoch)
     with TemporaryDirectory() as folder:
         return train(window_set, settings, checkpoint_folder=Path(folder), progress=Line(architecture))
@@ -97,25 +98,26 @@ def print_ladder(
 ) -> None:
     """Train, score and print one after the other."""
     n_windows = len(window_set.windows(Split.TRAIN))
-    windows_per_epoch = min(windows_per_epoch, n_windows)
     print(
         f"\n{window_set.manifest['preparation']}, protocol {window_set.settings.protocol}: {budget_s:g} s a training, "
-        f"epochs of {windows_per_epoch} of {n_windows} training windows\n"
+        f"{n_windows} training windows\n"
         f"{'R2 at ... ms':18s}{'published':>10s}"
         + "".join(f"{horizon:>9d}" for horizon in HORIZONS)
-        + f"{'weights':>11s}{'epochs':>8s}{'passes':>8s}{'windows/s':>11s}"
+        + f"{'weights':>11s}{'epochs of':>11s}{'windows':>9s}{'passes':>8s}{'windows/s':>11s}"
     )
     for name in BASELINES:
         print(f"{name:28s}{scored(fitted(name, window_set), window_set)}")
     curves = []
     for architecture in architectures:
-        result = trained(architecture, window_set, budget_s, windows_per_epoch)
+        epoch_windows = min(windows_per_epoch, n_windows, ARCHITECTURES[architecture].recipe.windows_per_epoch)
+        result = trained(architecture, window_set, budget_s, epoch_windows)
         epochs = len(result.history)
-        passes = epochs * windows_per_epoch / n_windows
+        passes = epochs * epoch_windows / n_windows
         windows_per_s = sum(record.windows_per_s for record in result.history) / epochs
         print(
             f"{architecture:18s}{PUBLISHED_R2.get(architecture, ''):>10}{scored(result.forecaster, window_set)}"
-            f"{result.n_parameters:>11,d}{epochs:>8d}{passes:>8.1f}{windows_per_s:>11.0f}"
+            f"{result.n_parameters:>11,d}{epochs:>11d}{epoch_windows:>9d}{passes:>8.1f}{windows_per_s:>11.0f}",
+            flush=True,
         )
         if passes < PUBLISHED_PASSES:
             curves.append(f"  {architecture:18s}{curve(result.history)}")
@@ -129,7 +131,7 @@ def main() -> None:
     parser.add_argument("--families", action="store_true", help="the other networks too")
     parser.add_argument("--only", nargs="+", type=Architecture, metavar="NAME", help="these networks instead")
     parser.add_argument("--budget-s", type=float, default=300.0)
-    parser.add_argument("--windows-per-epoch", type=int, default=2000)
+    parser.add_argument("--windows-per-epoch", type=int, default=2000, help="at most; recipes of less keep theirs")
     parser.add_argument("--protocol", choices=["both", *Protocol], default="both")
     parser.add_argument("--preparation", type=Preparation, choices=list(Preparation), default=Preparation.BRUNEL)
     parser.add_argument("--recordings", type=int, default=50)
