@@ -1,43 +1,36 @@
-"""Forecast skill and connectivity on `organoid`, beside look-up and ceiling, with the spread over seeds.
+"""Forecast skill on both reference preparations, beside look-up and ceiling, over several seeds.
 
-    python benchmarks/skill.py [--recordings 50] [--budget-s 200] [--seeds 3]
+    python benchmarks/skill.py [--budget-s 200] [--seeds 3] [--folder FOLDER] [--preparation organoid]
 
-Recordings are simulated and held out as in the pipeline. Each seed trains the coupled network for the budget; all are
-scored on every window of the held-out recordings. The look-up stands on the same windows.
+Each seed trains the flagship on recordings 0 to 34 for the budget; it is scored on every window of recordings 43 to 49:
+on `organoid` as a known network; on `brunel`, where each recording is of a network of its own, with nothing known of it
+(zero-shot), and after 7.2 s with the coupling that these show (adapted). The look-up stands on the same windows.
 """
 
 import argparse
 import statistics
-import time
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from reference import REFERENCE_FOLDER, reference_window_set
 
 from voltpipe.evaluation.evaluate import evaluate
-from voltpipe.forecasting.baselines.fit import fit_baselines
-from voltpipe.forecasting.coupling.estimate import estimate_coupling
-from voltpipe.forecasting.coupling.recovery import recovery
+from voltpipe.evaluation.regimes import Regime
+from voltpipe.forecasting.architectures.registry import ARCHITECTURES
+from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
 from voltpipe.forecasting.training import train
-from voltpipe.lake import Lake
-from voltpipe.recordings.condition_raw import condition_raw
-from voltpipe.recordings.raw import find_raw
-from voltpipe.recordings.settings import ConditioningSettings
-from voltpipe.recordings.store import conditioned_recordings
 from voltpipe.simulation.ceiling import ceiling_in_samples
-from voltpipe.simulation.network import draw_network
-from voltpipe.simulation.raw_files import write_raw
-from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSettings
-from voltpipe.windows.build import build_window_set
-from voltpipe.windows.manifest import split_recordings
-from voltpipe.windows.settings import WindowSettings
-from voltpipe.windows.window_set import Split, WindowSet
+from voltpipe.simulation.settings import Preparation
+from voltpipe.windows.window_set import WindowSet
 
-TARGETS = {1: 0.781, 2: 0.605, 5: 0.274, 10: 0.103}
-LAGS = 3
+TARGETS = {
+    (Preparation.ORGANOID, Regime.TEST): {1: 0.781, 2: 0.605, 5: 0.274, 10: 0.103},
+    (Preparation.BRUNEL, Regime.ADAPTED): {1: 0.779, 2: 0.600, 5: 0.269, 10: 0.102},
+    (Preparation.BRUNEL, Regime.ZERO_SHOT): {1: 0.771, 2: 0.582, 5: 0.244, 10: 0.081},
+}
 
 
 class Silent:
@@ -50,67 +43,49 @@ class Silent:
         """Not said."""
 
 
-def record(lake: Lake, n_recordings: int) -> WindowSet:
-    """Simulate, condition, split and window."""
-    simulation = SimulationSettings(preparation=Preparation.ORGANOID, n_recordings=n_recordings)
-    for path in write_raw(simulation, lake, "bench", RawFormat.NWB):
-        print(f"  simulated {path.name}", end="\r")
-    print()
-    for key in find_raw(lake).found:
-        condition_raw(lake, key, ConditioningSettings())
-    recordings = conditioned_recordings(lake)
-    manifest = split_recordings(recordings, WindowSettings())
-    return build_window_set(lake.windows / "set", manifest, recordings)
-
-
-def connectivity(window_set: WindowSet) -> None:
-    """Print how much of the true connectivity the training rows show."""
-    began_s = time.monotonic()
-    shown = estimate_coupling(window_set, n_lags=LAGS)
-    assert shown
-    coupling = shown.estimator.coupling(*shown.networks[0].measured_mv(shown.estimator.delay_profile))
-    truth = torch.from_numpy(draw_network(SimulationSettings().network_seed))
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in asdict(recovery(coupling, truth)).items())
-    print(f"connectivity in {time.monotonic() - began_s:.1f} s: {figures}")
-
-
-def skill(window_set: WindowSet, budget_s: float, n_seeds: int) -> None:
-    """Print R2 on the held-out recordings by horizon."""
-    look_up = fit_baselines(window_set)["look_up"]
-    found: dict[str, list[list[float]]] = {"look_up": [], "coupled_cnn_lstm": []}
+def skill(preparation: Preparation, window_set: WindowSet, architecture: str, budget_s: float, n_seeds: int) -> None:
+    """Print R2 on the held-out recordings by horizon, a table a regime."""
+    look_up = Forecaster.unfitted("look_up", window_set)
+    look_up.module.fit(window_set)
+    found: dict[Regime, dict[str, list[list[float]]]] = {}
     for seed in range(n_seeds):
-        settings = TrainingSettings(architecture=Architecture.COUPLED_CNN_LSTM, budget_s=budget_s, seed=seed)
-        result = train(
-            window_set, settings, checkpoint_folder=window_set.folder.parent / f"seed{seed}", progress=Silent()
-        )
-        evaluation, _ = evaluate(result.forecaster, window_set, {"look_up": look_up})
-        for name, rows in found.items():
-            rows.append([evaluation.score(name, Split.TEST, horizon).r2 for horizon in window_set.horizons])
+        settings = TrainingSettings(architecture=Architecture(architecture), budget_s=budget_s, seed=seed)
+        with TemporaryDirectory() as folder:
+            result = train(window_set, settings, checkpoint_folder=Path(folder), progress=Silent())
         seen = sum(record.windows_per_s for record in result.history) / len(result.history)
-        print(f"seed {seed}: {len(result.history)} epochs, {seen:.0f} windows/s, {result.stopped_because}")
-    print(f"{'R2 at ... ms':18s}" + "".join(f"{horizon:>18d}" for horizon in window_set.horizons))
-    for name, rows in found.items():
-        cells = [f"{statistics.mean(r2):.4f} +- {statistics.pstdev(r2):.4f}" for r2 in zip(*rows, strict=True)]
-        print(f"{name:18s}" + "".join(f"{cell:>18s}" for cell in cells))
-    ceiling = ceiling_in_samples(Preparation.ORGANOID, window_set.rate_hz).r2
-    for name, figures in (("ceiling", ceiling), ("target", TARGETS)):
-        print(
-            f"{name:18s}" + "".join(f"{figures.get(horizon, float('nan')):>18.4f}" for horizon in window_set.horizons)
-        )
+        print(f"{preparation} seed {seed}: {len(result.history)} epochs, {seen:.0f} windows/s", flush=True)
+        evaluation, _ = evaluate(result.forecaster, window_set, {"look_up": look_up})
+        for regime in evaluation.regimes:
+            for name in (architecture, "look_up"):
+                rows = found.setdefault(regime, {}).setdefault(name, [])
+                rows.append([evaluation.score(name, regime, horizon).r2 for horizon in window_set.horizons])
+    ceiling = ceiling_in_samples(preparation, window_set.rate_hz).r2
+    for regime, forecasters in found.items():
+        print(f"\nR2 on {preparation}, {regime}")
+        print(f"{'ms':18s}" + "".join(f"{horizon:>18d}" for horizon in window_set.horizons))
+        for name, scores in forecasters.items():
+            cells = [f"{statistics.mean(r2):.4f} +- {statistics.pstdev(r2):.4f}" for r2 in zip(*scores, strict=True)]
+            print(f"{name:18s}" + "".join(f"{cell:>18s}" for cell in cells))
+        for name, figures in (("ceiling", ceiling), ("target", TARGETS.get((preparation, regime), {}))):
+            cells = [f"{figures[horizon]:.4f}" if horizon in figures else "" for horizon in window_set.horizons]
+            print(f"{name:18s}" + "".join(f"{cell:>18s}" for cell in cells))
+    print()
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recordings", type=int, default=50)
     parser.add_argument("--budget-s", type=float, default=200.0)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER)
+    parser.add_argument("--recordings", type=int, default=50)
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default=Architecture.COUPLED_CNN_LSTM.value)
+    parser.add_argument("--preparation", choices=[preparation.value for preparation in Preparation])
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # as the training does
-    with TemporaryDirectory() as folder:
-        window_set = record(Lake(Path(folder)), arguments.recordings)
-        connectivity(window_set)
-        skill(window_set, arguments.budget_s, arguments.seeds)
+    for preparation in Preparation if arguments.preparation is None else [Preparation(arguments.preparation)]:
+        window_set = reference_window_set(preparation, arguments.folder, n_recordings=arguments.recordings)
+        skill(preparation, window_set, arguments.architecture, arguments.budget_s, arguments.seeds)
 
 
 if __name__ == "__main__":
