@@ -56,7 +56,9 @@ class Forecaster:
     config: ForecasterConfig
 
     @classmethod
-    def unfitted(cls, name: str, window_set: WindowSet) -> "Forecaster":
+    def unfitted(
+        cls, name: str, window_set: WindowSet, architecture_settings: dict[str, Any] | None = None
+    ) -> "Forecaster":
         """A forecaster with the named module as it is before anything is fitted, of the sizes of a window set.
 
         Raises:
@@ -70,7 +72,7 @@ class Forecaster:
                 "add the horizons to the window set"
             )
         mean_mv, sd_mv = window_set.calibration_mv(np.array(sorted({r for r, _, _ in window_set.train_rows()})))
-        settings = module_type.settings_type()
+        settings = module_type.settings_type.model_validate(architecture_settings or {})
         config = ForecasterConfig(
             architecture=str(name),
             architecture_settings=settings.model_dump(),

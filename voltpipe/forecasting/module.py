@@ -89,6 +89,10 @@ class TrainedModule(ForecastModule):
 
     recipe: ClassVar[Recipe]
 
+    def begin_from(self, other: "TrainedModule", window_set: WindowSet) -> None:
+        """Instead of `fit`: take over what another module of the same sizes has learned."""
+        self.load_state_dict(other.state_dict())
+
     def prepare(self, window_set: WindowSet) -> None:
         """Get ready to learn from windows; called each time a training begins or goes on."""
 

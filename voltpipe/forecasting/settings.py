@@ -53,6 +53,11 @@ class TrainingSettings(Settings):
     """What is trained, how long, where. What is left at none comes from the architecture's own recipe."""
 
     architecture: Architecture = Field(Architecture.COUPLED_CNN_LSTM, description="which network is trained")
+    begin_from: str | None = Field(
+        None,
+        description="a registered forecaster, or a folder that holds one, whose weights the training begins with; what "
+        "belongs to its organoids is estimated anew",
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="decides initial weights, order of windows, dropout and noise")
     budget_s: float = Field(
         120.0,

@@ -24,8 +24,8 @@ from voltpipe.forecasting.checkpoint import (
     save_checkpoint,
 )
 from voltpipe.forecasting.device import Compute, cpu_threads, denormals_flushed, keep_memory
-from voltpipe.forecasting.epoch import Descent
-from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.epoch import Descent, TrainingError
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig
 from voltpipe.forecasting.module import TrainedModule
 from voltpipe.forecasting.progress import EpochRecord, Progress
 from voltpipe.forecasting.recipe import learning_rate
@@ -37,24 +37,30 @@ from voltpipe.windows.window_set import WindowSet
 
 
 def train(
-    window_set: WindowSet, settings: TrainingSettings, *, checkpoint_folder: Path, progress: Progress
+    window_set: WindowSet,
+    settings: TrainingSettings,
+    *,
+    checkpoint_folder: Path,
+    progress: Progress,
+    begin_from: Forecaster | None = None,
 ) -> TrainingResult:
     """Train a forecaster, or go on with the training whose checkpoints lie in the folder.
 
-    A training that is complete is not repeated: its result comes back at once. `read_result` reads it as well.
+    A training begins with the weights of `begin_from`, if given: the forecaster that `settings.begin_from` names. One
+    that is complete is not repeated: its result comes back at once. `read_result` reads it as well.
 
     Raises:
         DeviceError: the device or precision that was asked for is not to be had.
         ForecasterError: the window set lacks a horizon that the architecture is made for.
         TrainingDataError: too few windows or rows.
         CheckpointError: the folder is in use, damaged, or belongs to another training.
-        TrainingError: a loss or gradient is not finite.
+        TrainingError: a loss or gradient is not finite, or what to begin from is of another kind.
     """
     compute = Compute.chosen(settings.device, settings.precision)
     keep_memory()
     threads = cpu_threads(ARCHITECTURES[settings.architecture].recipe.cpu_threads)
     with held_exclusively(checkpoint_folder), torch.random.fork_rng(devices=[]), denormals_flushed(), threads:
-        training = _Training(window_set, settings, compute, checkpoint_folder)
+        training = _Training(window_set, settings, compute, checkpoint_folder, begin_from)
         resumed_after_epoch = training.state.epoch
         if not training.state.stopped_because:
             progress.started(
@@ -71,17 +77,27 @@ def train(
 class _Training:
     """A training in memory, as it stands after `state.epoch` epochs."""
 
-    def __init__(self, window_set: WindowSet, settings: TrainingSettings, compute: Compute, folder: Path) -> None:
+    def __init__(
+        self,
+        window_set: WindowSet,
+        settings: TrainingSettings,
+        compute: Compute,
+        folder: Path,
+        begin_from: Forecaster | None,
+    ) -> None:
         self.window_set, self.settings, self.compute, self.folder = window_set, settings, compute, folder
         self.began_s = time.monotonic()
         self.validation_windows = validation_windows(window_set)
         _seed(settings.seed, epoch=0)
-        self.forecaster = Forecaster.unfitted(settings.architecture, window_set)
+        if begin_from:
+            _check_continues(begin_from.config, settings, window_set)
+        sizes = begin_from.config.architecture_settings if begin_from else None
+        self.forecaster = Forecaster.unfitted(settings.architecture, window_set, sizes)
         self.module = cast(TrainedModule, self.forecaster.module)
         self.recipe = settings.adjusted(self.module.recipe)
         made_with = {name: str(value) for name, value in settings.model_dump(mode="json").items()}
         made_with["window_set"] = window_set.digest
-        checkpoint = load_checkpoint(folder, made_with) or self._beginning(made_with)
+        checkpoint = load_checkpoint(folder, made_with) or self._beginning(made_with, begin_from)
         self.state, self.best_weights = checkpoint.state, checkpoint.best_weights
         self.began_s -= self.state.elapsed_s
         self.module.load_state_dict(checkpoint.weights)
@@ -89,8 +105,11 @@ class _Training:
         self.descent = Descent(self.module.to(compute.device.value), self.recipe, window_set, compute)
         self.descent.restore_optimizer(checkpoint.optimizer)
 
-    def _beginning(self, made_with: dict[str, str]) -> Checkpoint:
-        self.module.fit(self.window_set)
+    def _beginning(self, made_with: dict[str, str], begin_from: Forecaster | None) -> Checkpoint:
+        if begin_from:
+            self.module.begin_from(cast(TrainedModule, begin_from.module), self.window_set)
+        else:
+            self.module.fit(self.window_set)
         state = TrainingState(
             made_with=made_with,
             device=self.compute.device.value,
@@ -168,6 +187,18 @@ class _Training:
         """The forecaster with its best weights, on the CPU."""
         self.module.cpu().load_state_dict(self.best_weights)
         return self.forecaster
+
+
+def _check_continues(earlier: ForecasterConfig, settings: TrainingSettings, window_set: WindowSet) -> None:
+    """Raise if the weights of a forecaster cannot be gone on with."""
+    found = earlier.architecture, earlier.horizons_samples, earlier.rate_hz, len(earlier.channel_names)
+    wanted = settings.architecture.value, window_set.horizons, window_set.rate_hz, window_set.n_channels
+    if found != wanted:
+        raise TrainingError(
+            f"the forecaster to begin from is a {found[0]} for {found[3]} channels at {found[2]:g} Hz and horizons of "
+            f"{found[1]} samples, this training is of a {wanted[0]} for {wanted[3]} at {wanted[2]:g} Hz and "
+            f"{wanted[1]}; begin from another, or from nothing"
+        )
 
 
 def _seed(seed: int, epoch: int) -> None:

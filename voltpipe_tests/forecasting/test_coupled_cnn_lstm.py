@@ -1,10 +1,12 @@
 """What is promised of the network whose channels hear each other."""
 
+import numpy as np
 import pytest
 import torch
 
 from voltpipe.forecasting.architectures.coupled_cnn_lstm import CoupledCnnLstm, CoupledCnnLstmSettings
 from voltpipe.forecasting.baselines.fit import fit_baselines
+from voltpipe.forecasting.epoch import TrainingError
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module import Dimensions
 from voltpipe.forecasting.settings import TrainingSettings
@@ -131,3 +133,31 @@ def test_it_beats_the_look_up_where_coupling_matters_and_survives_saving(planted
     share = error_mv(loaded) / error_mv(fit_baselines(planted_windows)["look_up"])
     assert (share < torch.tensor([0.96, 0.985, 0.998])).all()
     assert torch.equal(loaded.predict_z(*inputs), result.forecaster.predict_z(*inputs))
+
+
+def test_a_training_goes_on_from_another_organoids_weights_with_a_coupling_of_its_own(
+    planted_windows, simulate_planted, planted_weights_mv, write_window_set, tmp_path
+):
+    quick = {"architecture": "coupled_cnn_lstm", "max_epochs": 1, "windows_per_epoch": 60, "precision": "float32"}
+    first = train(
+        planted_windows, TrainingSettings(**quick), checkpoint_folder=tmp_path / "first", progress=Silent()
+    ).forecaster
+    other_weights_mv = planted_weights_mv[:, ::-1].copy()
+    np.fill_diagonal(other_weights_mv, 0)
+    voltage_mv = simulate_planted(other_weights_mv, n_samples=8000, seed=5)
+    other = write_window_set([(Split.TRAIN, voltage_mv[:6000]), (Split.VALIDATION, voltage_mv[6000:])])
+    settings = TrainingSettings(**quick | {"learning_rate": 1e-9, "begin_from": str(tmp_path / "first/forecaster")})
+    second = train(
+        other, settings, checkpoint_folder=tmp_path / "second", progress=Silent(), begin_from=first
+    ).forecaster
+    torch.testing.assert_close(second.module.read_out[0].weight, first.module.read_out[0].weight, atol=1e-5, rtol=0)
+    assert torch.equal(second.module.look_up.table_mv, first.module.look_up.table_mv)
+    truth = torch.from_numpy(other_weights_mv)
+    found_mv = second.couplings()["slice"].weights_mv
+    assert found_mv[truth != 0].abs().min() > 1 > found_mv[truth == 0].abs().max()
+
+
+def test_a_training_does_not_go_on_from_another_architecture(planted_windows, tmp_path):
+    look_up = fit_baselines(planted_windows)["look_up"]
+    with pytest.raises(TrainingError, match="is a look_up for 12 channels"):
+        train(planted_windows, TrainingSettings(), checkpoint_folder=tmp_path, progress=Silent(), begin_from=look_up)

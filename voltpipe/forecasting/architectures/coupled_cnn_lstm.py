@@ -13,12 +13,12 @@ from torch.nn.functional import pad, relu
 
 from voltpipe.forecasting.architectures.every_step import EveryStepModule, EveryStepSettings
 from voltpipe.forecasting.coupling.coupling import Coupling
-from voltpipe.forecasting.coupling.estimate import estimate_coupling
+from voltpipe.forecasting.coupling.estimate import estimate_coupling, evidence_of_training
 from voltpipe.forecasting.coupling.evidence import Evidence
 from voltpipe.forecasting.coupling.memory import CouplingMemory
 from voltpipe.forecasting.coupling.messages import Messages
 from voltpipe.forecasting.coupling.window_couplings import WindowCouplings
-from voltpipe.forecasting.module import Dimensions
+from voltpipe.forecasting.module import Dimensions, TrainedModule
 from voltpipe.forecasting.recipe import Recipe
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
@@ -86,6 +86,16 @@ class CoupledCnnLstm(EveryStepModule):
             self.memory.fit(evidence)
             reset = evidence.estimator.mean_steps.reset
             self.messages.fit(reset, self.memory.known_mv(0), window_set, self.look_up.bins)
+        _listen_by_default(self)
+
+    def begin_from(self, other: TrainedModule, window_set: WindowSet) -> None:
+        """Take over all but the networks that the other knows; measure those of the training rows instead."""
+        of_networks = {f"memory.{name}" for name in self.memory.OF_NETWORKS}
+        state = {name: tensor for name, tensor in other.state_dict().items() if name not in of_networks}
+        self.load_state_dict(state, strict=False)
+        if not self.memory.is_empty:
+            mean_steps, n_lags = self.memory.estimator().mean_steps, len(self.memory.delay_profile)
+            self.memory.measure(evidence_of_training(window_set, mean_steps, n_lags)[1])
         _listen_by_default(self)
 
     def _listen_to(self, coupling_mv: Float[Tensor, "*network 2 sender receiver"]) -> None:

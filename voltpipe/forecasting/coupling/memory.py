@@ -1,5 +1,8 @@
 """What a forecaster remembers of couplings: how to judge one, and what was measured in each network trained on."""
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,6 +23,9 @@ class CouplingMemory(nn.Module):
         n_networks: organoids trained on.
         n_channels: of each.
     """
+
+    OF_NETWORKS: ClassVar = ("measured_mv", "precision_per_mv")
+    """What belongs to the networks trained on; all else is about couplings in general."""
 
     reset_mv: Tensor
     reset_tolerance_mv: Tensor
@@ -68,8 +74,12 @@ class CouplingMemory(nn.Module):
         self.delay_profile.copy_(estimator.delay_profile)
         for name, figures in estimator.prior.tensors().items():
             getattr(self, name).copy_(figures)
-        for network, shown in enumerate(evidence.networks):
-            measured_mv, standard_error_mv = shown.measured_mv(estimator.delay_profile)
+        self.measure(evidence.networks)
+
+    def measure(self, networks: Sequence[Evidence]) -> None:
+        """Keep what each network shows."""
+        for network, shown in enumerate(networks):
+            measured_mv, standard_error_mv = shown.measured_mv(self.delay_profile.cpu())
             self.measured_mv[network] = measured_mv
             self.precision_per_mv[network] = 1 / standard_error_mv
 

@@ -37,6 +37,7 @@ def train_op(
     from voltpipe.forecasting.checkpoint import CheckpointBusyError
     from voltpipe.forecasting.training import train
     from voltpipe.tracking.lifecycle import tracked_run
+    from voltpipe.tracking.registry import load_forecaster
     from voltpipe.windows.window_set import WindowSet
 
     settings = settings_from(TrainingSettings, context.op_config)
@@ -55,7 +56,10 @@ def train_op(
         _log_beginning(run, lake.lake, windows, settings)
         listeners = (TerminalProgress(), MlflowProgress(run), DagsterProgress(context, ASSET_KEY))
         try:
-            result = train(windows, settings, checkpoint_folder=folder, progress=AllProgress(listeners))
+            earlier = load_forecaster(settings.begin_from, tracking.store) if settings.begin_from else None
+            result = train(
+                windows, settings, checkpoint_folder=folder, progress=AllProgress(listeners), begin_from=earlier
+            )
         except (CheckpointBusyError, OSError) as error:
             # Not by a retry policy: that would take a termination for a failure, and begin again.
             raise dg.RetryRequested(max_retries=3, seconds_to_wait=10) from error
