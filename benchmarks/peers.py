@@ -30,7 +30,8 @@ from reference import REFERENCE_FOLDER, reference_window_set
 from torch import Tensor
 
 from voltpipe.evaluation.detail import predict_mv, windows_per_batch
-from voltpipe.evaluation.regimes import Regime, as_used, regime_windows
+from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.device import cpu_threads, denormals_flushed, keep_memory
 from voltpipe.forecasting.forecaster import Forecaster

@@ -17,7 +17,8 @@ from voltpipe.evaluation.detail import (
     windows_per_batch,
 )
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError, Provenance, Score
-from voltpipe.evaluation.regimes import Regime, as_used, regime_windows
+from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.revision import code_revision
 from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from voltpipe.evaluation import regimes
+from voltpipe.evaluation import held_out
 from voltpipe.evaluation.adaptation import adapted_to_beginning
 from voltpipe.evaluation.evaluate import evaluate
-from voltpipe.evaluation.regimes import Regime, as_used, regime_windows
+from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation.regimes import Regime
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
 from voltpipe.windows.split import Split
 
@@ -62,7 +63,7 @@ def coupled(two_organoids) -> Forecaster:
 
 
 def test_regimes_follow_from_who_was_trained_on(two_organoids, coupled, monkeypatch):
-    monkeypatch.setattr(regimes, "ADAPTATION_MS", 8000.0)
+    monkeypatch.setattr(held_out, "ADAPTATION_MS", 8000.0)
     windows = regime_windows(coupled, two_organoids)
     assert list(windows) == [Regime.TEST, Regime.ZERO_SHOT, Regime.ADAPTED]
     of = {regime: set(two_organoids.index["recording"][positions]) for regime, positions in windows.items()}
@@ -87,7 +88,7 @@ def test_a_known_organoid_is_forecast_with_its_own_coupling_and_an_unseen_one_wi
 
 
 def test_adapting_finds_the_other_network_from_what_came_before_alone(two_organoids, coupled, monkeypatch):
-    monkeypatch.setattr(regimes, "ADAPTATION_MS", 8000.0)
+    monkeypatch.setattr(held_out, "ADAPTATION_MS", 8000.0)
     adapted = as_used(coupled, two_organoids, Regime.ADAPTED)(2)
     truth = torch.from_numpy(drawn_weights_mv(1))
     found_mv = adapted.module.coupling_mv[0].sum(0)
@@ -103,7 +104,7 @@ def test_adapting_finds_the_other_network_from_what_came_before_alone(two_organo
 
 
 def test_all_are_scored_on_the_same_windows_of_each_regime(two_organoids, coupled, monkeypatch):
-    monkeypatch.setattr(regimes, "ADAPTATION_MS", 8000.0)
+    monkeypatch.setattr(held_out, "ADAPTATION_MS", 8000.0)
     persistence = Forecaster.unfitted("persistence", two_organoids)
     evaluation, _ = evaluate(coupled, two_organoids, {"persistence": persistence})
     assert evaluation.regimes == (Regime.TEST, Regime.ZERO_SHOT, Regime.ADAPTED)

@@ -41,7 +41,7 @@ def registered_forecaster(
     """A version of `voltage-forecaster` with its model card, and the alias `challenger`."""
     import numpy as np
 
-    from voltpipe.evaluation.regimes import regime_windows
+    from voltpipe.evaluation.held_out import regime_windows
     from voltpipe.forecasting.training_result import read_result
     from voltpipe.tracking.model_card import model_card
     from voltpipe.tracking.registry import load_forecaster, register
