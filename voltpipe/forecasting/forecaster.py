@@ -54,6 +54,8 @@ class Forecaster:
 
     module: ForecastModule
     config: ForecasterConfig
+    is_for_one_recording: bool = False
+    """Whether it was made by `for_recording` or `adapted_to`, and so is not for other organoids' recordings."""
 
     @classmethod
     def unfitted(
@@ -93,6 +95,8 @@ class Forecaster:
 
     def for_recording(self, organoid: str, channel_names: tuple[str, ...]) -> "Forecaster":
         """The same weights as they are to be used on a recording: of a known network, or of one never seen."""
+        if self.is_for_one_recording:
+            return self
         known = organoid in self.config.organoids and channel_names == self.config.channel_names
         network = self.config.organoids.index(organoid) if known else None
         return self._with(self.module.for_network(network, len(channel_names)), channel_names)
@@ -124,7 +128,9 @@ class Forecaster:
         if len(channel_names) != len(mean_mv):
             mean_mv, sd_mv = ((sum(values) / len(values),) * len(channel_names) for values in (mean_mv, sd_mv))
         calibration = {"channel_names": channel_names, "mean_mv": mean_mv, "sd_mv": sd_mv}
-        return replace(self, module=module, config=self.config.model_copy(update=calibration))
+        return replace(
+            self, module=module, config=self.config.model_copy(update=calibration), is_for_one_recording=True
+        )
 
     def couplings(self) -> dict[str, Coupling]:
         """Who drives whom, by organoid that was trained on; empty where no coupling is made use of."""

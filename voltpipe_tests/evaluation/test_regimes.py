@@ -93,6 +93,7 @@ def test_adapting_finds_the_other_network_from_what_came_before_alone(two_organo
     truth = torch.from_numpy(drawn_weights_mv(1))
     found_mv = adapted.module.coupling_mv[0].sum(0)
     assert ((found_mv - truth).abs() < 0.25 * truth.abs() + 0.3).all()
+    assert adapted.for_recording("known", two_organoids.channel_names) is adapted
     begin = two_organoids.recordings[2].start_row
     later = two_organoids.samples_z[begin + 8000 :].clone()
     try:
