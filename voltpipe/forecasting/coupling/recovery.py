@@ -32,21 +32,22 @@ def recovery(coupling: Coupling, true_weights_mv: Float[Tensor, "sender receiver
     true_types = [SenderType.EXCITATORY if total_mv > 0 else SenderType.INHIBITORY for total_mv in row_sums_mv]
     named = [found is true for found, true in zip(coupling.sender_types, true_types, strict=True)]
     return Recovery(
-        auroc=_auroc(coupling.probability[measured], connected),
-        average_precision=_average_precision(coupling.probability[measured], connected),
+        auroc=auroc(coupling.probability[measured], connected),
+        average_precision=average_precision(coupling.probability[measured], connected),
         sign_accuracy=float(signs_agree[measured][connected].float().mean()),
         senders_named=sum(named) / len(named),
     )
 
 
-def _auroc(score: Float[Tensor, " pair"], connected: Bool[Tensor, " pair"]) -> float:
+def auroc(score: Float[Tensor, " pair"], connected: Bool[Tensor, " pair"]) -> float:
+    """The chance that a connected pair scores higher than an unconnected one (Mann-Whitney; ties half)."""
     others = score[~connected].sort().values
     below, up_to = (torch.searchsorted(others, score[connected], right=right).double() for right in (False, True))
     return float((below + up_to).mean() / 2 / len(others))
 
 
-def _average_precision(score: Float[Tensor, " pair"], connected: Bool[Tensor, " pair"]) -> float:
-    """Pairs of equal score are taken together."""
+def average_precision(score: Float[Tensor, " pair"], connected: Bool[Tensor, " pair"]) -> float:
+    """The precision at each connected pair's rank, averaged. Pairs of equal score are taken together."""
     found = score[connected].sort().values
     everything = score.sort().values
     n_found, n_taken = (

@@ -1,0 +1,105 @@
+"""How much of simulated networks' connectivity is found, beside what spike trains alone say of it.
+
+    python benchmarks/connectivity.py ORGANOID_SET [BRUNEL_SET]
+
+ORGANOID_SET is a window set of preparation `organoid`, judged by its training rows. BRUNEL_SET is one of `brunel`, in
+which each recording is of a network of its own: those of the test role are judged by their first 7.2 s each, with what
+the training rows say of such networks in general. The truth is read from the raw NWB files of the set's data lake.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from voltpipe.forecasting.coupling.coupling import Coupling, SenderType
+from voltpipe.forecasting.coupling.estimate import TrainingEvidence, estimate_coupling
+from voltpipe.forecasting.coupling.evidence import Evidence
+from voltpipe.forecasting.coupling.recovery import auroc, average_precision, recovery
+from voltpipe.forecasting.coupling.spike_trains import measure_spike_trains
+from voltpipe.forecasting.training_rows import stretches
+from voltpipe.windows.window_set import Split, WindowSet
+
+LAGS = 3
+FIRST_SAMPLES = 7200
+
+Rows = list[tuple[int, int, int]]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    organoid = WindowSet(Path(sys.argv[1]))
+    began_s = time.monotonic()
+    shown = shown_by(organoid)
+    coupling = shown.estimator.coupling(*shown.networks[0].measured_mv(shown.estimator.delay_profile))
+    rows = list(organoid.train_rows())
+    print(f"organoid, {len(rows)} training stretches, coupling estimated in {time.monotonic() - began_s:.1f} s")
+    compare(coupling, spike_trains_of(organoid, rows, coupling), true_weights_mv(organoid, rows[0][0]))
+    if len(sys.argv) > 2:
+        unseen_networks(WindowSet(Path(sys.argv[2])))
+
+
+def true_weights_mv(window_set: WindowSet, recording: int) -> Float[Tensor, "sender receiver"]:
+    """What the raw file's scratch space holds of the simulated network."""
+    organoid, name = window_set.recordings[recording].key.split("--")
+    weights_mv = torch.zeros(window_set.n_channels, window_set.n_channels)
+    with h5py.File(window_set.folder.parents[1] / "raw" / organoid / f"{name}.nwb") as file:
+        senders, receivers, found_mv = (file["scratch/connections"][c][:] for c in ("source", "target", "weight_mv"))
+    weights_mv[senders, receivers] = torch.from_numpy(found_mv).float()
+    return weights_mv
+
+
+def shown_by(window_set: WindowSet) -> TrainingEvidence:
+    shown = estimate_coupling(window_set, n_lags=LAGS)
+    assert shown
+    return shown
+
+
+def spike_trains_of(window_set: WindowSet, rows: Rows, coupling: Coupling) -> dict[str, Tensor]:
+    """The two measures by which pairs are ranked without the voltage; a tiling below zero tells of inhibition."""
+    pieces = stretches(window_set, rows, n_before=LAGS + 1, n_after=LAGS)
+    began_s = time.monotonic()
+    measures = measure_spike_trains((piece.samples_mv() for piece in pieces), coupling.reset, n_lags=LAGS)
+    print(f"  spike trains measured in {time.monotonic() - began_s:.1f} s")
+    return {"cross-correlogram": measures.correlogram_z, "spike time tiling": measures.tiling.abs()}
+
+
+def compare(coupling: Coupling, baselines: dict[str, Tensor], truth: Float[Tensor, "sender receiver"]) -> None:
+    found = recovery(coupling, truth)
+    inhibitory = truth.sum(1) < 0
+    recognised = sum(
+        coupling.sender_types[sender] is SenderType.INHIBITORY for sender in inhibitory.nonzero().flatten()
+    )
+    print(f"  {'coupling':18} AUROC {found.auroc:.4f}  AUPRC {found.average_precision:.4f}")
+    measured = coupling.standard_error_mv.isfinite()
+    connected = truth[measured] != 0
+    for name, score in baselines.items():
+        ranked = score[measured]
+        print(f"  {name:18} AUROC {auroc(ranked, connected):.4f}  AUPRC {average_precision(ranked, connected):.4f}")
+    print(
+        f"  sign accuracy {found.sign_accuracy:.4f}, senders named {found.senders_named:.2f}, inhibitory senders "
+        f"recognised {recognised} of {int(inhibitory.sum())}"
+    )
+
+
+def unseen_networks(brunel: WindowSet) -> None:
+    estimator = shown_by(brunel).estimator
+    test_recordings = sorted({recording for recording, _, _, role in brunel.manifest["spans"] if role == Split.TEST})
+    for recording in test_recordings:
+        start = brunel.recordings[recording].start_row
+        rows = [(recording, start, start + FIRST_SAMPLES)]
+        pieces = stretches(brunel, rows, n_before=1, n_after=LAGS)
+        evidence = sum(
+            (estimator.evidence(piece.samples_mv()) for piece in pieces), Evidence.none(LAGS, brunel.n_channels)
+        )
+        coupling = estimator.coupling(*evidence.measured_mv(estimator.delay_profile))
+        print(f"{brunel.recordings[recording].key}, its first {FIRST_SAMPLES} samples")
+        compare(coupling, spike_trains_of(brunel, rows, coupling), true_weights_mv(brunel, recording))
+
+
+if __name__ == "__main__":
+    main()
