@@ -76,13 +76,13 @@ def test_a_raw_file_with_other_content_is_never_changed(organoid_recordings, lak
     assert not list(path.parent.glob(".*"))
 
 
-def test_recordings_are_there_as_soon_as_their_paths_are_known(lake):
+def test_recordings_are_there_as_soon_as_their_paths_are_known_each_network_as_an_organoid(lake):
     settings = SimulationSettings(preparation=Preparation.BRUNEL, first_recording=3, n_recordings=2, seconds=1.1)
     paths = []
     for path in write_raw(settings, lake, "networks"):
         assert path.is_file()
-        paths.append(path.name)
-    assert paths == ["run_003.nwb", "run_004.nwb"]
+        paths.append(path.relative_to(lake.raw).as_posix())
+    assert paths == ["networks_003/run_003.nwb", "networks_004/run_004.nwb"]
 
 
 def test_a_name_that_would_leave_the_lake_is_refused_before_simulating(lake):
