@@ -147,6 +147,23 @@ def test_a_forecast_has_a_row_a_time_channel_and_horizon_up_to_behind_the_end(fo
     assert (said["organoids"], said["rate_hz"]) == (["slice"], 250.0)
 
 
+def test_an_unseen_organoid_is_forecast_after_the_beginning_that_is_adapted_to(forecast, ingested):
+    _, files = ingested
+    known, out = forecast(files[0], *HINTS)
+    of_known = pq.read_table(out).to_pandas()
+    unseen, out = forecast(files[0], *HINTS, "--organoid", "another")
+    of_unseen = pq.read_table(out).to_pandas()
+    adapted, out = forecast(files[0], *HINTS, "--adapt-ms", "3000")
+    of_adapted = pq.read_table(out).to_pandas()
+    assert [result.exit_code for result in (known, unseen, adapted)] == [0, 0, 0]
+    assert len(of_unseen) == len(of_known)
+    assert of_adapted.time_s.min() >= 3.0
+    assert of_adapted.time_s.max() == of_known.time_s.max()
+    later = of_unseen[of_unseen.time_s - of_unseen.horizon_ms / 1000 >= 3.0 - 0.004]
+    assert len(later) == len(of_adapted)
+    assert (later.forecast_mv.to_numpy() != of_adapted.forecast_mv.to_numpy()).any()
+
+
 def test_a_forecast_at_another_rate_is_refused(forecast, ingested):
     _, files = ingested
     result, out = forecast(files[0], "--unit", "uV", "--rate-hz", "500")

@@ -49,7 +49,7 @@ class MeanSteps:
     ) -> tuple[Float[Tensor, "step channel"], Bool[Tensor, "step channel"]]:
         """What each free step adds to the mean step from its voltage, zero at the others; and which are free."""
         steps_mv, is_free = free_steps(voltage_mv, self.reset)
-        expected_mv = self.mean_mv[torch.bucketize(voltage_mv[:-1], self.edges_mv)]
+        expected_mv = self.mean_mv[torch.bucketize(voltage_mv[:-1].contiguous(), self.edges_mv)]
         return (steps_mv - expected_mv) * is_free, is_free
 
 
