@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
+from voltpipe.evaluation.distribution_sums import BAND, LEVELS, bounds
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
@@ -36,6 +37,8 @@ class Example:
     truth_mv: Float32[np.ndarray, " time"]
     """Every sample up to the largest horizon."""
     forecast_mv: Float32[np.ndarray, " horizon"]
+    band_mv: Float32[np.ndarray, "2 horizon"] | None
+    """The ends of the 80 % interval; None for a forecaster without a predictive distribution."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +157,18 @@ def choose_examples(
                 history_mv=samples_mv[: window_set.context],
                 truth_mv=samples_mv[window_set.context : window_set.context + forecaster.horizons[-1]],
                 forecast_mv=forecast_mv[:, channel].numpy(),
+                band_mv=_band_mv(forecaster, batch, channel),
             )
         )
     return tuple(examples)
+
+
+def _band_mv(forecaster: Forecaster, batch: Batch, channel: int) -> Float32[np.ndarray, "2 horizon"] | None:
+    if forecaster.distribution is None:
+        return None
+    present_mv, forecast_mv = batch.history_mv()[0, -1], predict_mv(forecaster, batch)[0]
+    ends = [LEVELS[bound] for bound in bounds(BAND)]
+    return forecaster.distribution.quantiles_mv(present_mv, forecast_mv, ends)[..., channel].numpy()
 
 
 def choose_stretch(

@@ -1,12 +1,14 @@
 """Scores a forecaster and its baselines on what was held out. Nothing is fitted here."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
+from torch import Tensor
 
 from voltpipe.evaluation.detail import (
     ErrorCounts,
@@ -16,6 +18,7 @@ from voltpipe.evaluation.detail import (
     predict_mv,
     windows_per_batch,
 )
+from voltpipe.evaluation.distribution_sums import DistributionSums
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError, Provenance, Score
 from voltpipe.evaluation.held_out import as_used, regime_windows
 from voltpipe.evaluation.regimes import Regime
@@ -76,7 +79,14 @@ def evaluate(
                 score
                 for key, contender in contenders.items()
                 for regime in regimes
-                for score in _scores(key, regime, contender.horizons, sums[regime][key])
+                for score in _scores(key, regime, contender.horizons, sums[regime][key].errors)
+            ),
+            distributions=tuple(
+                score
+                for key in contenders
+                for regime in regimes
+                if (distribution := sums[regime][key].distribution)
+                for score in distribution.scores(key, regime)
             ),
             ceiling_r2=dict(ceiling_r2 or {}),
             ceiling_standard_error=dict(ceiling_standard_error or {}),
@@ -110,29 +120,54 @@ def _batches(windows: Int64[np.ndarray, " window"], window_set: WindowSet) -> It
             yield of_recording[start : start + size]
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """What one contender's scores in one regime are made from."""
+
+    errors: ErrorSums
+    distribution: DistributionSums | None
+
+    @classmethod
+    def of(cls, contender: Forecaster, window_set: WindowSet) -> "_Sums":
+        errors = ErrorSums(len(contender.horizons), window_set.train_mean_mv())
+        if contender.distribution is None:
+            return cls(errors, None)
+        return cls(errors, DistributionSums(contender, len(window_set.recordings), window_set.n_channels))
+
+
 def _score(
     contenders: Mapping[str, Forecaster],
     window_set: WindowSet,
     regime: Regime,
     windows: Int64[np.ndarray, " window"],
     counts: ErrorCounts | None,
-) -> dict[str, ErrorSums]:
+) -> dict[str, _Sums]:
     """One pass over the windows; `counts` takes in the errors of the first contender."""
-    train_mean_mv = window_set.train_mean_mv()
-    sums = {name: ErrorSums(len(contender.horizons), train_mean_mv) for name, contender in contenders.items()}
+    sums = {name: _Sums.of(contender, window_set) for name, contender in contenders.items()}
     first = next(iter(contenders))
     used = {name: as_used(contender, window_set, regime) for name, contender in contenders.items()}
     for positions in _batches(windows, window_set):
         batch = window_set.batch(positions)
-        target_mv = batch.target_mv()
+        samples_mv = _from_last_known_mv(window_set, positions)
         recording = int(window_set.index["recording"][positions[0]])
         for name, contender in contenders.items():
-            truth_mv = target_mv[:, [window_set.horizons.index(horizon) for horizon in contender.horizons]]
+            truth_mv = samples_mv[:, list(contender.horizons)]
             forecast_mv = predict_mv(used[name](recording), batch)
-            sums[name].add(forecast_mv, truth_mv)
+            sums[name].errors.add(forecast_mv, truth_mv)
+            if distribution := sums[name].distribution:
+                distribution.add(samples_mv, forecast_mv, recording)
             if counts is not None and name == first:
                 counts.add(forecast_mv, truth_mv)
     return sums
+
+
+def _from_last_known_mv(
+    window_set: WindowSet, positions: Int64[np.ndarray, " batch"]
+) -> Float[Tensor, "batch time channel"]:
+    """The samples of windows in mV, from the last of the history up to the largest horizon."""
+    mean_mv, sd_mv = window_set.calibration_mv(window_set.index["recording"][positions])
+    samples_z = window_set.stretch(positions, window_set.settings.window_samples)[:, window_set.context - 1 :]
+    return samples_z * sd_mv[:, None] + mean_mv[:, None]
 
 
 def _scores(name: str, regime: Regime, horizons: Sequence[int], sums: ErrorSums) -> Iterator[Score]:
@@ -156,11 +191,11 @@ def _detail(
     window_set: WindowSet,
     regime: Regime,
     windows: Int64[np.ndarray, " window"],
-    sums: Mapping[str, ErrorSums],
+    sums: Mapping[str, _Sums],
     counts: ErrorCounts,
     history: Sequence[EpochRecord],
 ) -> EvaluationDetail:
-    r2_by_channel = {name: error_sums.r2_by_channel() for name, error_sums in sums.items()}
+    r2_by_channel = {name: of_one.errors.r2_by_channel() for name, of_one in sums.items()}
     used = as_used(forecaster, window_set, regime)
     own_r2 = r2_by_channel[forecaster.config.architecture][0]
     window_squared_error = torch.cat(counts.window_squared_error)

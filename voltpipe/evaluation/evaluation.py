@@ -5,9 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from voltpipe.errors import VoltpipeError
+from voltpipe.evaluation.distribution_score import DistributionScore
+from voltpipe.evaluation.facts import Facts
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.files import write_json
 from voltpipe.windows.settings import Protocol
@@ -17,13 +19,7 @@ class EvaluationError(VoltpipeError):
     """A forecaster that cannot be scored, or an evaluation that cannot be read."""
 
 
-class _Facts(BaseModel):
-    """Frozen figures; NaN and infinity are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Score(_Facts):
+class Score(Facts):
     """How one forecaster did in one regime at one horizon."""
 
     forecaster: str
@@ -36,7 +32,7 @@ class Score(_Facts):
     n_targets: int = Field(description="windows times channels")
 
 
-class Provenance(_Facts):
+class Provenance(Facts):
     """What an evaluation was made from."""
 
     window_set_digest: str
@@ -54,11 +50,14 @@ class Provenance(_Facts):
     created_utc: datetime
 
 
-class Evaluation(_Facts):
+class Evaluation(Facts):
     """A forecaster's scores, never without those of its baselines on the same targets."""
 
     forecaster: str
     scores: tuple[Score, ...] = Field(description="the forecaster's first, then its baselines'")
+    distributions: tuple[DistributionScore, ...] = Field(
+        (), description="of the predictive distributions, in the same order; not all forecasters have one"
+    )
     ceiling_r2: dict[int, float] = Field(description="by horizon, best possible R2; empty where it is not known")
     ceiling_standard_error: dict[int, float] = Field(description="by horizon, of `ceiling_r2`")
     observable_ceiling_r2: dict[int, float] = Field(
@@ -104,6 +103,11 @@ class Evaluation(_Facts):
         """The score of a forecaster or baseline; None if there is none."""
         return self._by_key.get((forecaster, regime, horizon))
 
+    def find_distribution(self, forecaster: str, regime: Regime, horizon: int) -> DistributionScore | None:
+        """The score of a forecaster's or baseline's predictive distribution; None if there is none."""
+        wanted = (forecaster, regime, horizon)
+        return next((s for s in self.distributions if (s.forecaster, s.regime, s.horizon) == wanted), None)
+
     def share_of_ceiling(self, regime: Regime, horizon: int) -> float | None:
         """The forecaster's R2 as a share of the best possible; None where that is not known."""
         ceiling = self.ceiling_r2.get(horizon)
@@ -114,7 +118,9 @@ class Evaluation(_Facts):
 
         `test/r2/h1`, `test/r2_channel_median/h1`, `test/rmse_mv/h1`, `test/mae_mv/h1` are the forecaster's on held-out
         recordings at 1 sample, `baseline/<name>/r2/h1` a baseline's on the same targets, `ceiling/r2/h1` the best
-        possible, `observable_ceiling/r2/h1` what of it is possible from 1 ms samples. In other regimes they are
+        possible, `observable_ceiling/r2/h1` what of it is possible from 1 ms samples. Of the predictive distribution:
+        `test/crps_mv/h1`, `test/coverage80/h1` (also 50 and 95), `test/width80_mv/h1`, `test/spike_auc/h1`,
+        `test/spike_brier/h1`, and the baselines' CRPS, 80 % coverage and spike AUC. In other regimes they are
         `time/r2/h1` and `time/baseline/<name>/r2/h1`, and so on. Under the published protocol all names begin with
         `published/`: such scores must not share a chart with honest ones.
         """
@@ -127,8 +133,25 @@ class Evaluation(_Facts):
             else:
                 regime = "" if score.regime == Regime.TEST else f"{score.regime}/"
                 metrics[f"{regime}baseline/{score.forecaster}/r2/h{score.horizon}"] = score.r2
+        for distribution in self.distributions:
+            metrics |= self._distribution_metrics(distribution)
         prefix = "published/" if self.provenance.protocol == Protocol.PUBLISHED else ""
         return {prefix + name: value for name, value in metrics.items()}
+
+    def _distribution_metrics(self, score: DistributionScore) -> dict[str, float]:
+        values = {"crps_mv": score.crps_mv, "coverage80": score.coverage[80]}
+        if score.spikes:
+            values["spike_auc"] = score.spikes.auc
+        if score.forecaster == self.forecaster:
+            values |= {f"coverage{percent}": score.coverage[percent] for percent in (50, 95)}
+            values["width80_mv"] = score.width_mv[80]
+            if score.spikes:
+                values["spike_brier"] = score.spikes.brier
+            place = f"{score.regime}/"
+        else:
+            regime = "" if score.regime == Regime.TEST else f"{score.regime}/"
+            place = f"{regime}baseline/{score.forecaster}/"
+        return {f"{place}{name}/h{score.horizon}": value for name, value in values.items()}
 
     def write(self, path: Path) -> None:
         """Write this evaluation as JSON, whole or not at all."""

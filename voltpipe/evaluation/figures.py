@@ -7,6 +7,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from voltpipe.evaluation.detail import EvaluationDetail
+from voltpipe.evaluation.distribution_figures import draw_calibration
 from voltpipe.evaluation.drawing import STYLE, RenderedFigure, render
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.forecast_figures import draw_examples, draw_stretch
@@ -68,7 +69,8 @@ def _drawings(evaluation: Evaluation, detail: EvaluationDetail) -> Iterator[Draw
         "examples",
         "Forecasts from easy to hard",
         "Windows at fixed ranks of their squared error: neither the best nor the worst was picked. A forecast is the "
-        "expected voltage, hence flatter than any single course.",
+        "expected voltage, hence flatter than any single course. A band, if there is one, should hold the truth four "
+        "times out of five.",
         partial(draw_examples, detail, rate_hz),
     )
     yield (
@@ -91,6 +93,15 @@ def _drawings(evaluation: Evaluation, detail: EvaluationDetail) -> Iterator[Draw
         "forecasts are biased.",
         partial(draw_forecast_against_truth, detail),
     )
+    if evaluation.find_distribution(evaluation.forecaster, detail.regime, detail.horizons[0]):
+        yield (
+            "calibration",
+            "Is it as often right as it says?",
+            "Left: the share of truths inside each interval about the middle. Right, where spikes are seen: how often "
+            "one came within the horizon, for each chance that was forecast. On the diagonal both are what they claim; "
+            "below it on the left, intervals are too narrow.",
+            partial(draw_calibration, evaluation, detail.regime),
+        )
     if detail.history:
         yield (
             "learning_curve",

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from voltpipe.evaluation.detail import EvaluationDetail, Stretch
+from voltpipe.evaluation.distribution_sums import BAND
 from voltpipe.evaluation.drawing import BASELINES, FAINT, FORECASTER, INK, new_figure
 from voltpipe.evaluation.labels import duration_label
 
@@ -46,7 +47,7 @@ def draw_stretch(stretch: Stretch, horizons: tuple[int, ...], rate_hz: float) ->
 
 
 def draw_examples(detail: EvaluationDetail, rate_hz: float) -> Figure:
-    """History, truth and forecast of each example."""
+    """History, truth and forecast of each example, with the interval that should hold 80 % of truths."""
     figure = new_figure(3.8)
     panels = figure.subplots(2, (len(detail.examples) + 1) // 2, sharex=True, sharey=True, squeeze=False)
     ahead_ms = 1000 * np.array((0, *detail.horizons)) / rate_hz
@@ -58,6 +59,11 @@ def draw_examples(detail: EvaluationDetail, rate_hz: float) -> Figure:
         axes.plot(time_ms[:n_history], course_mv[:n_history], color=FAINT, linewidth=1.1, label="history")
         axes.plot(time_ms[n_history - 1 :], course_mv[n_history - 1 :], color=INK, linewidth=1.1, label="truth")
         forecast_mv = np.append(example.history_mv[-1], example.forecast_mv)
+        if example.band_mv is not None:
+            low_mv, high_mv = (np.append(example.history_mv[-1], end_mv) for end_mv in example.band_mv)
+            axes.fill_between(
+                ahead_ms, low_mv, high_mv, color=FORECASTER, alpha=0.2, linewidth=0, label=f"{BAND} % interval"
+            )
         axes.plot(
             ahead_ms,
             forecast_mv,
@@ -73,5 +79,5 @@ def draw_examples(detail: EvaluationDetail, rate_hz: float) -> Figure:
     for axes in panels[:, 0]:
         axes.set_ylabel("mV")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4)
     return figure

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from jaxtyping import Float32, Int
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -23,9 +24,13 @@ SCHEMA = pa.schema(
         pa.field("time_s", pa.float64(), metadata={"description": "the forecast moment, from the recording's start"}),
         pa.field("channel", pa.dictionary(pa.int32(), pa.string())),
         pa.field("horizon_ms", pa.float64(), metadata={"description": "how far ahead of the last known sample"}),
-        pa.field("forecast_mv", pa.float32()),
+        pa.field("forecast_mv", pa.float32(), metadata={"description": "the expected voltage"}),
     ]
 )
+QUANTILES = {"q10_mv": 0.1, "q50_mv": 0.5, "q90_mv": 0.9}
+"""Further columns, from a forecaster with a predictive distribution: what the voltage stays below that often."""
+SPIKE_CHANCE = "spike_chance"
+"""A further column, where spikes are seen: the chance that the channel spikes up to `time_s`."""
 
 
 def forecast_recording(
@@ -38,7 +43,8 @@ def forecast_recording(
     Args:
         forecaster: what forecasts.
         recording: what is forecast, at the rate that the forecaster was trained at.
-        out: a Parquet file with the columns of `SCHEMA`, written whole or not at all.
+        out: a Parquet file with the columns of `SCHEMA`, and `QUANTILES` and `SPIKE_CHANCE` where the forecaster has
+            them, written whole or not at all.
         every_ms: from one moment to the next.
         from_ms: what is earlier in the recording is not forecast.
 
@@ -50,15 +56,45 @@ def forecast_recording(
     """
     origins = _origins(forecaster, recording, every_ms, from_ms)
     names = pa.array(recording.channel_names)
-    schema = SCHEMA.with_metadata({"voltpipe": json.dumps({"forecaster": forecaster.config.model_dump(mode="json")})})
+    schema = _schema(forecaster)
     rows = 0
     with written_whole(out) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
         for chunk in _chunks(origins, forecaster.config.context_samples * len(names)):
-            forecast_mv = forecaster.predict_mv(_histories(forecaster, recording, chunk))
-            table = _table(forecaster, chunk, forecast_mv, names, recording.rate_hz).cast(schema)
+            history_mv = _histories(forecaster, recording, chunk)
+            forecast_mv = forecaster.predict_mv(history_mv)
+            table = _table(forecaster, chunk, forecast_mv, names, recording.rate_hz)
+            for name, values in _distribution_columns(forecaster, history_mv[:, -1], forecast_mv).items():
+                table = table.append_column(name, pa.array(values.ravel()))
+            table = table.cast(schema)
             writer.write_table(table)
             rows += table.num_rows
     return rows
+
+
+def _schema(forecaster: Forecaster) -> pa.Schema:
+    schema = SCHEMA
+    if forecaster.distribution:
+        for name, level in QUANTILES.items():
+            described = {"description": f"the voltage stays below it with a probability of {level:.0%}"}
+            schema = schema.append(pa.field(name, pa.float32(), metadata=described))
+        if forecaster.distribution.sees_spikes:
+            described = {"description": "the chance that the channel spikes between the forecast's making and time_s"}
+            schema = schema.append(pa.field(SPIKE_CHANCE, pa.float32(), metadata=described))
+    return schema.with_metadata({"voltpipe": json.dumps({"forecaster": forecaster.config.model_dump(mode="json")})})
+
+
+def _distribution_columns(
+    forecaster: Forecaster,
+    present_mv: Float32[np.ndarray, "chunk channel"],
+    forecast_mv: Float32[np.ndarray, "chunk horizon channel"],
+) -> dict[str, Float32[np.ndarray, "chunk horizon channel"]]:
+    distribution = forecaster.distribution
+    if distribution is None:
+        return {}
+    known = torch.from_numpy(np.ascontiguousarray(present_mv)), torch.from_numpy(forecast_mv)
+    quantiles_mv = distribution.quantiles_mv(*known, list(QUANTILES.values())).numpy()
+    columns = dict(zip(QUANTILES, quantiles_mv, strict=True))
+    return columns | ({SPIKE_CHANCE: distribution.spike_chance(*known).numpy()} if distribution.sees_spikes else {})
 
 
 def _origins(

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from voltpipe.evaluation.detail import EvaluationDetail
+from voltpipe.evaluation.distribution_table import distribution_table
 from voltpipe.evaluation.drawing import RenderedFigure
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.figures import figures
@@ -82,5 +83,6 @@ def _regime_section(evaluation: Evaluation, regime: Regime) -> dict[str, object]
         "n_recordings": len(evaluation.provenance.recordings[regime]),
         "n_targets": scores[0].n_targets,
         "r2": score_table(evaluation, regime),
+        "distribution": distribution_table(evaluation, regime),
         "errors": [(duration_label(s.horizon, evaluation.provenance.rate_hz), s) for s in scores],
     }

@@ -1,6 +1,6 @@
 """A forecaster: weights, and all that is needed to use them on a recording."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,15 @@ from voltpipe.errors import VoltpipeError
 from voltpipe.files import folder_written_whole, write_json
 from voltpipe.forecasting.architectures.registry import MODULES
 from voltpipe.forecasting.coupling.coupling import Coupling
+from voltpipe.forecasting.distribution.distribution import Distribution, DistributionConfig
 from voltpipe.forecasting.module import Dimensions, ForecastModule
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
 
 WEIGHTS_FILE = "weights.safetensors"
 CONFIG_FILE = "forecaster.json"
+DISTRIBUTION_TABLES_FILE = "distribution.safetensors"
+DISTRIBUTION_FILE = "distribution.json"
 
 
 class ForecasterError(VoltpipeError):
@@ -56,6 +59,8 @@ class Forecaster:
     config: ForecasterConfig
     is_for_one_recording: bool = False
     """Whether it was made by `for_recording` or `adapted_to`, and so is not for other organoids' recordings."""
+    distribution: Distribution | None = None
+    """What the truth may be, given a forecast; None if that was never fitted (see `distribution.fit.calibrated`)."""
 
     @classmethod
     def unfitted(
@@ -172,6 +177,50 @@ class Forecaster:
         forecast_mv = forecast_z * sd_mv[:, None] + mean_mv[:, None]
         return forecast_mv.reshape(*batch, len(self.horizons), n_channels).numpy()
 
+    def predict_quantiles_mv(
+        self, history_mv: Float32[np.ndarray, "*batch context channel"], levels: Sequence[float]
+    ) -> Float32[np.ndarray, "level *batch horizon channel"]:
+        """What the voltage stays below with each probability, in mV; the forecast itself is its mean, not its median.
+
+        Raises:
+            ForecasterError: as for `predict_mv`, or the forecaster has no predictive distribution.
+        """
+        present_mv, forecast_mv = self._present_and_forecast_mv(history_mv)
+        return self.known_distribution().quantiles_mv(present_mv, forecast_mv, levels).numpy()
+
+    def spike_chance(
+        self, history_mv: Float32[np.ndarray, "*batch context channel"]
+    ) -> Float32[np.ndarray, "*batch horizon channel"]:
+        """The chance that each channel spikes within each horizon.
+
+        Raises:
+            ForecasterError: as for `predict_mv`, or the forecaster has no predictive distribution, or spikes are not
+                seen in its voltages.
+        """
+        if not self.known_distribution().sees_spikes:
+            raise ForecasterError("spikes are seen by the reset after them, and this forecaster's voltages have none")
+        present_mv, forecast_mv = self._present_and_forecast_mv(history_mv)
+        return self.known_distribution().spike_chance(present_mv, forecast_mv).numpy()
+
+    def _present_and_forecast_mv(
+        self, history_mv: Float32[np.ndarray, "*batch context channel"]
+    ) -> tuple[Float[Tensor, "*batch channel"], Float[Tensor, "*batch horizon channel"]]:
+        present_mv = np.ascontiguousarray(history_mv[..., -1, :])
+        return torch.from_numpy(present_mv), torch.from_numpy(self.predict_mv(history_mv))
+
+    def known_distribution(self) -> Distribution:
+        """The predictive distribution.
+
+        Raises:
+            ForecasterError: there is none.
+        """
+        if self.distribution is None:
+            raise ForecasterError(
+                f"this {self.config.architecture} has no predictive distribution, only its mean; train it again, "
+                "or fit one with voltpipe.forecasting.distribution.fit.calibrated"
+            )
+        return self.distribution
+
     def _calibration_mv(self, n_channels: int) -> tuple[Tensor, Tensor]:
         mean_mv, sd_mv = torch.tensor(self.config.mean_mv), torch.tensor(self.config.sd_mv)
         if self.module.bound_to_channels:
@@ -195,10 +244,13 @@ class Forecaster:
             raise ForecasterError("the history holds NaN or infinity; forecast from a stretch without them")
 
     def save(self, folder: Path) -> None:
-        """Write weights (safetensors) and config (JSON) to a new folder, whole or not at all."""
+        """Write weights and tables (safetensors) and configs (JSON) to a new folder, whole or not at all."""
         with folder_written_whole(folder) as aside:
             save_file(self.module.state_dict(), aside / WEIGHTS_FILE)
             write_json(aside / CONFIG_FILE, self.config.model_dump(mode="json"))
+            if self.distribution:
+                save_file(self.distribution.state_dict(), aside / DISTRIBUTION_TABLES_FILE)
+                write_json(aside / DISTRIBUTION_FILE, self.distribution.config.model_dump(mode="json"))
 
     @classmethod
     def load(cls, folder: Path) -> "Forecaster":
@@ -215,7 +267,19 @@ class Forecaster:
         except ValidationError as error:
             raise ForecasterError(f"{folder / CONFIG_FILE} has unusable architecture settings: {error}") from error
         module.load_state_dict(_read_weights(folder / WEIGHTS_FILE, module.state_dict()))
-        return cls(module, config)
+        return cls(module, config, distribution=_read_distribution(folder))
+
+
+def _read_distribution(folder: Path) -> Distribution | None:
+    path = folder / DISTRIBUTION_FILE
+    if not path.exists():
+        return None
+    try:
+        distribution = Distribution(DistributionConfig.model_validate_json(path.read_bytes()))
+    except (OSError, ValidationError) as error:
+        raise ForecasterError(f"{path} is not a distribution's ({error}); save or download it again") from error
+    distribution.load_state_dict(_read_weights(folder / DISTRIBUTION_TABLES_FILE, distribution.state_dict()))
+    return distribution
 
 
 def _read_config(path: Path) -> ForecasterConfig:

@@ -34,13 +34,19 @@ def validation_windows(window_set: WindowSet) -> Int64[np.ndarray, " window"]:
     Raises:
         TrainingDataError: there is none.
     """
-    windows = window_set.windows(Split.VALIDATION)
-    calibration_stop = np.array([recording.calibration_stop_row for recording in window_set.recordings])
-    first_target = window_set.index["start_row"][windows] + window_set.context
-    windows = windows[first_target >= calibration_stop[window_set.index["recording"][windows]]]
+    windows = calibration_windows(window_set, MAX_VALIDATION_WINDOWS)
     if not len(windows):
         raise TrainingDataError(
             "the window set has no validation window after the calibration span; add recordings, or record longer"
         )
-    positions = np.linspace(0, len(windows) - 1, min(MAX_VALIDATION_WINDOWS, len(windows))).round().astype(np.int64)
+    return windows
+
+
+def calibration_windows(window_set: WindowSet, at_most: int) -> Int64[np.ndarray, " window"]:
+    """Validation windows, evenly spread, whose targets lie after their recording's calibration span; maybe none."""
+    windows = window_set.windows(Split.VALIDATION)
+    calibration_stop = np.array([recording.calibration_stop_row for recording in window_set.recordings])
+    first_target = window_set.index["start_row"][windows] + window_set.context
+    windows = windows[first_target >= calibration_stop[window_set.index["recording"][windows]]]
+    positions = np.linspace(0, len(windows) - 1, min(at_most, len(windows))).round().astype(np.int64)
     return np.asarray(windows[positions])

@@ -24,6 +24,7 @@ from voltpipe.forecasting.checkpoint import (
     save_checkpoint,
 )
 from voltpipe.forecasting.device import Compute, cpu_threads, denormals_flushed, keep_memory
+from voltpipe.forecasting.distribution.fit import calibrated
 from voltpipe.forecasting.epoch import Descent, TrainingError
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig
 from voltpipe.forecasting.module import TrainedModule
@@ -184,9 +185,9 @@ class _Training:
         return None
 
     def best_forecaster(self) -> Forecaster:
-        """The forecaster with its best weights, on the CPU."""
+        """The forecaster with its best weights and its predictive distribution, on the CPU."""
         self.module.cpu().load_state_dict(self.best_weights)
-        return self.forecaster
+        return calibrated(self.forecaster, self.window_set)
 
 
 def _check_continues(earlier: ForecasterConfig, settings: TrainingSettings, window_set: WindowSet) -> None:

@@ -5,8 +5,8 @@ from torch import Tensor
 
 
 def standing_at(
-    voltage_mv: Float[Tensor, "*batch time channel"], reset_mv: Tensor | float, tolerance_mv: Tensor | float
-) -> Bool[Tensor, "*batch time channel"]:
+    voltage_mv: Float[Tensor, "*any"], reset_mv: Tensor | float, tolerance_mv: Tensor | float
+) -> Bool[Tensor, "*any"]:
     """Whether each sample stands at the reset, the point mass of the voltage. A tolerance of zero is never met."""
     return (voltage_mv - reset_mv).abs() < tolerance_mv
 

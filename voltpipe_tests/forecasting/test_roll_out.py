@@ -1,0 +1,54 @@
+"""A forecaster that runs free goes on as the recording would."""
+
+import numpy as np
+import pytest
+
+from voltpipe.forecasting.baselines.fit import fit_baselines
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+from voltpipe.forecasting.roll_out import roll_out
+from voltpipe.windows.window_set import Split
+
+RESET_MV = -70.0
+
+
+@pytest.fixture(scope="module")
+def neurons_mv(simulate_planted):
+    """Twelve neurons that spike by themselves and do not hear each other, recorded three times."""
+    return [simulate_planted(np.zeros((12, 12)), n_samples=12_000, seed=seed) for seed in range(3)]
+
+
+@pytest.fixture
+def look_up(neurons_mv, write_window_set) -> Forecaster:
+    splits = [Split.TRAIN, Split.VALIDATION, Split.TEST]
+    return fit_baselines(write_window_set(list(zip(splits, neurons_mv, strict=True))))["look_up"]
+
+
+def rate(voltage_mv) -> float:
+    """Spikes a sample and channel."""
+    at_reset = np.abs(voltage_mv - RESET_MV) < 1e-3
+    return float((at_reset[1:] & ~at_reset[:-1]).mean())
+
+
+def test_spikes_and_voltages_come_as_often_as_recorded(look_up, neurons_mv):
+    recorded_mv = neurons_mv[2]
+    run_mv = roll_out(look_up, recorded_mv[:30], 2000, seed=0)[100:]
+    assert run_mv.shape == (1900, 12)
+    assert rate(run_mv) == pytest.approx(rate(recorded_mv), rel=0.1)
+    for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
+        assert np.quantile(run_mv, quantile) == pytest.approx(np.quantile(recorded_mv, quantile), abs=0.4)
+
+
+def test_the_seed_decides_and_runs_of_a_batch_differ(look_up, neurons_mv):
+    history_mv = np.stack([neurons_mv[2][:30]] * 2)
+    run_mv = roll_out(look_up, history_mv, 20, seed=1)
+    assert run_mv.shape == (2, 20, 12)
+    np.testing.assert_array_equal(run_mv, roll_out(look_up, history_mv, 20, seed=1))
+    assert not np.array_equal(run_mv, roll_out(look_up, history_mv, 20, seed=2))
+    assert not np.array_equal(run_mv[0], run_mv[1])
+
+
+def test_a_roll_out_needs_a_horizon_of_one_sample(neurons_mv, write_window_set):
+    splits = [Split.TRAIN, Split.VALIDATION]
+    window_set = write_window_set(list(zip(splits, neurons_mv[:2], strict=True)), horizons_samples=(2, 5))
+    with pytest.raises(ForecasterError, match="train it with a horizon of 1"):
+        roll_out(fit_baselines(window_set)["persistence"], neurons_mv[2][:30], 10, seed=0)
