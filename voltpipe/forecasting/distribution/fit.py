@@ -92,7 +92,7 @@ def _batches(
 ) -> Iterator[tuple[Int64[np.ndarray, " batch"], Forecaster]]:
     """Windows of one recording at a time, with the forecaster as it is to be used on that recording."""
     of_recording = window_set.index["recording"][windows]
-    for number in np.unique(of_recording):
+    for number in sorted(set(of_recording.tolist())):
         organoid = window_set.recordings[number].organoid
         user = forecaster.for_recording(organoid, window_set.channel_names)
         chosen = windows[of_recording == number]

@@ -1,0 +1,80 @@
+"""Coverage, CRPS, chances of spikes and a free run on `organoid`, beside what the present voltage alone tells.
+
+    python benchmarks/probabilistic.py [--budget-s 75] [--folder FOLDER]
+
+Scored on every window of the held-out recordings. The look-up's distribution is the climatology of what followed the
+present voltage. The target is a coverage of the 80 % interval between 78 and 82 %.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from reference import REFERENCE_FOLDER, reference_window_set
+
+from voltpipe.evaluation.evaluate import evaluate
+from voltpipe.evaluation.regimes import Regime
+from voltpipe.forecasting.baselines.fit import fit_baselines
+from voltpipe.forecasting.distribution.distribution import Distribution
+from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.forecasting.roll_out import roll_out
+from voltpipe.forecasting.settings import TrainingSettings
+from voltpipe.forecasting.training import train
+from voltpipe.simulation.settings import Preparation
+from voltpipe.windows.window_set import Split
+
+RUN_SAMPLES, SETTLING_SAMPLES = 3000, 200
+
+
+class Silent:
+    """A listener that notes nothing."""
+
+    def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
+        """Not said."""
+
+    def epoch_finished(self, record: EpochRecord) -> None:
+        """Not said."""
+
+
+def describe(voltage_mv: np.ndarray, distribution: Distribution, rate_hz: float) -> str:
+    """Rate of spikes, and quantiles of the voltage."""
+    at_reset = distribution.standing_at_reset(torch.from_numpy(voltage_mv)).numpy()
+    rate = rate_hz * (at_reset[1:] & ~at_reset[:-1]).mean()
+    quantiles_mv = np.quantile(voltage_mv, (0.1, 0.25, 0.5, 0.75, 0.9)).round(2)
+    return f"{rate:.2f} Hz, 10/25/50/75/90 % of the voltage below {quantiles_mv} mV"
+
+
+def main() -> None:
+    """Print the table and the free run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget-s", type=float, default=75.0)
+    parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    windows = reference_window_set(Preparation.ORGANOID, arguments.folder)
+    checkpoints = arguments.folder / f"probabilistic-{windows.digest[:12]}-{arguments.budget_s:g}"
+    settings = TrainingSettings(budget_s=arguments.budget_s)
+    forecaster = train(windows, settings, checkpoint_folder=checkpoints, progress=Silent()).forecaster
+    evaluation, _ = evaluate(forecaster, windows, {"look_up": fit_baselines(windows)["look_up"]})
+    print("forecaster        samples  CRPS (mV)  coverage of 50/80/95 %       spike AUC   Brier")
+    for score in evaluation.distributions:
+        if score.regime == Regime.TEST and score.spikes:
+            coverage = " / ".join(f"{score.coverage[percent]:.1%}" for percent in (50, 80, 95))
+            print(
+                f"{score.forecaster:17} {score.horizon:7} {score.crps_mv:10.4f}  {coverage:27} "
+                f"{score.spikes.auc:10.4f} {score.spikes.brier:7.4f}"
+            )
+    first = windows.index[windows.windows(Split.TEST)[0]]
+    recording = windows.recordings[first["recording"]]
+    mean_mv, sd_mv = windows.calibration_mv(int(first["recording"]))
+    recorded_mv = (windows.samples_z[recording.start_row : recording.stop_row] * sd_mv + mean_mv).numpy()
+    user = forecaster.for_recording(recording.organoid, windows.channel_names)
+    run_mv = roll_out(user, recorded_mv[: windows.context], RUN_SAMPLES, seed=0)[SETTLING_SAMPLES:]
+    distribution = forecaster.known_distribution()
+    for name, voltage_mv in (("recorded", recorded_mv), ("free run", run_mv)):
+        print(f"{name}: {describe(voltage_mv, distribution, windows.rate_hz)}")
+
+
+if __name__ == "__main__":
+    main()
