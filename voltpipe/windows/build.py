@@ -59,6 +59,7 @@ def build_window_set(
         content |= {
             "digest": manifest.digest,
             "preparation": manifest.preparation,
+            "network_seeds": manifest.network_seeds,
             "organoids": manifest.organoids,
             "roles": {role.value: manifest.of_role(role) for role in Role},
             "recordings": [vars(recording) for recording in windowed],

@@ -41,6 +41,9 @@ class SplitManifest(Settings):
     channel_names: tuple[str, ...]
     channel_types: tuple[str, ...]
     preparation: str | None = Field(description="the reference preparation that all recordings are of, if any")
+    network_seeds: dict[str, int] = Field(
+        {}, description="what an organoid's simulated network was drawn from, where its recordings say so and agree"
+    )
     recordings: tuple[SplitRecording, ...]
     excluded: dict[str, str] = Field(description="why a conditioned recording is not used, by key")
     roles: dict[str, Role] = Field(description="the role of every recording that ever had one")
@@ -48,7 +51,7 @@ class SplitManifest(Settings):
     @cached_property
     def digest(self) -> str:
         """Names the data that a forecaster is trained and scored on: recordings, roles and window settings."""
-        return content_digest(self.model_dump(mode="json", exclude={"roles", "excluded"}))
+        return content_digest(self.model_dump(mode="json", exclude={"roles", "excluded", "network_seeds"}))
 
     @property
     def organoids(self) -> tuple[str, ...]:
@@ -114,6 +117,7 @@ def split_recordings(
         channel_names=channel_names,
         channel_types=first.channel_types,
         preparation=_common(recording.facts.get("preparation") for recording in used.values()),
+        network_seeds=_network_seeds(used),
         recordings=tuple(
             SplitRecording(
                 key=key,
@@ -149,3 +153,11 @@ def _common(values: Iterable[str | int | float | None]) -> str | None:
     distinct = set(values)
     only = distinct.pop() if len(distinct) == 1 else None
     return str(only) if only is not None else None
+
+
+def _network_seeds(recordings: Mapping[str, ConditionedRecording]) -> dict[str, int]:
+    said: dict[str, set[str | int | float | None]] = {}
+    for key, recording in recordings.items():
+        said.setdefault(RecordingKey.parse(key).organoid, set()).add(recording.facts.get("network_seed"))
+    only = {organoid: seeds.pop() for organoid, seeds in said.items() if len(seeds) == 1}
+    return {organoid: seed for organoid, seed in only.items() if isinstance(seed, int)}

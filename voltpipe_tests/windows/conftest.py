@@ -66,7 +66,7 @@ def conditioned(tmp_path: Path) -> Callable[..., ConditionedRecording]:
         rate_hz: float = 250.0,
         names: tuple[str, ...] | None = None,
         segment_starts: tuple[int, ...] = (0,),
-        **facts: str,
+        **facts: str | int,
     ) -> ConditionedRecording:
         named = RecordingKey.parse(key)
         names = names or tuple(f"ch{channel}" for channel in range(samples_mv.shape[1]))

@@ -103,6 +103,22 @@ def test_the_preparation_is_named_only_if_all_are_of_it(conditioned, noise_mv, s
     assert split_recordings(real, settings).preparation is None
 
 
+def test_a_networks_seed_is_known_only_if_all_recordings_of_its_organoid_name_it(conditioned, noise_mv, settings):
+    def recorded(seed, **facts):
+        return conditioned(f"a--{seed}", noise_mv(seed), preparation="organoid", **facts)
+
+    recordings = {
+        "one--0": recorded(0, network_seed=72),
+        "one--1": recorded(1, network_seed=72),
+        "two--0": recorded(2, network_seed=73),
+        "mixed--0": recorded(3, network_seed=72),
+        "mixed--1": recorded(4, network_seed=73),
+        "silent--0": recorded(5, network_seed=72),
+        "silent--1": recorded(6),
+    }
+    assert split_recordings(recordings, settings).network_seeds == {"one": 72, "two": 73}
+
+
 def test_without_recordings_the_way_to_some_is_named(settings):
     with pytest.raises(SplitError, match=r"put raw recordings into raw/<organoid>/"):
         split_recordings({}, settings)

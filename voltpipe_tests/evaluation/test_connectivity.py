@@ -1,0 +1,133 @@
+"""Who drives whom is told pair by pair, and compared with the truth only where it is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from voltpipe.evaluation.connectivity import connectivity_table, true_networks_mv, write_connectivity
+from voltpipe.evaluation.connectivity_summary import metrics, summaries
+from voltpipe.forecasting.coupling.coupling import Coupling, SenderType
+from voltpipe.forecasting.point_mass import PointMass
+from voltpipe.simulation.network import draw_network
+from voltpipe.windows.window_set import Split
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def coupled(window_set_of, forecaster_by):
+    """Three channels; n0 spikes every 40 samples, n1 a sample later, n2 never. n1 to n2 could not be measured."""
+    voltage_mv = np.random.default_rng(0).normal(-55, 1, (400, 3))
+    voltage_mv[5::40, 0] = voltage_mv[6::40, 1] = -60.0
+    window_set = window_set_of([voltage_mv, voltage_mv], [Split.TRAIN, Split.TEST])
+    forecaster = forecaster_by("coupled_cnn_lstm", lambda history_z, *_: history_z[:, -1:], window_set)
+    coupling = Coupling(
+        weights_mv=torch.tensor([[0.0, 0.5, 0.0], [0.1, 0.0, -2.0], [0.0, 0.0, 0.0]]),
+        measured_mv=torch.tensor([[0.0, 0.6, 0.1], [0.2, 0.0, 0.0], [0.0, 0.1, 0.0]]),
+        standard_error_mv=torch.tensor([[torch.inf, 0.1, 0.1], [0.1, torch.inf, torch.inf], [0.1, 0.1, torch.inf]]),
+        probability=torch.tensor([[0.0, 0.9, 0.2], [0.4, 0.0, 0.6], [0.0, 0.1, 0.0]]),
+        sender_types=(SenderType.EXCITATORY, SenderType.INHIBITORY, SenderType.UNKNOWN),
+        reset=PointMass(-60.0, 0.01),
+        delay_profile=torch.tensor([1.0, 0.0]),
+    )
+    forecaster.module.couplings = lambda: (coupling,)
+    return forecaster, window_set
+
+
+@pytest.fixture(scope="module")
+def table(coupled) -> pd.DataFrame:
+    return connectivity_table(*coupled)
+
+
+def test_there_is_a_row_for_each_pair_of_different_channels(table):
+    assert table["sender"].tolist() == ["n0", "n0", "n1", "n1", "n2", "n2"]
+    assert table["receiver"].tolist() == ["n1", "n2", "n0", "n2", "n0", "n1"]
+    assert set(table["organoid"]) == {"alpha"}
+    assert table["sender_type"].tolist() == ["excitatory"] * 2 + ["inhibitory"] * 2 + ["unknown"] * 2
+    np.testing.assert_allclose(table["weight_mv"], [0.5, 0.0, 0.1, -2.0, 0.0, 0.0])
+    np.testing.assert_allclose(table["probability"], [0.9, 0.2, 0.4, 0.6, 0.0, 0.1])
+
+
+def test_the_interval_spans_196_standard_errors_and_what_was_not_measured_is_missing(table):
+    np.testing.assert_allclose(table["measured_mv"], [0.6, 0.1, 0.2, NAN, 0.0, 0.1])
+    np.testing.assert_allclose(table["standard_error_mv"], [0.1, 0.1, 0.1, NAN, 0.1, 0.1])
+    np.testing.assert_allclose(table["low_mv"], [0.404, -0.096, 0.004, NAN, -0.196, -0.096], atol=1e-6)
+    np.testing.assert_allclose(table["high_mv"], [0.796, 0.296, 0.396, NAN, 0.196, 0.296], atol=1e-6)
+
+
+def test_spike_trains_tell_who_spikes_after_whom(table):
+    assert table["tiling"].idxmax() == table["correlogram_z"].idxmax() == 0
+    assert table["tiling"][0] == pytest.approx(1.0)
+    assert not table["correlogram_z"][table["receiver"] == "n2"].any()
+
+
+def test_without_a_truth_there_is_none_to_agree_with(table):
+    assert table["is_connected_truth"].isna().all()
+    assert table["true_weight_mv"].isna().all()
+    (found,) = summaries(table)
+    assert found.agreement is None
+    assert (found.organoid, found.n_channels, found.n_connections) == ("alpha", 3, 2)
+    assert set(found.senders.values()) == {1}
+    assert metrics([found]) == {"connectivity/connections": 2}
+
+
+def test_what_is_found_is_compared_with_the_truth(table):
+    true_weight_mv = np.array([0.5, 0.0, 0.0, -2.0, 0.0, -2.0])
+    known = table.assign(true_weight_mv=true_weight_mv, is_connected_truth=true_weight_mv != 0)
+    (found,) = summaries(known)
+    assert found.agreement
+    # Of five measured pairs, n0 to n1 (0.9) ranks above all three unconnected, n2 to n1 (0.1) above one of them (0.0).
+    ranking = found.agreement.rankings["coupling"]
+    assert ranking.auroc == pytest.approx((3 + 1) / 6)
+    assert ranking.average_precision == pytest.approx((1 + 2 / 4) / 2)
+    assert found.agreement.sign_accuracy == 0.5
+    assert found.agreement.senders_named == pytest.approx(2 / 3)
+    assert metrics([found])["connectivity/auroc"] == pytest.approx(4 / 6)
+    (unknown,) = summaries(table)
+    assert metrics([found, unknown]) == {"connectivity/connections": 2}
+
+
+def test_a_forecaster_without_coupling_finds_none(coupled, forecaster_by, tmp_path):
+    forecaster = forecaster_by("cnn_lstm", lambda history_z, *_: history_z[:, -1:], coupled[1])
+    none = connectivity_table(forecaster, coupled[1])
+    assert none.empty
+    assert summaries(none) == ()
+    assert metrics([]) == {}
+    write_connectivity(tmp_path / "none.parquet", none)
+    assert list(pd.read_parquet(tmp_path / "none.parquet")) == list(none)
+
+
+def test_a_table_is_read_as_it_was_written(table, tmp_path):
+    write_connectivity(tmp_path / "some.parquet", table)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "some.parquet"), table)
+
+
+@pytest.fixture
+def of_100(window_set_of):
+    """A window set of a hundred silent channels, said to be of a preparation and drawn from seeds."""
+
+    def make(preparation, network_seeds, n_channels=100):
+        window_set = window_set_of([np.zeros((50, n_channels))], [Split.TRAIN])
+        window_set.manifest |= {"preparation": preparation, "network_seeds": network_seeds}
+        return window_set
+
+    return make
+
+
+def test_the_truth_is_the_network_of_the_seed_that_the_recordings_name(of_100):
+    for seed in (72, 73):
+        assert np.array_equal(true_networks_mv(of_100("organoid", {"alpha": seed}))["alpha"], draw_network(seed))
+
+
+@pytest.mark.parametrize(
+    ("preparation", "network_seeds", "n_channels"),
+    [
+        ("brunel", {"alpha": 72}, 100),
+        (None, {"alpha": 72}, 100),
+        ("organoid", {}, 100),
+        ("organoid", {"alpha": 72}, 99),
+    ],
+)
+def test_no_other_recordings_are_compared_with_a_truth(of_100, preparation, network_seeds, n_channels):
+    assert true_networks_mv(of_100(preparation, network_seeds, n_channels)) == {}
