@@ -1,4 +1,4 @@
-"""Training samples for whatever is fitted in closed form; nothing else of a window set is ever read here."""
+"""Samples for whatever is fitted in closed form: of training, or of validation where something is chosen by it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from voltpipe.errors import VoltpipeError
-from voltpipe.windows.window_set import WindowSet
+from voltpipe.windows.window_set import Split, WindowSet
 
 _CHUNK_ROWS = 4096
 
@@ -59,6 +59,20 @@ def training_stretches(window_set: WindowSet, *, n_before: int, n_after: int) ->
         raise TrainingDataError(
             f"no training stretch is longer than {n_before + n_after} samples; record longer, or shorten the horizons"
         )
+
+
+def validation_stretches(window_set: WindowSet, *, n_before: int, n_after: int) -> Iterator[Stretch]:
+    """The same of the rows that are for validation; none where there are none."""
+    rows = ((r, start, stop) for r, start, stop, split in window_set.manifest["spans"] if split == Split.VALIDATION)
+    yield from _cut(window_set, rows, n_before, n_after)
+
+
+def _cut(window_set: WindowSet, rows: Iterable[tuple[int, int, int]], n_before: int, n_after: int) -> Iterator[Stretch]:
+    for recording, start_row, stop_row in rows:
+        mean_mv, sd_mv = window_set.calibration_mv(recording)
+        for first in range(start_row + n_before, stop_row - n_after, _CHUNK_ROWS):
+            stop = min(first + _CHUNK_ROWS, stop_row - n_after)
+            yield Stretch(window_set.samples_z[first - n_before : stop + n_after], mean_mv, sd_mv)
 
 
 def training_values_mv(window_set: WindowSet, n_values: int) -> Float[Tensor, " value"]:

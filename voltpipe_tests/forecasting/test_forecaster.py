@@ -145,7 +145,7 @@ def _other_channels(folder: Path) -> None:
     [
         (_without_weights, "weights.safetensors is not a weights file"),
         (_cut_weights, "weights.safetensors is not a weights file"),
-        (_other_weights, r"weights: found \(\(2, 20, 3\), torch.float32\), expected \(\(4, 20, 3\)"),
+        (_other_weights, r"weights: found \(\(2, 30, 3\), torch.float32\), expected \(\(4, 30, 3\)"),
         (_infinite_weights, "holds NaN or infinity"),
         (_broken_config, "forecaster.json is not a forecaster's config"),
         (_unknown_architecture, "architecture 'oracle'; known are persistence"),

@@ -11,6 +11,7 @@ from voltpipe.forecasting.architectures.multi_scale import MultiScale
 from voltpipe.forecasting.architectures.shared_cnn_lstm import SharedCnnLstm
 from voltpipe.forecasting.architectures.state_space import StateSpace
 from voltpipe.forecasting.baselines.autoregression import Autoregression
+from voltpipe.forecasting.baselines.lagged_regression import LaggedRegression
 from voltpipe.forecasting.baselines.look_up import LookUp
 from voltpipe.forecasting.baselines.persistence import Persistence
 from voltpipe.forecasting.baselines.vector_autoregression import VectorAutoregression
@@ -38,4 +39,6 @@ BASELINES: Mapping[str, type[ForecastModule]] = MappingProxyType(
         "vector_autoregression": VectorAutoregression,
     }
 )
-MODULES: Mapping[str, type[ForecastModule]] = MappingProxyType({**BASELINES, **ARCHITECTURES})
+MODULES: Mapping[str, type[ForecastModule]] = MappingProxyType(
+    {**BASELINES, "lagged_regression": LaggedRegression, **ARCHITECTURES}
+)

@@ -1,6 +1,5 @@
 """Autoregression: each channel's future as a weighted sum of its own past."""
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -8,9 +7,16 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from voltpipe.forecasting.baselines.ridge import ridge
+from voltpipe.forecasting.baselines.ridge import (
+    DEFAULT_SHRINKAGE,
+    Piece,
+    best_by_horizon,
+    equations,
+    orders_up_to,
+    ridges,
+)
 from voltpipe.forecasting.module import Dimensions, ForecastModule
-from voltpipe.forecasting.training_rows import training_stretches
+from voltpipe.forecasting.training_rows import Stretch
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
 
@@ -18,7 +24,7 @@ from voltpipe.windows.window_set import WindowSet
 class AutoregressionSettings(Settings):
     """How far back it looks."""
 
-    n_lags: int = Field(20, ge=1, le=1000, description="samples of its own past that a forecast uses")
+    n_lags: int = Field(64, ge=1, le=1000, description="most samples of its own past that a forecast uses")
 
 
 class Autoregression(ForecastModule):
@@ -37,19 +43,26 @@ class Autoregression(ForecastModule):
         self.register_buffer("intercepts", torch.zeros(dimensions.n_channels, n_horizons))
 
     def fit(self, window_set: WindowSet) -> None:
-        """Solve the normal equations of the training rows."""
-        weights, intercepts = ridge(self._pieces(window_set))
-        self.weights.copy_(weights)
-        self.intercepts.copy_(intercepts)
+        """Solve the normal equations of the training rows; number of lags and shrinkage are validation's choice.
 
-    def _pieces(self, window_set: WindowSet) -> Iterator[tuple[Tensor, Tensor]]:
+        Both are chosen by horizon, over all channels. Without validation rows all lags are used.
+        """
+        training, validation = equations(window_set, self.piece, n_before=self.n_lags - 1)
+        solution = training.solve(DEFAULT_SHRINKAGE, self.n_lags)
+        if validation:
+            candidates = ridges(training, orders_up_to(self.n_lags))
+            solution = best_by_horizon(candidates, validation, len(self.dimensions.horizons_samples))
+        self.weights.copy_(solution[:, :-1])
+        self.intercepts.copy_(solution[:, -1])
+
+    def piece(self, stretch: Stretch, step: int) -> Piece:
+        """Lags (oldest first) and what followed, of every n-th row of a stretch."""
         n_before, horizons = self.n_lags - 1, self.dimensions.horizons_samples
-        for stretch in training_stretches(window_set, n_before=n_before, n_after=horizons[-1]):
-            samples = stretch.samples_z.T
-            n_rows = samples.shape[1] - n_before - horizons[-1]
-            lags = samples[:, : n_before + n_rows].unfold(1, self.n_lags, 1)
-            ahead = [samples[:, n_before + horizon :][:, :n_rows] for horizon in horizons]
-            yield lags, torch.stack(ahead, dim=-1)
+        samples = stretch.samples_z.T
+        n_rows = samples.shape[1] - n_before - horizons[-1]
+        lags = samples[:, : n_before + n_rows].unfold(1, self.n_lags, 1)[:, ::step]
+        ahead = [samples[:, n_before + horizon :][:, :n_rows:step] for horizon in horizons]
+        return lags, torch.stack(ahead, dim=-1)
 
     def forward(
         self,

@@ -1,6 +1,5 @@
 """Vector autoregression: each channel's future as a weighted sum of all channels' past."""
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -8,9 +7,16 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from voltpipe.forecasting.baselines.ridge import ridge
+from voltpipe.forecasting.baselines.ridge import (
+    DEFAULT_SHRINKAGE,
+    Piece,
+    best_by_horizon,
+    equations,
+    orders_up_to,
+    ridges,
+)
 from voltpipe.forecasting.module import Dimensions, ForecastModule
-from voltpipe.forecasting.training_rows import training_stretches
+from voltpipe.forecasting.training_rows import Stretch
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
 
@@ -18,7 +24,7 @@ from voltpipe.windows.window_set import WindowSet
 class VectorAutoregressionSettings(Settings):
     """How far back it looks."""
 
-    n_lags: int = Field(3, ge=1, le=100, description="samples of every channel's past that a forecast uses")
+    n_lags: int = Field(8, ge=1, le=100, description="most samples of every channel's past that a forecast uses")
 
 
 class VectorAutoregression(ForecastModule):
@@ -37,19 +43,27 @@ class VectorAutoregression(ForecastModule):
         self.register_buffer("intercepts", torch.zeros(n_outputs))
 
     def fit(self, window_set: WindowSet) -> None:
-        """Solve the normal equations of the training rows."""
-        weights, intercepts = ridge(self._pieces(window_set))
-        self.weights.copy_(weights[0])
-        self.intercepts.copy_(intercepts[0])
+        """Solve the normal equations of the training rows; number of lags and shrinkage are validation's choice.
 
-    def _pieces(self, window_set: WindowSet) -> Iterator[tuple[Tensor, Tensor]]:
+        Both are chosen by horizon, over all channels. Without validation rows all lags are used.
+        """
+        training, validation = equations(window_set, self.piece, n_before=self.n_lags - 1)
+        n_channels = self.dimensions.n_channels
+        solution = training.solve(DEFAULT_SHRINKAGE, self.n_lags * n_channels)
+        if validation:
+            candidates = ridges(training, [n_lags * n_channels for n_lags in orders_up_to(self.n_lags)])
+            solution = best_by_horizon(candidates, validation, len(self.dimensions.horizons_samples))
+        self.weights.copy_(solution[0, :-1])
+        self.intercepts.copy_(solution[0, -1])
+
+    def piece(self, stretch: Stretch, step: int) -> Piece:
+        """Lags (oldest first) and what followed, of every n-th row of a stretch."""
         n_before, horizons = self.n_lags - 1, self.dimensions.horizons_samples
-        for stretch in training_stretches(window_set, n_before=n_before, n_after=horizons[-1]):
-            samples = stretch.samples_z
-            n_rows = samples.shape[0] - n_before - horizons[-1]
-            lags = [samples[lag:][:n_rows] for lag in range(self.n_lags)]
-            ahead = [samples[n_before + horizon :][:n_rows] for horizon in horizons]
-            yield torch.cat(lags, dim=1)[None], torch.cat(ahead, dim=1)[None]
+        samples = stretch.samples_z
+        n_rows = samples.shape[0] - n_before - horizons[-1]
+        lags = [samples[lag:][:n_rows:step] for lag in range(self.n_lags)]
+        ahead = [samples[n_before + horizon :][:n_rows:step] for horizon in horizons]
+        return torch.cat(lags, dim=1)[None], torch.cat(ahead, dim=1)[None]
 
     def forward(
         self,

@@ -1,0 +1,186 @@
+"""R2 on a real field potential (LFP, ECoG), by horizon: the baselines, lagged regression and, on request, the flagship.
+
+    python benchmarks/field_potential.py RECORDING [--unit pV] [--exclude NAME ...] [--profile membrane|lfp]
+                                         [--ends 4] [--budget-s 0]
+
+RECORDING is a file that voltpipe reads, with its sidecar or with its unit said here. The reference is the human ECoG
+and LFP of github.com/neuromodulation/py_neuromodulation (py_neuromodulation/data, `*_ieeg.vhdr`; MIT), whose header
+states a unit a million times too large: `--unit pV --exclude MOV_RIGHT`.
+
+The recording is split as in the pipeline: trained on its beginning, chosen by what follows, scored on its last 15 %,
+each a window apart. Beside that one end, the recording's first 60 %, 70 %, ... 100 % are split in the same way, which
+gives the mean and spread over ends of their own. R2 in mV is pooled over channels about the training mean, as
+everywhere in voltpipe; R2 in z-units gives each channel the weight of its training variance; then the median channel's.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from voltpipe.forecasting.architectures.registry import BASELINES
+from voltpipe.forecasting.baselines.autoregression import Autoregression
+from voltpipe.forecasting.baselines.ridge import DEFAULT_SHRINKAGE, equations
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.forecasting.settings import Architecture, TrainingSettings
+from voltpipe.forecasting.training import train
+from voltpipe.lake import Lake
+from voltpipe.recordings.condition_raw import condition_raw
+from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.ingest import ingest
+from voltpipe.recordings.settings import ConditioningSettings, Profile
+from voltpipe.recordings.store import ConditionedRecording, conditioned_recordings
+from voltpipe.windows.build import build_window_set
+from voltpipe.windows.manifest import split_recordings
+from voltpipe.windows.settings import WindowSettings
+from voltpipe.windows.window_set import Split, WindowSet
+
+HORIZONS = (1, 10, 20, 50, 100)
+FIXED = "autoregression(64)"
+_BATCH_WINDOWS = 256
+
+
+class Silent:
+    """A listener that notes nothing."""
+
+    def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
+        """Not said."""
+
+    def epoch_finished(self, record: EpochRecord) -> None:
+        """Not said."""
+
+
+def fixed_autoregression(window_set: WindowSet) -> Forecaster:
+    """Autoregression with all of its 64 lags and the least of shrinkage, chosen by nothing."""
+    forecaster = Forecaster.unfitted("autoregression", window_set)
+    module = cast(Autoregression, forecaster.module)
+    training, _ = equations(window_set, module.piece, n_before=module.n_lags - 1)
+    solution = training.solve(DEFAULT_SHRINKAGE, module.n_lags)
+    module.weights.copy_(solution[:, :-1])
+    module.intercepts.copy_(solution[:, -1])
+    return forecaster
+
+
+def contenders(window_set: WindowSet, budget_s: float) -> dict[str, Forecaster]:
+    """All forecasters by name, fitted; how long each took is printed."""
+    found = {FIXED: fixed_autoregression(window_set)}
+    for name in (*BASELINES, "lagged_regression"):
+        began_s = time.monotonic()
+        found[name] = Forecaster.unfitted(name, window_set)
+        found[name].module.fit(window_set)
+        print(f"  {name} fitted in {time.monotonic() - began_s:.1f} s")
+    if budget_s:
+        settings = TrainingSettings(architecture=Architecture.COUPLED_CNN_LSTM, budget_s=budget_s)
+        folder = window_set.folder.parent / f"{window_set.folder.name}_training"
+        found[settings.architecture] = train(
+            window_set, settings, checkpoint_folder=folder, progress=Silent()
+        ).forecaster
+    return found
+
+
+def r2(forecaster: Forecaster, window_set: WindowSet) -> tuple[Float[np.ndarray, " horizon"], ...]:
+    """R2 in mV, R2 in z-units and the median channel's, by horizon, on the held-out end."""
+    windows = window_set.windows(Split.TIME)
+    errors = torch.zeros(len(window_set.horizons), window_set.n_channels, dtype=torch.float64)
+    about_mean = torch.zeros_like(errors)
+    for first in range(0, len(windows), _BATCH_WINDOWS):
+        batch = window_set.batch(windows[first : first + _BATCH_WINDOWS])
+        forecast_z = forecaster.predict_z(batch.history_z, batch.mean_mv, batch.sd_mv)
+        errors += ((forecast_z - batch.target_z) * batch.sd_mv[:, None]).double().square().sum(0)
+        about_mean += (batch.target_mv() - window_set.train_mean_mv()).double().square().sum(0)
+    variance_mv2 = _training_variance_mv2(window_set)
+    by_z = 1 - (errors / variance_mv2).sum(1) / (about_mean / variance_mv2).sum(1)
+    median = (1 - errors / about_mean).median(1).values
+    return (1 - errors.sum(1) / about_mean.sum(1)).numpy(), by_z.numpy(), median.numpy()
+
+
+def _training_variance_mv2(window_set: WindowSet) -> Float[Tensor, " channel"]:
+    ((recording, start_row, stop_row),) = window_set.train_rows()
+    _, sd_mv = window_set.calibration_mv(recording)
+    return (window_set.samples_z[start_row:stop_row] * sd_mv).double().var(0)
+
+
+def condition(recording: Path, lake: Lake, hints: Hints) -> int:
+    """Take the recording into the lake, as one that is trustworthy, and say how many samples it has at its new rate."""
+    (key,) = ingest(lake, recording, "tissue", hints)
+    outcome = condition_raw(lake, key, ConditioningSettings())
+    if not conditioned_recordings(lake):
+        raise SystemExit(outcome.reason)
+    (conditioned,) = conditioned_recordings(lake).values()
+    print(f"{recording.name}: {len(conditioned.channel_names)} channels at {conditioned.rate_hz:g} Hz")
+    return conditioned.n_samples
+
+
+class Beginning:
+    """The first part of a conditioned recording, as if it had been stopped there."""
+
+    def __init__(self, whole: object, n_samples: int) -> None:
+        self._whole = whole
+        self.n_samples = n_samples
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._whole, name)
+
+
+def window_sets(lake: Lake, n_ends: int, context_samples: int, stride_samples: int) -> list[WindowSet]:
+    """One of the whole recording, and of ever shorter beginnings."""
+    settings = WindowSettings(context_samples=context_samples, stride_samples=stride_samples, horizons_samples=HORIZONS)
+    (item,) = conditioned_recordings(lake).items()
+    found = []
+    for number in range(n_ends):
+        part = cast(ConditionedRecording, Beginning(item[1], round(item[1].n_samples * (1 - 0.1 * number))))
+        recordings = {item[0]: part}
+        manifest = split_recordings(recordings, settings)
+        found.append(build_window_set(lake.windows / f"end{number}", manifest, recordings))
+    return found
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recording", type=Path)
+    parser.add_argument("--unit")
+    parser.add_argument("--exclude", nargs="*", default=())
+    parser.add_argument("--profile", type=Profile, default=Profile.MEMBRANE)
+    parser.add_argument("--context", type=int, default=512)
+    parser.add_argument("--stride", type=int, default=1)
+    parser.add_argument("--ends", type=int, default=4)
+    parser.add_argument("--budget-s", type=float, default=0.0)
+    arguments = parser.parse_args()
+    if not arguments.recording.exists():
+        parser.error(f"{arguments.recording} is not there; hand it a recording, such as the one that --help names")
+    torch.set_num_threads(1)  # as the training does
+    hints = {"exclude_channels": tuple(arguments.exclude), "profile": arguments.profile}
+    with TemporaryDirectory() as folder:
+        lake = Lake(Path(folder))
+        condition(arguments.recording, lake, Hints(**hints, **({"unit": arguments.unit} if arguments.unit else {})))
+        scores: dict[str, list[tuple[np.ndarray, ...]]] = {}
+        for window_set in window_sets(lake, arguments.ends, arguments.context, arguments.stride):
+            for name, forecaster in contenders(window_set, arguments.budget_s).items():
+                scores.setdefault(name, []).append(r2(forecaster, window_set))
+    print_tables(scores)
+
+
+def print_tables(scores: dict[str, list[tuple[np.ndarray, ...]]]) -> None:
+    """The whole recording's end, then mean and spread over all ends."""
+    for kind, title in enumerate(("R2 in mV", "R2 in z-units", "R2 of the median channel")):
+        print(f"\n{title + ' at ... samples':36s}" + "".join(f"{horizon:>17d}" for horizon in HORIZONS))
+        for name, by_end in scores.items():
+            cells = []
+            for column in range(len(HORIZONS)):
+                values = [figures[kind][column] for figures in by_end]
+                cells.append(f"{values[0]:.3f} ({statistics.mean(values):.3f}+-{statistics.pstdev(values):.3f})")
+            print(f"{name:32s}" + "".join(f"{cell:>21s}" for cell in cells))
+    print("the whole recording's end (mean and spread over all ends)")
+
+
+if __name__ == "__main__":
+    main()
