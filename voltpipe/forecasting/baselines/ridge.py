@@ -57,7 +57,7 @@ class NormalEquations:
 
 
 def equations(
-    window_set: WindowSet, piece: Callable[[Stretch, int], Piece], *, n_before: int
+    window_set: WindowSet, piece: Callable[[Stretch, int], Piece], *, n_before: int, thinned: bool = True
 ) -> tuple[NormalEquations, NormalEquations | None]:
     """Those of the training rows, and those of the validation rows if there are any.
 
@@ -65,13 +65,14 @@ def equations(
         window_set: where the rows are.
         piece: features and outputs of every n-th row of a stretch; of long recordings not all rows are needed.
         n_before: rows before the first one that have to be there.
+        thinned: whether to leave rows out; not where there are many features.
 
     Raises:
         TrainingDataError: there are too few training rows.
     """
     n_after = window_set.horizons[-1]
     n_rows = sum(stop - start for _, start, stop in window_set.train_rows())
-    step = max(1, n_rows // _MOST_ROWS)
+    step = max(1, n_rows // _MOST_ROWS) if thinned else 1
     stretches = training_stretches(window_set, n_before=n_before, n_after=n_after)
     training = NormalEquations.of(piece(stretch, step) for stretch in stretches)
     assert training

@@ -47,7 +47,7 @@ class VectorAutoregression(ForecastModule):
 
         Both are chosen by horizon, over all channels. Without validation rows all lags are used.
         """
-        training, validation = equations(window_set, self.piece, n_before=self.n_lags - 1)
+        training, validation = equations(window_set, self.piece, n_before=self.n_lags - 1, thinned=False)
         n_channels = self.dimensions.n_channels
         solution = training.solve(DEFAULT_SHRINKAGE, self.n_lags * n_channels)
         if validation:
