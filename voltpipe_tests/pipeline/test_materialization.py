@@ -29,7 +29,7 @@ def test_every_run_succeeded(materialized):
 
 
 def test_values_pass_from_asset_to_asset_as_json(materialized):
-    for asset in STAGE_FOLDERS:
+    for asset in STAGE_FOLDERS.keys() - {"found_settings"}:  # a search stands beside the chain
         assert read_json(value_path(materialized.lake, asset))
     champion_value = RegisteredValue.model_validate(read_json(value_path(materialized.lake, "champion_forecaster")))
     newest_value = RegisteredValue.model_validate(read_json(value_path(materialized.lake, "registered_forecaster")))
