@@ -119,28 +119,25 @@ def search(organoid: str | None, **options: Any) -> None:
 @click.option("--every-ms", type=float, default=10.0, show_default=True, help="from one forecast to the next, in ms")
 @click.option("--organoid", help="whose recording it is [default: the one that the forecaster was trained on]")
 @click.option("--adapt-ms", type=click.FloatRange(min=0, min_open=True), help="adapt to so much of its beginning first")
-@settings_options(Hints, leave_out=("profile", "stimulation_intervals_s"))
+@settings_options(Hints, leave_out=("profile",))
 def forecast(
     file: Path, model: str, out: Path, every_ms: float, organoid: str | None, adapt_ms: float | None, **options: Any
 ) -> None:
     """Forecast a recording in mV: a row for each time, channel and horizon.
 
+    FILE is a raw recording, which is conditioned as those that the forecaster was trained on (filter, resampling,
+    common reference, blanking), or a conditioned one of the lake. What is left out of it is not forecast from.
+
     An organoid that the forecaster was not trained on is forecast as one of which nothing is known, or, with
     --adapt-ms, with the coupling that its own beginning shows. The other options are hints for what the file cannot
     say.
     """
-    from voltpipe.evaluation.adaptation import adapted_to_beginning
-    from voltpipe.evaluation.forecast_recording import forecast_recording
-    from voltpipe.recordings.open_recording import open_recording
+    from voltpipe.evaluation.forecast_file import forecast_file
     from voltpipe.tracking.registry import load_forecaster
 
-    recording = open_recording(file, **from_options(Hints, options).given())
+    hints = from_options(Hints, options)
     forecaster = load_forecaster(model)
-    if adapt_ms is not None:
-        forecaster = adapted_to_beginning(forecaster, recording, adapt_ms)
-    elif organoid is not None:
-        forecaster = forecaster.for_recording(organoid, recording.channel_names)
-    rows = forecast_recording(forecaster, recording, out, every_ms=every_ms, from_ms=adapt_ms or 0.0)
+    rows = forecast_file(forecaster, file, hints, out, every_ms=every_ms, organoid=organoid, adapt_ms=adapt_ms)
     click.echo(f"{rows:,} forecasts in {out}")
 
 

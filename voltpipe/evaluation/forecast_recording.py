@@ -15,13 +15,16 @@ from numpy.lib.stride_tricks import sliding_window_view
 from voltpipe.files import written_whole
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
 from voltpipe.recordings.recording import Recording
+from voltpipe.recordings.sample_times import sample_times_s
 
 _CHUNK_VALUES = 1 << 22
 """Voltages held at once: windows times context times channels."""
 
 SCHEMA = pa.schema(
     [
-        pa.field("time_s", pa.float64(), metadata={"description": "the forecast moment, from the recording's start"}),
+        pa.field(
+            "time_s", pa.float64(), metadata={"description": "the forecast moment, from the raw recording's start"}
+        ),
         pa.field("channel", pa.dictionary(pa.int32(), pa.string())),
         pa.field("horizon_ms", pa.float64(), metadata={"description": "how far ahead of the last known sample"}),
         pa.field("forecast_mv", pa.float32(), metadata={"description": "the expected voltage"}),
@@ -59,10 +62,11 @@ def forecast_recording(
     schema = _schema(forecaster)
     rows = 0
     with written_whole(out) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
-        for chunk in _chunks(origins, forecaster.config.context_samples * len(names)):
+        samples_each = max(forecaster.config.context_samples, int(np.diff(origins, prepend=origins[0]).max()))
+        for chunk in _chunks(origins, samples_each * len(names)):
             history_mv = _histories(forecaster, recording, chunk)
             forecast_mv = forecaster.predict_mv(history_mv)
-            table = _table(forecaster, chunk, forecast_mv, names, recording.rate_hz)
+            table = _table(forecaster, chunk, forecast_mv, names, recording)
             for name, values in _distribution_columns(forecaster, history_mv[:, -1], forecast_mv).items():
                 table = table.append_column(name, pa.array(values.ravel()))
             table = table.cast(schema)
@@ -147,9 +151,10 @@ def _histories(
     bad = np.argwhere(~np.isfinite(voltage_mv))
     if len(bad):
         sample, channel = bad[0]
+        (time_s,) = sample_times_s(recording, np.array([first + sample]))
         raise ForecasterError(
-            f"channel {recording.channel_names[channel]} is NaN or infinite at "
-            f"{(first + sample) / recording.rate_hz:.4f} s; nothing can be forecast from it, cut the recording there"
+            f"channel {recording.channel_names[channel]} is NaN or infinite at {time_s:.4f} s; nothing can be forecast "
+            "from it, cut the recording there"
         )
     starts = origins - context + 1 - first
     windows: Float32[np.ndarray, "start channel context"] = sliding_window_view(voltage_mv, context, axis=0)[starts]
@@ -161,17 +166,17 @@ def _table(
     origins: Int[np.ndarray, " chunk"],
     forecast_mv: Float32[np.ndarray, "chunk horizon channel"],
     names: pa.Array,
-    rate_hz: float,
+    recording: Recording,
 ) -> pa.Table:
     horizons = np.array(forecaster.horizons)
     shape = forecast_mv.shape
-    times_s = (origins[:, None] + horizons) / rate_hz
+    times_s = sample_times_s(recording, origins)[:, None] + horizons / recording.rate_hz
     codes = np.broadcast_to(np.arange(shape[2], dtype=np.int32), shape).ravel()
     return pa.table(
         {
             "time_s": np.broadcast_to(times_s[..., None], shape).ravel(),
             "channel": pa.DictionaryArray.from_arrays(codes, names),
-            "horizon_ms": np.broadcast_to((1000 * horizons / rate_hz)[:, None], shape).ravel(),
+            "horizon_ms": np.broadcast_to((1000 * horizons / recording.rate_hz)[:, None], shape).ravel(),
             "forecast_mv": forecast_mv.ravel(),
         }
     )

@@ -44,6 +44,7 @@ class ForecasterConfig(Settings):
     organoids: tuple[str, ...] = Field(description="whose recordings it was trained on")
     mean_mv: tuple[float, ...] = Field(description="each channel's mean over the training recordings' calibrations")
     sd_mv: tuple[float, ...] = Field(description="likewise the standard deviation")
+    conditioning: dict[str, Any] = Field({}, description="how those were conditioned, by setting; empty: as recorded")
 
     @property
     def dimensions(self) -> Dimensions:
@@ -90,6 +91,7 @@ class Forecaster:
             organoids=window_set.training_organoids(),
             mean_mv=tuple(mean_mv.mean(0).tolist()),
             sd_mv=tuple(sd_mv.mean(0).tolist()),
+            conditioning=window_set.conditioning,
         )
         return cls(module_type(settings, config.dimensions), config)
 

@@ -50,6 +50,13 @@ def select_channels(recording: Recording, settings: ConditioningSettings) -> Rec
     return recording if kept.all() else _selected(recording, np.flatnonzero(kept))
 
 
+def channels_named(recording: Recording, names: tuple[str, ...]) -> Recording:
+    """The recording with these of its channels, in this order; itself if it is so already."""
+    if recording.channel_names == names:
+        return recording
+    return _selected(recording, np.array([recording.channel_names.index(name) for name in names]))
+
+
 def _selected(recording: Recording, columns: Int[np.ndarray, " channel"]) -> SelectedChannels:
     return SelectedChannels(
         rate_hz=recording.rate_hz,

@@ -111,11 +111,8 @@ def calibrate(
         raise RecordingError(
             f"the recording has {recording.n_samples} samples, {least} are needed; record longer or trim less"
         )
-    stretches = Stretches(recording, settings, stimulation_intervals_s, design(settings, recording.rate_hz))
+    stretches = stretches_of(recording, settings, stimulation_intervals_s)
     mean_mv, sd_mv = _mean_and_sd(stretches)
-    if settings.common_reference:
-        stretches = replace(stretches, centre_mv=mean_mv)
-        mean_mv, sd_mv = _mean_and_sd(stretches)
     flat = [name for name, sd in zip(recording.channel_names, sd_mv, strict=True) if not sd > 0]
     if flat:
         raise RecordingError(
@@ -123,6 +120,18 @@ def calibrate(
             "leave them out with the hint `exclude_channels`, or condition with exclude_bad_channels"
         )
     return Calibrated(stretches, mean_mv, sd_mv)
+
+
+def stretches_of(
+    recording: Recording, settings: ConditioningSettings, stimulation_intervals_s: Intervals = ()
+) -> Stretches:
+    """The recording's voltage as it is conditioned, but for the z-score.
+
+    Raises:
+        RecordingError: it has no rate for its profile, or is too short for a common reference.
+    """
+    stretches = Stretches(recording, settings, stimulation_intervals_s, design(settings, recording.rate_hz))
+    return replace(stretches, centre_mv=_mean_and_sd(stretches)[0]) if settings.common_reference else stretches
 
 
 def _mean_and_sd(

@@ -23,6 +23,7 @@ from voltpipe.files import written_whole
 from voltpipe.recordings.chunks import CHUNK_VALUES
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.row_groups import DAMAGE
+from voltpipe.recordings.sample_times import sample_times_s
 from voltpipe.recordings.store import ConditionedRecording
 
 _MILLIVOLTS = {"unit": "volts", "conversion": 1e-3}
@@ -86,7 +87,7 @@ def _conditioned_module(recording: ConditionedRecording) -> ProcessingModule:
             description=f"Voltage of each channel: {steps}.",
             comments=f"First sample: {recording.first_sample} of the raw recording, {recording.source_digest}.",
             **_MILLIVOLTS,
-            **_timing(_sample_times_s(recording), recording.rate_hz),
+            **_timing(sample_times_s(recording, np.arange(recording.n_samples)), recording.rate_hz),
         )
     )
     described = (
@@ -123,16 +124,6 @@ class _VoltageChunks(GenericDataChunkIterator):  # type: ignore[misc]  # hdmf ha
 
     def _get_dtype(self) -> np.dtype:
         return np.dtype(np.float32)
-
-
-def _sample_times_s(recording: ConditionedRecording) -> Float64[np.ndarray, " time"]:
-    """When each sample was taken: segments keep their places in the raw recording."""
-    times_s = np.empty(recording.n_samples)
-    bounds = [*recording.segment_starts, recording.n_samples]
-    for (raw_start, _), start, stop in zip(recording.metadata.stretches, bounds, bounds[1:], strict=False):
-        begin_s = raw_start / recording.metadata.source_rate_hz
-        times_s[start:stop] = begin_s + np.arange(stop - start) / recording.rate_hz
-    return times_s
 
 
 def _timing(times_s: Float64[np.ndarray, " time"], rate_hz: float | None = None) -> dict[str, Any]:

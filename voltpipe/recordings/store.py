@@ -65,6 +65,11 @@ class ConditionedRecording:
         return self.metadata.facts
 
     @property
+    def segment_starts_s(self) -> tuple[float, ...]:
+        """When each segment begins, in s from the raw recording's beginning, gaps in it not counted."""
+        return tuple(start / self.metadata.source_rate_hz for start, _ in self.metadata.stretches)
+
+    @property
     def first_sample(self) -> int:
         """The sample of the raw recording that is the first one here."""
         return self.metadata.first_sample
@@ -114,6 +119,16 @@ class ConditionedRecording:
     def read_mv(self, start_sample: int, stop_sample: int) -> Float32[np.ndarray, "time channel"]:
         """The samples of the half-open range in mV; as `read_z`."""
         return np.asarray(self.read_z(start_sample, stop_sample) * self.sd_mv + self.mean_mv)
+
+
+def is_conditioned(path: Path) -> bool:
+    """Whether a file was written by voltpipe as a conditioned recording."""
+    if path.suffix != ".parquet":
+        return False
+    try:
+        return METADATA_KEY in (RowGroups(path).footer.metadata or {})
+    except DAMAGE:
+        return False
 
 
 def open_conditioned(path: Path | str) -> ConditionedRecording:

@@ -9,6 +9,7 @@ from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.tables import score_text
 from voltpipe.evaluation.verdict import verdict
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.recordings.shared_conditioning import conditioning_label
 from voltpipe.windows.split import Split
 
 _LISTED_KEYS = 8
@@ -90,7 +91,10 @@ forecaster = load_forecaster("voltage-forecaster@champion")
 forecast_mv = forecaster.predict_mv(history_mv)
 ```
 
-`history_mv` is float32 ({shape}) at {config.rate_hz:g} Hz in mV; `forecast_mv` has the same channels at {horizons}."""
+`history_mv` is float32 ({shape}) at {config.rate_hz:g} Hz in mV; `forecast_mv` has the same channels at {horizons}.
+
+The recordings were conditioned as {conditioning_label(config.conditioning)}. `voltpipe forecast` does the same to a raw
+FILE; `history_mv` must be so already."""
 
 
 def _n_channels(forecaster: Forecaster) -> str:

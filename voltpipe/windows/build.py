@@ -55,7 +55,8 @@ def build_window_set(
         train_sum_mv, n_train = _write_samples(samples, windowed, spans, recordings)
         samples.flush()
         np.save(aside / INDEX_FILE, index)
-        content = manifest.model_dump(mode="json", include={"settings", "rate_hz", "channel_names", "channel_types"})
+        shared = {"settings", "rate_hz", "channel_names", "channel_types", "conditioning"}
+        content = manifest.model_dump(mode="json", include=shared)
         content |= {
             "digest": manifest.digest,
             "preparation": manifest.preparation,

@@ -1,16 +1,19 @@
 """The manifest of a split: which conditioned recordings are used, as what, and which are not and why."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.files import content_digest, read_json, write_json
 from voltpipe.lake import RecordingKey
+from voltpipe.recordings.shared_conditioning import conditioning_difference, shared_conditioning
 from voltpipe.recordings.store import ConditionedRecording
 from voltpipe.settings import Settings
 from voltpipe.windows.settings import WindowSettings
@@ -40,6 +43,7 @@ class SplitManifest(Settings):
     rate_hz: float
     channel_names: tuple[str, ...]
     channel_types: tuple[str, ...]
+    conditioning: dict[str, Any] = Field({}, description="how all recordings were conditioned; see shared_conditioning")
     preparation: str | None = Field(description="the reference preparation that all recordings are of, if any")
     network_seeds: dict[str, int] = Field(
         {}, description="what an organoid's simulated network was drawn from, where its recordings say so and agree"
@@ -78,8 +82,8 @@ def split_recordings(
 ) -> SplitManifest:
     """Decide who is in which split.
 
-    A forecaster is for one set of channels at one rate. Where recordings differ in that, the set that most of them
-    share is used, and the others are excluded with the reason.
+    A forecaster is for one set of channels at one rate, conditioned in one way. Where recordings differ in that, what
+    most of them share is used, and the others are excluded with the reason.
 
     Args:
         recordings: conditioned recordings by partition key.
@@ -99,13 +103,11 @@ def split_recordings(
     if not layouts:
         raise SplitError(f"no conditioned recording can be used: {'; '.join(excluded.values())}")
     layout = max(layouts, key=lambda candidate: (layouts[candidate], candidate))
-    rate_hz, channel_names = layout
-    for key, recording in recordings.items():
-        if key not in excluded and _layout(recording) != layout:
-            excluded[key] = (
-                f"{key} has {len(recording.channel_names)} channels at {recording.rate_hz:g} Hz that differ from the "
-                f"{len(channel_names)} channels at {rate_hz:g} Hz of most recordings; train on its organoid alone"
-            )
+    excluded |= {
+        key: f"{key} {_difference(recording, layout)}"
+        for key, recording in recordings.items()
+        if key not in excluded and _layout(recording) != layout
+    }
     used = {key: recording for key, recording in sorted(recordings.items()) if key not in excluded}
     roles = assign_roles(used, settings, former.roles if former else None)
     if not any(roles[key] is Role.TRAIN for key in used):
@@ -113,9 +115,10 @@ def split_recordings(
     first = next(iter(used.values()))
     return SplitManifest(
         settings=settings,
-        rate_hz=rate_hz,
-        channel_names=channel_names,
+        rate_hz=layout.rate_hz,
+        channel_names=layout.channel_names,
         channel_types=first.channel_types,
+        conditioning=json.loads(layout.conditioning),
         preparation=_common(recording.facts.get("preparation") for recording in used.values()),
         network_seeds=_network_seeds(used),
         recordings=tuple(
@@ -133,8 +136,28 @@ def split_recordings(
     )
 
 
-def _layout(recording: ConditionedRecording) -> tuple[float, tuple[str, ...]]:
-    return recording.rate_hz, recording.channel_names
+class _Layout(NamedTuple):
+    rate_hz: float
+    channel_names: tuple[str, ...]
+    conditioning: str
+    """As JSON, so that layouts can be counted and put in order."""
+
+
+def _layout(recording: ConditionedRecording) -> _Layout:
+    conditioning = json.dumps(shared_conditioning(recording.metadata.settings), sort_keys=True)
+    return _Layout(recording.rate_hz, recording.channel_names, conditioning)
+
+
+def _difference(recording: ConditionedRecording, layout: _Layout) -> str:
+    difference = conditioning_difference(
+        shared_conditioning(recording.metadata.settings), json.loads(layout.conditioning)
+    )
+    if difference:
+        return f"was conditioned otherwise than most recordings: {difference}; condition it like them"
+    return (
+        f"has {len(recording.channel_names)} channels at {recording.rate_hz:g} Hz that differ from the "
+        f"{len(layout.channel_names)} channels at {layout.rate_hz:g} Hz of most recordings; train on its organoid alone"
+    )
 
 
 def _too_short(recordings: Mapping[str, ConditionedRecording], settings: WindowSettings) -> dict[str, str]:

@@ -84,6 +84,8 @@ class WindowSet:
         self.rate_hz: float = manifest["rate_hz"]
         self.channel_names: tuple[str, ...] = tuple(manifest["channel_names"])
         self.channel_types: tuple[str, ...] = tuple(manifest["channel_types"])
+        self.conditioning: dict[str, Any] = manifest.get("conditioning", {})
+        """How all recordings were conditioned (`recordings.shared_conditioning`); empty: as recorded."""
         self.recordings = tuple(map(WindowedRecording.read, manifest["recordings"]))
         # Copy-on-write: torch asks for a writable array, and nothing is ever written.
         self._samples = np.load(folder / SAMPLES_FILE, mmap_mode="c")

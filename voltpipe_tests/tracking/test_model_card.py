@@ -1,5 +1,7 @@
 """The model card says what a stranger needs."""
 
+from dataclasses import replace
+
 from voltpipe.tracking.model_card import model_card
 
 
@@ -22,7 +24,15 @@ def test_the_card_says_what_it_was_trained_on_and_how_it_is_used(evaluation, for
     assert "- Its weights belong to 3 channels, in their order." in card
     assert "`history_mv` is float32 (4, 3) at 500 Hz in mV" in card
     assert "voltpipe forecast FILE --model voltage-forecaster@champion" in card
+    assert "The recordings were conditioned as membrane (as recorded)." in card
     assert "- training: 62 s on cpu" in card
+
+
+def test_the_card_says_how_the_voltage_was_conditioned(evaluation, forecaster):
+    lfp = {"profile": "lfp", "lfp_rate_hz": 500.0, "lfp_passband_share": 0.6, "common_reference": True}
+    conditioned = replace(forecaster, config=forecaster.config.model_copy(update={"conditioning": lfp}))
+    card = model_card(evaluation({1: 0.7}), conditioned, {})
+    assert "conditioned as lfp (lfp_rate_hz 500, lfp_passband_share 0.6), common reference." in card
 
 
 def test_a_card_of_many_recordings_fits_into_mlflow(evaluation, forecaster):

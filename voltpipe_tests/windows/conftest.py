@@ -66,6 +66,7 @@ def conditioned(tmp_path: Path) -> Callable[..., ConditionedRecording]:
         rate_hz: float = 250.0,
         names: tuple[str, ...] | None = None,
         segment_starts: tuple[int, ...] = (0,),
+        settings: ConditioningSettings = CALIBRATION,
         **facts: str | int,
     ) -> ConditionedRecording:
         named = RecordingKey.parse(key)
@@ -74,7 +75,7 @@ def conditioned(tmp_path: Path) -> Callable[..., ConditionedRecording]:
         digest = content_digest({"samples": samples_mv.tobytes().hex()})
         with written_whole(path) as aside:
             recording = Recorded(samples_mv, rate_hz, names, segment_starts, facts)
-            condition(recording, aside, CALIBRATION, key=named, source_digest=digest)
+            condition(recording, aside, settings, key=named, source_digest=digest)
         return open_conditioned(path)
 
     return make

@@ -2,6 +2,8 @@
 
 import pytest
 
+from voltpipe.recordings.settings import ConditioningSettings, Profile
+from voltpipe.windows.build import build_window_set
 from voltpipe.windows.manifest import SplitError, SplitManifest, split_recordings
 from voltpipe.windows.settings import WindowSettings
 from voltpipe.windows.split import Role
@@ -44,6 +46,32 @@ def test_recordings_with_other_channels_than_most_are_excluded_with_the_reason(
     assert manifest.excluded.keys() == others.keys()
     assert "3 channels at 250 Hz that differ from the 8 channels at 250 Hz" in manifest.excluded["other--fewer"]
     assert "8 channels at 500 Hz" in manifest.excluded["other--rate"]
+
+
+def test_recordings_conditioned_otherwise_than_most_are_excluded_with_the_reason(
+    five_recordings, conditioned, noise_mv, settings
+):
+    lfp = ConditioningSettings(profile=Profile.LFP, lfp_rate_hz=250, trim_ms=0, calibration_s=0.4, minimum_s=0.2)
+    trimmed = ConditioningSettings(trim_ms=100, calibration_s=0.5, minimum_s=0.2)
+    others = {
+        "slice--lfp": conditioned("slice--lfp", noise_mv(10), settings=lfp),
+        "slice--trimmed": conditioned("slice--trimmed", noise_mv(11), settings=trimmed),
+    }
+    manifest = split_recordings({**others, **five_recordings}, settings)
+    assert manifest.excluded.keys() == {"slice--lfp"}  # trim and calibration are each recording's own
+    assert manifest.excluded["slice--lfp"].startswith(
+        "slice--lfp was conditioned otherwise than most recordings: profile lfp instead of membrane;"
+    )
+    assert manifest.conditioning == {"profile": "membrane", "common_reference": False, "blanking_margin_ms": 5.0}
+
+
+def test_how_all_were_conditioned_reaches_the_window_set(conditioned, noise_mv, settings, tmp_path):
+    lfp = ConditioningSettings(profile=Profile.LFP, lfp_rate_hz=250, trim_ms=0, calibration_s=0.4, minimum_s=0.2)
+    recordings = {f"a--{n}": conditioned(f"a--{n}", noise_mv(n, 2000), settings=lfp, rate_hz=500.0) for n in range(3)}
+    manifest = split_recordings(recordings, settings)
+    window_set = build_window_set(tmp_path / "set", manifest, recordings)
+    assert window_set.conditioning == manifest.conditioning
+    assert (window_set.conditioning["profile"], window_set.conditioning["lfp_rate_hz"]) == ("lfp", 250.0)
 
 
 def test_of_two_equally_common_layouts_it_is_always_the_same(conditioned, noise_mv, settings):

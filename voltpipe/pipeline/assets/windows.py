@@ -11,6 +11,7 @@ from voltpipe.pipeline.assets.recordings import conditioned_recording
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.pipeline.values import WindowSetValue
+from voltpipe.recordings.shared_conditioning import conditioning_label
 from voltpipe.recordings.store import conditioned_recordings, open_conditioned
 from voltpipe.windows.manifest import SplitManifest, split_recordings
 from voltpipe.windows.settings import WindowSettings
@@ -41,6 +42,7 @@ def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> Sp
         {
             **{f"{role.value} recordings": len(manifest.of_role(role)) for role in Role},
             "organoids": ", ".join(manifest.organoids),
+            "conditioning": conditioning_label(manifest.conditioning),
             "digest": manifest.digest,
             "roles": dg.MetadataValue.md(_roles_table(manifest)),
             "excluded": dg.MetadataValue.json(manifest.excluded),

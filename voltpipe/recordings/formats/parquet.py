@@ -7,6 +7,7 @@ import pyarrow as pa
 from jaxtyping import Num
 
 from voltpipe.recordings.chunks import chunk_samples
+from voltpipe.recordings.conditioned_writer import METADATA_KEY
 from voltpipe.recordings.formats.columns import Columns, read_header
 from voltpipe.recordings.formats.stored import Stored, damage_named
 from voltpipe.recordings.hints import Hints
@@ -19,6 +20,11 @@ def open_parquet(path: Path, hints: Hints) -> Stored:
     """Open a Parquet table of voltages."""
     with damage_named(path, "Parquet", *DAMAGE):
         table = RowGroups(path)
+    if METADATA_KEY in (table.footer.metadata or {}):
+        raise RecordingError(
+            f"{path.name} was written by voltpipe: a conditioned recording or forecasts, not the voltages of a rig; "
+            "use the raw recording that it comes from"
+        )
     names = table.schema.names
     if len(set(names)) < len(names):
         raise RecordingError(f"{path.name} has columns of the same name: {', '.join(names)}")

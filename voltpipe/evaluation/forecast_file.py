@@ -1,0 +1,100 @@
+"""Forecasts a file as it left the rig: conditioned first as the forecaster's training recordings were."""
+
+from pathlib import Path
+
+from voltpipe.evaluation.adaptation import adapted_to_beginning
+from voltpipe.evaluation.forecast_recording import forecast_recording
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig, ForecasterError
+from voltpipe.recordings.channels import channels_named
+from voltpipe.recordings.condition_lazily import condition_lazily
+from voltpipe.recordings.hints import Hints, checked_hints
+from voltpipe.recordings.open_recording import open_recording
+from voltpipe.recordings.recording import Recording
+from voltpipe.recordings.shared_conditioning import (
+    conditioning_difference,
+    conditioning_label,
+    settings_to_condition_alike,
+    shared_conditioning,
+)
+from voltpipe.recordings.sidecar import read_hints
+from voltpipe.recordings.store import ConditionedRecording, is_conditioned, open_conditioned
+
+
+def forecast_file(
+    forecaster: Forecaster,
+    file: Path,
+    hints: Hints,
+    out: Path,
+    *,
+    every_ms: float,
+    organoid: str | None = None,
+    adapt_ms: float | None = None,
+) -> int:
+    """Forecast a raw file, or a conditioned recording, at regular moments; as `forecast_recording`.
+
+    Args:
+        forecaster: what forecasts.
+        file: a raw recording of any format, or a conditioned one of the lake.
+        hints: what a raw file cannot say.
+        out: a Parquet file, written whole or not at all.
+        every_ms: from one moment to the next.
+        organoid: whose recording it is; None for one of those that the forecaster was trained on.
+        adapt_ms: adapt to so much of the beginning first.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        RecordingError: the file cannot be read or conditioned.
+        ForecasterError: it is conditioned otherwise, or as from `forecast_recording`.
+    """
+    known = organoid is None or organoid in forecaster.config.organoids
+    recording = open_as_trained(forecaster.config, file, hints, known=known)
+    if adapt_ms is not None:
+        forecaster = adapted_to_beginning(forecaster, recording, adapt_ms)
+    elif organoid is not None:
+        forecaster = forecaster.for_recording(organoid, recording.channel_names)
+    from_ms = max(adapt_ms or 0.0, _levelled_ms(forecaster.config))
+    return forecast_recording(forecaster, recording, out, every_ms=every_ms, from_ms=from_ms)
+
+
+def open_as_trained(config: ForecasterConfig, file: Path, hints: Hints, *, known: bool) -> Recording:
+    """Open a file in the state that a forecaster's training recordings were in.
+
+    A raw file is conditioned as it is read. Of a known organoid, the channels that the forecaster was trained on are
+    taken, where the file has them all.
+
+    Raises:
+        RecordingError: the file cannot be read or conditioned.
+        ForecasterError: it is conditioned otherwise already, or its sidecar demands that.
+    """
+    if is_conditioned(file):
+        return _conditioned_alike(open_conditioned(file), config)
+    said = checked_hints({**read_hints(file).given(), **hints.given()}, "hints")
+    settings = settings_to_condition_alike(config.conditioning)
+    if said.profile not in (None, settings.profile):
+        raise ForecasterError(
+            f"the sidecar of {file.name} says that it is conditioned as {said.profile}, but this {config.architecture} "
+            f"was trained on recordings conditioned as {conditioning_label(config.conditioning)}; use a forecaster of "
+            "that profile"
+        )
+    recording: Recording = open_recording(file, **hints.given())
+    if known and set(config.channel_names) <= set(recording.channel_names):
+        recording = channels_named(recording, config.channel_names)
+    return condition_lazily(recording, settings, said.stimulation_intervals_s)
+
+
+def _conditioned_alike(recording: ConditionedRecording, config: ForecasterConfig) -> ConditionedRecording:
+    difference = conditioning_difference(shared_conditioning(recording.metadata.settings), config.conditioning)
+    if difference:
+        raise ForecasterError(
+            f"{recording.path.name} is conditioned otherwise than what this {config.architecture} was trained on: "
+            f"{difference}; hand it the raw file, which is then conditioned alike, or use another forecaster"
+        )
+    return recording
+
+
+def _levelled_ms(config: ForecasterConfig) -> float:
+    """What a common reference takes the channels' levels from; a forecast within it would know of what comes later."""
+    settings = settings_to_condition_alike(config.conditioning)
+    return 1000 * settings.calibration_s if settings.common_reference else 0.0
