@@ -134,7 +134,7 @@ def test_a_forecast_has_a_row_a_time_channel_and_horizon_up_to_behind_the_end(fo
     result, out = forecast(files[0], *HINTS)
     assert result.exit_code == 0, result.output
     frame = pq.read_table(out).to_pandas()
-    assert list(frame.columns) == ["time_s", "channel", "horizon_ms", "forecast_mv"]
+    assert list(frame.columns) == ["time_s", "channel", "horizon_ms", "forecast_mv", "q10_mv", "q50_mv", "q90_mv"]
     # 1,500 samples, 150 of history, every 10 ms, which are 2 samples (2.5 rounded to even) of 4 ms.
     moments = len(range(1499, 148, -2))
     assert len(frame) == moments * 6 * 6
