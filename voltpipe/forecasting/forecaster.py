@@ -80,7 +80,11 @@ class Forecaster:
                 "add the horizons to the window set"
             )
         mean_mv, sd_mv = window_set.calibration_mv(np.array(sorted({r for r, _, _ in window_set.train_rows()})))
-        settings = module_type.settings_type.model_validate(architecture_settings or {})
+        settings = (
+            module_type.settings_for(window_set)
+            if architecture_settings is None
+            else module_type.settings_type.model_validate(architecture_settings)
+        )
         config = ForecasterConfig(
             architecture=str(name),
             architecture_settings=settings.model_dump(),

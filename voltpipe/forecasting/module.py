@@ -55,6 +55,11 @@ class ForecastModule(nn.Module, ABC):
         self.settings = settings
         self.dimensions = dimensions
 
+    @classmethod
+    def settings_for(cls, window_set: WindowSet) -> Settings:
+        """The settings that suit the training rows."""
+        return cls.settings_type()
+
     def fit(self, window_set: WindowSet) -> None:
         """Set what is estimated from the training rows in closed form, before any gradient descent."""
 

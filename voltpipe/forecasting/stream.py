@@ -29,7 +29,7 @@ class Stream:
 
     def __init__(self, forecaster: Forecaster, *, adapt: bool = False) -> None:
         config = forecaster.config
-        if not isinstance(forecaster.module, EveryStepModule):
+        if not (isinstance(forecaster.module, EveryStepModule) and forecaster.module.streams):
             raise ForecasterError(
                 f"a {config.architecture} forecasts from whole windows; use `predict_mv`, or a forecaster such as "
                 "coupled_cnn_lstm or shared_cnn_lstm for a stream"

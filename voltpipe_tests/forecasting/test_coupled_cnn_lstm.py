@@ -7,9 +7,10 @@ import torch
 from voltpipe.forecasting.architectures.coupled_cnn_lstm import CoupledCnnLstm, CoupledCnnLstmSettings
 from voltpipe.forecasting.baselines.fit import fit_baselines
 from voltpipe.forecasting.epoch import TrainingError
-from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
 from voltpipe.forecasting.module import Dimensions
 from voltpipe.forecasting.settings import TrainingSettings
+from voltpipe.forecasting.stream import Stream
 from voltpipe.forecasting.training import train
 from voltpipe.windows.window_set import Split, WindowSet
 
@@ -108,12 +109,26 @@ def test_untrained_it_is_the_look_up(planted_windows):
 
 
 @torch.no_grad()
-def test_without_visible_spikes_each_channel_goes_by_its_own_past(ar1_windows):
-    module = fitted(ar1_windows)
-    one_mv = history_mv(ar1_windows)
-    other_mv = one_mv.clone()
-    other_mv[..., 1:] += 3
-    assert torch.equal(module.forecast_mv(one_mv, 20)[..., 0], module.forecast_mv(other_mv, 20)[..., 0])
+def test_without_visible_spikes_it_begins_as_the_lagged_regression(ar1_windows):
+    forecaster = Forecaster.unfitted("coupled_cnn_lstm", ar1_windows)
+    forecaster.module.fit(ar1_windows)
+    lagged = Forecaster.unfitted("lagged_regression", ar1_windows)
+    lagged.module.fit(ar1_windows)
+    history_mv = ar1_windows.batch(ar1_windows.windows(Split.TEST)[:5]).history_mv().numpy()
+    np.testing.assert_allclose(forecaster.predict_mv(history_mv), lagged.predict_mv(history_mv), atol=0.01)
+    assert forecaster.couplings() == {}
+    assert forecaster.for_recording("another", ("a", "b")) is forecaster
+    with pytest.raises(ForecasterError, match="from whole windows"):
+        Stream(forecaster)
+
+
+def test_without_visible_spikes_it_is_trained_and_saved_like_any_other(ar1_windows, tmp_path):
+    settings = TrainingSettings(architecture="coupled_cnn_lstm", max_epochs=1, windows_per_epoch=40)
+    result = train(ar1_windows, settings, checkpoint_folder=tmp_path, progress=Silent())
+    history_mv = ar1_windows.batch(ar1_windows.windows(Split.TEST)[:5]).history_mv().numpy()
+    loaded = Forecaster.load(tmp_path / "forecaster")
+    np.testing.assert_array_equal(loaded.predict_mv(history_mv), result.forecaster.predict_mv(history_mv))
+    assert not loaded.module.settings.spikes_are_visible
 
 
 def test_it_beats_the_look_up_where_coupling_matters_and_survives_saving(planted_windows, tmp_path):

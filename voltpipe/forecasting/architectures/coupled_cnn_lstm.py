@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from voltpipe.forecasting.architectures.every_step import EveryStepModule, EveryStepSettings
+from voltpipe.forecasting.architectures.every_step import N_VALUES, EveryStepModule, EveryStepSettings
+from voltpipe.forecasting.baselines.lagged_regression import LaggedRegression, LaggedRegressionSettings
 from voltpipe.forecasting.coupling.coupling import Coupling
 from voltpipe.forecasting.coupling.estimate import estimate_coupling, evidence_of_training
 from voltpipe.forecasting.coupling.evidence import Evidence
@@ -19,7 +20,9 @@ from voltpipe.forecasting.coupling.memory import CouplingMemory
 from voltpipe.forecasting.coupling.messages import Messages
 from voltpipe.forecasting.coupling.window_couplings import WindowCouplings
 from voltpipe.forecasting.module import Dimensions, TrainedModule
+from voltpipe.forecasting.point_mass import find_point_mass
 from voltpipe.forecasting.recipe import Recipe
+from voltpipe.forecasting.training_rows import training_values_mv
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
 
@@ -34,6 +37,9 @@ class CoupledCnnLstmSettings(EveryStepSettings):
     kernel_samples: int = Field(4, ge=1, le=101, description="samples that the convolution sees, none of them later")
     filters: int = Field(48, ge=1, le=1024, description="filters of the convolution over time")
     hidden_units: int = Field(16, ge=1, le=1024, description="units of the LSTM")
+    spikes_are_visible: bool = Field(
+        True, description="whether channels stand still after a spike; otherwise a lagged regression is learned from"
+    )
     unknown_share: float = Field(
         0.1, ge=0, lt=1, description="share of training windows whose network is treated as one never seen"
     )
@@ -45,8 +51,9 @@ class CoupledCnnLstm(EveryStepModule):
     Each network (organoid) has a coupling of its own, estimated before gradient descent begins (see
     `coupling.estimate`), and learned from with a coupling that the same stretch did not give. Networks that were not
     trained on are forecast with the coupling that is usual (`for_network(None)`), or with one that is estimated from
-    their own past (`adapted_to`): the weights are the same. Where spikes cannot be seen, there is no coupling, and each
-    channel goes by its own past alone.
+    their own past (`adapted_to`): the weights are the same. Where spikes cannot be seen, as in field
+    potentials, the network learns what a lagged regression leaves over, which holds what coupling validation finds
+    worth having.
     """
 
     settings_type: ClassVar[type[Settings]] = CoupledCnnLstmSettings
@@ -74,13 +81,27 @@ class CoupledCnnLstm(EveryStepModule):
         # As one matrix product over the last samples: what nn.Conv1d computes, at a fifth of its time on a CPU.
         self.convolution = nn.Linear(n_features * settings.kernel_samples, settings.filters)
         self.lstm = nn.LSTM(n_features, settings.hidden_units, batch_first=True)
+        self.lagged: LaggedRegression | None = None
+        if not settings.spikes_are_visible:
+            self.lagged = LaggedRegression(LaggedRegressionSettings(), dimensions)
+            self.streams = False
+            self.warm_up_samples = max(self.warm_up_samples, dimensions.context_samples // 2)
         self._couplings: WindowCouplings | None = None
         self._listen_to(torch.zeros(2, dimensions.n_channels, dimensions.n_channels))
         self.register_load_state_dict_post_hook(_listen_by_default)  # type: ignore[no-untyped-call]
 
+    @classmethod
+    def settings_for(cls, window_set: WindowSet) -> CoupledCnnLstmSettings:
+        """With a lagged regression where no spikes can be seen in the training rows."""
+        visible = find_point_mass(training_values_mv(window_set, N_VALUES)) is not None
+        return CoupledCnnLstmSettings(spikes_are_visible=visible)
+
     def fit(self, window_set: WindowSet) -> None:
         """Fit look-up and scale, and estimate the coupling of each network from the training rows."""
         super().fit(window_set)
+        if self.lagged:
+            self.lagged.fit(window_set)
+            return
         evidence = estimate_coupling(window_set, n_lags=len(self.memory.delay_profile))
         if evidence:
             self.memory.fit(evidence)
@@ -112,6 +133,8 @@ class CoupledCnnLstm(EveryStepModule):
 
     def for_network(self, network: int | None, n_channels: int) -> "CoupledCnnLstm":
         """The same weights for a network that was trained on, or (None) for one that nothing is known of."""
+        if self.lagged:
+            return self  # whose weights belong to the channels
         return self._listening_to(
             self.memory.usual_mv(n_channels) if network is None else self.memory.known_mv(network)
         )
@@ -141,6 +164,14 @@ class CoupledCnnLstm(EveryStepModule):
         if self.training:
             unknown = torch.rand(len(windows)) < self.unknown_share
             self.coupling_mv[unknown] = self._couplings.usual_mv
+
+    def base_mv(
+        self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
+    ) -> Float[Tensor, "batch step horizon channel"]:
+        """The look-up's or the lagged regression's forecast."""
+        if self.lagged:
+            return self.lagged.expected_mv(history_mv, first_sample)
+        return super().base_mv(history_mv, first_sample)
 
     def states(
         self,

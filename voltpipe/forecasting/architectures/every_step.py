@@ -17,7 +17,7 @@ from voltpipe.forecasting.training_rows import training_values_mv
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
 
-_N_VALUES = 1_000_000
+N_VALUES = 1_000_000
 
 
 class EveryStepSettings(Settings):
@@ -42,6 +42,8 @@ class EveryStepModule(TrainedModule):
     """
 
     settings_type: ClassVar[type[Settings]] = EveryStepSettings
+    streams: bool = True
+    """Whether it can go on from what it remembers of the samples before, without the whole window."""
     bound_to_channels = False
     recipe: ClassVar[Recipe] = Recipe(
         windows_per_epoch=320,
@@ -76,7 +78,7 @@ class EveryStepModule(TrainedModule):
     def fit(self, window_set: WindowSet) -> None:
         """Fit the look-up, and take the scale of the voltage and the reset from the training rows."""
         self.look_up.fit(window_set)
-        values_mv = training_values_mv(window_set, _N_VALUES)
+        values_mv = training_values_mv(window_set, N_VALUES)
         self.typical_mv.copy_(values_mv.mean())
         self.spread_mv.copy_(values_mv.std())
         point_mass = find_point_mass(values_mv)
@@ -126,24 +128,28 @@ class EveryStepModule(TrainedModule):
     ) -> tuple[Float[Tensor, "horizon channel"], Any]:
         """Forecast in mV after one more sample, and what has to be remembered for the next."""
         sample_mv = voltage_mv[None, None]
-        bins = self.look_up.bins(sample_mv)
-        states, past = self.next_states(sample_mv, bins, past)
-        return self._forecast_mv(bins, states)[0, 0], past
+        states, past = self.next_states(sample_mv, self.look_up.bins(sample_mv), past)
+        return (self.base_mv(sample_mv, 0) + self.change_mv(states))[0, 0], past
+
+    def base_mv(
+        self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
+    ) -> Float[Tensor, "batch step horizon channel"]:
+        """What is forecast before anything is learned, in mV, from each sample on, beginning at `first_sample`."""
+        return self.look_up.expected_mv(history_mv[:, first_sample:]).mT
+
+    def change_mv(
+        self, states: Float[Tensor, "batch channel step state"]
+    ) -> Float[Tensor, "batch step horizon channel"]:
+        """What is learned beyond that."""
+        change: Tensor = self.read_out(states)
+        return change.float().permute(0, 2, 3, 1) * self.spread_mv
 
     def forecast_mv(
         self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
     ) -> Float[Tensor, "batch step horizon channel"]:
         """Forecast in mV from each sample on, beginning at `first_sample`, knowing only what came before."""
-        bins = self.look_up.bins(history_mv)
-        return self._forecast_mv(bins[:, first_sample:], self.states(history_mv, bins, first_sample))
-
-    def _forecast_mv(
-        self, bins: Int64[Tensor, "batch step channel"], states: Float[Tensor, "batch channel step state"]
-    ) -> Float[Tensor, "batch step horizon channel"]:
-        change: Tensor = self.read_out(states)
-        change_mv = change.float().permute(0, 2, 3, 1) * self.spread_mv
-        forecast_mv: Tensor = self.look_up.table_mv[bins].mT + change_mv
-        return forecast_mv
+        states = self.states(history_mv, self.look_up.bins(history_mv), first_sample)
+        return self.base_mv(history_mv, first_sample) + self.change_mv(states)
 
     def forward(
         self,
@@ -151,9 +157,11 @@ class EveryStepModule(TrainedModule):
         mean_mv: Float[Tensor, "batch channel"],
         sd_mv: Float[Tensor, "batch channel"],
     ) -> Float[Tensor, "batch horizon channel"]:
-        """Forecast from the last sample; what lies behind the memory would cost time and change nothing."""
-        history_mv = history_z[:, -self.memory_samples :] * sd_mv[:, None] + mean_mv[:, None]
-        forecast_mv = self.forecast_mv(history_mv, history_mv.shape[1] - 1)[:, 0]
+        """Forecast from the last sample; states from behind the memory would cost time and change nothing."""
+        history_mv = history_z * sd_mv[:, None] + mean_mv[:, None]
+        recent_mv = history_mv[:, -self.memory_samples :]
+        states = self.states(recent_mv, self.look_up.bins(recent_mv), recent_mv.shape[1] - 1)
+        forecast_mv = (self.base_mv(history_mv, history_mv.shape[1] - 1) + self.change_mv(states))[:, 0]
         return (forecast_mv - mean_mv[:, None]) / sd_mv[:, None]
 
     def training_loss(
