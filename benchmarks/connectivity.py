@@ -1,19 +1,20 @@
 """How much of simulated networks' connectivity is found, beside what spike trains alone say of it.
 
-    python benchmarks/connectivity.py ORGANOID_SET [BRUNEL_SET]
+    python benchmarks/connectivity.py [--folder FOLDER]
 
-ORGANOID_SET is a window set of preparation `organoid`, judged by its training rows. BRUNEL_SET is one of `brunel`, in
-which each recording is of a network of its own: those of the test role are judged by their first 7.2 s each, with what
-the training rows say of such networks in general. The truth is read from the raw NWB files of the set's data lake.
+The network of `organoid` is judged by its 35 training recordings. In `brunel` each recording is of a network of its
+own: those of the held-out recordings are judged by their first 7.2 s each, with what the 35 networks trained on say of
+such networks in general. The truth is read from the raw NWB files.
 """
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
 import h5py
 import torch
 from jaxtyping import Float
+from reference import REFERENCE_FOLDER, reference_window_set
 from torch import Tensor
 
 from voltpipe.forecasting.coupling.coupling import Coupling, SenderType
@@ -22,6 +23,7 @@ from voltpipe.forecasting.coupling.evidence import Evidence
 from voltpipe.forecasting.coupling.recovery import auroc, average_precision, recovery
 from voltpipe.forecasting.coupling.spike_trains import measure_spike_trains
 from voltpipe.forecasting.training_rows import stretches
+from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.window_set import Split, WindowSet
 
 LAGS = 3
@@ -31,16 +33,18 @@ Rows = list[tuple[int, int, int]]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER)
+    folder = parser.parse_args().folder
     torch.set_num_threads(1)
-    organoid = WindowSet(Path(sys.argv[1]))
+    organoid = reference_window_set(Preparation.ORGANOID, folder)
     began_s = time.monotonic()
     shown = shown_by(organoid)
     coupling = shown.estimator.coupling(*shown.networks[0].measured_mv(shown.estimator.delay_profile))
     rows = list(organoid.train_rows())
     print(f"organoid, {len(rows)} training stretches, coupling estimated in {time.monotonic() - began_s:.1f} s")
     compare(coupling, spike_trains_of(organoid, rows, coupling), true_weights_mv(organoid, rows[0][0]))
-    if len(sys.argv) > 2:
-        unseen_networks(WindowSet(Path(sys.argv[2])))
+    unseen_networks(reference_window_set(Preparation.BRUNEL, folder))
 
 
 def true_weights_mv(window_set: WindowSet, recording: int) -> Float[Tensor, "sender receiver"]:

@@ -146,7 +146,7 @@ def window_sets(lake: Lake, n_ends: int, context_samples: int, stride_samples: i
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recording", type=Path)
+    parser.add_argument("recording", type=Path, nargs="?")
     parser.add_argument("--unit")
     parser.add_argument("--exclude", nargs="*", default=())
     parser.add_argument("--profile", type=Profile, default=Profile.MEMBRANE)
@@ -155,6 +155,9 @@ def main() -> None:
     parser.add_argument("--ends", type=int, default=4)
     parser.add_argument("--budget-s", type=float, default=0.0)
     arguments = parser.parse_args()
+    if arguments.recording is None:
+        print("left out: no recording was named; --help says which one is the reference")
+        return
     if not arguments.recording.exists():
         parser.error(f"{arguments.recording} is not there; hand it a recording, such as the one that --help names")
     torch.set_num_threads(1)  # as the training does
