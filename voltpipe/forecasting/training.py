@@ -200,6 +200,11 @@ def _check_continues(earlier: ForecasterConfig, settings: TrainingSettings, wind
             f"{found[1]} samples, this training is of a {wanted[0]} for {wanted[3]} at {wanted[2]:g} Hz and "
             f"{wanted[1]}; begin from another, or from nothing"
         )
+    if earlier.conditioning not in ({}, window_set.conditioning):
+        raise TrainingError(
+            f"the recordings of the forecaster to begin from were conditioned as {earlier.conditioning}, these as "
+            f"{window_set.conditioning}; begin from another, or from nothing"
+        )
 
 
 def _seed(seed: int, epoch: int) -> None:

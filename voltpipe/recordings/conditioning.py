@@ -12,7 +12,7 @@ from voltpipe.recordings.conditioned_metadata import ConditionedMetadata, Proven
 from voltpipe.recordings.conditioned_writer import ConditionedWriter
 from voltpipe.recordings.filters import design
 from voltpipe.recordings.moments import Moments
-from voltpipe.recordings.recording import Recording, RecordingError
+from voltpipe.recordings.recording import FILTERED_FACT, Recording, RecordingError
 from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.recordings.stretches import Intervals, Stretches, Watch
 
@@ -128,9 +128,14 @@ def stretches_of(
     """The recording's voltage as it is conditioned, but for the z-score.
 
     Raises:
-        RecordingError: it has no rate for its profile, or is too short for a common reference.
+        RecordingError: it has no rate for its profile, is too short for a common reference, or was filtered before.
     """
     stretches = Stretches(recording, settings, stimulation_intervals_s, design(settings, recording.rate_hz))
+    if stretches.filter.steps and FILTERED_FACT in recording.facts:
+        raise RecordingError(
+            f"voltpipe filtered it as {recording.facts[FILTERED_FACT]} before exporting it, and filters nothing twice; "
+            "use the raw recording that it comes from, or the profile membrane"
+        )
     return replace(stretches, centre_mv=_mean_and_sd(stretches)[0]) if settings.common_reference else stretches
 
 

@@ -4,6 +4,7 @@ The voltage stands in the processing module `conditioned` in mV (restored, not z
 the module `forecast`. Times count from the beginning of the raw recording, gaps not counted.
 """
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from pynwb.file import Subject
 
 from voltpipe.files import written_whole
 from voltpipe.recordings.chunks import CHUNK_VALUES
-from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.recording import FILTERED_FACT, RecordingError
 from voltpipe.recordings.row_groups import DAMAGE
 from voltpipe.recordings.sample_times import sample_times_s
+from voltpipe.recordings.settings import Profile
 from voltpipe.recordings.store import ConditionedRecording
 
 _MILLIVOLTS = {"unit": "volts", "conversion": 1e-3}
@@ -67,7 +69,7 @@ def export_nwb(
             sex="U",
             description="the preparation that was recorded",
         ),
-        notes=recording.metadata.model_dump_json(exclude={"mean_mv", "sd_mv", "channel_names", "channel_types"}),
+        notes=_notes(recording),
     )
     file.add_processing_module(_conditioned_module(recording))
     if forecast is not None:
@@ -75,6 +77,14 @@ def export_nwb(
     # pynwb warns of a name that does not end in .nwb, but not of an open file.
     with written_whole(out) as aside, h5py.File(aside, "w") as opened, NWBHDF5IO(file=opened, mode="w") as io:
         io.write(file)
+
+
+def _notes(recording: ConditionedRecording) -> str:
+    said = recording.metadata.model_dump(mode="json", exclude={"mean_mv", "sd_mv", "channel_names", "channel_types"})
+    profile = recording.metadata.settings.profile
+    if profile is not Profile.MEMBRANE:
+        said[FILTERED_FACT] = profile.value
+    return json.dumps(said)
 
 
 def _conditioned_module(recording: ConditionedRecording) -> ProcessingModule:

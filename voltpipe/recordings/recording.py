@@ -8,6 +8,9 @@ from jaxtyping import Float32
 
 from voltpipe.errors import VoltpipeError
 
+FILTERED_FACT = "filtered_as"
+"""The fact that names the profile by which voltpipe filtered a voltage before it wrote the file."""
+
 
 class RecordingError(VoltpipeError):
     """A raw recording that cannot be trusted, with the reason; it goes to quarantine."""

@@ -1,5 +1,7 @@
 """What is promised of the network whose channels hear each other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -176,3 +178,11 @@ def test_a_training_does_not_go_on_from_another_architecture(planted_windows, tm
     look_up = fit_baselines(planted_windows)["look_up"]
     with pytest.raises(TrainingError, match="is a look_up for 12 channels"):
         train(planted_windows, TrainingSettings(), checkpoint_folder=tmp_path, progress=Silent(), begin_from=look_up)
+
+
+def test_a_training_does_not_go_on_from_voltages_conditioned_otherwise(planted_windows, tmp_path):
+    settings = TrainingSettings()
+    earlier = Forecaster.unfitted(settings.architecture, planted_windows)
+    lfp = replace(earlier, config=earlier.config.model_copy(update={"conditioning": {"profile": "lfp"}}))
+    with pytest.raises(TrainingError, match=r"were conditioned as {'profile': 'lfp'}, these as {}; begin from another"):
+        train(planted_windows, settings, checkpoint_folder=tmp_path, progress=Silent(), begin_from=lfp)

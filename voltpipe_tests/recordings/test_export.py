@@ -11,26 +11,28 @@ from pynwb import NWBHDF5IO
 
 from voltpipe.cli import main
 from voltpipe.lake import LAKE_VARIABLE, RecordingKey
+from voltpipe.recordings.condition_lazily import condition_lazily
 from voltpipe.recordings.conditioning import condition
 from voltpipe.recordings.export import export_nwb
 from voltpipe.recordings.open_recording import open_recording
 from voltpipe.recordings.recording import RecordingError
-from voltpipe.recordings.settings import ConditioningSettings
+from voltpipe.recordings.settings import ConditioningSettings, Profile
 from voltpipe.recordings.store import open_conditioned
 
 STARTED = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
 SAID = {"session_start": STARTED, "species": "Homo sapiens", "age": "P90D"}
 KEY = RecordingKey("org", "run")
+AS_RECORDED = ConditioningSettings()
 
 
 @pytest.fixture
 def conditioned(recording_of, lake):
     """A conditioned recording in the lake."""
 
-    def make(samples_mv, **facts):
+    def make(samples_mv, settings=AS_RECORDED, **facts):
         path = lake.conditioned_path(KEY)
         path.parent.mkdir(parents=True)
-        condition(recording_of(samples_mv, **facts), path, ConditioningSettings(), key=KEY, source_digest="d" * 64)
+        condition(recording_of(samples_mv, **facts), path, settings, key=KEY, source_digest="d" * 64)
         return open_conditioned(path)
 
     return make
@@ -83,6 +85,15 @@ def test_the_voltages_come_back_at_their_times(conditioned, signal_mv, tmp_path)
         assert list(channels["channel_name"][:]) == ["ch0", "ch1", "ch2"]
         np.testing.assert_allclose(channels["mean_mv"][:], signal_mv[800:2800].mean(axis=0), rtol=1e-5)
         assert file.session_start_time == STARTED
+
+
+def test_what_was_filtered_before_its_export_is_not_filtered_again(conditioned, signal_mv, tmp_path):
+    lfp = ConditioningSettings(profile=Profile.LFP, lfp_rate_hz=500)
+    export_nwb(conditioned(signal_mv, lfp), tmp_path / "out.nwb", **SAID)
+    recording = open_recording(tmp_path / "out.nwb")
+    with pytest.raises(RecordingError, match="voltpipe filtered it as lfp before exporting it"):
+        condition_lazily(recording, lfp)
+    assert condition_lazily(recording, ConditioningSettings(trim_ms=0)) is recording
 
 
 def test_after_what_was_left_out_time_goes_on_where_it_was(conditioned, signal_mv, tmp_path):
