@@ -66,6 +66,12 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def in_own_process(work: Callable[..., Any], *arguments: object) -> Any:
+    """What it returns. On Linux a process begins with the peak of the one that starts it: keep that one small."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
 def copy_with_pyarrow(raw: Path, out: Path) -> tuple[float, int]:
     """Read and write row group by row group, with pyarrow's defaults; seconds and peak bytes."""
     recording = open_recording(raw)
@@ -119,13 +125,11 @@ def main() -> None:
         folder = Path(name)
         lake = Lake(folder / "lake")
         raw = lake.raw / KEY.organoid / f"{KEY.recording}.npy"
-        make_raw(raw, arguments.channels, arguments.rate_hz, arguments.seconds)
+        in_own_process(make_raw, raw, arguments.channels, arguments.rate_hz, arguments.seconds)
         raw_bytes = raw.stat().st_size
-        with get_context("spawn").Pool(1) as pool:
-            copy_s, copy_peak = pool.apply(copy_with_pyarrow, (raw, folder / "copy.parquet"))
+        copy_s, copy_peak = in_own_process(copy_with_pyarrow, raw, folder / "copy.parquet")
         (folder / "copy.parquet").unlink()
-        with get_context("spawn").Pool(1) as pool:
-            condition_s, condition_peak = pool.apply(condition, (lake, arguments.profile))
+        condition_s, condition_peak = in_own_process(condition, lake, arguments.profile)
         print(f"raw recording   {raw_bytes / 1e6:8,.0f} MB: {arguments.channels} channels, {arguments.seconds:g} s")
         print(f"read and write  {raw_bytes / copy_s / 1e6:8,.0f} MB/s, peak {copy_peak / 1e6:,.0f} MB (pyarrow alone)")
         print(f"conditioning    {raw_bytes / condition_s / 1e6:8,.0f} MB/s, peak {condition_peak / 1e6:,.0f} MB")
