@@ -8,48 +8,27 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from pydantic import Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import ValidationError
+from safetensors.torch import save_file
 from torch import Tensor
 
-from voltpipe.errors import VoltpipeError
 from voltpipe.files import folder_written_whole, write_json
 from voltpipe.forecasting.architectures.registry import MODULES
 from voltpipe.forecasting.coupling.coupling import Coupling
-from voltpipe.forecasting.distribution.distribution import Distribution, DistributionConfig
-from voltpipe.forecasting.module import Dimensions, ForecastModule
-from voltpipe.settings import Settings
+from voltpipe.forecasting.distribution.distribution import Distribution
+from voltpipe.forecasting.forecaster_config import ForecasterConfig as ForecasterConfig
+from voltpipe.forecasting.forecaster_config import ForecasterError as ForecasterError
+from voltpipe.forecasting.forecaster_files import (
+    CONFIG_FILE,
+    DISTRIBUTION_FILE,
+    DISTRIBUTION_TABLES_FILE,
+    WEIGHTS_FILE,
+    read_config,
+    read_distribution,
+    read_weights,
+)
+from voltpipe.forecasting.module import ForecastModule
 from voltpipe.windows.window_set import WindowSet
-
-WEIGHTS_FILE = "weights.safetensors"
-CONFIG_FILE = "forecaster.json"
-DISTRIBUTION_TABLES_FILE = "distribution.safetensors"
-DISTRIBUTION_FILE = "distribution.json"
-
-
-class ForecasterError(VoltpipeError):
-    """A forecaster that cannot be loaded, or a recording that it is not for."""
-
-
-class ForecasterConfig(Settings):
-    """What stands beside the weights."""
-
-    architecture: str = Field(description="a name in `voltpipe.forecasting.architectures.registry.MODULES`")
-    architecture_settings: dict[str, Any] = Field(description="that architecture's own settings")
-    context_samples: int
-    horizons_samples: tuple[int, ...]
-    rate_hz: float
-    channel_names: tuple[str, ...]
-    organoids: tuple[str, ...] = Field(description="whose recordings it was trained on")
-    mean_mv: tuple[float, ...] = Field(description="each channel's mean over the training recordings' calibrations")
-    sd_mv: tuple[float, ...] = Field(description="likewise the standard deviation")
-    conditioning: dict[str, Any] = Field({}, description="how those were conditioned, by setting; empty: as recorded")
-
-    @property
-    def dimensions(self) -> Dimensions:
-        """The sizes of the module."""
-        return Dimensions(self.context_samples, self.horizons_samples, len(self.channel_names), len(self.organoids))
 
 
 @dataclass(frozen=True)
@@ -250,7 +229,15 @@ class Forecaster:
             raise ForecasterError("the history holds NaN or infinity; forecast from a stretch without them")
 
     def save(self, folder: Path) -> None:
-        """Write weights and tables (safetensors) and configs (JSON) to a new folder, whole or not at all."""
+        """Write weights and tables (safetensors) and configs (JSON) to a new folder, whole or not at all.
+
+        Raises:
+            ForecasterError: it was made for one recording, which is not kept.
+        """
+        if self.is_for_one_recording:
+            raise ForecasterError(
+                "this forecaster was made for one recording; save the one that it was made from, and make it again"
+            )
         with folder_written_whole(folder) as aside:
             save_file(self.module.state_dict(), aside / WEIGHTS_FILE)
             write_json(aside / CONFIG_FILE, self.config.model_dump(mode="json"))
@@ -265,56 +252,12 @@ class Forecaster:
         Raises:
             ForecasterError: a file is missing, damaged, or does not fit the other.
         """
-        config = _read_config(folder / CONFIG_FILE)
+        config = read_config(folder / CONFIG_FILE)
         module_type = MODULES[config.architecture]
         try:
             settings = module_type.settings_type.model_validate(config.architecture_settings)
             module = module_type(settings, config.dimensions)
         except ValidationError as error:
             raise ForecasterError(f"{folder / CONFIG_FILE} has unusable architecture settings: {error}") from error
-        module.load_state_dict(_read_weights(folder / WEIGHTS_FILE, module.state_dict()))
-        return cls(module, config, distribution=_read_distribution(folder))
-
-
-def _read_distribution(folder: Path) -> Distribution | None:
-    path = folder / DISTRIBUTION_FILE
-    if not path.exists():
-        return None
-    try:
-        distribution = Distribution(DistributionConfig.model_validate_json(path.read_bytes()))
-    except (OSError, ValidationError) as error:
-        raise ForecasterError(f"{path} is not a distribution's ({error}); save or download it again") from error
-    distribution.load_state_dict(_read_weights(folder / DISTRIBUTION_TABLES_FILE, distribution.state_dict()))
-    return distribution
-
-
-def _read_config(path: Path) -> ForecasterConfig:
-    try:
-        config = ForecasterConfig.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise ForecasterError(f"{path} is not a forecaster's config ({error}); save or download it again") from error
-    n_channels = len(config.channel_names)
-    if config.architecture not in MODULES:
-        raise ForecasterError(f"{path} names the architecture {config.architecture!r}; known are {', '.join(MODULES)}")
-    if not len(config.mean_mv) == len(config.sd_mv) == n_channels:
-        raise ForecasterError(
-            f"{path} has {len(config.mean_mv)} means and {len(config.sd_mv)} SDs for {n_channels} channels"
-        )
-    return config
-
-
-def _read_weights(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    try:
-        weights: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ForecasterError(f"{path} is not a weights file ({error}); save or download it again") from error
-    found, wanted = ({n: (tuple(t.shape), t.dtype) for n, t in w.items()} for w in (weights, expected))
-    if found != wanted:
-        odd = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
-        raise ForecasterError(
-            f"{path} does not fit its config: "
-            + "; ".join(f"{name}: found {found.get(name)}, expected {wanted.get(name)}" for name in odd[:3])
-        )
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-        raise ForecasterError(f"{path} holds NaN or infinity; take another version, or train again")
-    return weights
+        module.load_state_dict(read_weights(folder / WEIGHTS_FILE, module.state_dict()))
+        return cls(module, config, distribution=read_distribution(folder))

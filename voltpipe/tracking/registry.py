@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from voltpipe.forecasting.forecaster import CONFIG_FILE, Forecaster
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.forecaster_files import CONFIG_FILE
 from voltpipe.lake import Lake
 from voltpipe.tracking.gate import GateDecision
 from voltpipe.tracking.run import TrackedRun

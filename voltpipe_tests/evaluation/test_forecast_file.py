@@ -11,7 +11,8 @@ import pytest
 from voltpipe.evaluation.forecast_file import forecast_file
 from voltpipe.evaluation.forecast_recording import forecast_recording
 from voltpipe.forecasting.baselines.fit import fit_baselines
-from voltpipe.forecasting.forecaster import CONFIG_FILE, Forecaster, ForecasterError
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+from voltpipe.forecasting.forecaster_files import CONFIG_FILE
 from voltpipe.lake import RecordingKey
 from voltpipe.recordings.channels import select_channels
 from voltpipe.recordings.conditioning import condition

@@ -133,10 +133,12 @@ def test_adapting_to_all_of_a_recording_or_without_coupling_is_refused(two_organ
         adapted_to_beginning(shared, short, 100.0)
 
 
-def test_an_unseen_organoid_may_have_other_channels(coupled):
+def test_an_unseen_organoid_may_have_other_channels_and_its_forecaster_is_not_kept(coupled, tmp_path):
     names = tuple(f"electrode_{channel}" for channel in range(5))
     history_mv = np.random.default_rng(0).normal(-60, 4, (1, 40, 5)).astype(np.float32)
     unseen = coupled.for_recording("another", names)
+    with pytest.raises(ForecasterError, match="made for one recording"):
+        unseen.save(tmp_path / "forecaster")
     assert unseen.predict_mv(history_mv).shape == (1, 3, 5)
     with pytest.raises(ForecasterError, match="5 channels"):
         coupled.predict_mv(history_mv)

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from voltpipe.forecasting.architectures.registry import MODULES
-from voltpipe.forecasting.forecaster import CONFIG_FILE, WEIGHTS_FILE, Forecaster, ForecasterError
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+from voltpipe.forecasting.forecaster_files import CONFIG_FILE, WEIGHTS_FILE
 from voltpipe.windows.window_set import Split, WindowSet
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voltpipe.forecasting.forecaster import CONFIG_FILE
+from voltpipe.forecasting.forecaster_files import CONFIG_FILE
 from voltpipe.tracking.gate import GateDecision
 from voltpipe.tracking.registry import (
     champion,

@@ -1,0 +1,65 @@
+"""Reads the files of a forecaster. Nothing in them can run code."""
+
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from voltpipe.forecasting.architectures.registry import MODULES
+from voltpipe.forecasting.distribution.distribution import Distribution, DistributionConfig
+from voltpipe.forecasting.forecaster_config import ForecasterConfig, ForecasterError
+
+WEIGHTS_FILE = "weights.safetensors"
+CONFIG_FILE = "forecaster.json"
+DISTRIBUTION_TABLES_FILE = "distribution.safetensors"
+DISTRIBUTION_FILE = "distribution.json"
+
+
+def read_distribution(folder: Path) -> Distribution | None:
+    """The predictive distribution, or None where there is none."""
+    path = folder / DISTRIBUTION_FILE
+    if not path.exists():
+        return None
+    try:
+        distribution = Distribution(DistributionConfig.model_validate_json(path.read_bytes()))
+    except (OSError, ValidationError) as error:
+        raise ForecasterError(f"{path} is not a distribution's ({error}); save or download it again") from error
+    distribution.load_state_dict(read_weights(folder / DISTRIBUTION_TABLES_FILE, distribution.state_dict()))
+    return distribution
+
+
+def read_config(path: Path) -> ForecasterConfig:
+    """The config, of an architecture that exists."""
+    try:
+        config = ForecasterConfig.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ForecasterError(f"{path} is not a forecaster's config ({error}); save or download it again") from error
+    n_channels = len(config.channel_names)
+    if config.architecture not in MODULES:
+        raise ForecasterError(f"{path} names the architecture {config.architecture!r}; known are {', '.join(MODULES)}")
+    if not len(config.mean_mv) == len(config.sd_mv) == n_channels:
+        raise ForecasterError(
+            f"{path} has {len(config.mean_mv)} means and {len(config.sd_mv)} SDs for {n_channels} channels"
+        )
+    return config
+
+
+def read_weights(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the names, shapes and types that are expected, all finite."""
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ForecasterError(f"{path} is not a weights file ({error}); save or download it again") from error
+    found, wanted = ({n: (tuple(t.shape), t.dtype) for n, t in w.items()} for w in (weights, expected))
+    if found != wanted:
+        odd = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+        raise ForecasterError(
+            f"{path} does not fit its config: "
+            + "; ".join(f"{name}: found {found.get(name)}, expected {wanted.get(name)}" for name in odd[:3])
+        )
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise ForecasterError(f"{path} holds NaN or infinity; take another version, or train again")
+    return weights
