@@ -21,7 +21,6 @@ from voltpipe.forecasting.coupling.messages import Messages
 from voltpipe.forecasting.coupling.window_couplings import WindowCouplings
 from voltpipe.forecasting.module import Dimensions, TrainedModule
 from voltpipe.forecasting.point_mass import find_point_mass
-from voltpipe.forecasting.recipe import Recipe
 from voltpipe.forecasting.training_rows import training_values_mv
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
@@ -57,16 +56,6 @@ class CoupledCnnLstm(EveryStepModule):
     """
 
     settings_type: ClassVar[type[Settings]] = CoupledCnnLstmSettings
-    recipe: ClassVar[Recipe] = Recipe(
-        windows_per_epoch=320,
-        batch_size=2,
-        learning_rate=4e-3,
-        weight_decay=1e-4,
-        noise_mv=0.0,
-        early_stopping_epochs=200,
-        warm_up_epochs=0.25,
-        cpu_threads=1,
-    )
 
     coupling_mv: Tensor
     """(network, type of sender, sender, receiver): of the one network that is forecast, or of each window's."""
