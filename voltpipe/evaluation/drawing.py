@@ -5,9 +5,11 @@ Colours are Okabe and Ito's, which the colour-blind can tell apart, lightened so
 
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 from PIL import Image
@@ -74,8 +76,17 @@ def new_figure(height_in: float) -> Figure:
     return Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
 
 
-def render(figure: Figure, *, title: str, subtitle: str, caption: str, warning: str) -> RenderedFigure:
-    """Render a drawn figure. A PNG stands alone, so it bears title and subtitle; a warning stands on both."""
+def render(
+    name: str, draw: Callable[[], Figure], *, title: str, subtitle: str, caption: str, warning: str
+) -> RenderedFigure:
+    """Draw and render a figure. A PNG stands alone, so it bears title and subtitle; a warning stands on both."""
+    # matplotlib can be styled only globally; a Dagster step is a process of its own.
+    # Ids within a figure must differ from those of the others on the same page, and not from run to run.
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        return _rendered(draw(), title=title, subtitle=subtitle, caption=caption, warning=warning)
+
+
+def _rendered(figure: Figure, *, title: str, subtitle: str, caption: str, warning: str) -> RenderedFigure:
     if warning:
         figure.suptitle(warning, color=WARNING, fontsize=8)
     svg = io.BytesIO()

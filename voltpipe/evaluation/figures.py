@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from voltpipe.evaluation.detail import EvaluationDetail
 from voltpipe.evaluation.distribution_figures import draw_calibration
-from voltpipe.evaluation.drawing import STYLE, RenderedFigure, render
+from voltpipe.evaluation.drawing import RenderedFigure, render
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.forecast_figures import draw_examples, draw_stretch
 from voltpipe.evaluation.labels import duration_label, forecaster_label, regime_label
@@ -30,20 +29,11 @@ def figures(evaluation: Evaluation, detail: EvaluationDetail) -> dict[str, Rende
     """All figures that the evaluation has something to show for, by name, in the order in which they are read."""
     protocol = evaluation.provenance.protocol
     subtitle = f"{forecaster_label(evaluation.forecaster)} on {regime_label(detail.regime, protocol)}"
-    rendered = {}
-    # matplotlib can be styled only globally; a Dagster step is a process of its own.
-    with mpl.rc_context(STYLE):
-        for name, title, caption, draw in _drawings(evaluation, detail):
-            # Ids within a figure must differ from those of the others on the same page, and not from run to run.
-            mpl.rcParams["svg.hashsalt"] = name
-            rendered[name] = render(
-                draw(),
-                title=title,
-                subtitle=subtitle,
-                caption=caption,
-                warning=_OVERLAP if protocol == Protocol.PUBLISHED else "",
-            )
-    return rendered
+    warning = _OVERLAP if protocol == Protocol.PUBLISHED else ""
+    return {
+        name: render(name, draw, title=title, subtitle=subtitle, caption=caption, warning=warning)
+        for name, title, caption, draw in _drawings(evaluation, detail)
+    }
 
 
 def _drawings(evaluation: Evaluation, detail: EvaluationDetail) -> Iterator[Drawing]:

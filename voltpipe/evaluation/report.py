@@ -4,9 +4,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from voltpipe.evaluation.connectivity_figure import CONNECTIVITY, connectivity_figure
+from voltpipe.evaluation.connectivity_summary import mean_agreement, summaries
+from voltpipe.evaluation.connectivity_text import comparison_table, connectivity_verdict, strongest_table
 from voltpipe.evaluation.detail import EvaluationDetail
 from voltpipe.evaluation.distribution_table import distribution_table
 from voltpipe.evaluation.drawing import RenderedFigure
@@ -34,20 +38,22 @@ class Report:
     """PNG files by the figure's name."""
 
 
-def write_report(folder: Path, evaluation: Evaluation, detail: EvaluationDetail) -> Report:
+def write_report(folder: Path, evaluation: Evaluation, detail: EvaluationDetail, connectivity: pd.DataFrame) -> Report:
     """Write `report.html`, `metrics.json` and a PNG a figure into `folder`, each whole or not at all."""
     drawn = figures(evaluation, detail)
+    if len(connectivity):
+        drawn[CONNECTIVITY] = connectivity_figure(connectivity)
     report = Report(folder / REPORT_FILE, folder / METRICS_FILE, {name: folder / f"{name}.png" for name in drawn})
     for name, path in report.figure_paths.items():
         with written_whole(path) as aside:
             aside.write_bytes(drawn[name].png)
     evaluation.write(report.metrics_path)
     with written_whole(report.html_path) as aside:
-        aside.write_text(render_page(evaluation, drawn), encoding="utf-8")
+        aside.write_text(render_page(evaluation, drawn, connectivity), encoding="utf-8")
     return report
 
 
-def render_page(evaluation: Evaluation, drawn: dict[str, RenderedFigure]) -> str:
+def render_page(evaluation: Evaluation, drawn: dict[str, RenderedFigure], connectivity: pd.DataFrame) -> str:
     """The page as HTML. Whatever comes from recordings (names, keys, settings) is escaped."""
     protocol = evaluation.provenance.protocol
     environment = Environment(
@@ -66,8 +72,9 @@ def render_page(evaluation: Evaluation, drawn: dict[str, RenderedFigure]) -> str
         bars=list(skill_bars(evaluation, evaluation.regimes[0])),
         regimes=[_regime_section(evaluation, regime) for regime in evaluation.regimes],
         has_ceiling=bool(evaluation.ceiling_r2),
+        connectivity=_connectivity_section(evaluation, connectivity),
         # The SVGs were made by matplotlib, which escapes the text in them.
-        figures=[(name, figure, Markup(figure.svg)) for name, figure in drawn.items()],
+        figures={name: (figure, Markup(figure.svg)) for name, figure in drawn.items()},
         provenance=evaluation.provenance,
         settings={
             group: {name: json.dumps(value) for name, value in settings.items()}
@@ -85,4 +92,16 @@ def _regime_section(evaluation: Evaluation, regime: Regime) -> dict[str, object]
         "r2": score_table(evaluation, regime),
         "distribution": distribution_table(evaluation, regime),
         "errors": [(duration_label(s.horizon, evaluation.provenance.rate_hz), s) for s in scores],
+    }
+
+
+def _connectivity_section(evaluation: Evaluation, table: pd.DataFrame) -> dict[str, object]:
+    found = summaries(table)
+    agreement = mean_agreement(found)
+    return {
+        "figure": CONNECTIVITY,
+        "verdict": connectivity_verdict(found, evaluation.forecaster),
+        "organoids": found,
+        "comparison": comparison_table(agreement) if agreement else None,
+        "strongest": strongest_table(table),
     }

@@ -40,13 +40,13 @@ def score_text(evaluation: Evaluation) -> str:
     for regime in evaluation.regimes:
         n_targets = evaluation.score(evaluation.forecaster, regime, evaluation.horizons[0]).n_targets
         parts.append(f"R2 on {regime_label(regime, protocol)} ({n_targets:,} targets at each horizon)")
-        parts.append(_markdown(score_table(evaluation, regime)))
+        parts.append(markdown(score_table(evaluation, regime).map(lambda r2: "" if pd.isna(r2) else f"{r2:.3f}")))
     return "\n\n".join(parts)
 
 
-def _markdown(table: pd.DataFrame) -> str:
-    rows = [["", *table.columns]]
-    rows += [[name, *("" if pd.isna(r2) else f"{r2:.3f}" for r2 in values)] for name, *values in table.itertuples()]
+def markdown(table: pd.DataFrame) -> str:
+    """A table of texts in Markdown that is as legible unrendered."""
+    rows = [["", *table.columns], *([name, *cells] for name, *cells in table.itertuples())]
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     rows.insert(1, ["-" * first, *("-" * (width - 1) + ":" for width in widths)])
     return "\n".join(

@@ -3,11 +3,14 @@
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from voltpipe.evaluation.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def score_metadata(evaluation: Evaluation) -> dict[str, Any]:
@@ -16,6 +19,13 @@ def score_metadata(evaluation: Evaluation) -> dict[str, Any]:
     from voltpipe.evaluation.verdict import verdict
 
     return {"verdict": verdict(evaluation), "scores": dg.MetadataValue.md(score_text(evaluation))}
+
+
+def connectivity_metadata(table: "pd.DataFrame", evaluation: Evaluation) -> dict[str, Any]:
+    """How much was found of who drives whom, how right it is, and the strongest connections."""
+    from voltpipe.evaluation.connectivity_text import connectivity_text
+
+    return {"who drives whom": dg.MetadataValue.md(connectivity_text(table, evaluation.forecaster))}
 
 
 def figure_metadata(figure_paths: Mapping[str, Path]) -> dict[str, Any]:

@@ -25,17 +25,25 @@ def train_and_register(lake: Lake, settings: TrainingSettings, organoid: str | N
 
 
 def _summary(lake: Lake) -> str:
+    import pandas as pd
+
+    from voltpipe.evaluation.connectivity import CONNECTIVITY_FILE
+    from voltpipe.evaluation.connectivity_summary import summaries
+    from voltpipe.evaluation.connectivity_text import connectivity_verdict
     from voltpipe.evaluation.tables import score_text
     from voltpipe.evaluation.verdict import verdict
     from voltpipe.tracking.registry import MODEL_NAME, version_tags
 
     registered = RegisteredValue.model_validate(read_json(value_path(lake, "registered_forecaster")))
-    evaluation = Evaluation.read(Path(registered.report.evaluated.folder) / EVALUATION_FILE)
+    folder = Path(registered.report.evaluated.folder)
+    evaluation = Evaluation.read(folder / EVALUATION_FILE)
+    found = summaries(pd.read_parquet(folder / CONNECTIVITY_FILE))
     tags = version_tags(TrackingStore(lake.mlflow), registered.version)
     return "\n\n".join(
         (
             score_text(evaluation),
             verdict(evaluation),
+            connectivity_verdict(found, evaluation.forecaster),
             f"{MODEL_NAME} version {registered.version} is {tags['gate.decision']}: {tags['gate.reason']}",
             f"report: {registered.report.html}",
         )

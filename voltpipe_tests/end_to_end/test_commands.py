@@ -114,6 +114,7 @@ def test_training_ends_with_scores_beside_baselines_a_decision_and_the_report(tr
         "persistence",
         "autoregression",
         "look-up",
+        "The true connections are not known.",
         "voltage-forecaster version 1 is",
     ):
         assert expected in trained.stdout

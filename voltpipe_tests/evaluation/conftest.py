@@ -4,11 +4,16 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
+from voltpipe.evaluation.connectivity import connectivity_table
 from voltpipe.files import write_json
+from voltpipe.forecasting.coupling.coupling import Coupling, SenderType
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig
 from voltpipe.forecasting.module import ForecastModule, NoSettings
+from voltpipe.forecasting.point_mass import PointMass
 from voltpipe.windows.settings import Protocol, WindowSettings
 from voltpipe.windows.window_set import (
     INDEX_DTYPE,
@@ -124,3 +129,38 @@ def window_set_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Win
         return WindowSet(folder)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def coupled(window_set_of, forecaster_by):
+    """Three channels; n0 spikes every 40 samples, n1 a sample later, n2 never. n1 to n2 could not be measured."""
+    voltage_mv = np.random.default_rng(0).normal(-55, 1, (400, 3))
+    voltage_mv[5::40, 0] = voltage_mv[6::40, 1] = -60.0
+    window_set = window_set_of([voltage_mv, voltage_mv], [Split.TRAIN, Split.TEST])
+    forecaster = forecaster_by(
+        "coupled_cnn_lstm", lambda history_z, *_: history_z[:, -1:].expand(-1, 3, -1), window_set
+    )
+    coupling = Coupling(
+        weights_mv=torch.tensor([[0.0, 0.5, 0.0], [0.1, 0.0, -2.0], [0.0, 0.0, 0.0]]),
+        measured_mv=torch.tensor([[0.0, 0.6, 0.1], [0.2, 0.0, 0.0], [0.0, 0.1, 0.0]]),
+        standard_error_mv=torch.tensor([[torch.inf, 0.1, 0.1], [0.1, torch.inf, torch.inf], [0.1, 0.1, torch.inf]]),
+        probability=torch.tensor([[0.0, 0.9, 0.2], [0.4, 0.0, 0.6], [0.0, 0.1, 0.0]]),
+        sender_types=(SenderType.EXCITATORY, SenderType.INHIBITORY, SenderType.UNKNOWN),
+        reset=PointMass(-60.0, 0.01),
+        delay_profile=torch.tensor([1.0, 0.0]),
+    )
+    forecaster.module.couplings = lambda: (coupling,)
+    return forecaster, window_set
+
+
+@pytest.fixture(scope="session")
+def connectivity(coupled) -> pd.DataFrame:
+    """Who drives whom, pair by pair."""
+    return connectivity_table(*coupled)
+
+
+@pytest.fixture(scope="session")
+def no_connectivity(coupled, forecaster_by) -> pd.DataFrame:
+    """That of a forecaster without coupling."""
+    forecaster = forecaster_by("cnn_lstm", lambda history_z, *_: history_z[:, -1:], coupled[1])
+    return connectivity_table(forecaster, coupled[1])

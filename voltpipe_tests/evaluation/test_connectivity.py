@@ -3,78 +3,50 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from voltpipe.evaluation.connectivity import connectivity_table, true_networks_mv, write_connectivity
+from voltpipe.evaluation.connectivity import true_networks_mv, write_connectivity
 from voltpipe.evaluation.connectivity_summary import metrics, summaries
-from voltpipe.forecasting.coupling.coupling import Coupling, SenderType
-from voltpipe.forecasting.point_mass import PointMass
 from voltpipe.simulation.network import draw_network
 from voltpipe.windows.window_set import Split
 
 NAN = float("nan")
 
 
-@pytest.fixture(scope="module")
-def coupled(window_set_of, forecaster_by):
-    """Three channels; n0 spikes every 40 samples, n1 a sample later, n2 never. n1 to n2 could not be measured."""
-    voltage_mv = np.random.default_rng(0).normal(-55, 1, (400, 3))
-    voltage_mv[5::40, 0] = voltage_mv[6::40, 1] = -60.0
-    window_set = window_set_of([voltage_mv, voltage_mv], [Split.TRAIN, Split.TEST])
-    forecaster = forecaster_by("coupled_cnn_lstm", lambda history_z, *_: history_z[:, -1:], window_set)
-    coupling = Coupling(
-        weights_mv=torch.tensor([[0.0, 0.5, 0.0], [0.1, 0.0, -2.0], [0.0, 0.0, 0.0]]),
-        measured_mv=torch.tensor([[0.0, 0.6, 0.1], [0.2, 0.0, 0.0], [0.0, 0.1, 0.0]]),
-        standard_error_mv=torch.tensor([[torch.inf, 0.1, 0.1], [0.1, torch.inf, torch.inf], [0.1, 0.1, torch.inf]]),
-        probability=torch.tensor([[0.0, 0.9, 0.2], [0.4, 0.0, 0.6], [0.0, 0.1, 0.0]]),
-        sender_types=(SenderType.EXCITATORY, SenderType.INHIBITORY, SenderType.UNKNOWN),
-        reset=PointMass(-60.0, 0.01),
-        delay_profile=torch.tensor([1.0, 0.0]),
-    )
-    forecaster.module.couplings = lambda: (coupling,)
-    return forecaster, window_set
+def test_there_is_a_row_for_each_pair_of_different_channels(connectivity):
+    assert connectivity["sender"].tolist() == ["n0", "n0", "n1", "n1", "n2", "n2"]
+    assert connectivity["receiver"].tolist() == ["n1", "n2", "n0", "n2", "n0", "n1"]
+    assert set(connectivity["organoid"]) == {"alpha"}
+    assert connectivity["sender_type"].tolist() == ["excitatory"] * 2 + ["inhibitory"] * 2 + ["unknown"] * 2
+    np.testing.assert_allclose(connectivity["weight_mv"], [0.5, 0.0, 0.1, -2.0, 0.0, 0.0])
+    np.testing.assert_allclose(connectivity["probability"], [0.9, 0.2, 0.4, 0.6, 0.0, 0.1])
 
 
-@pytest.fixture(scope="module")
-def table(coupled) -> pd.DataFrame:
-    return connectivity_table(*coupled)
+def test_the_interval_spans_196_standard_errors_and_what_was_not_measured_is_missing(connectivity):
+    np.testing.assert_allclose(connectivity["measured_mv"], [0.6, 0.1, 0.2, NAN, 0.0, 0.1])
+    np.testing.assert_allclose(connectivity["standard_error_mv"], [0.1, 0.1, 0.1, NAN, 0.1, 0.1])
+    np.testing.assert_allclose(connectivity["low_mv"], [0.404, -0.096, 0.004, NAN, -0.196, -0.096], atol=1e-6)
+    np.testing.assert_allclose(connectivity["high_mv"], [0.796, 0.296, 0.396, NAN, 0.196, 0.296], atol=1e-6)
 
 
-def test_there_is_a_row_for_each_pair_of_different_channels(table):
-    assert table["sender"].tolist() == ["n0", "n0", "n1", "n1", "n2", "n2"]
-    assert table["receiver"].tolist() == ["n1", "n2", "n0", "n2", "n0", "n1"]
-    assert set(table["organoid"]) == {"alpha"}
-    assert table["sender_type"].tolist() == ["excitatory"] * 2 + ["inhibitory"] * 2 + ["unknown"] * 2
-    np.testing.assert_allclose(table["weight_mv"], [0.5, 0.0, 0.1, -2.0, 0.0, 0.0])
-    np.testing.assert_allclose(table["probability"], [0.9, 0.2, 0.4, 0.6, 0.0, 0.1])
+def test_spike_trains_tell_who_spikes_after_whom(connectivity):
+    assert connectivity["tiling"].idxmax() == connectivity["correlogram_z"].idxmax() == 0
+    assert connectivity["tiling"][0] == pytest.approx(1.0)
+    assert not connectivity["correlogram_z"][connectivity["receiver"] == "n2"].any()
 
 
-def test_the_interval_spans_196_standard_errors_and_what_was_not_measured_is_missing(table):
-    np.testing.assert_allclose(table["measured_mv"], [0.6, 0.1, 0.2, NAN, 0.0, 0.1])
-    np.testing.assert_allclose(table["standard_error_mv"], [0.1, 0.1, 0.1, NAN, 0.1, 0.1])
-    np.testing.assert_allclose(table["low_mv"], [0.404, -0.096, 0.004, NAN, -0.196, -0.096], atol=1e-6)
-    np.testing.assert_allclose(table["high_mv"], [0.796, 0.296, 0.396, NAN, 0.196, 0.296], atol=1e-6)
-
-
-def test_spike_trains_tell_who_spikes_after_whom(table):
-    assert table["tiling"].idxmax() == table["correlogram_z"].idxmax() == 0
-    assert table["tiling"][0] == pytest.approx(1.0)
-    assert not table["correlogram_z"][table["receiver"] == "n2"].any()
-
-
-def test_without_a_truth_there_is_none_to_agree_with(table):
-    assert table["is_connected_truth"].isna().all()
-    assert table["true_weight_mv"].isna().all()
-    (found,) = summaries(table)
+def test_without_a_truth_there_is_none_to_agree_with(connectivity):
+    assert connectivity["is_connected_truth"].isna().all()
+    assert connectivity["true_weight_mv"].isna().all()
+    (found,) = summaries(connectivity)
     assert found.agreement is None
     assert (found.organoid, found.n_channels, found.n_connections) == ("alpha", 3, 2)
     assert set(found.senders.values()) == {1}
     assert metrics([found]) == {"connectivity/connections": 2}
 
 
-def test_what_is_found_is_compared_with_the_truth(table):
+def test_what_is_found_is_compared_with_the_truth(connectivity):
     true_weight_mv = np.array([0.5, 0.0, 0.0, -2.0, 0.0, -2.0])
-    known = table.assign(true_weight_mv=true_weight_mv, is_connected_truth=true_weight_mv != 0)
+    known = connectivity.assign(true_weight_mv=true_weight_mv, is_connected_truth=true_weight_mv != 0)
     (found,) = summaries(known)
     assert found.agreement
     # Of five measured pairs, n0 to n1 (0.9) ranks above all three unconnected, n2 to n1 (0.1) above one of them (0.0).
@@ -84,23 +56,21 @@ def test_what_is_found_is_compared_with_the_truth(table):
     assert found.agreement.sign_accuracy == 0.5
     assert found.agreement.senders_named == pytest.approx(2 / 3)
     assert metrics([found])["connectivity/auroc"] == pytest.approx(4 / 6)
-    (unknown,) = summaries(table)
+    (unknown,) = summaries(connectivity)
     assert metrics([found, unknown]) == {"connectivity/connections": 2}
 
 
-def test_a_forecaster_without_coupling_finds_none(coupled, forecaster_by, tmp_path):
-    forecaster = forecaster_by("cnn_lstm", lambda history_z, *_: history_z[:, -1:], coupled[1])
-    none = connectivity_table(forecaster, coupled[1])
-    assert none.empty
-    assert summaries(none) == ()
+def test_a_forecaster_without_coupling_finds_none(no_connectivity, tmp_path):
+    assert no_connectivity.empty
+    assert summaries(no_connectivity) == ()
     assert metrics([]) == {}
-    write_connectivity(tmp_path / "none.parquet", none)
-    assert list(pd.read_parquet(tmp_path / "none.parquet")) == list(none)
+    write_connectivity(tmp_path / "none.parquet", no_connectivity)
+    assert list(pd.read_parquet(tmp_path / "none.parquet")) == list(no_connectivity)
 
 
-def test_a_table_is_read_as_it_was_written(table, tmp_path):
-    write_connectivity(tmp_path / "some.parquet", table)
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "some.parquet"), table)
+def test_a_table_is_read_as_it_was_written(connectivity, tmp_path):
+    write_connectivity(tmp_path / "some.parquet", connectivity)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "some.parquet"), connectivity)
 
 
 @pytest.fixture

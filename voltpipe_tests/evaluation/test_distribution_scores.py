@@ -152,13 +152,13 @@ def test_the_table_names_what_is_shown(evaluated_spikes):
     assert all(len(cells) == len(HORIZONS) for cells in table.values())
 
 
-def test_the_report_shows_the_distribution(evaluated_spikes, tmp_path):
+def test_the_report_shows_the_distribution(evaluated_spikes, no_connectivity, tmp_path):
     evaluation, detail = evaluated_spikes
     assert all(example.band_mv.shape == (2, len(HORIZONS)) for example in detail.examples)
     write_detail(tmp_path / "detail.npz", detail)
     again = read_detail(tmp_path / "detail.npz")
     np.testing.assert_array_equal(again.examples[0].band_mv, detail.examples[0].band_mv)
-    report = write_report(tmp_path, evaluation, again)
+    report = write_report(tmp_path, evaluation, again, no_connectivity)
     page = report.html_path.read_text()
     assert "calibration" in report.figure_paths
     assert "truths inside the 80 % interval" in page

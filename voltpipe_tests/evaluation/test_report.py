@@ -106,8 +106,8 @@ def evaluated(window_set_of, forecaster_by):
 
 
 @pytest.fixture(scope="module")
-def report(evaluated, tmp_path_factory):
-    return write_report(tmp_path_factory.mktemp("report"), *evaluated())
+def report(evaluated, no_connectivity, tmp_path_factory):
+    return write_report(tmp_path_factory.mktemp("report"), *evaluated(), no_connectivity)
 
 
 @pytest.fixture(scope="module")
@@ -255,14 +255,14 @@ def test_figures_on_one_page_share_no_ids(drawn):
     assert len(ids) == len(set(ids))
 
 
-def test_drawing_twice_gives_the_same_page(evaluated, drawn, page):
-    assert render_page(evaluated()[0], drawn) == page
+def test_drawing_twice_gives_the_same_page(evaluated, drawn, no_connectivity, page):
+    assert render_page(evaluated()[0], drawn, no_connectivity) == page
 
 
-def test_the_published_protocol_is_marked_wherever_its_scores_are_shown(evaluated, tmp_path):
+def test_the_published_protocol_is_marked_wherever_its_scores_are_shown(evaluated, no_connectivity, tmp_path):
     evaluation, detail = evaluated(Protocol.PUBLISHED)
 
-    page = write_report(tmp_path, evaluation, detail).html_path.read_text()
+    page = write_report(tmp_path, evaluation, detail, no_connectivity).html_path.read_text()
 
     assert page.count("training and test windows overlap</text>") == page.count("<svg")
     assert 'class="warning">Published protocol' in page

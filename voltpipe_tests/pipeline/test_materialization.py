@@ -4,6 +4,7 @@ import re
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 import pytest
 
 import voltpipe
@@ -112,6 +113,22 @@ def test_the_report_is_one_page_with_its_figures_inside(materialized):
     html = page.read_text()
     assert "held-out recordings" in html
     assert not re.search(r"""(src|href)=["']https?://[^"']*\.(js|css|png)""", html)
+
+
+def test_who_drives_whom_stands_on_the_assets_and_among_the_artifacts(materialized):
+    # The six neurons of the tiny preparation do not hear each other, and the second forecaster does not ask.
+    for run, n_pairs in ((materialized.good_run, 30), (materialized.poor_run, 0)):
+        mlflow_run_id = run.tags[MLFLOW_RUN_TAG]
+        table = pd.read_parquet(
+            materialized.store.client.download_artifacts(mlflow_run_id, "report/connectivity.parquet")
+        )
+        assert len(table) == n_pairs
+        assert not (table["probability"] > 0.5).any()
+    metrics = materialized.store.client.get_run(materialized.good_run.tags[MLFLOW_RUN_TAG]).data.metrics
+    assert metrics["connectivity/connections"] == 0
+    for asset in ("forecast_evaluation", "evaluation_report"):
+        said = str(materialized.latest(asset).metadata["who drives whom"].value)
+        assert said == "Nothing is said of who drives whom: CNN-LSTM estimates no coupling of channels."
 
 
 @pytest.fixture(params=["good_run", "poor_run"])

@@ -6,7 +6,7 @@ import dagster as dg
 
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
-from voltpipe.pipeline.shown import figure_metadata, score_metadata
+from voltpipe.pipeline.shown import connectivity_metadata, figure_metadata, score_metadata
 from voltpipe.pipeline.values import EvaluatedValue, ReportedValue, TrainedValue
 
 GROUP = "evaluation"
@@ -14,11 +14,13 @@ EVALUATION_FILE = "metrics.json"
 DETAIL_FILE = "detail.npz"
 
 
-@dg.asset(group_name=GROUP, kinds={"pytorch"}, code_version="2")
+@dg.asset(group_name=GROUP, kinds={"pytorch"}, code_version="3")
 def forecast_evaluation(
     context: dg.AssetExecutionContext, lake: LakeResource, trained_forecaster: TrainedValue
 ) -> EvaluatedValue:
     """Scores on held-out recordings and on held-out time, beside baselines fitted on the same training rows."""
+    from voltpipe.evaluation.connectivity import CONNECTIVITY_FILE, connectivity_table, write_connectivity
+    from voltpipe.evaluation.connectivity_summary import metrics, summaries
     from voltpipe.evaluation.detail_file import write_detail
     from voltpipe.evaluation.evaluate import evaluate
     from voltpipe.forecasting.baselines.fit import fit_baselines
@@ -43,30 +45,46 @@ def forecast_evaluation(
     folder = lake.lake.reports / Path(trained_forecaster.folder).name
     evaluation.write(folder / EVALUATION_FILE)
     write_detail(folder / DETAIL_FILE, detail)
+    connectivity = connectivity_table(result.forecaster, windows)
+    write_connectivity(folder / CONNECTIVITY_FILE, connectivity)
     # Numbers under their MLflow names: Dagster plots them from one materialization to the next.
-    context.add_output_metadata({**score_metadata(evaluation), **evaluation.metrics()})
+    context.add_output_metadata(
+        {
+            **score_metadata(evaluation),
+            **connectivity_metadata(connectivity, evaluation),
+            **evaluation.metrics(),
+            **metrics(summaries(connectivity)),
+        }
+    )
     return EvaluatedValue(folder=str(folder), trained=trained_forecaster)
 
 
-@dg.asset(group_name=GROUP, kinds={"html", "mlflow"}, code_version="1")
+@dg.asset(group_name=GROUP, kinds={"html", "mlflow"}, code_version="2")
 def evaluation_report(
     context: dg.AssetExecutionContext, tracking: TrackingResource, forecast_evaluation: EvaluatedValue
 ) -> ReportedValue:
     """One self-contained HTML page: what the scores are worth, shown; also among the MLflow run's artifacts."""
+    import pandas as pd
+
+    from voltpipe.evaluation.connectivity import CONNECTIVITY_FILE
+    from voltpipe.evaluation.connectivity_summary import metrics, summaries
     from voltpipe.evaluation.detail_file import read_detail
     from voltpipe.evaluation.report import write_report
     from voltpipe.tracking.run import TrackedRun
 
     folder = Path(forecast_evaluation.folder)
     evaluation = Evaluation.read(folder / EVALUATION_FILE)
-    report = write_report(folder, evaluation, read_detail(folder / DETAIL_FILE))
+    connectivity = pd.read_parquet(folder / CONNECTIVITY_FILE)
+    report = write_report(folder, evaluation, read_detail(folder / DETAIL_FILE), connectivity)
     run = TrackedRun(tracking.store, forecast_evaluation.trained.mlflow_run_id)
     run.log_evaluation(evaluation, folder)
+    run.log_metrics(metrics(summaries(connectivity)))
     context.add_output_metadata(
         {
             "report": dg.MetadataValue.path(report.html_path),
             "MLflow run": dg.MetadataValue.url(tracking.mlflow_run_link(run.run_id)),
             **score_metadata(evaluation),
+            **connectivity_metadata(connectivity, evaluation),
             **figure_metadata(report.figure_paths),
         }
     )
