@@ -69,6 +69,11 @@ def open_as_trained(config: ForecasterConfig, file: Path, hints: Hints, *, known
         ForecasterError: it is conditioned otherwise already, or its sidecar demands that.
     """
     if is_conditioned(file):
+        if hints.given():
+            raise ForecasterError(
+                f"{file.name} is a conditioned recording, which says itself what it is; "
+                f"leave out {', '.join(hints.given())}"
+            )
         return _conditioned_alike(open_conditioned(file), config)
     said = checked_hints({**read_hints(file).given(), **hints.given()}, "hints")
     settings = settings_to_condition_alike(config.conditioning)

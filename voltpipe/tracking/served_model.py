@@ -17,6 +17,7 @@ from jaxtyping import Float32
 
 from voltpipe.files import file_digest
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.recordings.shared_conditioning import conditioning_label
 from voltpipe.tracking.run import TrackedRun
 from voltpipe.tracking.store import TrackingError
 
@@ -118,6 +119,7 @@ def _create(run: TrackedRun, forecaster: Forecaster, digest: str) -> "LoggedMode
             "horizons_samples": ", ".join(map(str, config.horizons_samples)),
             "rate_hz": str(config.rate_hz),
             "channels": str(len(config.channel_names)),
+            "conditioning": conditioning_label(config.conditioning),
             "organoids": ", ".join(config.organoids),
         },
         model_type="forecaster",

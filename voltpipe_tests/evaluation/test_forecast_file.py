@@ -160,6 +160,8 @@ def test_a_conditioned_recording_is_forecast_as_it_is(trained, conditioned, fore
     recording = conditioned(write_raw(tmp_path / "new.npz", wide_band_mv(9)), LFP)
     expected = forecast_of(recording, forecaster, tmp_path / "expected.parquet")
     pd.testing.assert_frame_equal(forecast(forecaster, recording.path), expected)
+    with pytest.raises(ForecasterError, match="says itself what it is; leave out unit, rate_hz"):
+        forecast(forecaster, recording.path, Hints(unit="uV", rate_hz=500))
 
 
 def test_a_recording_that_was_conditioned_otherwise_is_refused(trained, conditioned, forecast, tmp_path):
