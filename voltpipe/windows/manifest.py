@@ -153,7 +153,10 @@ def _difference(recording: ConditionedRecording, layout: _Layout) -> str:
         shared_conditioning(recording.metadata.settings), json.loads(layout.conditioning)
     )
     if difference:
-        return f"was conditioned otherwise than most recordings: {difference}; condition it like them"
+        return (
+            f"was conditioned otherwise than most recordings: {difference}; condition it like them, or train on its "
+            "organoid alone"
+        )
     return (
         f"has {len(recording.channel_names)} channels at {recording.rate_hz:g} Hz that differ from the "
         f"{len(layout.channel_names)} channels at {layout.rate_hz:g} Hz of most recordings; train on its organoid alone"
