@@ -1,18 +1,21 @@
 """How fast the published module trains here, against the same module in plain eager float32.
 
-    python benchmarks/training_speed.py [--batch-sizes 32 128] [--rounds 5] [--profile] [--folder FOLDER]
+    python benchmarks/training_speed.py [--batch-sizes 32 128] [--rounds 5] [--threads 2] [--profile] [--folder FOLDER]
 
-Both train the same module (2,188,168 parameters, 150 samples of 100 channels) on the same windows with the same number
-of threads, in turns, so that whatever else the machine does strikes both. The plain loop is what one would write first:
-windows copied from an array, Adam, no autocast. Printed: windows a second, the ratio of each turn, and their median;
-then what each measure of voltpipe's training is worth, by leaving it out.
+Both train the same module (2,188,168 parameters, 150 samples of 100 channels) with the same recipe on the same windows,
+with as many samples gathered, noise on each, the same loss and number of threads. They take turns, so that whatever
+else the machine does strikes both. Each way has a process to itself: how memory is kept cannot be undone. The plain
+loop is what one would write first. Further ways leave out one measure of voltpipe's training each. Printed for each
+way: windows a second, and the median and range of its ratio to the plain loop in the same turn.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -23,93 +26,120 @@ from voltpipe.forecasting.architectures.registry import ARCHITECTURES
 from voltpipe.forecasting.device import Compute, denormals_flushed, keep_memory
 from voltpipe.forecasting.epoch import Descent
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.recipe import Recipe
 from voltpipe.forecasting.settings import Architecture, Device, Precision, TrainingSettings
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.window_set import Split, WindowSet
 
 Trainer = Callable[[np.ndarray], None]
 
+BATCHES_A_TURN = 2
+PLAIN = "plain"
+BFLOAT16, FUSED_ADAM, FLUSHING, MEMORY = "bfloat16", "fused Adam", "flushed denormals", "kept memory"
+MEASURES = (BFLOAT16, FUSED_ADAM, FLUSHING, MEMORY)
 
-def module_of(window_set: WindowSet) -> torch.nn.Module:
-    """The published module with the same initial weights each time."""
-    torch.manual_seed(0)
-    return Forecaster.unfitted("cnn_lstm", window_set).module.train()
 
-
-def plain(window_set: WindowSet, batch_size: int) -> Trainer:
+def plain(module: torch.nn.Module, recipe: Recipe, window_set: WindowSet) -> Trainer:
     """Trains on windows as a first version would."""
-    module = module_of(window_set)
-    optimizer = torch.optim.Adam(module.parameters(), lr=3e-3, weight_decay=1e-4)
-    starts = window_set.index["start_row"]
+    optimizer = _plain_adam(module, recipe)
+    starts, recordings = window_set.index["start_row"], window_set.index["recording"]
+    context, n_samples = window_set.context, window_set.settings.window_samples
 
     def train(windows: np.ndarray) -> None:
-        for first in range(0, len(windows), batch_size):
-            rows = starts[windows[first : first + batch_size]]
-            samples = torch.stack([window_set.samples_z[row : row + window_set.context + 1] for row in rows])
-            history = samples[:, :-1] + 0.02 * torch.randn_like(samples[:, :-1])
-            one = torch.ones(len(rows), window_set.n_channels)
-            loss = torch.nn.functional.mse_loss(module(history, 0 * one, one)[:, 0], samples[:, -1])
+        for first in range(0, len(windows), recipe.batch_size):
+            batch = windows[first : first + recipe.batch_size]
+            true_z = torch.stack([window_set.samples_z[row : row + n_samples] for row in starts[batch]])
+            mean_mv, sd_mv = window_set.calibration_mv(recordings[batch])
+            seen_z = true_z + torch.randn_like(true_z) * (recipe.noise_mv / sd_mv[:, None])
+            forecast_z = module(seen_z[:, :context], mean_mv, sd_mv)
+            loss = torch.nn.functional.mse_loss(forecast_z[:, 0], true_z[:, context])
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_norm)
             optimizer.step()
 
     return train
 
 
-def voltpipe(window_set: WindowSet, batch_size: int, precision: Precision = Precision.AUTO) -> Trainer:
-    """Trains on windows as `voltpipe train` does."""
-    module = module_of(window_set)
+def _plain_adam(module: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    return torch.optim.Adam(
+        module.parameters(),
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        decoupled_weight_decay=recipe.decoupled_weight_decay,
+    )
+
+
+def trainer(way: str, window_set: WindowSet, batch_size: int) -> Trainer:
+    """Trains as `voltpipe train` does, unless the way is the plain one or that without a measure, by its name."""
+    torch.manual_seed(0)
+    module = Forecaster.unfitted("cnn_lstm", window_set).module.train()
     recipe = TrainingSettings(batch_size=batch_size).adjusted(ARCHITECTURES[Architecture.CNN_LSTM].recipe)
+    if way == PLAIN:
+        return plain(module, recipe, window_set)
+    if way != MEMORY:
+        keep_memory()
+    precision = Precision.FLOAT32 if way == BFLOAT16 else Precision.AUTO
     descent = Descent(module, recipe, window_set, Compute.chosen(Device.CPU, precision))
+    if way == FUSED_ADAM:
+        descent.optimizer = _plain_adam(module, recipe)
 
     def train(windows: np.ndarray) -> None:
-        descent.run(windows, learning_rate=lambda _: 3e-3, out_of_time=lambda: False)
+        with nullcontext() if way == FLUSHING else denormals_flushed():
+            descent.run(windows, learning_rate=lambda _: recipe.learning_rate, out_of_time=lambda: False)
 
     return train
 
 
-def windows_per_s(train: Trainer, windows: np.ndarray, around: AbstractContextManager[None]) -> float:
-    """How many windows a second are trained on."""
-    with around:
+def serve(way: str, folder: Path, batch_size: int, threads: int, connection: Connection) -> None:
+    """Take a turn whenever asked to, and answer with windows a second."""
+    torch.set_num_threads(threads)
+    window_set = reference_window_set(Preparation.ORGANOID, folder)
+    windows = np.random.default_rng(0).permutation(window_set.windows(Split.TRAIN))[: BATCHES_A_TURN * batch_size]
+    train = trainer(way, window_set, batch_size)
+    train(windows[:batch_size])
+    connection.send(0.0)
+    while connection.recv():
         began_s = time.perf_counter()
         train(windows)
-        return len(windows) / (time.perf_counter() - began_s)
+        connection.send(len(windows) / (time.perf_counter() - began_s))
 
 
-def compare(window_set: WindowSet, batch_size: int, rounds: int) -> None:
-    """Print the ratio of both ways, and of voltpipe's without each of its measures."""
-    windows = np.random.default_rng(0).permutation(window_set.windows(Split.TRAIN))[: 4 * batch_size]
-    ways: dict[str, tuple[Trainer, Callable[[], AbstractContextManager[None]]]] = {
-        "plain": (plain(window_set, batch_size), nullcontext),
-        "voltpipe": (voltpipe(window_set, batch_size), denormals_flushed),
-        "without bfloat16": (voltpipe(window_set, batch_size, Precision.FLOAT32), denormals_flushed),
-        "with denormals": (voltpipe(window_set, batch_size), nullcontext),
-    }
-    for train, around in ways.values():
-        windows_per_s(train, windows[:batch_size], around())
+def compare(folder: Path, batch_size: int, rounds: int, threads: int) -> None:
+    """Let all ways take turns, and print their speeds and ratios."""
+    processes = get_context("spawn")
+    ways = {PLAIN: PLAIN, "voltpipe": "voltpipe"} | {f"without {measure}": measure for measure in MEASURES}
+    connections: dict[str, Connection] = {}
+    for name, way in ways.items():
+        connections[name], far_end = processes.Pipe()
+        processes.Process(target=serve, args=(way, folder, batch_size, threads, far_end), daemon=True).start()
+        connections[name].recv()
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
-        for name, (train, around) in ways.items():
-            speeds[name].append(windows_per_s(train, windows, around()))
-    print(f"\nbatches of {batch_size}, {torch.get_num_threads()} threads")
+        for name, connection in connections.items():
+            connection.send(True)
+            speeds[name].append(connection.recv())
+    for connection in connections.values():
+        connection.send(False)
+    print(f"\nbatches of {batch_size}, {threads} threads")
     for name, of_way in speeds.items():
-        ratios = [own / other for own, other in zip(of_way, speeds["plain"], strict=True)]
+        ratios = [own / other for own, other in zip(of_way, speeds[PLAIN], strict=True)]
         print(
-            f"  {name:18s} {statistics.median(of_way):7.1f} windows/s, {statistics.median(ratios):5.2f} x plain "
+            f"  {name:26s} {statistics.median(of_way):7.1f} windows/s, {statistics.median(ratios):5.2f} x plain "
             f"({min(ratios):.2f} to {max(ratios):.2f})",
             flush=True,
         )
 
 
-def profile(window_set: WindowSet, batch_size: int) -> None:
+def profile(folder: Path, batch_size: int, threads: int) -> None:
     """Print where voltpipe's training step spends its time."""
-    train = voltpipe(window_set, batch_size)
-    windows = window_set.windows(Split.TRAIN)[: 4 * batch_size]
-    with denormals_flushed():
-        train(windows[:batch_size])
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
-            train(windows)
+    torch.set_num_threads(threads)
+    window_set = reference_window_set(Preparation.ORGANOID, folder)
+    train = trainer("voltpipe", window_set, batch_size)
+    windows = window_set.windows(Split.TRAIN)[: BATCHES_A_TURN * batch_size]
+    train(windows[:batch_size])
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+        train(windows)
     print(profiled.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=40))
 
 
@@ -118,18 +148,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER)
     arguments = parser.parse_args()
-    window_set = reference_window_set(Preparation.ORGANOID, arguments.folder)
-    if arguments.profile:
-        profile(window_set, arguments.batch_sizes[0])
+    reference_window_set(Preparation.ORGANOID, arguments.folder)  # made once, before the processes read it
     for batch_size in arguments.batch_sizes:
-        compare(window_set, batch_size, arguments.rounds)
-    keep_memory()  # cannot be undone, so it is left for last
-    print("\nwith memory kept instead of given back to the system, as voltpipe trains:")
-    for batch_size in arguments.batch_sizes:
-        compare(window_set, batch_size, arguments.rounds)
+        if arguments.profile:
+            profile(arguments.folder, batch_size, arguments.threads)
+        else:
+            compare(arguments.folder, batch_size, arguments.rounds, arguments.threads)
 
 
 if __name__ == "__main__":

@@ -97,11 +97,24 @@ def cpu_threads(number: int | None) -> Iterator[None]:
 @contextmanager
 def denormals_flushed() -> Iterator[None]:
     """Meanwhile flush numbers too small for full precision to zero: the CPU is slow with them."""
-    torch.set_flush_denormal(True)
+    _flush_denormals(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)  # whoever called may count on them
+        _flush_denormals(False)  # whoever called may count on them
+
+
+def _flush_denormals(flush: bool) -> None:
+    """Flush or keep them on this thread and on those that compute for it.
+
+    A thread has this mode from the one that creates it. So OpenMP is told to let its threads go, and the next
+    computation creates new ones.
+    """
+    torch.set_flush_denormal(flush)
+    pause = None if sys.platform == "win32" else getattr(ctypes.CDLL(torch._C.__file__), "omp_pause_resource_all", None)
+    if pause:  # absent before OpenMP 5
+        omp_pause_hard = 2
+        pause(omp_pause_hard)
 
 
 def keep_memory() -> None:

@@ -39,6 +39,7 @@ class Descent:
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             decoupled_weight_decay=recipe.decoupled_weight_decay,
+            fused=True,
         )
 
     def run(

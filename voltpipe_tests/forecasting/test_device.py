@@ -1,5 +1,6 @@
 """Which device and precision a training gets, whatever this machine has."""
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,6 +13,7 @@ from voltpipe.forecasting.device import (
     choose_device,
     choose_precision,
     cpu_threads,
+    denormals_flushed,
 )
 from voltpipe.forecasting.epoch import Descent
 from voltpipe.forecasting.forecaster import Forecaster
@@ -94,3 +96,16 @@ def test_a_number_of_threads_is_kept_to_and_then_given_back():
     assert torch.get_num_threads() == before
     with cpu_threads(None):
         assert torch.get_num_threads() == before
+
+
+def test_every_thread_flushes_denormals_and_then_keeps_them_again():
+    def denormals() -> float:
+        products = torch.full((1_000_000,), 1e-30) * 1e-10  # enough for two threads to share
+        with cpu_threads(1):
+            return np.count_nonzero(products.numpy().view(np.uint32)) / len(products)
+
+    with cpu_threads(2):
+        before = denormals()
+        with denormals_flushed():
+            meanwhile = denormals()
+        assert (before, meanwhile, denormals()) == (1, 0, 1)
