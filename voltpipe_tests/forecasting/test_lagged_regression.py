@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from voltpipe.forecasting.baselines.lagged_regression import averages
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import Split
 
@@ -57,3 +58,10 @@ def test_test_samples_change_no_weight(fitted):
     one = fitted(driven_mv(0), driven_mv(1), driven_mv(2), "one").state_dict()
     other = fitted(driven_mv(0), driven_mv(1), 7 * driven_mv(3), "other").state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_averages_are_those_of_each_range_of_lags_at_every_nth_sample():
+    history = torch.arange(12.0)[None, :, None]
+    found = averages(history, ((0, 1), (1, 2), (2, 4)), 5, step=3)
+    # At samples 5, 8 and 11: the sample itself, the one before it, and the mean of the two before that.
+    assert found[0, :, 0].tolist() == [[5, 4, 2.5], [8, 7, 5.5], [11, 10, 8.5]]

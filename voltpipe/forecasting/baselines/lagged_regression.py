@@ -112,18 +112,18 @@ class LaggedRegression(ForecastModule):
         first = self.dimensions.context_samples - 1
         n_rows = len(samples) - first - horizons[-1]
         ahead = [samples[first + horizon :][:n_rows:step] for horizon in horizons]
-        return _averages(samples[None, : first + n_rows], ranges, first, step)[0], torch.stack(ahead, dim=1)
+        return averages(samples[None, : first + n_rows], ranges, first, step)[0], torch.stack(ahead, dim=1)
 
     def expected_z(
         self, history_z: Float[Tensor, "batch time channel"], first_sample: int
     ) -> Float[Tensor, "batch step horizon channel"]:
         """What follows each sample from `first_sample` on, in z-units. Before the first sample all counts as mean."""
         own = torch.einsum(
-            "bscf,cfh->bshc", _averages(history_z, self.own_ranges, first_sample), self.own_weights.to(history_z.dtype)
+            "bscf,cfh->bshc", averages(history_z, self.own_ranges, first_sample), self.own_weights.to(history_z.dtype)
         )
         expected = own + self.intercepts
         if self.coupling_weights.any():
-            features = _averages(history_z, self.coupling_ranges, first_sample).flatten(2)
+            features = averages(history_z, self.coupling_ranges, first_sample).flatten(2)
             expected = expected + (features @ self.coupling_weights).reshape(own.shape)
         return expected
 
@@ -173,16 +173,19 @@ def _ranges(single_lags: int, n_samples: int, growth: float) -> tuple[tuple[int,
     return tuple(ranges)
 
 
-def _averages(
+def averages(
     history: Float[Tensor, "batch time channel"], ranges: tuple[tuple[int, int], ...], first_sample: int, step: int = 1
 ) -> Float[Tensor, "batch step channel feature"]:
     """The mean over each range of lags, at every n-th sample from `first_sample` on."""
     furthest, n_steps = ranges[-1][1], history.shape[1] - first_sample
     padded = pad(history, (0, 0, furthest, 0))
-    sums = pad(padded.double().cumsum(1), (0, 0, 1, 0))
+    sums = pad(padded.cumsum(1), (0, 0, 1, 0))
 
-    def until(lag: int) -> Tensor:
-        return sums[:, furthest + first_sample + 1 - lag :][:, :n_steps:step]
+    def at(rows: Tensor, lag: int) -> Tensor:
+        return rows[:, furthest + first_sample + 1 - lag :][:, :n_steps:step]
 
-    means = [((until(start) - until(stop)) / (stop - start)).to(history.dtype) for start, stop in ranges]
-    return torch.stack(means, dim=-1)
+    def mean(start: int, stop: int) -> Tensor:
+        """By a difference of running sums; a single sample as it is, without their rounding."""
+        return at(padded, stop) if stop == start + 1 else (at(sums, start) - at(sums, stop)) / (stop - start)
+
+    return torch.stack([mean(start, stop) for start, stop in ranges], dim=-1)
