@@ -138,7 +138,7 @@ class WindowSet:
         """The first `n_samples` samples of each window, in z-units; up to context + the largest horizon."""
         assert n_samples <= self.settings.window_samples
         rows = torch.from_numpy(self.index["start_row"][windows].astype(np.int64))
-        return self.samples_z.unfold(0, n_samples, 1)[rows].transpose(1, 2)
+        return self.samples_z.unfold(0, n_samples, 1).transpose(1, 2)[rows]
 
     def batch(self, windows: Int[np.ndarray, " batch"] | Sequence[int]) -> Batch:
         """Gather windows, by their positions in the index."""
