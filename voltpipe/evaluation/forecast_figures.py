@@ -73,7 +73,7 @@ def draw_examples(detail: EvaluationDetail, rate_hz: float) -> Figure:
             markevery=slice(1, None),
             label="forecast",
         )
-        axes.set_title(f"{example.channel}, error rank {example.error_quantile:.0%}", fontsize=8)
+        axes.set_title(f"{example.channel}, rank {example.error_quantile:.0%}", fontsize=8)
     for axes in panels[-1]:
         axes.set_xlabel("ms from now")
     for axes in panels[:, 0]:
