@@ -66,6 +66,27 @@ def found(lake) -> FoundValue:
     return FoundValue.model_validate(read_json(value_path(lake, "found_settings")))
 
 
+def test_a_run_that_trains_as_well_searches_nothing(trainable, instance, store, small_windows):
+    """As "Materialize all" does."""
+    training = {"architecture": "shared_cnn_lstm", "max_epochs": 1, "windows_per_epoch": 48, "device": "cpu"}
+    assets = [dg.AssetKey(name) for name in ("recording_split", "window_set", "found_settings", "trained_forecaster")]
+    result = (
+        build_definitions(trainable)
+        .resolve_implicit_global_asset_job_def()
+        .execute_in_process(
+            run_config={
+                "ops": {"recording_split": {"config": small_windows}, "trained_forecaster": {"config": training}}
+            },
+            instance=instance,
+            asset_selection=assets,
+        )
+    )
+    materialized = {event.asset_key for event in result.get_asset_materialization_events()}
+    assert materialized == set(assets) - {dg.AssetKey("found_settings")}
+    (run,) = store.tagged_runs({})
+    assert PARENT_TAG not in run.data.tags
+
+
 def test_trials_are_runs_inside_the_searchs_and_what_is_found_can_be_trained_with(trainable, instance, store, search):
     run = search()
     assert run.status is dg.DagsterRunStatus.SUCCESS

@@ -15,6 +15,7 @@ from voltpipe.forecasting.progress import EpochRecord, Progress
 from voltpipe.forecasting.search.settings import SearchSettings
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import Lake
+from voltpipe.pipeline.assets.forecasting import ASSET_KEY as TRAINED_KEY
 from voltpipe.pipeline.instance import TRAINING_POOL
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.progress import (
@@ -42,11 +43,15 @@ RUN_CONFIG_FILE = "train_forecaster.yaml"
     config_schema=settings_schema(SearchSettings),
     pool=TRAINING_POOL,
     code_version="1",
+    output_required=False,
 )
 def found_settings(
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource, window_set: WindowSetValue
-) -> FoundValue:
-    """The training settings with the lowest validation loss among those tried; test recordings are not looked at."""
+) -> Iterator[dg.Output[FoundValue]]:
+    """The training settings with the lowest validation loss among those tried; test recordings are not looked at.
+
+    A run that trains as well, such as that of "Materialize all", searches nothing: its training would not wait for it.
+    """
     from voltpipe.evaluation.revision import code_revision
     from voltpipe.forecasting.checkpoint import CheckpointBusyError
     from voltpipe.forecasting.search.search import search
@@ -54,6 +59,9 @@ def found_settings(
     from voltpipe.windows.window_set import WindowSet
 
     op = context.op_execution_context
+    if TRAINED_KEY in (op.run.asset_selection or ()):
+        context.log.info("this run trains as well, so nothing is searched; launch the job search_hyperparameters")
+        return
     settings = settings_from(SearchSettings, op.op_config)
     folder = search_folder(lake.lake, window_set.digest, settings)
     link = tracking.dagster_run_link(op.run_id)
@@ -82,19 +90,18 @@ def found_settings(
             raise dg.Failure(str(error), allow_retries=False) from error
         run_config = _write_run_config(folder, result.settings)
         _log_result(run, result, run_config)
-    context.add_output_metadata(
-        {
-            **result.facts(),
-            "trials": dg.MetadataValue.md(result.table()),
-            "found": dg.MetadataValue.md(f"```yaml\n{run_config.read_text()}```"),
-            "importance": dg.MetadataValue.json(dict(result.importance)),
-            "MLflow run": dg.MetadataValue.url(tracking.mlflow_run_link(run.run_id)),
-            "path": dg.MetadataValue.path(run_config),
-        }
-    )
-    return FoundValue(
+    metadata = {
+        **result.facts(),
+        "trials": dg.MetadataValue.md(result.table()),
+        "found": dg.MetadataValue.md(f"```yaml\n{run_config.read_text()}```"),
+        "importance": dg.MetadataValue.json(dict(result.importance)),
+        "MLflow run": dg.MetadataValue.url(tracking.mlflow_run_link(run.run_id)),
+        "path": dg.MetadataValue.path(run_config),
+    }
+    value = FoundValue(
         table=result.table(), run_config=str(run_config), settings=result.settings, mlflow_run_id=run.run_id
     )
+    yield dg.Output(value, metadata=metadata)
 
 
 def search_folder(lake: Lake, window_set_digest: str, settings: SearchSettings) -> Path:
