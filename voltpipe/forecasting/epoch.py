@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from numpy import ndarray
 from torch import Tensor
 
@@ -19,6 +20,37 @@ class TrainingError(VoltpipeError):
     """A training that cannot go on; its last checkpoint is sound."""
 
 
+def backpropagate(
+    module: TrainedModule,
+    recipe: Recipe,
+    window_set: WindowSet,
+    compute: Compute,
+    windows: Int64[ndarray, " window"],
+) -> Float[Tensor, ""]:
+    """Add the gradient of the mean loss over some windows to the module's, and return that loss."""
+    stretch_z = window_set.stretch(windows, window_set.settings.window_samples)
+    calibration_mv = window_set.calibration_mv(window_set.index["recording"][windows])
+    true_z, mean_mv, sd_mv = (tensor.to(compute.device.value) for tensor in (stretch_z, *calibration_mv))
+    seen_z = true_z
+    if recipe.noise_mv:
+        seen_z = true_z + torch.randn_like(true_z) * (recipe.noise_mv / sd_mv[:, None])
+    module.recognise(windows)
+    with compute.autocast():
+        loss = module.training_loss(seen_z, true_z, mean_mv, sd_mv)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+@runtime_checkable
+class Helpers(Protocol):
+    """Whoever shares the work of a step."""
+
+    def backpropagate(
+        self, windows: Int64[ndarray, " window"], own_share: Callable[[Int64[ndarray, " share"]], Tensor]
+    ) -> Tensor:
+        """Set the module's gradient to that of the mean loss over windows, some of which `own_share` takes."""
+
+
 class Descent:
     """A module, the optimizer that moves its weights, and the windows it learns from.
 
@@ -27,9 +59,18 @@ class Descent:
         recipe: batch size, optimizer and noise.
         window_set: of which only the windows asked for are read.
         compute: device and precision.
+        helpers: who shares the work, if anybody does.
     """
 
-    def __init__(self, module: TrainedModule, recipe: Recipe, window_set: WindowSet, compute: Compute) -> None:
+    def __init__(
+        self,
+        module: TrainedModule,
+        recipe: Recipe,
+        window_set: WindowSet,
+        compute: Compute,
+        helpers: Helpers | None = None,
+    ) -> None:
+        self.helpers = helpers
         self.module = module
         self.recipe = recipe
         self.window_set = window_set
@@ -73,17 +114,13 @@ class Descent:
         return loss_sum / seen, seen
 
     def _step(self, windows: Int64[ndarray, " window"]) -> float:
-        true_z, mean_mv, sd_mv = (tensor.to(self.compute.device.value) for tensor in self._gathered(windows))
-        seen_z = true_z
-        if self.recipe.noise_mv:
-            seen_z = true_z + torch.randn_like(true_z) * (self.recipe.noise_mv / sd_mv[:, None])
-        self.module.recognise(windows)
-        with self.compute.autocast():
-            loss = self.module.training_loss(seen_z, true_z, mean_mv, sd_mv)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        if self.helpers:
+            loss = self.helpers.backpropagate(windows, self._backpropagate)
+        else:
+            loss = self._backpropagate(windows)
         gradient = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip_norm)
-        loss_value, gradient_value = torch.stack([loss.detach(), gradient]).tolist()
+        loss_value, gradient_value = torch.stack([loss, gradient]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(gradient_value)):
             raise TrainingError(
                 f"the training loss is {loss_value:g} and its gradient {gradient_value:g}; lower the learning rate, "
@@ -92,9 +129,8 @@ class Descent:
         self.optimizer.step()
         return float(loss_value)
 
-    def _gathered(self, windows: Int64[ndarray, " window"]) -> tuple[Tensor, Tensor, Tensor]:
-        stretch_z = self.window_set.stretch(windows, self.window_set.settings.window_samples)
-        return stretch_z, *self.window_set.calibration_mv(self.window_set.index["recording"][windows])
+    def _backpropagate(self, windows: Int64[ndarray, " window"]) -> Float[Tensor, ""]:
+        return backpropagate(self.module, self.recipe, self.window_set, self.compute, windows)
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """The optimizer's state under flat names."""

@@ -76,6 +76,7 @@ class TrainingSettings(Settings):
     early_stopping_epochs: int | None = Field(
         None, ge=1, le=1_000_000, description="training ends after so many epochs without a better validation loss"
     )
+    processes: int = Field(1, ge=1, le=256, description="processes that share each step, on the CPU")
     device: Device = Field(Device.AUTO, description="where to train; auto takes CUDA, then MPS, then the CPU")
     precision: Precision = Field(
         Precision.AUTO, description="of matrix products in training; auto takes bfloat16 where it is faster"

@@ -8,6 +8,8 @@ fewer; it is renewed after each epoch and kept in the checkpoint.
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +25,7 @@ from voltpipe.forecasting.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from voltpipe.forecasting.data_parallel import helper_processes
 from voltpipe.forecasting.device import Compute, cpu_threads, denormals_flushed, keep_memory
 from voltpipe.forecasting.distribution.fit import calibrated
 from voltpipe.forecasting.epoch import Descent, TrainingError
@@ -69,9 +72,10 @@ def train(
                 device=training.state.device,
                 parameters=training.state.n_parameters,
             )
-        while not training.state.stopped_because:
-            training.run_epoch()
-            progress.epoch_finished(training.state.history[-1])
+        with training.descending():
+            while not training.state.stopped_because:
+                training.run_epoch()
+                progress.epoch_finished(training.state.history[-1])
         return write_result(checkpoint_folder, training.best_forecaster(), training.state, resumed_after_epoch)
 
 
@@ -102,9 +106,7 @@ class _Training:
         self.state, self.best_weights = checkpoint.state, checkpoint.best_weights
         self.began_s -= self.state.elapsed_s
         self.module.load_state_dict(checkpoint.weights)
-        self.module.prepare(window_set)
-        self.descent = Descent(self.module.to(compute.device.value), self.recipe, window_set, compute)
-        self.descent.restore_optimizer(checkpoint.optimizer)
+        self.optimizer_tensors = checkpoint.optimizer
 
     def _beginning(self, made_with: dict[str, str], begin_from: Forecaster | None) -> Checkpoint:
         if begin_from:
@@ -119,6 +121,17 @@ class _Training:
             planned_epochs=self.settings.max_epochs,
         )
         return Checkpoint(state, weights=_copied(self.module), best_weights={}, optimizer={})
+
+    @contextmanager
+    def descending(self) -> Iterator[None]:
+        """Ready to run epochs, alone or with processes that help."""
+        module = self.module.to(self.compute.device.value)
+        n_processes = 1 if self.state.stopped_because else self.settings.processes
+        with helper_processes(module, self.recipe, self.window_set, self.compute, n_processes) as helpers:
+            module.prepare(self.window_set)
+            self.descent = Descent(module, self.recipe, self.window_set, self.compute, helpers)
+            self.descent.restore_optimizer(self.optimizer_tensors)
+            yield
 
     def run_epoch(self) -> None:
         """Train, validate, plan ahead and write the checkpoint."""
