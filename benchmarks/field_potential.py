@@ -23,13 +23,13 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float
+from silent import Silent
 from torch import Tensor
 
 from voltpipe.forecasting.architectures.registry import BASELINES
 from voltpipe.forecasting.baselines.autoregression import Autoregression
 from voltpipe.forecasting.baselines.ridge import DEFAULT_SHRINKAGE, equations
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
 from voltpipe.forecasting.training import train
 from voltpipe.lake import Lake
@@ -46,16 +46,6 @@ from voltpipe.windows.window_set import Split, WindowSet
 HORIZONS = (1, 10, 20, 50, 100)
 FIXED = "autoregression(64)"
 _BATCH_WINDOWS = 256
-
-
-class Silent:
-    """A listener that notes nothing."""
-
-    def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
-        """Not said."""
-
-    def epoch_finished(self, record: EpochRecord) -> None:
-        """Not said."""
 
 
 def fixed_autoregression(window_set: WindowSet) -> Forecaster:

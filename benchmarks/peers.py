@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float
 from peer_libraries import PEERS, Peer, Sizes, available_peers
 from reference import REFERENCE_FOLDER, reference_window_set
+from silent import Silent
 from torch import Tensor
 
 from voltpipe.evaluation.detail import predict_mv, windows_per_batch
@@ -36,7 +37,6 @@ from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.device import cpu_threads, denormals_flushed, keep_memory
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module import Dimensions, ForecastModule, NoSettings
-from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
 from voltpipe.forecasting.training import train
 from voltpipe.simulation.settings import Preparation
@@ -165,16 +165,6 @@ def trained_peer(
     config = unfitted.config.model_copy(update={"architecture": name})
     n_weights = sum(weight.numel() for weight in peer.parameters() if weight.requires_grad)
     return Trained(replace(unfitted, module=module, config=config), n_weights, windows / spent_s, spent_s)
-
-
-class Silent:
-    """A listener that notes nothing."""
-
-    def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
-        """Not said."""
-
-    def epoch_finished(self, record: EpochRecord) -> None:
-        """Not said."""
 
 
 def trained_own(architecture: Architecture, window_set: WindowSet, budget_s: float, seed: int) -> Trained:

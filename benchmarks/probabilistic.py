@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from reference import REFERENCE_FOLDER, reference_window_set
+from silent import Silent
 
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.forecasting.baselines.fit import fit_baselines
 from voltpipe.forecasting.distribution.distribution import Distribution
-from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.forecasting.roll_out import roll_out
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.forecasting.training import train
@@ -25,16 +25,6 @@ from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.window_set import Split
 
 RUN_SAMPLES, SETTLING_SAMPLES = 3000, 200
-
-
-class Silent:
-    """A listener that notes nothing."""
-
-    def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
-        """Not said."""
-
-    def epoch_finished(self, record: EpochRecord) -> None:
-        """Not said."""
 
 
 def describe(voltage_mv: np.ndarray, distribution: Distribution, rate_hz: float) -> str:

@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 
 import torch
 from reference import REFERENCE_FOLDER, reference_window_set
+from silent import Silent
 
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.forecasting.architectures.registry import ARCHITECTURES
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
 from voltpipe.forecasting.training import train
 from voltpipe.simulation.ceiling import ceiling_in_samples
@@ -31,16 +31,6 @@ TARGETS = {
     (Preparation.BRUNEL, Regime.ADAPTED): {1: 0.779, 2: 0.600, 5: 0.269, 10: 0.102},
     (Preparation.BRUNEL, Regime.ZERO_SHOT): {1: 0.771, 2: 0.582, 5: 0.244, 10: 0.081},
 }
-
-
-class Silent:
-    """A listener that notes nothing."""
-
-    def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
-        """Not said."""
-
-    def epoch_finished(self, record: EpochRecord) -> None:
-        """Not said."""
 
 
 def skill(preparation: Preparation, window_set: WindowSet, architecture: str, budget_s: float, n_seeds: int) -> None:

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from reference import REFERENCE_FOLDER, reference_window_set
-from skill import Silent
+from silent import Silent
 
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.regimes import Regime

@@ -75,7 +75,7 @@ def _cut(window_set: WindowSet, rows: Iterable[tuple[int, int, int]], n_before: 
             yield Stretch(window_set.samples_z[first - n_before : stop + n_after], mean_mv, sd_mv)
 
 
-def training_values_mv(window_set: WindowSet, n_values: int) -> Float[Tensor, " value"]:
+def training_values_mv(window_set: WindowSet, n_values: int = 1_000_000) -> Float[Tensor, " value"]:
     """About `n_values` training samples in mV from all channels, evenly spread over time, ascending."""
     n_rows = sum(stop - start for _, start, stop in window_set.train_rows())
     step = max(1, n_rows * window_set.n_channels // n_values)

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from voltpipe.forecasting.architectures.every_step import N_VALUES, EveryStepModule, EveryStepSettings
+from voltpipe.forecasting.architectures.every_step import EveryStepModule, EveryStepSettings
 from voltpipe.forecasting.baselines.lagged_regression import LaggedRegression, LaggedRegressionSettings
 from voltpipe.forecasting.coupling.coupling import Coupling
 from voltpipe.forecasting.coupling.estimate import estimate_coupling, evidence_of_training
@@ -82,7 +82,7 @@ class CoupledCnnLstm(EveryStepModule):
     @classmethod
     def settings_for(cls, window_set: WindowSet) -> CoupledCnnLstmSettings:
         """With a lagged regression where no spikes can be seen in the training rows."""
-        visible = find_point_mass(training_values_mv(window_set, N_VALUES)) is not None
+        visible = find_point_mass(training_values_mv(window_set)) is not None
         return CoupledCnnLstmSettings(spikes_are_visible=visible)
 
     def fit(self, window_set: WindowSet) -> None:

@@ -10,14 +10,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from voltpipe.forecasting.baselines.look_up import LookUp, LookUpSettings
+from voltpipe.forecasting.coupling.spikes import standing_at
 from voltpipe.forecasting.module import Dimensions, TrainedModule
 from voltpipe.forecasting.point_mass import find_point_mass
 from voltpipe.forecasting.recipe import Recipe
 from voltpipe.forecasting.training_rows import training_values_mv
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
-
-N_VALUES = 1_000_000
 
 
 class EveryStepSettings(Settings):
@@ -78,7 +77,7 @@ class EveryStepModule(TrainedModule):
     def fit(self, window_set: WindowSet) -> None:
         """Fit the look-up, and take the scale of the voltage and the reset from the training rows."""
         self.look_up.fit(window_set)
-        values_mv = training_values_mv(window_set, N_VALUES)
+        values_mv = training_values_mv(window_set)
         self.typical_mv.copy_(values_mv.mean())
         self.spread_mv.copy_(values_mv.std())
         point_mass = find_point_mass(values_mv)
@@ -86,9 +85,9 @@ class EveryStepModule(TrainedModule):
             self.reset_mv.fill_(point_mass.voltage_mv)
             self.reset_tolerance_mv.fill_(point_mass.tolerance_mv)
 
-    def at_reset(self, voltage_mv: Float[Tensor, "*any"]) -> Bool[Tensor, "*any"]:
+    def at_reset(self, voltage_mv: Float[Tensor, "*batch time channel"]) -> Bool[Tensor, "*batch time channel"]:
         """Whether each voltage is the reset."""
-        return (voltage_mv - self.reset_mv).abs() < self.reset_tolerance_mv
+        return standing_at(voltage_mv, self.reset_mv, self.reset_tolerance_mv)
 
     def own_features(self, voltage_mv: Float[Tensor, "batch time channel"]) -> Float[Tensor, "batch channel time 2"]:
         """The scaled voltage of each channel, and whether it stands at the reset."""

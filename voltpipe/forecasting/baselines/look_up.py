@@ -13,8 +13,6 @@ from voltpipe.forecasting.training_rows import training_stretches, training_valu
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
 
-_N_VALUES = 1_000_000
-
 
 class LookUpSettings(Settings):
     """How finely the voltage is told apart."""
@@ -41,7 +39,7 @@ class LookUp(ForecastModule):
 
     def fit(self, window_set: WindowSet) -> None:
         """Average the training rows."""
-        self.edges_mv.copy_(_edges_mv(training_values_mv(window_set, _N_VALUES), len(self.edges_mv)))
+        self.edges_mv.copy_(_edges_mv(training_values_mv(window_set), len(self.edges_mv)))
         n_bins, n_horizons = self.table_mv.shape
         horizons = self.dimensions.horizons_samples
         sums = torch.zeros(n_horizons, n_bins, dtype=torch.float64)

@@ -21,7 +21,6 @@ from voltpipe.forecasting.point_mass import find_point_mass
 from voltpipe.forecasting.training_rows import stretches, training_stretches, training_values_mv
 from voltpipe.windows.window_set import WindowSet
 
-_N_VALUES = 1_000_000
 _SURE = 0.95
 
 
@@ -70,7 +69,7 @@ def estimate_coupling(window_set: WindowSet, *, n_lags: int) -> TrainingEvidence
         window_set: of which only the training rows are read.
         n_lags: how many samples after a spike is first seen its effect is looked for.
     """
-    values_mv = training_values_mv(window_set, _N_VALUES)
+    values_mv = training_values_mv(window_set)
     reset = find_point_mass(values_mv)
     if reset is None:
         return None
