@@ -86,7 +86,7 @@ def trainer(way: str, window_set: WindowSet, batch_size: int) -> Trainer:
 
     def train(windows: np.ndarray) -> None:
         with nullcontext() if way == FLUSHING else denormals_flushed():
-            descent.run(windows, learning_rate=lambda _: recipe.learning_rate, out_of_time=lambda: False)
+            descent.run(windows, learning_rate=lambda _: recipe.learning_rate, out_of_time=lambda _: False)
 
     return train
 

@@ -88,14 +88,14 @@ class Descent:
         windows: Int64[ndarray, " window"],
         *,
         learning_rate: Callable[[float], float],
-        out_of_time: Callable[[], bool],
+        out_of_time: Callable[[int], bool],
     ) -> tuple[float, int]:
         """Learn from windows in their order, until all are seen or time is out.
 
         Args:
             windows: positions in the window set's index.
             learning_rate: by the fraction of the epoch that is done.
-            out_of_time: asked after each step.
+            out_of_time: asked after each step, by the number of windows seen.
 
         Returns:
             The mean training loss, and how many windows were seen.
@@ -105,7 +105,7 @@ class Descent:
         """
         self.module.train()
         loss_sum, seen = 0.0, 0
-        while seen < len(windows) and not (seen and out_of_time()):
+        while seen < len(windows) and not (seen and out_of_time(seen)):
             batch = windows[seen : seen + self.recipe.batch_size]
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(seen / len(windows))

@@ -23,6 +23,10 @@ class EpochRecord:
     windows_per_s: float
     remaining_s: float
     """An estimate of the training time that is left."""
+    windows_seen: int = 0
+    """Fewer than an epoch has, if the budget cut it off; 0 where that was not kept."""
+    planned_epochs: int = 0
+    """After how many epochs the training was expected to end, which its learning rate follows; 0 likewise."""
 
 
 @runtime_checkable

@@ -3,12 +3,13 @@
 A training that was interrupted goes on from its last epoch to the same weights: initial weights, order of windows,
 dropout and noise follow from seed and epoch alone, and the learning rate from progress against the planned number of
 epochs. The plan is `max_epochs`, or as many epochs as the budget has room for at the last one's pace, if that is
-fewer; it is renewed after each epoch and kept in the checkpoint.
+fewer; it is renewed after each epoch and kept in the checkpoint. What the clock decided stands in the history of the
+epochs, so a training can be repeated without a clock.
 """
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -47,11 +48,15 @@ def train(
     checkpoint_folder: Path,
     progress: Progress,
     begin_from: Forecaster | None = None,
+    repeat: Sequence[EpochRecord] = (),
 ) -> TrainingResult:
     """Train a forecaster, or go on with the training whose checkpoints lie in the folder.
 
     A training begins with the weights of `begin_from`, if given: the forecaster that `settings.begin_from` names. One
-    that is complete is not repeated: its result comes back at once. `read_result` reads it as well.
+    that is complete is not begun again: its result comes back at once. `read_result` reads it as well.
+
+    With the history of an earlier training in `repeat`, it has as many epochs of as many windows at the same learning
+    rates as that one, whatever the clock says.
 
     Raises:
         DeviceError: the device or precision that was asked for is not to be had.
@@ -64,7 +69,7 @@ def train(
     keep_memory()
     threads = cpu_threads(ARCHITECTURES[settings.architecture].recipe.cpu_threads)
     with held_exclusively(checkpoint_folder), torch.random.fork_rng(devices=[]), denormals_flushed(), threads:
-        training = _Training(window_set, settings, compute, checkpoint_folder, begin_from)
+        training = _Training(window_set, settings, compute, checkpoint_folder, begin_from, repeat)
         resumed_after_epoch = training.state.epoch
         if not training.state.stopped_because:
             progress.started(
@@ -89,8 +94,10 @@ class _Training:
         compute: Compute,
         folder: Path,
         begin_from: Forecaster | None,
+        repeat: Sequence[EpochRecord],
     ) -> None:
         self.window_set, self.settings, self.compute, self.folder = window_set, settings, compute, folder
+        self.repeat = repeat
         self.began_s = time.monotonic()
         self.validation_windows = validation_windows(window_set)
         _seed(settings.seed, epoch=0)
@@ -118,7 +125,7 @@ class _Training:
             device=self.compute.device.value,
             precision=self.compute.precision.value,
             n_parameters=sum(parameter.numel() for parameter in self.module.parameters()),
-            planned_epochs=self.settings.max_epochs,
+            planned_epochs=self.repeat[0].planned_epochs if self.repeat else self.settings.max_epochs,
         )
         return Checkpoint(state, weights=_copied(self.module), best_weights={}, optimizer={})
 
@@ -145,12 +152,12 @@ class _Training:
             windows_per_epoch=self.recipe.windows_per_epoch,
         )
         train_loss, n_seen = self.descent.run(
-            windows, learning_rate=self._learning_rate, out_of_time=lambda: self._remaining_s() <= 0
+            windows, learning_rate=self._learning_rate, out_of_time=self._is_out_of_time
         )
         trained_s = time.monotonic() - began_s
         validation_loss, r2 = validate(self.module, self.window_set, self.validation_windows, self.compute)
         epoch_s = time.monotonic() - began_s
-        planned_epochs = min(self.settings.max_epochs, epoch + max(0, int(self._remaining_s() / epoch_s)))
+        planned_epochs = self._plan(epoch, epoch_s)
         record = EpochRecord(
             epoch=epoch,
             elapsed_s=time.monotonic() - self.began_s,
@@ -160,6 +167,8 @@ class _Training:
             learning_rate=self._learning_rate(0.5),
             windows_per_s=n_seen / trained_s,
             remaining_s=(planned_epochs - epoch) * epoch_s,
+            windows_seen=n_seen,
+            planned_epochs=self.state.planned_epochs,
         )
         self._finish_epoch(record, planned_epochs)
 
@@ -188,7 +197,20 @@ class _Training:
     def _remaining_s(self) -> float:
         return self.settings.budget_s - (time.monotonic() - self.began_s)
 
+    def _is_out_of_time(self, windows_seen: int) -> bool:
+        if self.repeat:
+            return windows_seen >= self.repeat[self.state.epoch].windows_seen
+        return self._remaining_s() <= 0
+
+    def _plan(self, epoch: int, epoch_s: float) -> int:
+        """After how many epochs the training will end, by what `epoch` of them took."""
+        if self.repeat:
+            return self.repeat[min(epoch, len(self.repeat) - 1)].planned_epochs
+        return min(self.settings.max_epochs, epoch + max(0, int(self._remaining_s() / epoch_s)))
+
     def _reason_to_stop(self, epoch: int, best_epoch: int, planned_epochs: int) -> str | None:
+        if self.repeat:
+            return f"all {epoch} epochs are repeated" if epoch >= len(self.repeat) else None
         if epoch >= self.settings.max_epochs:
             return f"all {epoch} epochs are done"
         if epoch - best_epoch >= self.recipe.early_stopping_epochs:

@@ -83,7 +83,7 @@ def test_no_step_of_training_needs_float64(name, ar1_windows):
     descent = Descent(forecaster.module, forecaster.module.recipe, ar1_windows, Compute(CPU, Precision.FLOAT32))
     with NoFloat64():
         loss, seen = descent.run(
-            ar1_windows.windows(Split.TRAIN)[:4], learning_rate=lambda share: 1e-3, out_of_time=lambda: False
+            ar1_windows.windows(Split.TRAIN)[:4], learning_rate=lambda share: 1e-3, out_of_time=lambda seen: False
         )
     assert seen == 4
     assert loss > 0

@@ -39,9 +39,9 @@ class Listener:
             raise InterruptedError
 
 
-def run(window_set, folder: Path, listener: Listener | None = None, **settings):
+def run(window_set, folder: Path, listener: Listener | None = None, repeat=(), **settings):
     settings = TrainingSettings(**QUICK | settings)
-    return train(window_set, settings, checkpoint_folder=folder, progress=listener or Listener())
+    return train(window_set, settings, checkpoint_folder=folder, progress=listener or Listener(), repeat=repeat)
 
 
 def weights_of(result) -> dict[str, torch.Tensor]:
@@ -183,6 +183,20 @@ def test_training_ends_when_the_budget_has_no_room_for_another_epoch(ar1_windows
     assert len(result.history) == 1
     assert result.stopped_because == "the budget of 4 s has no room for another epoch"
     assert result.history[0].remaining_s == 0
+
+
+def test_a_training_that_the_clock_ended_is_repeated_without_a_clock(ar1_windows, tmp_path, monkeypatch):
+    # The machine becomes ever slower: plans change from epoch to epoch, and the last is cut off in its middle.
+    clock = (1.2**look for look in itertools.count())
+    monkeypatch.setattr(training_module.time, "monotonic", lambda: next(clock))
+    first = run(ar1_windows, tmp_path / "first", max_epochs=1000, budget_s=70, batch_size=16)
+    monkeypatch.undo()
+    assert [record.windows_seen for record in first.history] == [48, 48, 48, 32]
+    assert [record.planned_epochs for record in first.history] == [1000, 53, 15, 4]
+    again = run(ar1_windows, tmp_path / "again", max_epochs=1000, budget_s=70, batch_size=16, repeat=first.history)
+    assert same_weights(again, first)
+    assert again.stopped_because == "all 4 epochs are repeated"
+    assert [record.validation_loss for record in again.history] == [record.validation_loss for record in first.history]
 
 
 def test_training_stops_when_the_validation_loss_no_longer_falls(ar1_windows, tmp_path):
