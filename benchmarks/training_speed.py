@@ -6,7 +6,9 @@ Both train the same module (2,188,168 parameters, 150 samples of 100 channels) w
 with as many samples gathered, noise on each, the same loss and number of threads. They take turns, so that whatever
 else the machine does strikes both. Each way has a process to itself: how memory is kept cannot be undone. The plain
 loop is what one would write first. Further ways leave out one measure of voltpipe's training each. Printed for each
-way: windows a second, and the median and range of its ratio to the plain loop in the same turn.
+way: windows a second, and the median and range of its ratio to the plain loop in the same turn. Ahead of them stands
+what bfloat16 can give on this processor at most: the ratio of both precisions in the matrix product that an LSTM layer
+makes at each time step, which is where the step's arithmetic is.
 """
 
 import argparse
@@ -36,6 +38,10 @@ Trainer = Callable[[np.ndarray], None]
 BATCHES_A_TURN = 2
 PLAIN = "plain"
 BFLOAT16, FUSED_ADAM, FLUSHING, MEMORY = "bfloat16", "fused Adam", "flushed denormals", "kept memory"
+_HIDDEN = 384
+_SECONDS_A_PRODUCT = 0.5
+_PRECISIONS = torch.float32, torch.bfloat16
+_BFLOAT16_INSTRUCTIONS = "amx_bf16", "avx512_bf16"
 MEASURES = (BFLOAT16, FUSED_ADAM, FLUSHING, MEMORY)
 
 
@@ -105,6 +111,32 @@ def serve(way: str, folder: Path, batch_size: int, threads: int, connection: Con
         connection.send(len(windows) / (time.perf_counter() - began_s))
 
 
+def gigaflops(precision: torch.dtype, batch_size: int) -> float:
+    """The speed of the matrix product of one LSTM layer at one time step, in 1e9 operations a second."""
+    states, weights = torch.randn(batch_size, _HIDDEN).to(precision), torch.randn(4 * _HIDDEN, _HIDDEN).to(precision)
+    product = torch.nn.functional.linear
+    product(states, weights)
+    began_s, n_products = time.perf_counter(), 0
+    while (spent_s := time.perf_counter() - began_s) < _SECONDS_A_PRODUCT:
+        product(states, weights)
+        n_products += 1
+    return n_products * 2 * weights.numel() * batch_size / spent_s / 1e9
+
+
+def limit(batch_size: int, rounds: int, threads: int) -> None:
+    """Print how much faster this processor multiplies in bfloat16, both taking turns."""
+    torch.set_num_threads(threads)
+    turns = [[gigaflops(precision, batch_size) for precision in _PRECISIONS] for _ in range(rounds)]
+    exact, rough = (statistics.median(speeds) for speeds in zip(*turns, strict=True))
+    ratio = statistics.median(fast / slow for slow, fast in turns)
+    instructions = [name for name in _BFLOAT16_INSTRUCTIONS if torch.cpu.get_capabilities().get(name)]
+    print(
+        f"\nmatrix product of {batch_size} states, {threads} threads: float32 {exact:.0f}, bfloat16 {rough:.0f} "
+        f"GFLOP/s, {ratio:.2f} x; the processor has {', '.join(instructions) or 'no bfloat16 instructions'}",
+        flush=True,
+    )
+
+
 def compare(folder: Path, batch_size: int, rounds: int, threads: int) -> None:
     """Let all ways take turns, and print their speeds and ratios."""
     processes = get_context("spawn")
@@ -157,6 +189,7 @@ def main() -> None:
         if arguments.profile:
             profile(arguments.folder, batch_size, arguments.threads)
         else:
+            limit(batch_size, arguments.rounds, arguments.threads)
             compare(arguments.folder, batch_size, arguments.rounds, arguments.threads)
 
 

@@ -92,7 +92,7 @@ def test_a_spike_is_heard_by_those_that_it_drives_and_by_no_other(coupled, plant
 def test_a_spike_reaches_its_receivers_with_its_weight(coupled, planted_weights_mv):
     voltage_mv = torch.full((1, 5, N_CHANNELS), -60.0)
     voltage_mv[:, 2:4, 0] = voltage_mv[:, 3:, 11] = -70.0
-    messages = coupled.messages(coupled.at_reset(voltage_mv), coupled.look_up.bins(voltage_mv), coupled.coupling_mv)
+    messages = coupled._heard(voltage_mv, coupled.look_up.bins(voltage_mv))
     messages_mv = messages[0] * coupled.messages.scale[:, None, None]
     excitation_mv, inhibition_mv = messages_mv[0], messages_mv[coupled.messages.n_messages // 2]
     planted = torch.from_numpy(planted_weights_mv)

@@ -18,10 +18,11 @@ from voltpipe.forecasting.coupling.estimate import estimate_coupling, evidence_o
 from voltpipe.forecasting.coupling.evidence import Evidence
 from voltpipe.forecasting.coupling.memory import CouplingMemory
 from voltpipe.forecasting.coupling.messages import Messages
+from voltpipe.forecasting.coupling.spikes import onsets
 from voltpipe.forecasting.coupling.window_couplings import WindowCouplings
 from voltpipe.forecasting.module import Dimensions, TrainedModule
 from voltpipe.forecasting.point_mass import find_point_mass
-from voltpipe.forecasting.training_rows import training_values_mv
+from voltpipe.forecasting.training_rows import training_stretches, training_values_mv
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
 
@@ -94,8 +95,10 @@ class CoupledCnnLstm(EveryStepModule):
         evidence = estimate_coupling(window_set, n_lags=len(self.memory.delay_profile))
         if evidence:
             self.memory.fit(evidence)
-            reset = evidence.estimator.mean_steps.reset
-            self.messages.fit(reset, self.memory.known_mv(0), window_set, self.look_up.bins)
+            self.messages.fit(evidence.estimator.mean_steps.reset, window_set, self.look_up.bins)
+            voltage_mv = next(training_stretches(window_set, n_before=0, n_after=0)).samples_mv()[None]
+            first = self._listening_to(self.memory.known_mv(0))
+            self.messages.scale_to(first._heard(voltage_mv, self.look_up.bins(voltage_mv)))
         _listen_by_default(self)
 
     def begin_from(self, other: TrainedModule, window_set: WindowSet) -> None:
@@ -183,21 +186,32 @@ class CoupledCnnLstm(EveryStepModule):
         if past is None:
             n_features = 2 + self.messages.n_messages
             past = _Past(
-                voltage_mv, bins, voltage_mv.new_zeros(voltage_mv.shape[-1], n_features, self.kernel_samples), None
+                voltage_mv[:, :0],
+                bins[:, :0],
+                voltage_mv.new_zeros(voltage_mv.shape[-1], n_features, self.kernel_samples),
+                None,
             )
-        pair_mv, pair_bins = torch.cat([past.voltage_mv, voltage_mv], dim=1), torch.cat([past.bins, bins], dim=1)
-        features = self._features(pair_mv, pair_bins)[:, 1]
+        last_mv, last_bins = torch.cat([past.voltage_mv, voltage_mv], dim=1), torch.cat([past.bins, bins], dim=1)
+        features = self._features(last_mv, last_bins)[:, -1]
         last_samples = torch.cat([past.last_samples[..., 1:], features[..., None]], dim=-1)
         remembered, cell = self.lstm(features[:, None], past.lstm)
         states = torch.cat([relu(self.convolution(last_samples.flatten(1))), remembered[:, 0]], dim=-1)
-        return states[None, :, None], _Past(voltage_mv, bins, last_samples, cell)
+        return states[None, :, None], _Past(last_mv[:, -2:], last_bins[:, -2:], last_samples, cell)
 
     def _features(
         self, voltage_mv: Float[Tensor, "batch time channel"], bins: Int64[Tensor, "batch time channel"]
     ) -> Float[Tensor, "sequence time feature"]:
         """All that is known of each channel at each sample."""
-        heard = self.messages(self.at_reset(voltage_mv), bins, self.coupling_mv)
-        return torch.cat([self.own_features(voltage_mv), heard.permute(0, 3, 2, 1)], dim=-1).flatten(0, 1)
+        heard = self._heard(voltage_mv, bins).permute(0, 3, 2, 1)
+        return torch.cat([self.own_features(voltage_mv), heard], dim=-1).flatten(0, 1)
+
+    def _heard(
+        self, voltage_mv: Float[Tensor, "batch time channel"], bins: Int64[Tensor, "batch time channel"]
+    ) -> Float[Tensor, "batch message time channel"]:
+        at_reset = self.at_reset(voltage_mv)
+        under_way = self.memory.under_way(voltage_mv, at_reset, self.coupling_mv)
+        heard: Tensor = self.messages(onsets(at_reset), under_way, bins, self.coupling_mv)
+        return heard
 
 
 @dataclass(frozen=True)

@@ -68,13 +68,20 @@ class Evidence:
         itself.
         """
         profile = delay_profile.double()
-        mean_mv = self.totals_mv / self.n_steps.clamp(min=1)
-        sd_mv = (self.squares_mv2 / self.n_steps.clamp(min=1) - mean_mv**2).clamp(min=0).sqrt()
+        sd_mv = self._variances_mv2().sqrt()
         seen = self.seen()
         weighed = profile / profile.square().sum()
         shift_mv = torch.einsum("lsr,l->sr", self.effects_mv(), weighed)
         error_mv = torch.einsum("lsr,l->sr", 1 / self.counts.clamp(min=1), weighed.square()).sqrt() * sd_mv
         return torch.where(seen, shift_mv, 0.0).float(), torch.where(seen, error_mv, torch.inf).float()
+
+    def variance_mv2(self) -> Float64[Tensor, ""]:
+        """Of the innovations of all receivers, on average."""
+        return (self._variances_mv2() * self.n_steps).sum() / self.n_steps.sum().clamp(min=1)
+
+    def _variances_mv2(self) -> Float64[Tensor, " receiver"]:
+        mean_mv = self.totals_mv / self.n_steps.clamp(min=1)
+        return (self.squares_mv2 / self.n_steps.clamp(min=1) - mean_mv**2).clamp(min=0)
 
     def seen(self) -> Tensor:
         """The pairs (sender, receiver) that can be measured at each lag."""

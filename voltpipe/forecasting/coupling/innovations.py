@@ -38,9 +38,9 @@ class MeanSteps:
         edges_mv = ascending_mv[positions]
         sums_mv, counts = torch.zeros(2, N_BINS, dtype=torch.float64)
         for voltage_mv in voltages_mv:
-            steps_mv, is_free = free_steps(voltage_mv, reset)
+            is_free = free_steps(standing_at(voltage_mv, reset.voltage_mv, reset.tolerance_mv))
             bins = torch.bucketize(voltage_mv[:-1][is_free], edges_mv)
-            sums_mv += torch.bincount(bins, weights=steps_mv[is_free].double(), minlength=N_BINS)
+            sums_mv += torch.bincount(bins, weights=voltage_mv.diff(dim=0)[is_free].double(), minlength=N_BINS)
             counts += torch.bincount(bins, minlength=N_BINS)
         return cls(reset, edges_mv, (sums_mv / counts.clamp(min=1)).float())
 
@@ -48,14 +48,21 @@ class MeanSteps:
         self, voltage_mv: Float[Tensor, "time channel"]
     ) -> tuple[Float[Tensor, "step channel"], Bool[Tensor, "step channel"]]:
         """What each free step adds to the mean step from its voltage, zero at the others; and which are free."""
-        steps_mv, is_free = free_steps(voltage_mv, self.reset)
-        expected_mv = self.mean_mv[torch.bucketize(voltage_mv[:-1].contiguous(), self.edges_mv)]
-        return (steps_mv - expected_mv) * is_free, is_free
+        is_free = free_steps(standing_at(voltage_mv, self.reset.voltage_mv, self.reset.tolerance_mv))
+        return innovations_mv(voltage_mv, is_free, self.edges_mv, self.mean_mv), is_free
 
 
-def free_steps(
-    voltage_mv: Float[Tensor, "time channel"], reset: PointMass
-) -> tuple[Float[Tensor, "step channel"], Bool[Tensor, "step channel"]]:
-    """All steps in mV, and which of them neither begin nor end at the reset."""
-    at_reset = standing_at(voltage_mv, reset.voltage_mv, reset.tolerance_mv)
-    return voltage_mv.diff(dim=0), ~(at_reset[1:] | at_reset[:-1])
+def free_steps(at_reset: Bool[Tensor, "*batch time channel"]) -> Bool[Tensor, "*batch step channel"]:
+    """Which steps neither begin nor end at the reset."""
+    return ~(at_reset[..., 1:, :] | at_reset[..., :-1, :])
+
+
+def innovations_mv(
+    voltage_mv: Float[Tensor, "*batch time channel"],
+    is_free: Bool[Tensor, "*batch step channel"],
+    edges_mv: Float[Tensor, " edge"],
+    mean_steps_mv: Float[Tensor, " bin"],
+) -> Float[Tensor, "*batch step channel"]:
+    """What each free step adds to the mean step from its voltage, and zero at the others."""
+    expected_mv = mean_steps_mv[torch.bucketize(voltage_mv[..., :-1, :].contiguous(), edges_mv)]
+    return (voltage_mv.diff(dim=-2) - expected_mv) * is_free

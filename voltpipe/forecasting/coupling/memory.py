@@ -4,15 +4,20 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from voltpipe.forecasting.coupling.coupling import Coupling
 from voltpipe.forecasting.coupling.estimate import CouplingEstimator, TrainingEvidence
 from voltpipe.forecasting.coupling.evidence import Evidence
-from voltpipe.forecasting.coupling.innovations import N_BINS, MeanSteps
+from voltpipe.forecasting.coupling.innovations import N_BINS, MeanSteps, free_steps, innovations_mv
+from voltpipe.forecasting.coupling.landing import share_under_way
 from voltpipe.forecasting.coupling.prior import CouplingPrior
+from voltpipe.forecasting.coupling.spikes import onsets
 from voltpipe.forecasting.point_mass import PointMass
+
+_LEAST_SHARE = 0.01
+"""So that no spike's effect is held to have arrived, or not, before its receivers are looked at."""
 
 
 class CouplingMemory(nn.Module):
@@ -30,6 +35,7 @@ class CouplingMemory(nn.Module):
     reset_mv: Tensor
     reset_tolerance_mv: Tensor
     edges_mv: Tensor
+    innovation_variance_mv2: Tensor
     mean_steps_mv: Tensor
     delay_profile: Tensor
     means_mv: Tensor
@@ -47,6 +53,7 @@ class CouplingMemory(nn.Module):
             "reset_tolerance_mv": (),
             "edges_mv": (N_BINS - 1,),
             "mean_steps_mv": (N_BINS,),
+            "innovation_variance_mv2": (),
             "delay_profile": (n_lags,),
             "means_mv": (2,),
             "variances_mv2": (2,),
@@ -71,6 +78,7 @@ class CouplingMemory(nn.Module):
         self.reset_tolerance_mv.fill_(estimator.mean_steps.reset.tolerance_mv)
         self.edges_mv.copy_(estimator.mean_steps.edges_mv)
         self.mean_steps_mv.copy_(estimator.mean_steps.mean_mv)
+        self.innovation_variance_mv2.copy_(sum(evidence.networks[1:], evidence.networks[0]).variance_mv2())
         self.delay_profile.copy_(estimator.delay_profile)
         for name, figures in estimator.prior.tensors().items():
             getattr(self, name).copy_(figures)
@@ -97,6 +105,25 @@ class CouplingMemory(nn.Module):
             MeanSteps(reset, self.edges_mv.cpu(), self.mean_steps_mv.cpu()),
             self.delay_profile.cpu(),
             CouplingPrior(*(figure.cpu().double() for figure in figures)),
+        )
+
+    def under_way(
+        self,
+        voltage_mv: Float[Tensor, "batch time channel"],
+        at_reset: Bool[Tensor, "batch time channel"],
+        coupling_mv: Float[Tensor, "network 2 sender receiver"],
+    ) -> Float[Tensor, "batch time channel"]:
+        """How much of the effect of a spike seen one sample ago is still to come, at each sample; zero elsewhere."""
+        if self.is_empty:
+            return torch.zeros_like(voltage_mv)
+        is_free = free_steps(at_reset)
+        return share_under_way(
+            onsets(at_reset),
+            innovations_mv(voltage_mv, is_free, self.edges_mv, self.mean_steps_mv),
+            is_free,
+            coupling_mv.sum(1),
+            innovation_variance_mv2=self.innovation_variance_mv2,
+            landed_log_odds=self.delay_profile[0].clamp(_LEAST_SHARE, 1 - _LEAST_SHARE).logit(),
         )
 
     def coupling(self, network: int) -> Coupling:
