@@ -14,6 +14,7 @@ from voltpipe.lake import Lake, RecordingKey
 from voltpipe.options import from_options, settings_options
 from voltpipe.recordings.hints import Hints
 from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSettings
+from voltpipe.tracking.settings import ReproductionSettings
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _MODEL = "voltage-forecaster@champion"
@@ -139,6 +140,31 @@ def forecast(
     forecaster = load_forecaster(model)
     rows = forecast_file(forecaster, file, hints, out, every_ms=every_ms, organoid=organoid, adapt_ms=adapt_ms)
     click.echo(f"{rows:,} forecasts in {out}")
+
+
+@main.command()
+@click.argument("version")
+@settings_options(ReproductionSettings)
+def reproduce(version: str, **options: Any) -> None:
+    """Make a registered forecaster again, and say whether it is the same; exit status 1 if it is not.
+
+    VERSION is a number or an alias, such as champion. Its recordings must be as they were; the window set and the
+    training are repeated in a scratch folder, with the same seed, epochs and windows, whatever the clock says. On the
+    processor and with the libraries of then, a training on the CPU must give identical weights; elsewhere R2 must agree
+    within the tolerance.
+    """
+    from voltpipe.pipeline.progress import TerminalProgress
+    from voltpipe.tracking.reproduce import reproduce as compared
+    from voltpipe.tracking.store import TrackingStore
+
+    lake = Lake.default()
+    settings = from_options(ReproductionSettings, options)
+    same = True
+    for each in compared(lake, TrackingStore(lake.mlflow), version, settings, TerminalProgress()):
+        click.echo(each.line)
+        same &= each.matches
+    click.echo(f"version {version} {'is reproduced' if same else 'is NOT reproduced'}")
+    sys.exit(0 if same else 1)
 
 
 @main.command()

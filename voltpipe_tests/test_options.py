@@ -11,9 +11,11 @@ from voltpipe.options import OptionError, from_options
 from voltpipe.recordings.hints import Hints
 from voltpipe.settings import described
 from voltpipe.simulation.settings import SimulationSettings
+from voltpipe.tracking.settings import ReproductionSettings
 from voltpipe.windows.settings import WindowSettings
 
 COMMANDS = {
+    "reproduce": ReproductionSettings,
     "train": TrainingSettings,
     "search": SearchSettings,
     "ingest": Hints,

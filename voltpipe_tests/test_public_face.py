@@ -32,7 +32,7 @@ def test_importing_voltpipe_imports_nothing_heavy():
 def test_the_help_of_each_command_imports_nothing_heavy():
     printed = run(HELPS)
     assert printed.endswith("imported:\n")
-    for command in ("simulate", "ingest", "train", "forecast", "demo", "up", "doctor"):
+    for command in ("simulate", "ingest", "train", "forecast", "reproduce", "demo", "up", "doctor"):
         assert f"Usage: voltpipe {command}" in printed
 
 

@@ -106,6 +106,28 @@ def champion(store: TrackingStore) -> RegisteredForecaster | None:
     return _find(store, Alias.CHAMPION)
 
 
+def find_version(store: TrackingStore, name: str) -> RegisteredForecaster:
+    """A version by its number, or by an alias.
+
+    Raises:
+        TrackingError: there is none.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _registered(_version(store, MODEL_NAME, name))
+    except MlflowException as error:
+        raise _not_registered(store, MODEL_NAME, name) from error
+
+
+def pinned(uri: str, store: TrackingStore) -> str:
+    """What goes on naming the same forecaster, one that can be loaded, when aliases move. A folder stays as it is."""
+    named = _URI.fullmatch(uri)
+    if named is None or not named["alias"] or (Path(uri) / CONFIG_FILE).is_file():
+        return uri
+    return f"{named['name']}/{_version(store, named['name'], named['alias']).version}"
+
+
 def version_tags(store: TrackingStore, version: str) -> dict[str, str]:
     """The tags of a version, the gate's decision among them."""
     return dict(store.client.get_model_version(MODEL_NAME, version).tags)
@@ -132,21 +154,31 @@ def load_forecaster(uri: str, store: TrackingStore | None = None) -> Forecaster:
             f"or a folder that holds {CONFIG_FILE}"
         )
     store = store or TrackingStore(Lake.default().mlflow)
-    return _downloaded(store, _artifact_location(store, named["name"], named["alias"], named["version"]))
+    return _downloaded(store, _artifact_location(store, named["name"], named["alias"] or named["version"]))
 
 
-def _artifact_location(store: TrackingStore, name: str, alias: str | None, version: str | None) -> str:
+def _artifact_location(store: TrackingStore, name: str, alias_or_version: str) -> str:
     from mlflow.exceptions import MlflowException
 
     try:
-        number = version or store.client.get_model_version_by_alias(name, str(alias)).version
+        number = _version(store, name, alias_or_version).version
         return str(store.client.get_model_version_download_uri(name, number))
     except MlflowException as error:
-        wanted = f"{name}@{alias}" if alias else f"{name}/{version}"
-        raise TrackingError(
-            f"no forecaster {wanted} is registered in {store.uri}{_alternatives(store, name)}; "
-            "train one ('voltpipe train'), or name another version"
-        ) from error
+        raise _not_registered(store, name, alias_or_version) from error
+
+
+def _version(store: TrackingStore, name: str, alias_or_version: str) -> "ModelVersion":
+    if alias_or_version.isdigit():
+        return store.client.get_model_version(name, alias_or_version)
+    return store.client.get_model_version_by_alias(name, alias_or_version)
+
+
+def _not_registered(store: TrackingStore, name: str, alias_or_version: str) -> TrackingError:
+    wanted = f"{name}{'/' if alias_or_version.isdigit() else '@'}{alias_or_version}"
+    return TrackingError(
+        f"no forecaster {wanted} is registered in {store.uri}{_alternatives(store, name)}; "
+        "train one ('voltpipe train'), or name another version"
+    )
 
 
 def _alternatives(store: TrackingStore, name: str) -> str:

@@ -1,7 +1,8 @@
-"""What the gate asks for. Imports neither MLflow nor torch, so that the wiring can name it."""
+"""What the gate and a reproduction ask for. Imports neither MLflow nor torch, so that the wiring can name it."""
 
 from pydantic import Field
 
+from voltpipe.forecasting.settings import Device
 from voltpipe.settings import Settings
 
 
@@ -11,4 +12,17 @@ class GateSettings(Settings):
     margin: float = Field(0.0, ge=0, le=1, description="how much mean R2 must lie above the champion's, without unit")
     horizons_samples: tuple[int, ...] | None = Field(
         None, min_length=1, description="horizons at which baselines must be beaten, in samples; all if not given"
+    )
+
+
+class ReproductionSettings(Settings):
+    """How a forecaster is made again."""
+
+    device: Device | None = Field(None, description="where to train; the device that it was trained on if not given")
+    r2_tolerance: float = Field(
+        0.005,
+        ge=0,
+        le=1,
+        description="how far R2 may be off where other bits are to be expected: on a GPU, another processor, or other "
+        "versions of torch or numpy",
     )

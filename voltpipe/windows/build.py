@@ -68,6 +68,7 @@ def build_window_set(
             "train_mean_mv": (train_sum_mv / n_train).tolist(),
         }
         write_json(aside / MANIFEST_FILE, content)
+        manifest.save(aside)
     return WindowSet(folder)
 
 

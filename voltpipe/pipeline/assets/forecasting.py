@@ -37,6 +37,7 @@ def train_op(
     from voltpipe.forecasting.checkpoint import CheckpointBusyError
     from voltpipe.forecasting.training import train
     from voltpipe.tracking.lifecycle import tracked_run
+    from voltpipe.tracking.origin import log_origin
     from voltpipe.tracking.registry import load_forecaster
     from voltpipe.windows.window_set import WindowSet
 
@@ -67,6 +68,7 @@ def train_op(
             raise dg.Failure(str(error), allow_retries=False) from error
         for record in result.history:
             run.log_epoch(record)
+        log_origin(run, windows, settings, result)
     context.add_output_metadata(
         {
             **settings.model_dump(mode="json", exclude_none=True),

@@ -1,0 +1,183 @@
+"""Makes a registered forecaster again, from its recordings to its scores, and says whether it is the same."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from voltpipe.evaluation.evaluate import evaluate
+from voltpipe.evaluation.revision import code_revision
+from voltpipe.files import file_digest
+from voltpipe.forecasting.device import Compute, cpu_threads
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.progress import Progress
+from voltpipe.forecasting.settings import Device, Precision
+from voltpipe.forecasting.training import train
+from voltpipe.lake import Lake, LakeError, RecordingKey
+from voltpipe.recordings.raw import raw_path
+from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.store import ConditionedRecording, open_conditioned
+from voltpipe.tracking.origin import Origin, Place, read_origin, window_set_content
+from voltpipe.tracking.registry import MODEL_NAME, find_version, load_forecaster
+from voltpipe.tracking.settings import ReproductionSettings
+from voltpipe.tracking.store import TrackingError, TrackingStore
+from voltpipe.windows.build import build_window_set
+from voltpipe.windows.manifest import SplitRecording
+from voltpipe.windows.window_set import WindowSet
+
+_ROUNDING_R2 = 1e-6
+"""What R2 of the same weights may differ by at the same place: sums over other numbers of threads."""
+
+
+class ReproductionError(TrackingError):
+    """A forecaster that cannot be made again."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One thing, then and now."""
+
+    subject: str
+    found: str
+    matches: bool = True
+
+    @property
+    def line(self) -> str:
+        """For the terminal."""
+        return f"{'ok   ' if self.matches else 'OTHER'} {self.subject:11} {self.found}"
+
+
+def reproduce(
+    lake: Lake, store: TrackingStore, name: str, settings: ReproductionSettings, progress: Progress
+) -> Iterator[Compared]:
+    """Make a registered forecaster again in a scratch folder, comparing step by step.
+
+    Nothing in the lake or in MLflow changes.
+
+    Args:
+        lake: where its recordings lie.
+        store: where it is registered.
+        name: its version, or an alias.
+        settings: where to train, and the tolerance.
+        progress: listens to the training.
+
+    Raises:
+        TrackingError: there is no such version, or what it followed from was not kept.
+        ReproductionError: a recording changed or is missing.
+        DeviceError: the device is not to be had.
+    """
+    version = find_version(store, name)
+    if version.run_id is None:
+        raise ReproductionError(f"version {version.version} belongs to no run, so nothing says how it was made")
+    origin = read_origin(store, version.run_id)
+    yield Compared("version", f"{version.version} of {MODEL_NAME}, a {origin.training.architecture.value}")
+    yield _compared_code(origin)
+    recordings = _unchanged_recordings(lake, origin)
+    yield Compared("recordings", f"{len(recordings)}, raw and conditioned, have the digests that they had")
+    place = _place(origin, settings)
+    yield Compared("place", place.label if place == origin.place else f"{place.label}; it was {origin.place.label}")
+    lake.windows.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".reproduce-", dir=lake.windows) as scratch, cpu_threads(origin.place.threads):
+        window_set = build_window_set(Path(scratch) / "windows", origin.split, recordings)
+        yield _compared_window_set(origin, window_set)
+        forecaster = _trained_again(origin, place, window_set, Path(scratch) / "training", store, progress)
+        yield Compared("training", f"{len(origin.epochs)} epochs as then, when it ended as {origin.stopped_because}")
+        identical_bits_expected = place == origin.place and place.device is Device.CPU
+        yield _compared_weights(load_forecaster(version.uri, store), forecaster, expected=identical_bits_expected)
+        tolerance = _ROUNDING_R2 if identical_bits_expected else settings.r2_tolerance
+        yield _compared_scores(store, version.run_id, evaluate(forecaster, window_set, {})[0].metrics(), tolerance)
+
+
+def _compared_code(origin: Origin) -> Compared:
+    now = code_revision()
+    same = now == origin.code_revision
+    return Compared("code", f"{now}, as then" if same else f"{now}; it was {origin.code_revision}")
+
+
+def _unchanged_recordings(lake: Lake, origin: Origin) -> dict[str, ConditionedRecording]:
+    found: dict[str, ConditionedRecording] = {}
+    problems = []
+    for entry in origin.split.recordings:
+        try:
+            found[entry.key] = _unchanged(lake, entry)
+        except (RecordingError, LakeError) as error:
+            problems.append(f"{entry.key}: {error}")
+    if problems:
+        raise ReproductionError(
+            f"{len(problems)} of {len(origin.split.recordings)} recordings are not as they were, so nothing was "
+            "trained. Restore the raw files that are named, and condition them with the settings of then:\n  "
+            + "\n  ".join(problems)
+        )
+    return found
+
+
+def _unchanged(lake: Lake, entry: SplitRecording) -> ConditionedRecording:
+    key = RecordingKey.parse(entry.key)
+    raw_digest = file_digest(raw_path(lake, key))
+    if raw_digest != entry.source_digest:
+        raise RecordingError(f"the raw file has changed: SHA-256 {raw_digest[:12]}, it was {entry.source_digest[:12]}")
+    conditioned = open_conditioned(lake.conditioned_path(key))
+    if conditioned.digest != entry.digest:
+        raise RecordingError(
+            f"it was conditioned otherwise: digest {conditioned.digest[:12]}, it was {entry.digest[:12]}"
+        )
+    return conditioned
+
+
+def _place(origin: Origin, settings: ReproductionSettings) -> Place:
+    device = settings.device or origin.place.device
+    precision = origin.place.precision if device is origin.place.device else Precision.AUTO
+    compute = Compute.chosen(device, precision)
+    return Place.here(compute.device, compute.precision).model_copy(update={"threads": origin.place.threads})
+
+
+def _compared_window_set(origin: Origin, window_set: WindowSet) -> Compared:
+    same = window_set_content(window_set.folder) == origin.window_set_content
+    size = f"{len(window_set.index):,} windows of {len(window_set.samples_z):,} samples"
+    return Compared("window set", f"{size}, {'every bit as then' if same else 'not the same samples as then'}", same)
+
+
+def _trained_again(
+    origin: Origin, place: Place, window_set: WindowSet, folder: Path, store: TrackingStore, progress: Progress
+) -> Forecaster:
+    settings = origin.training.model_copy(update={"device": place.device, "precision": place.precision})
+    earlier = load_forecaster(settings.begin_from, store) if settings.begin_from else None
+    return train(
+        window_set, settings, checkpoint_folder=folder, progress=progress, begin_from=earlier, repeat=origin.epochs
+    ).forecaster
+
+
+def _compared_weights(registered: Forecaster, rebuilt: Forecaster, *, expected: bool) -> Compared:
+    then, now = _tensors(registered), _tensors(rebuilt)
+    if registered.config != rebuilt.config or {*then} != {*now}:
+        return Compared("weights", "another architecture, other channels or another distribution", matches=False)
+    numbers = sum(tensor.numel() for tensor in then.values())
+    furthest = max(float((then[name] - now[name]).abs().max()) for name in then if then[name].numel())
+    if all(torch.equal(then[name], now[name]) for name in then):
+        return Compared("weights", f"all {numbers:,} numbers are identical")
+    hint = "" if expected else ", as is to be expected elsewhere; the scores decide"
+    return Compared("weights", f"they differ by up to {furthest:.2g}{hint}", matches=not expected)
+
+
+def _tensors(forecaster: Forecaster) -> dict[str, torch.Tensor]:
+    """Weights, and the tables of the predictive distribution."""
+    tables = forecaster.distribution.state_dict() if forecaster.distribution else {}
+    return {**forecaster.module.state_dict(), **{f"distribution.{name}": table for name, table in tables.items()}}
+
+
+def _compared_scores(store: TrackingStore, run_id: str, now: dict[str, float], tolerance: float) -> Compared:
+    then = store.client.get_run(run_id).data.metrics
+    names = [name for name in now if "/r2/" in name]
+    lacking = [name for name in names if name not in then]
+    if lacking:
+        return Compared(
+            "scores", f"the run has no {', '.join(lacking)}, so it was never fully evaluated", matches=False
+        )
+    furthest = max(names, key=lambda name: abs(now[name] - then[name]))
+    difference = abs(now[furthest] - then[furthest])
+    found = f"R2 differs by {difference:.2g} at most, tolerance {tolerance:g}"
+    if difference > 0:
+        found += f" ({furthest}: {now[furthest]:.6f}, it was {then[furthest]:.6f})"
+    return Compared("scores", f"{len(names)} figures, {found}", difference <= tolerance)

@@ -1,0 +1,98 @@
+"""A registered version is made again from its run; what hinders that, or differs, is named."""
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
+
+from voltpipe.cli import main
+from voltpipe.files import file_digest
+from voltpipe.lake import LAKE_VARIABLE, Lake
+from voltpipe.tracking.origin import ORIGIN_FILE, read_origin
+from voltpipe.tracking.registry import MODEL_NAME, find_version
+
+
+@pytest.fixture
+def lake(materialized, monkeypatch) -> Lake:
+    monkeypatch.setenv(LAKE_VARIABLE, str(materialized.lake.root))
+    return materialized.lake
+
+
+@pytest.fixture
+def altered(lake):
+    """Alters a file or a folder for the length of a test."""
+    kept = []
+
+    def alter(path):
+        kept.append((path, path.with_name(path.name + ".kept")))
+        path.rename(kept[-1][1])
+        return kept[-1][1]
+
+    yield alter
+    for path, former in kept:
+        path.unlink(missing_ok=True)
+        former.rename(path)
+
+
+def reproduce(*arguments):
+    return CliRunner().invoke(main, ["reproduce", *arguments], catch_exceptions=False)
+
+
+def test_the_champion_is_made_again_bit_by_bit_and_leaves_nothing_behind(lake, materialized):
+    before = {folder: file_digest(folder) for folder in (lake.windows, lake.checkpoints, lake.reports)}
+    result = reproduce("champion")
+    assert result.exit_code == 0, result.output
+    assert "weights     all " in result.stdout
+    assert "numbers are identical" in result.stdout
+    assert "every bit as then" in result.stdout
+    assert "R2 differs by 0 at most, tolerance 1e-06" in result.stdout
+    assert result.stdout.splitlines()[-1] == "version champion is reproduced"
+    assert "OTHER" not in result.stdout
+    assert {folder: file_digest(folder) for folder in before} == before
+
+
+def test_what_the_clock_decided_is_kept_with_the_run(materialized):
+    origin = read_origin(materialized.store, find_version(materialized.store, "1").run_id)
+    assert [(record.windows_seen, record.planned_epochs) for record in origin.epochs] == [(160, 3)] * 3
+    assert origin.place.device == "cpu"
+    assert origin.place.threads == torch.get_num_threads()
+
+
+def test_weights_that_differ_are_told_from_the_registered_ones(lake, materialized, altered):
+    version = materialized.store.client.get_model_version(MODEL_NAME, "2")
+    place = lake.mlflow / "artifacts" / version.source.partition("/artifacts/")[2]
+    weights = place / "data" / "forecaster" / "weights.safetensors"
+    former = altered(weights)
+    tensors = load_file(former)
+    name = max(tensors, key=lambda each: tensors[each].numel())
+    tensors[name].view(-1)[0] += 0.5
+    save_file(tensors, weights)
+    result = reproduce("2")
+    assert result.exit_code == 1
+    assert "OTHER weights     they differ by up to 0.5" in result.stdout
+    assert result.stdout.splitlines()[-1] == "version 2 is NOT reproduced"
+
+
+def test_changed_and_missing_recordings_are_all_named_before_anything_is_trained(lake, altered):
+    raw = lake.raw / "slice"
+    former = altered(raw / "run_1.npz")
+    (raw / "run_1.npz").write_bytes(former.read_bytes() + b"0")
+    altered(raw / "run_3.npz")
+    altered(lake.conditioned / "slice" / "run_4.parquet")
+    result = reproduce("1")
+    assert result.exit_code == 1
+    assert "3 of 6 recordings are not as they were, so nothing was trained" in result.stderr
+    assert "slice--run_1: the raw file has changed" in result.stderr
+    assert "slice--run_3: there is no raw recording" in result.stderr
+    assert "slice--run_4: " in result.stderr
+    assert "training" not in result.stdout
+
+
+def test_a_version_that_is_not_there_or_whose_origin_is_lost_is_named(lake, materialized, altered):
+    assert "no forecaster voltage-forecaster/9 is registered" in reproduce("9").stderr
+    assert "no forecaster voltage-forecaster@nobody is registered" in reproduce("nobody").stderr
+    run_id = find_version(materialized.store, "2").run_id
+    altered(lake.mlflow / "artifacts" / run_id / "artifacts" / ORIGIN_FILE)
+    result = reproduce("2")
+    assert result.exit_code == 1
+    assert f"MLflow run {run_id} has no origin.json" in result.stderr
