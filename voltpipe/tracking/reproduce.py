@@ -92,8 +92,10 @@ def reproduce(
 
 def _compared_code(origin: Origin) -> Compared:
     now = code_revision()
-    same = now == origin.code_revision
-    return Compared("code", f"{now}, as then" if same else f"{now}; it was {origin.code_revision}")
+    if now != origin.code_revision:
+        return Compared("code", f"{now}; it was {origin.code_revision}")
+    unsure = ", though what was not committed may differ" if now.endswith("-dirty") else ""
+    return Compared("code", f"{now}, as then{unsure}")
 
 
 def _unchanged_recordings(lake: Lake, origin: Origin) -> dict[str, ConditionedRecording]:
