@@ -80,6 +80,11 @@ class Lake:
         return self.root / "quarantine"
 
     @cached_property
+    def history(self) -> Path:
+        """What became of each raw recording, one JSON file each, and the conditioned form of former versions."""
+        return self.root / "history"
+
+    @cached_property
     def windows(self) -> Path:
         """The split's manifest and the window sets."""
         return self.root / "windows"
@@ -112,6 +117,14 @@ class Lake:
     def conditioned_path(self, key: RecordingKey) -> Path:
         """Where the conditioned form of a recording lies."""
         return self.conditioned / key.organoid / f"{key.recording}.parquet"
+
+    def history_path(self, key: RecordingKey) -> Path:
+        """Where it stands what became of a recording, version after version."""
+        return self.history / key.organoid / f"{key.recording}.json"
+
+    def former_path(self, key: RecordingKey, version: int) -> Path:
+        """Where the conditioned form of a former version of a recording lies."""
+        return self.history / key.organoid / f"{key.recording}.v{version}.parquet"
 
     def quarantine_path(self, key: RecordingKey) -> Path:
         """Where the reason stands why a recording is not used."""

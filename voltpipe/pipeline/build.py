@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from voltpipe.lake import Lake
-from voltpipe.pipeline import schedules, sensors
+from voltpipe.pipeline import arrival, schedules, sensors
 from voltpipe.pipeline.assets import evaluation, forecasting, recordings, registry, search, windows
 from voltpipe.pipeline.jobs import ingest_recordings, search_hyperparameters, train_forecaster
 from voltpipe.pipeline.resources import JsonValues, LakeResource, TrackingResource
@@ -40,6 +40,6 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
         resources={**defaults, **(resources or {})},
         jobs=[ingest_recordings, train_forecaster, search_hyperparameters],
         schedules=[schedules.nightly_retraining],
-        sensors=[sensors.raw_recordings, sensors.mlflow_after_failure, sensors.mlflow_after_cancellation],
+        sensors=[arrival.raw_recordings, sensors.mlflow_after_failure, sensors.mlflow_after_cancellation],
         executor=dg.in_process_executor,
     )

@@ -1,7 +1,6 @@
 """Runs jobs of the asset graph in this process, on the lake's own Dagster instance, so that the UI shows them."""
 
 from collections.abc import Iterable, Mapping
-from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
@@ -14,11 +13,9 @@ from voltpipe.pipeline.build import build_definitions
 from voltpipe.pipeline.dead_runs import bury_dead_runs, known_alive
 from voltpipe.pipeline.instance import open_instance
 from voltpipe.pipeline.jobs import INGEST_JOB, SEARCH_JOB, TRAIN_JOB
-from voltpipe.pipeline.partitions import RECORDINGS, recording_keys
+from voltpipe.pipeline.partitions import RECORDINGS, batches, range_tags, recording_keys
 from voltpipe.tracking.store import TrackingStore
 
-ASSET_PARTITION_RANGE_START_TAG = "dagster/asset_partition_range_start"
-ASSET_PARTITION_RANGE_END_TAG = "dagster/asset_partition_range_end"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -43,12 +40,8 @@ class Launcher:
         """Inspect and condition raw recordings. A bad one is no failure: its verdict is in the lake."""
         wanted = {str(key) for key in keys}
         self.instance.add_dynamic_partitions(RECORDINGS.name or "", sorted(wanted))
-        # One run for each stretch of neighbouring partitions: starting a run costs more than conditioning a recording.
-        for is_wanted, stretch in groupby(recording_keys(self.instance), wanted.__contains__):
-            if is_wanted:
-                partitions = list(stretch)
-                tags = {ASSET_PARTITION_RANGE_START_TAG: partitions[0], ASSET_PARTITION_RANGE_END_TAG: partitions[-1]}
-                self._run(INGEST_JOB, {}, tags)
+        for batch in batches(recording_keys(self.instance), wanted):
+            self._run(INGEST_JOB, {}, range_tags(batch))
 
     def train(self, *, split: Mapping[str, Any], training: Mapping[str, Any]) -> None:
         """Materialize everything from the split to the registry.

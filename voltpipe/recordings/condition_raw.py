@@ -4,18 +4,25 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
-from voltpipe.files import file_digest, written_whole
+from voltpipe.files import written_whole
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.recordings.channels import select_channels
 from voltpipe.recordings.conditioning import calibrate
+from voltpipe.recordings.history import (
+    RecordingHistory,
+    Source,
+    Verdict,
+    keep_former,
+    note_verdict,
+    read_source,
+)
 from voltpipe.recordings.lake_checks import compare
 from voltpipe.recordings.quality import check_quality, judge
 from voltpipe.recordings.quality_report import QualityReport
 from voltpipe.recordings.quarantine import quarantine, release
-from voltpipe.recordings.raw import open_raw, raw_path
+from voltpipe.recordings.raw import open_raw, raw_path, raw_state
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
 from voltpipe.recordings.sidecar import read_hints
@@ -23,13 +30,6 @@ from voltpipe.recordings.signal_figures import Gauge
 from voltpipe.recordings.store import open_conditioned
 
 _QUALITY = QualitySettings()
-
-
-class Verdict(StrEnum):
-    """What became of a raw recording."""
-
-    CONDITIONED = "conditioned"
-    QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class ConditioningOutcome:
     """The conditioned file, if there is one."""
     figures: dict[str, float | int | str]
     """What is worth showing of the conditioned recording; empty if there is none."""
+    history: RecordingHistory | None
+    """Which version of the recording it is; None if not even that could be found out."""
 
 
 def condition_raw(
@@ -52,20 +54,22 @@ def condition_raw(
 ) -> ConditioningOutcome:
     """Check and condition a raw recording, or put it into quarantine.
 
-    A recording that cannot be trusted is an outcome, not an exception; its former conditioned file is removed. Faults
-    of the machine (a full disk) are raised, and leave everything as it was. A profile that the sidecar names goes
-    before that of `settings`, so that a recording stays what it is whoever conditions it.
+    A recording that cannot be trusted is an outcome, not an exception; its former conditioned file is removed, or kept
+    aside if it was made of other content (see `history`). Faults of the machine (a full disk) are raised, and leave
+    everything as it was. A profile that the sidecar names goes before that of `settings`, so that a recording stays
+    what it is whoever conditions it.
 
     Raises:
         LakeError: there is no such recording.
     """
     target = lake.conditioned_path(key)
     report: QualityReport | None = None
-    source_digest: str | None = None
+    source: Source | None = None
     with ExitStack() as held:
         try:
             raw = raw_path(lake, key)
-            source_digest = file_digest(raw)
+            state = raw_state(raw)  # before the first look, so that a change from here on is seen
+            source = read_source(raw)
             recording = select_channels(open_raw(lake, key), settings)
             hints = read_hints(raw)
             if hints.profile is not None:
@@ -79,7 +83,7 @@ def condition_raw(
                 raise
             gauge = Gauge(recording, settings)
             with written_whole(target) as aside:
-                metadata = calibrated.write(aside, key=key, source_digest=source_digest, watch=gauge.add)
+                metadata = calibrated.write(aside, key=key, source_digest=source.raw_digest, watch=gauge.add)
                 kept_s = metadata.n_samples / metadata.rate_hz
                 report = judge(recording, gauge.figures(), quality, settings, kept_s)
                 report.demand()
@@ -87,12 +91,20 @@ def condition_raw(
                 held.enter_context(_one_at_a_time(lake))
                 report = report.with_checks(compare(lake, key, metadata))
                 report.demand()
+                keep_former(lake, key, source)
         except RecordingError as error:
+            reason, history = str(error), None
+            if source is not None:
+                keep_former(lake, key, source)
             target.unlink(missing_ok=True)
-            quarantine(lake, key, str(error), report, source_digest)
-            return ConditioningOutcome(Verdict.QUARANTINED, str(error), report, None, {})
+            quarantine(lake, key, reason, report, source.raw_digest if source else None)
+            if source is not None:
+                history = note_verdict(lake, key, state, source, Verdict.QUARANTINED, reason=reason)
+            return ConditioningOutcome(Verdict.QUARANTINED, reason, report, None, {}, history)
         release(lake, key)
-    return ConditioningOutcome(Verdict.CONDITIONED, "", report, target, _figures(target))
+    digest = open_conditioned(target).digest
+    history = note_verdict(lake, key, state, source, Verdict.CONDITIONED, digest=digest, duration_s=kept_s)
+    return ConditioningOutcome(Verdict.CONDITIONED, "", report, target, _figures(target), history)
 
 
 @contextmanager

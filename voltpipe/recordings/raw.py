@@ -6,7 +6,9 @@ recordings, `<recording>.seg0`, `<recording>.seg1`, ..., unless its sidecar choo
 
 import fcntl
 import re
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 from voltpipe.files import file_digest
 from voltpipe.lake import Lake, LakeError, RecordingKey
 from voltpipe.recordings.formats.choice import SegmentsError
-from voltpipe.recordings.formats.registry import candidates, recording_name
+from voltpipe.recordings.formats.registry import Format, candidates, recording_name
 from voltpipe.recordings.open_recording import RawRecording, open_recording
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.sidecar import SIDECAR_SUFFIX, sidecar_path
@@ -73,9 +75,9 @@ def raw_keys(lake: Lake, path: Path) -> tuple[RecordingKey, ...]:
         RecordingError: it must not be used.
         LakeError: its name cannot be.
     """
-    _check_usable(lake, path)
+    formats = _check_usable(lake, path)
     name = recording_name(path)
-    n_segments = _n_segments(path, raw_state(path))
+    n_segments = _n_segments(path, raw_state(path)) if any(each.has_segments for each in formats) else None
     names = [name] if n_segments is None else [f"{name}.seg{segment}" for segment in range(n_segments)]
     return tuple(RecordingKey(path.parent.name, each) for each in names)
 
@@ -139,9 +141,17 @@ def raw_files(path: Path) -> list[Path]:
 
 
 def raw_state(path: Path) -> str:
-    """When a raw file or folder or its hints last changed, in s, and their size: `<changed>:<bytes>`."""
-    stats = [part.stat() for part in (path, sidecar_path(path), *path.rglob("*")) if part.exists()]
-    return f"{max(each.st_mtime for each in stats):.3f}:{sum(each.st_size for each in stats)}"
+    """What a raw file or folder and its hints look like from outside: `<modified, s>:<bytes>:<changed, s>`.
+
+    When the file system changed them is part of it, as copying tools set back when they were modified.
+    """
+    stats = [path.stat()]
+    if stat.S_ISDIR(stats[0].st_mode):
+        stats += [part.stat() for part in path.rglob("*")]
+    with suppress(FileNotFoundError):
+        stats.append(sidecar_path(path).stat())
+    modified_s, changed_s = max(each.st_mtime for each in stats), max(each.st_ctime for each in stats)
+    return f"{modified_s:.6f}:{sum(each.st_size for each in stats)}:{changed_s:.6f}"
 
 
 def is_being_written(path: Path) -> bool:
@@ -162,23 +172,23 @@ def _entries(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.glob("[!.]*")) if path.suffix != SIDECAR_SUFFIX)
 
 
-def _check_usable(lake: Lake, path: Path) -> None:
+def _check_usable(lake: Lake, path: Path) -> tuple[Format, ...]:
     formats = candidates(path)
-    parts = (path, sidecar_path(path), *(path.rglob("*") if path.is_dir() else ()))
-    if not all(part.resolve().is_relative_to(lake.raw.resolve()) for part in parts):
+    parts = (path.parent, path, sidecar_path(path), *(path.rglob("*") if formats[0].needs_folder else ()))
+    # Thousands of files are looked at again and again, and hardly one of them is a link.
+    if any(part.is_symlink() and not part.resolve().is_relative_to(lake.raw.resolve()) for part in parts):
         raise RecordingError("is a link out of the lake, or its sidecar or a part of it is; copy the file itself")
-    if path.is_file() and formats[0].needs_folder:
+    if formats[0].needs_folder and path.is_file():
         raise RecordingError(
             f"is one of several files of a {formats[0].name} recording; put them into a folder of their own, as "
             "`voltpipe ingest` does"
         )
+    return formats
 
 
 @lru_cache(maxsize=10_000)
 def _n_segments(path: Path, state: str) -> int | None:
     """How many recordings a file holds; None if it is one, or cannot be opened. A changed state looks anew."""
-    if not any(each.has_segments for each in candidates(path)):
-        return None
     try:
         open_recording(path)
     except SegmentsError as error:

@@ -47,7 +47,7 @@ def test_nothing_in_the_lake_is_pickled(materialized):
 def test_nothing_is_written_outside_the_lake(materialized):
     assert list(materialized.working_directory.iterdir()) == []
     assert {path.name for path in materialized.lake.root.iterdir()} == {
-        *("raw", "conditioned", "quarantine", "windows", "checkpoints", "reports", "mlflow", "dagster")
+        *("raw", "conditioned", "quarantine", "history", "windows", "checkpoints", "reports", "mlflow", "dagster")
     }
 
 

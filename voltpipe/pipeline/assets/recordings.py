@@ -4,17 +4,19 @@ A recording that cannot be trusted fails no run: its verdict is data, which the 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import dagster as dg
 
-from voltpipe.lake import Lake, RecordingKey
+from voltpipe.lake import Lake, LakeError, RecordingKey
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
-from voltpipe.pipeline.partitions import RECORDINGS
+from voltpipe.pipeline.partitions import BATCH_SIZE, RECORDINGS
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.pipeline.shown import picture_metadata
-from voltpipe.recordings.condition_raw import condition_raw
+from voltpipe.recordings.condition_raw import ConditioningOutcome, condition_raw
+from voltpipe.recordings.history import RecordingHistory
 from voltpipe.recordings.quality import CHECKS
 from voltpipe.recordings.quality_report import Severity
 from voltpipe.recordings.quarantine import quarantined
@@ -27,7 +29,8 @@ from voltpipe.recordings.store import open_conditioned
 warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
 GROUP = "recordings"
-BATCH = dg.BackfillPolicy.multi_run(max_partitions_per_run=16)
+CONDITIONED_KEY = dg.AssetKey("conditioned_recording")
+BATCH = dg.BackfillPolicy.multi_run(max_partitions_per_run=BATCH_SIZE)
 
 
 class RecordingSettings(ConditioningSettings, QualitySettings):
@@ -53,7 +56,7 @@ def raw_recording(  # Dagster takes the bare class alone for an output without a
     for partition in context.partition_keys:
         try:
             facts = inspect_raw(lake.lake, RecordingKey.parse(partition))
-        except RecordingError as error:
+        except (RecordingError, LakeError, OSError) as error:
             context.log.warning(f"{partition} cannot be read: {error}")
             unreadable[partition] = str(error)
             metadata: dict[str, Any] = {"readable": False, "reason": str(error)}
@@ -82,37 +85,90 @@ def raw_recording(  # Dagster takes the bare class alone for an output without a
         for name, description in CHECKS.items()
     ],
 )
-def conditioned_recording(  # Dagster takes the bare class alone for an output without a value
+def conditioned_recording(
     context: dg.AssetExecutionContext, lake: LakeResource
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Trimmed, filtered, z-scored from its own beginning, with a quality verdict; or quarantined with a reason."""
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Trimmed, filtered, z-scored from its own beginning, with a quality verdict; or quarantined with a reason.
+
+    A recording that cannot be judged at all (a full disk, a fault in a reader) keeps no other of its batch from being
+    materialized; the run then fails, and names it.
+    """
+    settings = settings_from(RecordingSettings, context.op_execution_context.op_config)
+    outcomes: dict[str, ConditioningOutcome] = {}
+    metadata: dict[str, dict[str, Any]] = {}
+    faults: dict[str, str] = {}
+    for partition in context.partition_keys:
+        try:
+            outcome = condition_raw(
+                lake.lake,
+                RecordingKey.parse(partition),
+                settings.part(ConditioningSettings),
+                settings.part(QualitySettings),
+            )
+            metadata[partition] = _metadata(outcome)
+        except LakeError as error:
+            context.log.warning(f"{partition} stays as it is: {error}")
+            metadata[partition] = {"verdict": "no raw file", "reason": f"{error}; what was made of it is kept"}
+        except Exception as error:
+            context.log.exception(f"{partition} came to no verdict")
+            faults[partition] = f"{type(error).__name__}: {error}"
+        else:
+            outcomes[partition] = outcome
+            if outcome.reason:
+                context.log.warning(f"{partition} is quarantined: {outcome.reason}")
+    checks = _check_results(lake.lake, outcomes)
+    if faults:
+        for partition, each in metadata.items():
+            context.log_event(dg.AssetMaterialization(CONDITIONED_KEY, partition=partition, metadata=each))
+        yield from checks
+        raise dg.Failure(
+            f"{len(faults)} of {len(context.partition_keys)} recordings came to no verdict, the others did",
+            metadata={"no verdict": dg.MetadataValue.json(dict(islice(faults.items(), 20)))},
+            allow_retries=False,
+        )
+    for partition, each in metadata.items():
+        context.add_asset_metadata(each, partition_key=partition)
+    yield dg.MaterializeResult(check_results=list(checks))
+
+
+def _metadata(outcome: ConditioningOutcome) -> dict[str, Any]:
+    """What is shown of a recording's verdict: also which version it is, and what it took the place of."""
     from voltpipe.recordings.preview import preview_png  # matplotlib, only where something is drawn
 
-    settings = settings_from(RecordingSettings, context.op_execution_context.op_config)
-    conditioning, quality = settings.part(ConditioningSettings), settings.part(QualitySettings)
+    shown: dict[str, Any] = {"verdict": outcome.verdict.value, "reason": outcome.reason or "none"}
+    if outcome.history:
+        shown |= {
+            "version": outcome.history.present.version,
+            "source_digest": outcome.history.present.source.raw_digest,
+        }
+        if former := outcome.history.former:
+            shown["former_source_digest"] = former.source.raw_digest
+            shown["history"] = dg.MetadataValue.md(_history_table(outcome.history))
+    if outcome.path:
+        shown["path"] = dg.MetadataValue.path(outcome.path)
+        shown["voltage"] = picture_metadata("voltage", preview_png(open_conditioned(outcome.path)))
+    return {**shown, **outcome.figures}
+
+
+def _history_table(history: RecordingHistory) -> str:
+    rows = "\n".join(
+        f"| {each.version} | {each.judged_utc:%Y-%m-%d %H:%M} | {each.verdict.value} "
+        f"| `{each.source.raw_digest[:12]}` | `{(each.source.hints_digest or 'none')[:12]}` |"
+        for each in history.versions
+    )
+    return f"| version | judged (UTC) | verdict | raw file | hints |\n| --- | --- | --- | --- | --- |\n{rows}"
+
+
+def _check_results(lake: Lake, outcomes: Mapping[str, ConditioningOutcome]) -> Iterator[dg.AssetCheckResult]:
+    """Each check over the whole lake, so that a bad recording stays red until it is mended or removed."""
+    errors: dict[str, dict[str, str]] = {name: {} for name in CHECKS}
     warnings: dict[str, dict[str, str]] = {name: {} for name in CHECKS}
     figures: dict[str, dict[str, object]] = {name: {} for name in CHECKS}
-    for partition in context.partition_keys:
-        outcome = condition_raw(lake.lake, RecordingKey.parse(partition), conditioning, quality)
-        if outcome.reason:
-            context.log.warning(f"{partition} is quarantined: {outcome.reason}")
-        metadata: dict[str, Any] = {"verdict": outcome.verdict.value, "reason": outcome.reason or "none"}
-        if outcome.path:
-            metadata["path"] = dg.MetadataValue.path(outcome.path)
-            metadata["voltage"] = picture_metadata("voltage", preview_png(open_conditioned(outcome.path)))
+    for partition, outcome in outcomes.items():
         for check in outcome.report.checks if outcome.report else ():
             figures[check.name][partition] = check.figures
             if not check.passed and check.severity is Severity.WARN:
                 warnings[check.name][partition] = check.message
-        context.add_asset_metadata({**metadata, **outcome.figures}, partition_key=partition)
-    return dg.MaterializeResult(check_results=list(_check_results(lake.lake, warnings, figures)))
-
-
-def _check_results(
-    lake: Lake, warnings: dict[str, dict[str, str]], figures: dict[str, dict[str, object]]
-) -> Iterator[dg.AssetCheckResult]:
-    """Each check over the whole lake, so that a bad recording stays red until it is mended or removed."""
-    errors: dict[str, dict[str, str]] = {name: {} for name in CHECKS}
     for key, entry in quarantined(lake).items():
         for check in entry.report.errors if entry.report else ():
             errors[check.name][str(key)] = check.message

@@ -104,7 +104,8 @@ def candidates(path: Path) -> tuple[Format, ...]:
             what = " and ".join(each.name for each in found) or "no known format"
             raise RecordingError(f"{path.name} is a folder of {what}; expected one, see docs/formats.md")
         return found
-    found = tuple(each for each in FORMATS if path.suffix.lower() in each.extensions)
+    suffix = path.suffix.lower()
+    found = tuple(each for each in FORMATS if suffix in each.extensions)
     if not found:
         raise RecordingError(
             f"{path.name}: extension {path.suffix!r} is not known; known are {', '.join(EXTENSIONS)}, and folders of "

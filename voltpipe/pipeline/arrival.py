@@ -1,0 +1,127 @@
+"""What happens by itself when raw files arrive: they become partitions, and are conditioned in batches."""
+
+import time
+from collections.abc import Mapping, Sequence, Set
+from itertools import islice
+
+import dagster as dg
+from pydantic import Field, ValidationError
+
+from voltpipe.files import content_digest
+from voltpipe.lake import RecordingKey
+from voltpipe.pipeline.assets.recordings import CONDITIONED_KEY
+from voltpipe.pipeline.jobs import INGEST_JOB, ingest_recordings
+from voltpipe.pipeline.partitions import RECORDINGS, batches, partitions_of, range_tags, recording_keys
+from voltpipe.pipeline.resources import LakeResource
+from voltpipe.pipeline.unfinished import unfinished_runs
+from voltpipe.recordings.arrivals import Arrivals, find_arrivals
+from voltpipe.settings import Settings
+
+RECORDINGS_PER_TICK = 512
+RUNS_PER_TICK = 16
+"""So much is asked for at one tick; the daemon needs about 0.1 s for each run."""
+RECORDINGS_UNDER_WAY = 2048
+"""No more is asked for while so many are waiting."""
+FIRST_REST_S, LONGEST_REST_S = 120.0, 3600.0
+"""A recording whose run came to no verdict (a full disk, say) is asked for again after a while, twice as long each
+time."""
+NAMED = 5
+"""How many recordings or files a skip reason names."""
+
+
+class Asked(Settings):
+    """A recording that was asked for, and has no verdict yet."""
+
+    state: str
+    times: int
+    at_s: float
+
+    @classmethod
+    def again(cls, former: "Asked | None", state: str, now_s: float) -> "Asked":
+        """Asked once more; for other content, for the first time."""
+        times = former.times if former and former.state == state else 0
+        return cls(state=state, times=times + 1, at_s=now_s)
+
+    def rests(self, state: str, now_s: float) -> bool:
+        """Whether it is too early to ask again for the same content; a clock that was set back ends the rest."""
+        rest_s = min(FIRST_REST_S * 2 ** (self.times - 1), LONGEST_REST_S)
+        return self.state == state and 0 <= now_s - self.at_s < rest_s
+
+
+class ArrivalCursor(Settings):
+    """What the sensor remembers: nothing of the thousands of recordings that are judged."""
+
+    asked: dict[str, Asked] = Field({}, description="by key")
+    growing: dict[str, str] = Field({}, description="the state of raw files that may not be there whole, by key")
+
+    @classmethod
+    def read(cls, text: str | None) -> "ArrivalCursor":
+        """From the sensor's cursor; one that cannot be read is forgotten, as nothing depends on it."""
+        try:
+            return cls.model_validate_json(text or "{}")
+        except ValidationError:
+            return cls()
+
+
+@dg.sensor(job=ingest_recordings, minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
+def raw_recordings(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
+    """New and changed raw files become partitions and are conditioned, many in a run, once they no longer grow."""
+    now_s, known = time.time(), recording_keys(context.instance)
+    cursor = ArrivalCursor.read(context.cursor)
+    arrivals = find_arrivals(lake.lake, {RecordingKey.parse(key): state for key, state in cursor.growing.items()})
+    ready = {str(key): state for key, state in arrivals.ready.items()}
+    asked = {key: each for key, each in cursor.asked.items() if key in ready}
+    under_way = _under_way(context.instance, known) & ready.keys()
+    resting = {key for key in asked.keys() - under_way if asked[key].rests(ready[key], now_s)}
+    due = sorted(ready.keys() - under_way - resting)[: min(RECORDINGS_PER_TICK, RECORDINGS_UNDER_WAY - len(under_way))]
+    new = sorted(set(due) - set(known))
+    requests = []
+    for batch in islice(batches([*known, *new], set(due)), RUNS_PER_TICK):
+        asked |= {key: Asked.again(asked.get(key), ready[key], now_s) for key in batch}
+        requests.append(_request(batch, {key: asked[key] for key in batch}))
+    growing = {str(key): state for key, state in arrivals.growing.items()}
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else _nothing_to_ask_for(arrivals, under_way, resting),
+        dynamic_partitions_requests=[RECORDINGS.build_add_request(new)] if new else [],
+        cursor=ArrivalCursor(asked=asked, growing=growing).model_dump_json(),
+    )
+
+
+def _under_way(instance: dg.DagsterInstance, known: Sequence[str]) -> set[str]:
+    """Recordings that a run is about to condition, whoever asked for it."""
+    return partitions_of((run for run in unfinished_runs(instance) if _conditions(run)), known)
+
+
+def _conditions(run: dg.DagsterRun) -> bool:
+    return run.job_name == INGEST_JOB or CONDITIONED_KEY in (run.asset_selection or ())
+
+
+def _request(batch: Sequence[str], asked: Mapping[str, Asked]) -> dg.RunRequest:
+    run_key = content_digest({key: each.model_dump(include={"state", "times"}) for key, each in asked.items()})
+    if len(batch) == 1:
+        return dg.RunRequest(run_key=run_key, partition_key=batch[0])
+    return dg.RunRequest(run_key=run_key, tags=range_tags(batch))
+
+
+def _nothing_to_ask_for(arrivals: Arrivals, under_way: Set[str], resting: Set[str]) -> str:
+    """What the sensor waits for, in words."""
+    parts = [f"no new raw file; {arrivals.n_known} known"]
+    if under_way:
+        parts.append(f"{len(under_way)} being conditioned")
+    if arrivals.growing:
+        parts.append(f"{len(arrivals.growing)} still growing")
+    if arrivals.touched:
+        parts.append(f"{len(arrivals.touched)} touched, to be digested next")
+    if resting:
+        parts.append(f"{len(resting)} came to no verdict and are asked for again later: {_some(sorted(resting))}")
+    if arrivals.refused:
+        reasons = [f"{name}: {reason}" for name, reason in arrivals.refused.items()]
+        parts.append(f"{len(reasons)} not usable: {_some(reasons)}")
+    return ", ".join(parts)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of what may be thousands."""
+    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return "; ".join(names[:NAMED]) + rest
