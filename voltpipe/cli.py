@@ -77,9 +77,12 @@ def ingest(files: tuple[Path, ...], organoid: str, **options: Any) -> None:
     from voltpipe.pipeline.ingest import ingest_files
 
     hints = from_options(Hints, options)
-    outcomes = ingest_files(Lake.default(), files, organoid, hints)
+    lake = Lake.default()
+    outcomes = ingest_files(lake, files, organoid, hints)
     for outcome in outcomes:
         click.echo(outcome.line, err=not outcome.usable)
+    if lake.page.exists():
+        click.echo(f"all recordings: {lake.page}")
     sys.exit(0 if all(outcome.usable for outcome in outcomes) else 1)
 
 

@@ -71,7 +71,7 @@ class Lake:
 
     @cached_property
     def conditioned(self) -> Path:
-        """One Parquet file a recording."""
+        """One Parquet file a recording, and what was found of it as JSON."""
         return self.root / "conditioned"
 
     @cached_property
@@ -103,6 +103,11 @@ class Lake:
     def reports(self) -> Path:
         """Evaluation reports with their metrics."""
         return self.root / "reports"
+
+    @cached_property
+    def page(self) -> Path:
+        """The page of all recordings."""
+        return self.reports / "lake.html"
 
     @cached_property
     def mlflow(self) -> Path:

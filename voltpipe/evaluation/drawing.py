@@ -42,6 +42,7 @@ STYLE: dict[RcKeyType, Any] = {
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
     "axes.unicode_minus": True,
+    "date.converter": "concise",
     "xtick.color": FAINT,
     "xtick.labelcolor": INK,
     "ytick.color": FAINT,

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from voltpipe.evaluation.connectivity_figure import CONNECTIVITY, connectivity_figure
 from voltpipe.evaluation.connectivity_summary import mean_agreement, summaries
@@ -17,6 +15,7 @@ from voltpipe.evaluation.drawing import RenderedFigure
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.figures import figures
 from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label, regime_label
+from voltpipe.evaluation.page import filled, on_page
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.skill_bar import skill_bars
 from voltpipe.evaluation.tables import score_table
@@ -54,16 +53,10 @@ def write_report(folder: Path, evaluation: Evaluation, detail: EvaluationDetail,
 
 
 def render_page(evaluation: Evaluation, drawn: dict[str, RenderedFigure], connectivity: pd.DataFrame) -> str:
-    """The page as HTML. Whatever comes from recordings (names, keys, settings) is escaped."""
+    """The page as HTML."""
     protocol = evaluation.provenance.protocol
-    environment = Environment(
-        loader=PackageLoader("voltpipe.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(REPORT_FILE).render(
+    return filled(
+        REPORT_FILE,
         title=f"{forecaster_label(evaluation.forecaster)} on {', '.join(evaluation.provenance.organoids)}",
         verdict=verdict(evaluation),
         warning=PUBLISHED_WARNING if protocol == Protocol.PUBLISHED else None,
@@ -73,8 +66,7 @@ def render_page(evaluation: Evaluation, drawn: dict[str, RenderedFigure], connec
         regimes=[_regime_section(evaluation, regime) for regime in evaluation.regimes],
         has_ceiling=bool(evaluation.ceiling_r2),
         connectivity=_connectivity_section(evaluation, connectivity),
-        # The SVGs were made by matplotlib, which escapes the text in them.
-        figures={name: (figure, Markup(figure.svg)) for name, figure in drawn.items()},
+        figures=on_page(drawn),
         provenance=evaluation.provenance,
         settings={
             group: {name: json.dumps(value) for name, value in settings.items()}

@@ -9,7 +9,8 @@ import dagster as dg
 from voltpipe.lake import Lake
 from voltpipe.pipeline import arrival, schedules, sensors
 from voltpipe.pipeline.assets import evaluation, forecasting, recordings, registry, search, windows
-from voltpipe.pipeline.jobs import ingest_recordings, search_hyperparameters, train_forecaster
+from voltpipe.pipeline.assets import lake as lake_assets
+from voltpipe.pipeline.jobs import ingest_recordings, report_lake, search_hyperparameters, train_forecaster
 from voltpipe.pipeline.resources import JsonValues, LakeResource, TrackingResource
 
 DAGSTER_URL_VARIABLE, MLFLOW_URL_VARIABLE = "VOLTPIPE_DAGSTER_URL", "VOLTPIPE_MLFLOW_URL"
@@ -33,13 +34,18 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
             mlflow_url=os.environ.get(MLFLOW_URL_VARIABLE, "http://127.0.0.1:5000"),
         ),
     }
-    assets = dg.load_assets_from_modules([recordings, windows, search, forecasting, evaluation, registry])
+    assets = dg.load_assets_from_modules([recordings, windows, lake_assets, search, forecasting, evaluation, registry])
     return dg.Definitions(
         assets=assets,
         asset_checks=dg.load_asset_checks_from_modules([forecasting, registry]),
         resources={**defaults, **(resources or {})},
-        jobs=[ingest_recordings, train_forecaster, search_hyperparameters],
+        jobs=[ingest_recordings, report_lake, train_forecaster, search_hyperparameters],
         schedules=[schedules.nightly_retraining],
-        sensors=[arrival.raw_recordings, sensors.mlflow_after_failure, sensors.mlflow_after_cancellation],
+        sensors=[
+            arrival.raw_recordings,
+            sensors.lake_changes,
+            sensors.mlflow_after_failure,
+            sensors.mlflow_after_cancellation,
+        ],
         executor=dg.in_process_executor,
     )

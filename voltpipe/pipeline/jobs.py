@@ -3,17 +3,24 @@
 import dagster as dg
 
 INGEST_JOB = "ingest_recordings"
+LAKE_REPORT_JOB = "report_lake"
 SEARCH_JOB = "search_hyperparameters"
 TRAIN_JOB = "train_forecaster"
 
 ingest_recordings = dg.define_asset_job(
     INGEST_JOB,
-    selection=dg.AssetSelection.groups("recordings"),
+    selection=dg.AssetSelection.assets("raw_recording", "conditioned_recording"),
     description="Inspect and condition raw recordings, one partition each.",
+)
+report_lake = dg.define_asset_job(
+    LAKE_REPORT_JOB,
+    selection=dg.AssetSelection.assets("lake_report"),
+    description="Write the page of all recordings anew.",
 )
 train_forecaster = dg.define_asset_job(
     TRAIN_JOB,
-    selection=dg.AssetSelection.groups("windows", "forecasting", "evaluation", "registry"),
+    selection=dg.AssetSelection.groups("windows", "forecasting", "evaluation", "registry")
+    | dg.AssetSelection.assets("lake_report"),
     description="From the conditioned recordings to a registered forecaster, and to the champion if the gate lets it.",
 )
 search_hyperparameters = dg.define_asset_job(

@@ -12,7 +12,7 @@ from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.build import build_definitions
 from voltpipe.pipeline.dead_runs import bury_dead_runs, known_alive
 from voltpipe.pipeline.instance import open_instance
-from voltpipe.pipeline.jobs import INGEST_JOB, SEARCH_JOB, TRAIN_JOB
+from voltpipe.pipeline.jobs import INGEST_JOB, LAKE_REPORT_JOB, SEARCH_JOB, TRAIN_JOB
 from voltpipe.pipeline.partitions import RECORDINGS, batches, range_tags, recording_keys
 from voltpipe.tracking.store import TrackingStore
 
@@ -42,6 +42,7 @@ class Launcher:
         self.instance.add_dynamic_partitions(RECORDINGS.name or "", sorted(wanted))
         for batch in batches(recording_keys(self.instance), wanted):
             self._run(INGEST_JOB, {}, range_tags(batch))
+        self._run(LAKE_REPORT_JOB, {})
 
     def train(self, *, split: Mapping[str, Any], training: Mapping[str, Any]) -> None:
         """Materialize everything from the split to the registry.

@@ -1,10 +1,18 @@
-"""What happens by itself when a run dies: MLflow is told."""
+"""What happens by itself when a run dies: MLflow is told; and when recordings were judged: their page is written."""
 
 import dagster as dg
 
 from voltpipe.pipeline.resources import TrackingResource
 from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
 from voltpipe.tracking.lifecycle import close_leftover_runs
+
+lake_changes = dg.AutomationConditionSensorDefinition(
+    "lake_changes",
+    target=dg.AssetSelection.assets("lake_report"),
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Writes the page of all recordings anew when any was judged, or when they were split.",
+)
 
 
 def _close(context: dg.RunStatusSensorContext, tracking: TrackingResource, status: str) -> dg.SkipReason | None:

@@ -12,6 +12,8 @@ from voltpipe.evaluation.evaluation import Evaluation
 if TYPE_CHECKING:
     import pandas as pd
 
+    from voltpipe.evaluation.drawing import RenderedFigure
+
 
 def score_metadata(evaluation: Evaluation) -> dict[str, Any]:
     """What the scores say, and the table beside the baselines."""
@@ -31,6 +33,11 @@ def connectivity_metadata(table: "pd.DataFrame", evaluation: Evaluation) -> dict
 def figure_metadata(figure_paths: Mapping[str, Path]) -> dict[str, Any]:
     """Each PNG as a picture inside Markdown, which is how Dagster shows pictures."""
     return {name: picture_metadata(name, path.read_bytes()) for name, path in figure_paths.items()}
+
+
+def rendered_metadata(figures: "Mapping[str, RenderedFigure]") -> dict[str, Any]:
+    """The same for figures that are not in files."""
+    return {name: picture_metadata(name, figure.png) for name, figure in figures.items()}
 
 
 def picture_metadata(name: str, png: bytes) -> dg.MarkdownMetadataValue:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from voltpipe.files import written_whole
 from voltpipe.lake import Lake, RecordingKey
+from voltpipe.recordings.catalogue import Findings, forget_findings, note_findings
 from voltpipe.recordings.channels import select_channels
 from voltpipe.recordings.conditioning import calibrate
+from voltpipe.recordings.glance import Glance, glance_at
 from voltpipe.recordings.history import (
     RecordingHistory,
     Source,
@@ -65,12 +67,15 @@ def condition_raw(
     target = lake.conditioned_path(key)
     report: QualityReport | None = None
     source: Source | None = None
+    seen: Glance | None = None
     with ExitStack() as held:
         try:
             raw = raw_path(lake, key)
             state = raw_state(raw)  # before the first look, so that a change from here on is seen
             source = read_source(raw)
-            recording = select_channels(open_raw(lake, key), settings)
+            opened = open_raw(lake, key)
+            seen = glance_at(opened, raw)
+            recording = select_channels(opened, settings)
             hints = read_hints(raw)
             if hints.profile is not None:
                 settings = settings.model_copy(update={"profile": hints.profile})
@@ -97,11 +102,13 @@ def condition_raw(
             if source is not None:
                 keep_former(lake, key, source)
             target.unlink(missing_ok=True)
-            quarantine(lake, key, reason, report, source.raw_digest if source else None)
+            forget_findings(lake, key)
+            quarantine(lake, key, reason, report, source.raw_digest if source else None, seen)
             if source is not None:
                 history = note_verdict(lake, key, state, source, Verdict.QUARANTINED, reason=reason)
             return ConditioningOutcome(Verdict.QUARANTINED, reason, report, None, {}, history)
         release(lake, key)
+        note_findings(lake, key, Findings(seen=seen, report=report))
     digest = open_conditioned(target).digest
     history = note_verdict(lake, key, state, source, Verdict.CONDITIONED, digest=digest, duration_s=kept_s)
     return ConditioningOutcome(Verdict.CONDITIONED, "", report, target, _figures(target), history)

@@ -1,6 +1,7 @@
 """How recordings come into the raw folder: copied whole or not at all, with what is known of them beside them."""
 
 import glob
+import os
 import shutil
 from pathlib import Path
 
@@ -75,9 +76,16 @@ def _digest(path: Path, source_files: dict[str, Path]) -> str:
 def _copy(path: Path, source_files: dict[str, Path], target: Path) -> None:
     if not source_files:
         with written_whole(target) as aside:
-            shutil.copyfile(path, aside)
+            _copy_dated(path, aside)
         return
     with folder_written_whole(target) as folder:
         for name, file in source_files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, folder / name)
+            _copy_dated(file, folder / name)
+
+
+def _copy_dated(source: Path, target: Path) -> None:
+    """With the date of the last change: where a file does not say when it was recorded, that has to do."""
+    shutil.copyfile(source, target)
+    changed = source.stat()
+    os.utime(target, ns=(changed.st_atime_ns, changed.st_mtime_ns))

@@ -2,6 +2,7 @@
 
 from voltpipe.files import write_json
 from voltpipe.lake import Lake, RecordingKey
+from voltpipe.recordings.glance import Glance
 from voltpipe.recordings.quality_report import QualityReport
 from voltpipe.settings import Settings
 
@@ -16,14 +17,26 @@ class Quarantine(Settings):
     """The quality checks, where the file could be read far enough for them."""
     source_digest: str | None
     """SHA-256 of the raw file that was judged."""
+    seen: Glance | None = None
+    """What it is, where the file could be opened."""
 
 
 def quarantine(
-    lake: Lake, key: RecordingKey, reason: str, report: QualityReport | None, source_digest: str | None
+    lake: Lake,
+    key: RecordingKey,
+    reason: str,
+    report: QualityReport | None,
+    source_digest: str | None,
+    seen: Glance | None = None,
 ) -> None:
     """Note that a recording is not used."""
     noted = Quarantine(
-        organoid=key.organoid, recording=key.recording, reason=reason, report=report, source_digest=source_digest
+        organoid=key.organoid,
+        recording=key.recording,
+        reason=reason,
+        report=report,
+        source_digest=source_digest,
+        seen=seen,
     )
     write_json(lake.quarantine_path(key), noted.model_dump(mode="json"))
 

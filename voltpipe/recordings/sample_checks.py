@@ -128,16 +128,18 @@ def noise(
 
 def hum(figures: SignalFigures, names: Shaped[np.ndarray, " channel"], settings: QualitySettings) -> CheckOutcome:
     """Mains in the signal."""
-    humming = figures.hum_share > settings.hum_share_doubted
-    line, worst = int(figures.hum_share.max(axis=1).argmax()), float(figures.hum_share.max())
+    # What is left of a channel that never changes is rounding, and none of it means anything.
+    hum_share = np.where(figures.flat, 0.0, figures.hum_share)
+    humming = hum_share > settings.hum_share_doubted
+    line, worst = int(hum_share.max(axis=1).argmax()), float(hum_share.max())
     message = "no mains hum to speak of"
     if humming.any():
         message = (
             f"up to {worst:.0%} of the variance is mains hum at {LINES_HZ[line]} Hz, in channels "
             f"{named(names, np.asarray(humming.any(axis=0)))}; a forecaster will learn it: mend the grounding"
         )
-    shares = {
-        f"largest_share_{hz}_hz": float(share.max()) for hz, share in zip(LINES_HZ, figures.hum_share, strict=True)
+    shares: dict[str, float | int | str] = {
+        f"largest_share_{hz}_hz": float(share.max()) for hz, share in zip(LINES_HZ, hum_share, strict=True)
     }
     return CheckOutcome(name="hum", passed=not humming.any(), severity=Severity.WARN, message=message, figures=shares)
 

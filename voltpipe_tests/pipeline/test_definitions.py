@@ -12,7 +12,7 @@ from voltpipe.pipeline.resources import STAGE_FOLDERS
 
 HEAVY = ("torch", "mlflow", "brian2", "pynwb", "matplotlib", "pandas")
 GROUPS = {
-    "recordings": {"raw_recording", "conditioned_recording"},
+    "recordings": {"raw_recording", "conditioned_recording", "lake_report"},
     "windows": {"recording_split", "window_set"},
     "search": {"found_settings"},
     "forecasting": {"trained_forecaster"},
@@ -23,6 +23,7 @@ UPSTREAM = {
     "raw_recording": set(),
     "conditioned_recording": {"raw_recording"},
     "recording_split": {"conditioned_recording"},
+    "lake_report": {"conditioned_recording", "recording_split"},
     "window_set": {"recording_split"},
     "found_settings": {"window_set"},
     "trained_forecaster": {"window_set"},
@@ -31,6 +32,7 @@ UPSTREAM = {
     "registered_forecaster": {"evaluation_report"},
     "champion_forecaster": {"registered_forecaster"},
 }
+PARTITIONED = {"raw_recording", "conditioned_recording"}
 BLOCKING_CHECKS = {
     "window_set": {"no_sample_in_two_splits", "no_window_over_a_border"},
     "trained_forecaster": {"finite_weights"},
@@ -91,7 +93,7 @@ def test_each_asset_says_what_it_is_and_of_what_kind(graph):
 
 def test_recordings_are_partitioned_one_each(graph):
     partitioned = {key.path[-1]: graph.get(key).partitions_def for key in graph.get_all_asset_keys()}
-    assert {name for name, partitions in partitioned.items() if partitions} == GROUPS["recordings"]
+    assert {name for name, partitions in partitioned.items() if partitions} == PARTITIONED
     assert partitioned["raw_recording"] == dg.DynamicPartitionsDefinition(name="recordings")
 
 
@@ -106,9 +108,15 @@ def test_checks_guard_what_follows(graph, blocking, expected):
 
 
 def test_jobs_sensors_and_schedules(definitions):
-    assert {job.name for job in definitions.jobs} == {"ingest_recordings", "train_forecaster", "search_hyperparameters"}
+    assert {job.name for job in definitions.jobs} == {
+        "ingest_recordings",
+        "report_lake",
+        "train_forecaster",
+        "search_hyperparameters",
+    }
     assert {sensor.name for sensor in definitions.sensors} == {
         "raw_recordings",
+        "lake_changes",
         "mlflow_after_failure",
         "mlflow_after_cancellation",
     }
@@ -124,7 +132,7 @@ def test_the_jobs_divide_the_graph_between_them(definitions, graph):
         names(definitions.resolve_job_def(name).asset_layer.selected_asset_keys)
         for name in ("ingest_recordings", "search_hyperparameters", "train_forecaster")
     )
-    assert ingest == GROUPS["recordings"]
+    assert ingest == PARTITIONED
     assert search == GROUPS["windows"] | GROUPS["search"]
     assert train == names(graph.get_all_asset_keys()) - ingest - GROUPS["search"]
 

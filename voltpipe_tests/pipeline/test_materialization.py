@@ -9,7 +9,8 @@ import pytest
 
 import voltpipe
 from voltpipe.files import read_json
-from voltpipe.lake import LAKE_VARIABLE, RecordingKey
+from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
+from voltpipe.pipeline.build import build_definitions
 from voltpipe.pipeline.resources import STAGE_FOLDERS, value_path
 from voltpipe.pipeline.run_tags import DAGSTER_LINK_TAG, DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
 from voltpipe.pipeline.values import RegisteredValue
@@ -214,3 +215,38 @@ def test_the_champion_forecasts_from_a_notebook(materialized, monkeypatch, spiki
     ahead_mv = np.stack([forecaster.predict_mv(history_mv[stop - 30 : stop])[0] for stop in range(100, 399)])
     error = np.mean((ahead_mv - history_mv[100:399]) ** 2)
     assert error < 0.6 * np.var(history_mv[100:399])
+
+
+def test_the_page_of_all_recordings_is_written_with_the_chain(materialized):
+    metadata = materialized.latest("lake_report").metadata
+    assert (metadata["recordings"].value, metadata["quarantined"].value, metadata["organoids"].value) == (7, 1, 1)
+    assert metadata["quarantined_because"].value.keys() == {str(BROKEN)}
+    assert str(metadata["quality"].value).startswith("![quality](data:image/png;base64,")
+    page = (materialized.lake.reports / "lake.html").read_text()
+    assert metadata["page"].value == str(materialized.lake.reports / "lake.html")
+    for key in (*GOOD, str(BROKEN)):
+        assert f'<th scope="row">{RecordingKey.parse(key).recording}</th>' in page
+    assert '<tr><th scope="row">test</th><td>1</td>' in page  # as the split of the last training has it
+
+
+def test_the_page_is_written_anew_once_when_recordings_were_judged(tmp_path):
+    lake = Lake(tmp_path / "lake")
+    definitions = build_definitions(lake)
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("recordings", ["slice--a", "slice--b", "slice--never"])
+
+        def ticked(cursor=None):
+            page = dg.AssetSelection.assets("lake_report")
+            return dg.evaluate_automation_conditions(definitions, instance, page, cursor=cursor)
+
+        tick = ticked()
+        assert tick.total_requested == 0
+        for partition in ("slice--a", "slice--b"):
+            instance.report_runless_asset_event(dg.AssetMaterialization("conditioned_recording", partition=partition))
+        tick = ticked(tick.cursor)
+        assert tick.get_requested_partitions(dg.AssetKey("lake_report")) == {None}
+        tick = ticked(tick.cursor)
+        assert tick.total_requested == 0
+        instance.report_runless_asset_event(dg.AssetMaterialization("recording_split"))
+        tick = ticked(tick.cursor)
+        assert tick.total_requested == 1

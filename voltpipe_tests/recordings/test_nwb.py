@@ -113,14 +113,15 @@ def test_notes_and_the_channel_table_give_facts_and_types(tmp_path, writers, sig
     writers["nwb"](path, signal_mv, notes=json.dumps(notes))
     recording = open_recording(path)
     said = {"preparation": "organoid", "network_seed": 7, "dose": 0.5}
-    assert recording.facts == {**said, "format": "NWB", "unit": "volts"}
+    recorded_at = "2024-01-01T00:00:00+00:00"
+    assert recording.facts == {**said, "format": "NWB", "unit": "volts", "recorded_at": recorded_at}
     assert recording.channel_types == ("excitatory",) * 3
 
 
 def test_notes_in_plain_words_give_no_facts(tmp_path, writers, signal_mv):
     path = tmp_path / "notes.nwb"
     writers["nwb"](path, signal_mv, notes="cells looked healthy")
-    assert set(open_recording(path).facts) == {"format", "unit"}
+    assert set(open_recording(path).facts) == {"format", "unit", "recorded_at"}
 
 
 def test_samples_outside_the_file_are_refused(tmp_path, writers, signal_mv):

@@ -189,6 +189,11 @@ def test_the_share_of_the_variance_that_is_hum_is_told(checked, make_signal, mon
     assert check.figures[f"largest_share_{110 - line_hz}_hz"] < 0.01
 
 
+def test_a_flat_channel_does_not_hum(checked, signal_mv):
+    signal_mv[:, 2] = -55.3
+    assert checked(signal_mv)["hum"].passed
+
+
 def test_a_slow_recording_has_no_room_for_hum(checked, signal_mv):
     assert checked(signal_mv, rate_hz=100.0)["hum"].figures == {"largest_share_50_hz": 0, "largest_share_60_hz": 0}
 

@@ -10,6 +10,7 @@ from neo.rawio.baserawio import BaseRawIO
 
 from voltpipe.recordings.formats.choice import chosen_segment, chosen_series
 from voltpipe.recordings.formats.stored import Stored, damage_named
+from voltpipe.recordings.glance import recorded_fact
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.units import is_voltage_unit, mv_per_unit
@@ -94,7 +95,11 @@ def _stored(path: Path, hints: Hints, reader: Any, segment: tuple[int, int], str
         unit=unit,
         rate_hz=float(channels["sampling_rate"][0]),
         channel_names=tuple(map(str, channels["name"][kept])),
-        facts={"stream": stream_name, **({"channels_left_out": left_out} if left_out else {})},
+        facts={
+            "stream": stream_name,
+            **({"channels_left_out": left_out} if left_out else {}),
+            **recorded_fact(reader.raw_annotations["blocks"][segment[0]].get("rec_datetime")),
+        },
     )
 
 

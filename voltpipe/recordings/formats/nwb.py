@@ -16,6 +16,7 @@ from voltpipe.recordings.chunks import chunk_samples
 from voltpipe.recordings.formats.choice import chosen_series
 from voltpipe.recordings.formats.hdf5 import DAMAGE, opened, own_dataset, text, texts
 from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
+from voltpipe.recordings.glance import recorded_fact
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.timeline import Timeline, Timing
@@ -116,7 +117,12 @@ def _channels(path: Path, file: h5py.File, group: h5py.Group) -> tuple[tuple[str
 
 
 def _facts(file: h5py.File) -> dict[str, str | int | float]:
-    """What `general/notes` says, if it is a JSON object: the short texts and finite numbers in it."""
+    """When the session began, and the short texts and finite numbers of `general/notes`, if it is JSON."""
+    began = recorded_fact(text(file["session_start_time"][()])) if "session_start_time" in file else {}
+    return {**_notes(file), **began}
+
+
+def _notes(file: h5py.File) -> dict[str, str | int | float]:
     try:
         notes = json.loads(text(file["general/notes"][()])) if "general/notes" in file else {}
     except json.JSONDecodeError:

@@ -1,0 +1,25 @@
+"""How pages are made: one look for all, and whatever comes from recordings (names, keys, settings) escaped."""
+
+from collections.abc import Mapping
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from voltpipe.evaluation.drawing import RenderedFigure
+
+
+def filled(template: str, **shown: object) -> str:
+    """A template of this folder as HTML."""
+    environment = Environment(
+        loader=PackageLoader("voltpipe.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**shown)
+
+
+def on_page(drawn: Mapping[str, RenderedFigure]) -> dict[str, tuple[RenderedFigure, Markup]]:
+    """Figures as `parts.html` shows them: the SVGs were made by matplotlib, which escapes the text in them."""
+    return {name: (figure, Markup(figure.svg)) for name, figure in drawn.items()}
