@@ -12,6 +12,8 @@ _JITTER = 0.1
 _GAP_PERIODS = 1.5
 """A step of more periods than this is a gap."""
 _STEPS_FOR_PERIOD = 1000
+_GAPS_IN_A_ROW = 10
+"""So many gaps with a single sample between each and the next are another rate."""
 
 
 class Timing(NamedTuple):
@@ -38,12 +40,14 @@ class Timeline:
         self._regular_s = 0.0
         self._starts = [0]
         self._dropped_samples = 0
+        self._were_gaps = np.zeros(_GAPS_IN_A_ROW - 1, bool)
+        """The last steps so far."""
 
     def add(self, times_s: Float64[np.ndarray, " time"]) -> None:
         """Take the next time stamps.
 
         Raises:
-            RecordingError: a stamp is not a number, or a step neither regular nor a gap.
+            RecordingError: a stamp is not a number, a step neither regular nor a gap, or the rate changes.
         """
         if not np.isfinite(times_s).all():
             raise RecordingError(
@@ -71,6 +75,15 @@ class Timeline:
                 f"time stamps are irregular: the step to sample {first_sample + odd[0]} is {steps_s[odd[0]]:g} s, "
                 f"expected {self._period_s:g} s; resample the recording to a regular rate"
             )
+        gaps = np.concatenate([self._were_gaps, gap])
+        rows = np.convolve(gaps, np.ones(_GAPS_IN_A_ROW, int), "valid") == _GAPS_IN_A_ROW
+        if rows.any():
+            first = first_sample + int(rows.argmax()) - len(self._were_gaps)
+            raise RecordingError(
+                f"the sampling rate changes at sample {first - 1}, from {1 / self._period_s:g} Hz to about "
+                f"{1 / steps_s[rows.argmax()]:g} Hz; export what was recorded at each rate as a recording of its own"
+            )
+        self._were_gaps = gaps[len(gap) :]
         self._regular_steps += int(regular.sum())
         self._regular_s += float(steps_s[regular].sum())
         self._dropped_samples += int(np.rint(periods[gap] - 1).sum())

@@ -38,3 +38,14 @@ def test_a_missing_stamp_is_named():
 
 def test_samples_missing_in_gaps_are_counted():
     assert timeline_of([0, 1, 2, 3, 7, 8, 9, 12]) == (1, (0, 4, 7), 5)
+
+
+@pytest.mark.parametrize("border", [5, 30, 33, 35, 50])
+def test_a_rate_that_changes_midway_is_named_with_both_rates_whatever_the_chunks(border):
+    stamps = [*np.arange(31) / 1000, *(0.03 + np.arange(1, 30) / 250)]
+    with pytest.raises(RecordingError, match="rate changes at sample 30, from 1000 Hz to about 250 Hz; export"):
+        timeline_of(stamps[:border], stamps[border:])
+
+
+def test_nine_gaps_in_a_row_are_gaps():
+    assert len(timeline_of([*np.arange(20), *(19 + 3 * np.arange(1, 10)), 47, 48]).segment_starts) == 10
