@@ -7,9 +7,9 @@ from pathlib import Path
 from voltpipe.errors import VoltpipeError
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.launch import Launcher
+from voltpipe.recordings.catalogue import CatalogueEntry, Standing, catalogue
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.ingest import ingest
-from voltpipe.recordings.quarantine import quarantined
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,12 @@ def ingest_files(lake: Lake, files: Sequence[Path], organoid: str, hints: Hints)
             outcomes.append(Ingested(f"{file}: refused: {error}", usable=False))
     if keys:
         Launcher(lake).ingest(keys)
-    bad = quarantined(lake)
-    for key, file in keys.items():
-        if key in bad:
-            outcomes.append(Ingested(f"{file}: quarantined as {key}: {bad[key].reason}", usable=False))
-        else:
-            outcomes.append(Ingested(f"{file}: conditioned as {key}: {lake.conditioned_path(key)}", usable=True))
-    return outcomes
+    judged = {entry.key: entry for entry in catalogue(lake)} if keys else {}
+    return outcomes + [_outcome(lake, file, judged[key]) for key, file in keys.items()]
+
+
+def _outcome(lake: Lake, file: Path, entry: CatalogueEntry) -> Ingested:
+    if entry.standing is Standing.QUARANTINED:
+        return Ingested(f"{file}: quarantined as {entry.key}: {entry.reason}", usable=False)
+    doubts = "".join(f"; look at it, {doubt.name}: {doubt.message}" for doubt in entry.doubts)
+    return Ingested(f"{file}: conditioned as {entry.key}: {lake.conditioned_path(entry.key)}{doubts}", usable=True)

@@ -1,30 +1,38 @@
-"""A small picture of a conditioned recording, as it is seen by who looks at its asset."""
+"""A small picture of a recording, as it is seen by who looks at its asset."""
 
 from io import BytesIO
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from voltpipe.recordings.store import ConditionedRecording
+from voltpipe.recordings.recording import Recording
 
 _MOST_CHANNELS = 8
 _SHOWN_S = 1.0
 _SPACING_SD = 8.0
 
 
-def preview_png(recording: ConditionedRecording) -> bytes:
-    """The first second of up to eight channels spread over the recording's, one above the other, in mV, as PNG."""
+def preview_png(recording: Recording) -> bytes:
+    """The first second of up to eight channels spread over the recording's, one above the other, in mV, as PNG.
+
+    What is not finite is left out.
+    """
     names = recording.channel_names
     shown = np.unique(np.linspace(0, len(names) - 1, min(len(names), _MOST_CHANNELS)).astype(int))
     n_samples = min(recording.n_samples, round(_SHOWN_S * recording.rate_hz))
-    voltage_mv = recording.read_mv(0, n_samples)[:, shown] - recording.mean_mv[shown]
-    spacing_mv = _SPACING_SD * float(np.median(recording.sd_mv[shown]))
+    voltage_mv = recording.read_mv(0, n_samples)[:, shown].astype(np.float64)
+    finite = np.isfinite(voltage_mv)
+    n_finite = np.maximum(finite.sum(axis=0), 1)
+    voltage_mv -= np.where(finite, voltage_mv, 0).sum(axis=0) / n_finite
+    sd_mv = np.sqrt((np.where(finite, voltage_mv, 0) ** 2).sum(axis=0) / n_finite)
+    spacing_mv = _SPACING_SD * float(np.median(sd_mv)) or 1.0
     levels_mv = -spacing_mv * np.arange(len(shown))
     figure = Figure(figsize=(6.4, 0.4 + 0.4 * len(shown)), dpi=80, layout="constrained")
     axes = figure.subplots()
-    axes.plot(np.arange(n_samples) / recording.rate_hz, voltage_mv + levels_mv, color="#0072b2", linewidth=0.6)
-    axes.set_yticks(levels_mv, [names[channel] for channel in shown], fontsize=7)
-    axes.set_xlabel(f"s after the trimmed beginning; channels {spacing_mv:.3g} mV apart", fontsize=7)
+    time_s = np.arange(n_samples) / recording.rate_hz
+    axes.plot(time_s, np.where(finite, voltage_mv, np.nan) + levels_mv, color="#0072b2", linewidth=0.6)
+    axes.set_yticks(levels_mv, [names[channel] for channel in shown], fontsize=7, parse_math=False)
+    axes.set_xlabel(f"s from its beginning; channels {spacing_mv:.3g} mV apart", fontsize=7)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right", "left"]].set_visible(False)
     file = BytesIO()

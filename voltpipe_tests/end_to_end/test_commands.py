@@ -79,8 +79,20 @@ def test_a_bad_file_is_named_with_its_reason_and_the_others_go_on(shell, ingeste
     (complaint,) = result.stderr.splitlines()
     assert "run_broken.csv: quarantined as slice--run_broken: " in complaint
     assert "NaN or infinite" in complaint
-    assert len(result.stdout.splitlines()) == 6
+    *usable, page = result.stdout.splitlines()
+    assert len(usable) == 6
+    assert page == f"all recordings: {shell.lake.page}"
+    assert "run_broken" in shell.lake.page.read_text()
     assert list(conditioned_recordings(shell.lake)) == [f"slice--run_{number}" for number in range(6)]
+
+
+def test_a_recording_that_should_be_looked_at_is_taken_in_and_says_why(shell, ingested, spiking_mv, tmp_path):
+    humming_mv = spiking_mv(21) + 8 * np.sin(2 * np.pi * 50 * np.arange(1500) / 250)[:, None]
+    file = write_csv(tmp_path / "run_hum.csv", humming_mv)
+    result = shell.type("ingest", file, "--organoid", "elsewhere", *HINTS)
+    assert result.exit_code == 0
+    assert "conditioned as elsewhere--run_hum" in result.stdout
+    assert "; look at it, hum: up to " in result.stdout
 
 
 def test_hints_are_kept_beside_the_raw_file_and_give_the_right_voltage(shell, ingested, spiking_mv):

@@ -1,4 +1,4 @@
-"""The picture of a conditioned recording on its asset's page."""
+"""The picture of a recording on its asset's page."""
 
 from io import BytesIO
 
@@ -25,3 +25,12 @@ def test_up_to_eight_channels_are_drawn(recording_of, make_signal, tmp_path, n_c
     assert picture.shape[0] == round(80 * (0.4 + 0.4 * min(n_channels, 8)))
     drawn = np.abs(picture[..., :3] - [0, 0x72 / 255, 0xB2 / 255]).max(axis=2) < 0.1
     assert drawn.mean() > 0.01
+
+
+def test_what_is_not_finite_flat_or_oddly_named_is_drawn_all_the_same(recording_of, signal_mv):
+    signal_mv[:500, 0] = np.nan
+    signal_mv[3, 1] = np.inf
+    signal_mv[:, 2] = -55
+    names = ("$\\frac$", "a_b^{", "c")
+    picture = matplotlib.image.imread(BytesIO(preview_png(recording_of(signal_mv, channel_names=names))))
+    assert picture.shape[:2] == (round(80 * 1.6), 512)

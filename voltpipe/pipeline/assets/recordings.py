@@ -20,7 +20,7 @@ from voltpipe.recordings.history import RecordingHistory
 from voltpipe.recordings.quality import CHECKS
 from voltpipe.recordings.quality_report import Severity
 from voltpipe.recordings.quarantine import quarantined
-from voltpipe.recordings.raw import inspect_raw
+from voltpipe.recordings.raw import inspect_raw, open_raw
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
 from voltpipe.recordings.store import open_conditioned
@@ -105,7 +105,7 @@ def conditioned_recording(
                 settings.part(ConditioningSettings),
                 settings.part(QualitySettings),
             )
-            metadata[partition] = _metadata(outcome)
+            metadata[partition] = _metadata(lake.lake, RecordingKey.parse(partition), outcome)
         except LakeError as error:
             context.log.warning(f"{partition} stays as it is: {error}")
             metadata[partition] = {"verdict": "no raw file", "reason": f"{error}; what was made of it is kept"}
@@ -131,10 +131,8 @@ def conditioned_recording(
     yield dg.MaterializeResult(check_results=list(checks))
 
 
-def _metadata(outcome: ConditioningOutcome) -> dict[str, Any]:
+def _metadata(lake: Lake, key: RecordingKey, outcome: ConditioningOutcome) -> dict[str, Any]:
     """What is shown of a recording's verdict: also which version it is, and what it took the place of."""
-    from voltpipe.recordings.preview import preview_png  # matplotlib, only where something is drawn
-
     shown: dict[str, Any] = {"verdict": outcome.verdict.value, "reason": outcome.reason or "none"}
     if outcome.history:
         shown |= {
@@ -146,8 +144,17 @@ def _metadata(outcome: ConditioningOutcome) -> dict[str, Any]:
             shown["history"] = dg.MetadataValue.md(_history_table(outcome.history))
     if outcome.path:
         shown["path"] = dg.MetadataValue.path(outcome.path)
-        shown["voltage"] = picture_metadata("voltage", preview_png(open_conditioned(outcome.path)))
-    return {**shown, **outcome.figures}
+    return {**shown, **_picture(lake, key, outcome), **outcome.figures}
+
+
+def _picture(lake: Lake, key: RecordingKey, outcome: ConditioningOutcome) -> dict[str, Any]:
+    """How its voltage begins: of one in quarantine too, if that could be read."""
+    from voltpipe.recordings.preview import preview_png  # matplotlib, only where something is drawn
+
+    if outcome.path is None and outcome.report is None:
+        return {}
+    recording = open_conditioned(outcome.path) if outcome.path else open_raw(lake, key)
+    return {"voltage": picture_metadata("voltage", preview_png(recording))}
 
 
 def _history_table(history: RecordingHistory) -> str:
