@@ -151,10 +151,10 @@ def forecast(
 def reproduce(version: str, **options: Any) -> None:
     """Make a registered forecaster again, and say whether it is the same; exit status 1 if it is not.
 
-    VERSION is a number or an alias, such as champion. Its recordings must be as they were; the window set and the
-    training are repeated in a scratch folder, with the same seed, epochs and windows, whatever the clock says. On the
-    processor and with the libraries of then, a training on the CPU must give identical weights; elsewhere R2 must agree
-    within the tolerance.
+    VERSION is a number or an alias, such as champion. Its recordings must be as they were conditioned then; the window
+    set and the training are repeated in a scratch folder, with the same seed, epochs and windows, whatever the clock
+    says. On the processor and with the libraries of then, a training on the CPU must give identical weights; elsewhere
+    R2 must agree within the tolerance.
     """
     from voltpipe.pipeline.progress import TerminalProgress
     from voltpipe.tracking.reproduce import reproduce as compared

@@ -13,7 +13,7 @@ from voltpipe.files import read_json, write_json
 from voltpipe.lake import Lake
 from voltpipe.tracking.run import TrackedRun
 from voltpipe.tracking.store import TrackingStore
-from voltpipe.tracking.ui import run_page, version_page
+from voltpipe.tracking.ui import artifact_page, run_page, version_page
 
 STAGE_FOLDERS = {
     "recording_split": "windows",
@@ -59,6 +59,10 @@ class TrackingResource(dg.ConfigurableResource[Any]):
     def mlflow_run_link(self, run_id: str) -> str:
         """The page of an MLflow run."""
         return run_page(self.mlflow_url, TrackedRun(self.store, run_id))
+
+    def artifact_link(self, run_id: str, path: str) -> str:
+        """The page of an artifact of an MLflow run."""
+        return artifact_page(self.mlflow_url, TrackedRun(self.store, run_id), path)
 
     def version_link(self, version: str) -> str:
         """The page of a version in the registry."""

@@ -56,7 +56,7 @@ def _recordings(evaluation: Evaluation) -> Iterator[str]:
     for split, keys in evaluation.provenance.recordings.items():
         more = f" and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else ""
         yield f"{_SPLITS[split]}: {len(keys)} ({', '.join(keys[:_LISTED_KEYS])}{more})"
-    yield "the run's page lists each with its digest"
+    yield "the run's page lists each with its digest, and `origin.json` among its artifacts all that a rebuild needs"
 
 
 def _limits(evaluation: Evaluation, forecaster: Forecaster) -> Iterator[str]:
@@ -89,6 +89,11 @@ from voltpipe import load_forecaster
 
 forecaster = load_forecaster("voltage-forecaster@champion")
 forecast_mv = forecaster.predict_mv(history_mv)
+```
+
+```
+MLFLOW_TRACKING_URI=sqlite:///$PWD/data_lake/mlflow/mlflow.db \
+    mlflow models serve -m models:/voltage-forecaster@champion --env-manager local
 ```
 
 `history_mv` is float32 ({shape}) at {config.rate_hz:g} Hz in mV; `forecast_mv` has the same channels at {horizons}.

@@ -1,5 +1,6 @@
 """The registered forecaster: versions, the aliases that say which one counts, and loading by name."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,6 +75,9 @@ def register(run: TrackedRun, model_uri: str, *, card: str, tags: Mapping[str, s
     client.update_model_version(MODEL_NAME, version.version, card)
     for key, value in tags.items():
         client.set_model_version_tag(MODEL_NAME, version.version, key, value)
+    # Which the model's own page shows as its versions.
+    named = json.dumps([{"name": MODEL_NAME, "version": str(version.version)}])
+    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": named})
     if (present := champion(run.store)) is None or present.version != str(version.version):
         client.set_registered_model_alias(MODEL_NAME, Alias.CHALLENGER, version.version)
     return _registered(client.get_model_version(MODEL_NAME, version.version))

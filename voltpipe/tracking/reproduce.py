@@ -1,6 +1,6 @@
 """Makes a registered forecaster again, from its recordings to its scores, and says whether it is the same."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ from voltpipe.forecasting.progress import Progress
 from voltpipe.forecasting.settings import Device, Precision
 from voltpipe.forecasting.training import train
 from voltpipe.lake import Lake, LakeError, RecordingKey
+from voltpipe.recordings.history import read_history
 from voltpipe.recordings.raw import raw_path
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.store import ConditionedRecording, open_conditioned
@@ -75,7 +76,7 @@ def reproduce(
     yield Compared("version", f"{version.version} of {MODEL_NAME}, a {origin.training.architecture.value}")
     yield _compared_code(origin)
     recordings = _unchanged_recordings(lake, origin)
-    yield Compared("recordings", f"{len(recordings)}, raw and conditioned, have the digests that they had")
+    yield Compared("recordings", f"{len(recordings)} have the digests that they had{_without_raw(lake, recordings)}")
     place = _place(origin, settings)
     yield Compared("place", place.label if place == origin.place else f"{place.label}; it was {origin.place.label}")
     lake.windows.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def _unchanged_recordings(lake: Lake, origin: Origin) -> dict[str, ConditionedRe
     for entry in origin.split.recordings:
         try:
             found[entry.key] = _unchanged(lake, entry)
-        except (RecordingError, LakeError) as error:
+        except RecordingError as error:
             problems.append(f"{entry.key}: {error}")
     if problems:
         raise ReproductionError(
@@ -116,16 +117,34 @@ def _unchanged_recordings(lake: Lake, origin: Origin) -> dict[str, ConditionedRe
 
 
 def _unchanged(lake: Lake, entry: SplitRecording) -> ConditionedRecording:
+    """The conditioned recording as it was: the present one, or one kept since its raw file changed."""
     key = RecordingKey.parse(entry.key)
-    raw_digest = file_digest(raw_path(lake, key))
-    if raw_digest != entry.source_digest:
+    history = read_history(lake, key)
+    former = [lake.former_path(key, each.version) for each in history.versions] if history else []
+    found = [open_conditioned(path) for path in (lake.conditioned_path(key), *former) if path.exists()]
+    as_it_was = next((recording for recording in found if recording.digest == entry.digest), None)
+    if as_it_was is not None and as_it_was.path in former:
+        return as_it_was
+    raw_digest = _raw_digest(lake, key)
+    if raw_digest not in (entry.source_digest, None):
         raise RecordingError(f"the raw file has changed: SHA-256 {raw_digest[:12]}, it was {entry.source_digest[:12]}")
-    conditioned = open_conditioned(lake.conditioned_path(key))
-    if conditioned.digest != entry.digest:
-        raise RecordingError(
-            f"it was conditioned otherwise: digest {conditioned.digest[:12]}, it was {entry.digest[:12]}"
-        )
-    return conditioned
+    if as_it_was is None:
+        there = f"digest {found[0].digest[:12]}, it was {entry.digest[:12]}" if found else "there is none any more"
+        raise RecordingError(f"the conditioned recording is another: {there}")
+    return as_it_was
+
+
+def _raw_digest(lake: Lake, key: RecordingKey) -> str | None:
+    """None where the raw file is gone: its conditioned recording, whose digest tells, is what is trained on."""
+    try:
+        return file_digest(raw_path(lake, key))
+    except LakeError:
+        return None
+
+
+def _without_raw(lake: Lake, recordings: Iterable[str]) -> str:
+    gone = [key for key in recordings if _raw_digest(lake, RecordingKey.parse(key)) is None]
+    return f"; the raw files of {', '.join(gone)} are gone" if gone else ""
 
 
 def _place(origin: Origin, settings: ReproductionSettings) -> Place:

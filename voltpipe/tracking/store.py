@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voltpipe.errors import VoltpipeError
+from voltpipe.tracking.moved import follow_move
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -94,7 +95,7 @@ class TrackingStore:
         return str(experiment.experiment_id)
 
     def prepare(self) -> None:
-        """Make the embedded store, or bring its schema up to date; safe in several processes at once."""
+        """Make the embedded store, or bring it up to date with schema and place; safe in several processes at once."""
         if self.tracking_uri is not None:
             return
         from mlflow.db import upgrade
@@ -106,6 +107,7 @@ class TrackingStore:
             upgrade.main([self.uri], standalone_mode=False)
             # The first use makes MLflow's default experiment, in the working directory unless told otherwise.
             SqlAlchemyStore(self.uri, self.artifacts_uri)  # type: ignore[no-untyped-call]
+            follow_move(self.folder / "mlflow.db", EXPERIMENT, self.folder.resolve() / "artifacts")
 
     def tagged_runs(self, tags: dict[str, str], *, status: str | None = None) -> list[Any]:
         """MLflow's runs that bear all these tags, the newest first."""

@@ -25,6 +25,11 @@ def run_page(address: str, run: TrackedRun) -> str:
     return f"{address}/#/experiments/{run.store.experiment_id}/runs/{run.run_id}{_LAYOUT}"
 
 
+def artifact_page(address: str, run: TrackedRun, path: str) -> str:
+    """Where an artifact of a run is shown, by its path among them."""
+    return f"{address}/#/experiments/{run.store.experiment_id}/runs/{run.run_id}/artifacts/{path}{_LAYOUT}"
+
+
 def version_page(address: str, version: str) -> str:
     """Where a version of the registered forecaster stands in the pages served at `address`."""
     from voltpipe.tracking.registry import MODEL_NAME

@@ -1,5 +1,7 @@
 """A registered version is made again from its run; what hinders that, or differs, is named."""
 
+import shutil
+
 import pytest
 import torch
 from click.testing import CliRunner
@@ -7,9 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from voltpipe.cli import main
 from voltpipe.files import file_digest
-from voltpipe.lake import LAKE_VARIABLE, Lake
+from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
+from voltpipe.pipeline.progress import TerminalProgress
 from voltpipe.tracking.origin import ORIGIN_FILE, read_origin
 from voltpipe.tracking.registry import MODEL_NAME, find_version
+from voltpipe.tracking.reproduce import reproduce as reproduce_version
+from voltpipe.tracking.settings import ReproductionSettings
 
 
 @pytest.fixture
@@ -77,15 +82,28 @@ def test_changed_and_missing_recordings_are_all_named_before_anything_is_trained
     raw = lake.raw / "slice"
     former = altered(raw / "run_1.npz")
     (raw / "run_1.npz").write_bytes(former.read_bytes() + b"0")
-    altered(raw / "run_3.npz")
     altered(lake.conditioned / "slice" / "run_4.parquet")
     result = reproduce("1")
     assert result.exit_code == 1
-    assert "3 of 6 recordings are not as they were, so nothing was trained" in result.stderr
+    assert "2 of 6 recordings are not as they were, so nothing was trained" in result.stderr
     assert "slice--run_1: the raw file has changed" in result.stderr
-    assert "slice--run_3: there is no raw recording" in result.stderr
-    assert "slice--run_4: " in result.stderr
+    assert "slice--run_4: the conditioned recording is another: there is none any more" in result.stderr
     assert "training" not in result.stdout
+
+
+def test_what_was_conditioned_outlives_a_raw_file_that_is_gone_or_became_another(lake, altered, materialized):
+    altered(lake.raw / "slice" / "run_3.npz")
+    key = RecordingKey("slice", "run_1")
+    kept = lake.former_path(key, 1)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(lake.conditioned_path(key), kept)
+    altered(lake.conditioned_path(key))
+    altered(lake.raw / "slice" / "run_1.npz")
+    (lake.raw / "slice" / "run_1.npz").write_bytes(b"another")
+    steps = reproduce_version(lake, materialized.store, "1", ReproductionSettings(), TerminalProgress())
+    recordings = next(step for step in steps if step.subject == "recordings")
+    kept.unlink()
+    assert recordings.found == "6 have the digests that they had; the raw files of slice--run_3 are gone"
 
 
 def test_a_version_that_is_not_there_or_whose_origin_is_lost_is_named(lake, materialized, altered):

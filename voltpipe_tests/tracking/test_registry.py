@@ -1,11 +1,13 @@
 """Versions, and the aliases that say which one counts."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from voltpipe.files import file_digest
 from voltpipe.forecasting.forecaster_files import CONFIG_FILE
 from voltpipe.tracking.gate import GateDecision
 from voltpipe.tracking.registry import (
@@ -17,7 +19,7 @@ from voltpipe.tracking.registry import (
     version_tags,
 )
 from voltpipe.tracking.served_model import log_forecaster
-from voltpipe.tracking.store import TrackingError
+from voltpipe.tracking.store import TrackingError, TrackingStore
 
 
 @pytest.fixture
@@ -42,6 +44,36 @@ def test_a_registered_forecaster_is_a_challenger_with_card_tags_and_run(store, r
     assert version.run_id == run.run_id
     assert aliases(store) == {"challenger": "1"}
     assert champion(store) is None
+
+
+def test_the_models_own_page_names_its_version(store, run, new_version):
+    new_version()
+    [model] = store.client.search_logged_models([store.experiment_id])
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "voltage-forecaster", "version": "1"}]
+
+
+def test_a_store_that_was_moved_or_copied_uses_its_own_artifacts(store, run, new_version, history_mv, tmp_path):
+    promote(store, new_version().version)
+    run.store.client.log_text(run.run_id, "then", "note.txt")
+    before = file_digest(store.folder / "artifacts")
+    copy = TrackingStore(shutil.copytree(store.folder, tmp_path / "elsewhere [1]" / "mlflow"))
+    copied = next((copy.folder / "artifacts").rglob("note.txt"))
+    assert copy.client.get_run(run.run_id).info.artifact_uri == copied.parent.as_uri()
+    copy.client.log_text(copy.client.create_run(copy.experiment_id).info.run_id, "now", "note.txt")
+    assert sorted(path.read_text() for path in (copy.folder / "artifacts").rglob("note.txt")) == ["now", "then"]
+    assert file_digest(store.folder / "artifacts") == before
+    aside = store.folder.rename(tmp_path / "aside")
+    assert load_forecaster("voltage-forecaster@champion", copy).predict_mv(history_mv)[0, 0, 0] == -55.0
+    moved = TrackingStore(shutil.move(copy.folder, tmp_path / "moved" / "mlflow"))
+    assert load_forecaster("voltage-forecaster@champion", moved).predict_mv(history_mv)[0, 0, 0] == -55.0
+    aside.rename(store.folder)
+
+
+def test_artifacts_that_somebody_keeps_elsewhere_stay_there_when_the_lake_moves(store, tmp_path):
+    store.client.create_experiment("voltpipe", artifact_location="s3://bucket/mlflow/artifacts")
+    moved = TrackingStore(shutil.copytree(store.folder, tmp_path / "moved" / "mlflow"))
+    (moved.folder / "artifacts").mkdir(exist_ok=True)
+    assert moved.client.get_experiment(moved.experiment_id).artifact_location == "s3://bucket/mlflow/artifacts"
 
 
 def test_registering_again_after_a_crash_makes_no_second_version(store, new_version):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.tracking.registry import load_forecaster
+from voltpipe.tracking.registry import load_forecaster, promote, register
 from voltpipe.tracking.served_model import FORECASTER_FOLDER, log_forecaster, served_forecast_mv
 from voltpipe.tracking.store import TrackingError
 
@@ -118,17 +118,18 @@ def test_a_forecaster_that_is_another_once_loaded_is_not_logged(run, forecaster,
     assert failed.status.name == "FAILED"
 
 
-def test_mlflow_serves_it_over_http(model_folder, history_mv, tmp_path):
+def test_mlflow_serves_the_champion_over_http(run, model, history_mv, tmp_path):
+    promote(run.store, register(run, f"models:/{model.model_id}", card="", tags={}).version)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(model_folder)]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/voltage-forecaster@champion"]
     options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # as in an activated environment
     server = subprocess.Popen(
         [*command, *options],
         cwd=tmp_path,
-        env=os.environ | {"PATH": path},
+        env=os.environ | {"PATH": path, "MLFLOW_TRACKING_URI": run.store.uri},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -14,10 +14,12 @@ from voltpipe.pipeline.resources import TrackingResource
 from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
 from voltpipe.pipeline.values import RegisteredValue, ReportedValue
 from voltpipe.tracking.gate import decide
+from voltpipe.tracking.run import REPORT_FOLDER
 from voltpipe.tracking.settings import GateSettings
 
 if TYPE_CHECKING:
     from voltpipe.forecasting.training_result import TrainingResult
+    from voltpipe.windows.window_set import WindowSet
 
 GROUP = "registry"
 
@@ -66,6 +68,12 @@ def registered_forecaster(
         tags={
             DAGSTER_RUN_TAG: evaluated.trained.dagster_run_id,
             "architecture": evaluated.trained.settings.architecture.value,
+            "organoids": ", ".join(forecaster.config.organoids),
+            "recordings": _counted(windows),
+            "window_set": windows.digest,
+            "trained_on": f"{result.device} in {result.precision}",
+            "training_s": f"{result.elapsed_s:.0f}",
+            "revision": evaluation.provenance.code_revision,
         },
     )
     page = tracking.version_link(registered.version)
@@ -133,10 +141,18 @@ def champion_forecaster(
 
 def _origin(tracking: TrackingResource, report: ReportedValue, result: "TrainingResult") -> dict[str, str]:
     trained = report.evaluated.trained
+    page = tracking.artifact_link(trained.mlflow_run_id, f"{REPORT_FOLDER}/{Path(report.html).name}")
     return {
         "training": f"{result.elapsed_s:.0f} s on {result.device} in {result.precision}",
         "parameters": f"{result.n_parameters:,}",
         "trained by": f"[Dagster run]({tracking.dagster_run_link(trained.dagster_run_id)})",
         "tracked by": f"[MLflow run]({tracking.mlflow_run_link(trained.mlflow_run_id)})",
-        "report": f"`{report.html}`, also among the run's artifacts",
+        "report": f"[report.html]({page})",
+        "made again by": "`voltpipe reproduce VERSION`",
     }
+
+
+def _counted(windows: "WindowSet") -> str:
+    """How many recordings there are, and of which role."""
+    roles = {role: len(keys) for role, keys in windows.manifest["roles"].items() if keys}
+    return f"{sum(roles.values())}: {', '.join(f'{number} {role}' for role, number in roles.items())}"
