@@ -110,6 +110,11 @@ class Lake:
         return self.reports / "lake.html"
 
     @cached_property
+    def forecasts(self) -> Path:
+        """The champion's forecasts, one Parquet file a recording."""
+        return self.root / "forecasts"
+
+    @cached_property
     def mlflow(self) -> Path:
         """MLflow's store and artifacts."""
         return self.root / "mlflow"
@@ -130,6 +135,10 @@ class Lake:
     def former_path(self, key: RecordingKey, version: int) -> Path:
         """Where the conditioned form of a former version of a recording lies."""
         return self.history / key.organoid / f"{key.recording}.v{version}.parquet"
+
+    def forecast_path(self, key: RecordingKey) -> Path:
+        """Where the champion's forecasts of a recording lie."""
+        return self.forecasts / key.organoid / f"{key.recording}.parquet"
 
     def quarantine_path(self, key: RecordingKey) -> Path:
         """Where the reason stands why a recording is not used."""

@@ -1,5 +1,6 @@
 """Forecasts a file as it left the rig: conditioned first as the forecaster's training recordings were."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from voltpipe.evaluation.adaptation import adapted_to_beginning
@@ -29,6 +30,7 @@ def forecast_file(
     every_ms: float,
     organoid: str | None = None,
     adapt_ms: float | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> int:
     """Forecast a raw file, or a conditioned recording, at regular moments; as `forecast_recording`.
 
@@ -40,6 +42,7 @@ def forecast_file(
         every_ms: from one moment to the next.
         organoid: whose recording it is; None for one of those that the forecaster was trained on.
         adapt_ms: adapt to so much of the beginning first.
+        facts: what else the file is to say of itself.
 
     Returns:
         The number of rows.
@@ -55,7 +58,7 @@ def forecast_file(
     elif organoid is not None:
         forecaster = forecaster.for_recording(organoid, recording.channel_names)
     from_ms = max(adapt_ms or 0.0, _levelled_ms(forecaster.config))
-    return forecast_recording(forecaster, recording, out, every_ms=every_ms, from_ms=from_ms)
+    return forecast_recording(forecaster, recording, out, every_ms=every_ms, from_ms=from_ms, facts=facts)
 
 
 def open_as_trained(config: ForecasterConfig, file: Path, hints: Hints, *, known: bool) -> Recording:

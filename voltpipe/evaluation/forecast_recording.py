@@ -1,7 +1,7 @@
 """Forecasts along a whole recording, streamed to Parquet."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,7 +37,13 @@ SPIKE_CHANCE = "spike_chance"
 
 
 def forecast_recording(
-    forecaster: Forecaster, recording: Recording, out: Path, *, every_ms: float, from_ms: float = 0.0
+    forecaster: Forecaster,
+    recording: Recording,
+    out: Path,
+    *,
+    every_ms: float,
+    from_ms: float = 0.0,
+    facts: Mapping[str, str] | None = None,
 ) -> int:
     """Forecast at regular moments of a recording, and write a row for each moment, horizon and channel.
 
@@ -50,6 +56,7 @@ def forecast_recording(
             them, written whole or not at all.
         every_ms: from one moment to the next.
         from_ms: what is earlier in the recording is not forecast.
+        facts: what else the file is to say of itself, beside the forecaster's config.
 
     Returns:
         The number of rows.
@@ -59,7 +66,7 @@ def forecast_recording(
     """
     origins = _origins(forecaster, recording, every_ms, from_ms)
     names = pa.array(recording.channel_names)
-    schema = _schema(forecaster)
+    schema = _schema(forecaster, facts or {})
     rows = 0
     with written_whole(out) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
         samples_each = max(forecaster.config.context_samples, int(np.diff(origins, prepend=origins[0]).max()))
@@ -75,7 +82,7 @@ def forecast_recording(
     return rows
 
 
-def _schema(forecaster: Forecaster) -> pa.Schema:
+def _schema(forecaster: Forecaster, facts: Mapping[str, str]) -> pa.Schema:
     schema = SCHEMA
     if forecaster.distribution:
         for name, level in QUANTILES.items():
@@ -84,7 +91,8 @@ def _schema(forecaster: Forecaster) -> pa.Schema:
         if forecaster.distribution.sees_spikes:
             described = {"description": "the chance that the channel spikes between the forecast's making and time_s"}
             schema = schema.append(pa.field(SPIKE_CHANCE, pa.float32(), metadata=described))
-    return schema.with_metadata({"voltpipe": json.dumps({"forecaster": forecaster.config.model_dump(mode="json")})})
+    said = {"forecaster": forecaster.config.model_dump(mode="json"), **facts}
+    return schema.with_metadata({"voltpipe": json.dumps(said)})
 
 
 def _distribution_columns(

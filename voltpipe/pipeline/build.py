@@ -8,9 +8,25 @@ import dagster as dg
 
 from voltpipe.lake import Lake
 from voltpipe.pipeline import arrival, schedules, sensors
-from voltpipe.pipeline.assets import evaluation, forecasting, recordings, registry, search, windows
+from voltpipe.pipeline.assets import (
+    evaluation,
+    forecasting,
+    forecasts,
+    housekeeping,
+    recordings,
+    registry,
+    search,
+    windows,
+)
 from voltpipe.pipeline.assets import lake as lake_assets
-from voltpipe.pipeline.jobs import ingest_recordings, report_lake, search_hyperparameters, train_forecaster
+from voltpipe.pipeline.jobs import (
+    forecast_recordings,
+    ingest_recordings,
+    report_lake,
+    search_hyperparameters,
+    tidy_lake,
+    train_forecaster,
+)
 from voltpipe.pipeline.resources import JsonValues, LakeResource, TrackingResource
 
 DAGSTER_URL_VARIABLE, MLFLOW_URL_VARIABLE = "VOLTPIPE_DAGSTER_URL", "VOLTPIPE_MLFLOW_URL"
@@ -34,12 +50,21 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
             mlflow_url=os.environ.get(MLFLOW_URL_VARIABLE, "http://127.0.0.1:5000"),
         ),
     }
-    assets = dg.load_assets_from_modules([recordings, windows, lake_assets, search, forecasting, evaluation, registry])
+    assets = dg.load_assets_from_modules(
+        [recordings, windows, lake_assets, search, forecasting, evaluation, registry, forecasts, housekeeping]
+    )
     return dg.Definitions(
         assets=assets,
         asset_checks=dg.load_asset_checks_from_modules([forecasting, registry]),
         resources={**defaults, **(resources or {})},
-        jobs=[ingest_recordings, report_lake, train_forecaster, search_hyperparameters],
+        jobs=[
+            ingest_recordings,
+            report_lake,
+            train_forecaster,
+            search_hyperparameters,
+            forecast_recordings,
+            tidy_lake,
+        ],
         schedules=[schedules.nightly_retraining],
         sensors=[
             arrival.raw_recordings,

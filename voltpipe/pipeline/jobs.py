@@ -2,9 +2,11 @@
 
 import dagster as dg
 
+FORECAST_JOB = "forecast_recordings"
 INGEST_JOB = "ingest_recordings"
 LAKE_REPORT_JOB = "report_lake"
 SEARCH_JOB = "search_hyperparameters"
+TIDY_JOB = "tidy_lake"
 TRAIN_JOB = "train_forecaster"
 
 ingest_recordings = dg.define_asset_job(
@@ -27,4 +29,14 @@ search_hyperparameters = dg.define_asset_job(
     SEARCH_JOB,
     selection=dg.AssetSelection.groups("windows", "search"),
     description="From the conditioned recordings to the training settings with the lowest validation loss.",
+)
+forecast_recordings = dg.define_asset_job(
+    FORECAST_JOB,
+    selection=dg.AssetSelection.groups("forecasts"),
+    description="Forecast conditioned recordings with the champion, one partition each.",
+)
+tidy_lake = dg.define_asset_job(
+    TIDY_JOB,
+    selection=dg.AssetSelection.groups("housekeeping"),
+    description="Say which checkpoints, window sets and old versions have served their time; remove them if told to.",
 )

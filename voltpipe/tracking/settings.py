@@ -26,3 +26,24 @@ class ReproductionSettings(Settings):
         description="how far R2 may be off where other bits are to be expected: on a GPU, another processor, or other "
         "versions of torch or numpy",
     )
+
+
+class RetentionSettings(Settings):
+    """What is removed once it has served its time. Champion, previous, challenger and what they began from stay."""
+
+    dry_run: bool = Field(True, description="only say what would go")
+    checkpoints_days: float = Field(
+        30.0, ge=0, le=36_500, description="checkpoints of a training go once unchanged for so many days"
+    )
+    window_sets_days: float = Field(
+        30.0,
+        ge=0,
+        le=36_500,
+        description="window sets go so many days after they were made; recordings make them again",
+    )
+    keep_versions: int = Field(
+        20, ge=1, le=1_000_000, description="so many versions, the newest, stay with their runs, however old"
+    )
+    versions_days: float = Field(
+        365.0, ge=0, le=36_500, description="other versions go with their runs once so many days old"
+    )

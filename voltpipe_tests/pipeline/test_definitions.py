@@ -18,6 +18,8 @@ GROUPS = {
     "forecasting": {"trained_forecaster"},
     "evaluation": {"forecast_evaluation", "evaluation_report"},
     "registry": {"registered_forecaster", "champion_forecaster"},
+    "forecasts": {"recording_forecast"},
+    "housekeeping": {"tidied_lake"},
 }
 UPSTREAM = {
     "raw_recording": set(),
@@ -31,8 +33,12 @@ UPSTREAM = {
     "evaluation_report": {"forecast_evaluation"},
     "registered_forecaster": {"evaluation_report"},
     "champion_forecaster": {"registered_forecaster"},
+    "recording_forecast": {"conditioned_recording", "champion_forecaster"},
+    "tidied_lake": set(),
 }
-PARTITIONED = {"raw_recording", "conditioned_recording"}
+INGESTED = {"raw_recording", "conditioned_recording"}
+PARTITIONED = INGESTED | {"recording_forecast"}
+WITHOUT_VALUE = PARTITIONED | {"lake_report", "tidied_lake"}
 BLOCKING_CHECKS = {
     "window_set": {"no_sample_in_two_splits", "no_window_over_a_border"},
     "trained_forecaster": {"finite_weights"},
@@ -57,6 +63,7 @@ OTHER_CHECKS = {
     },
     "trained_forecaster": {"learning_went_down"},
     "champion_forecaster": {"beats_baselines", "beats_champion"},
+    "recording_forecast": {"forecast"},
 }
 
 
@@ -113,6 +120,8 @@ def test_jobs_sensors_and_schedules(definitions):
         "report_lake",
         "train_forecaster",
         "search_hyperparameters",
+        "forecast_recordings",
+        "tidy_lake",
     }
     assert {sensor.name for sensor in definitions.sensors} == {
         "raw_recordings",
@@ -128,13 +137,14 @@ def test_jobs_sensors_and_schedules(definitions):
 
 
 def test_the_jobs_divide_the_graph_between_them(definitions, graph):
-    ingest, search, train = (
+    ingest, search, train, forecast = (
         names(definitions.resolve_job_def(name).asset_layer.selected_asset_keys)
-        for name in ("ingest_recordings", "search_hyperparameters", "train_forecaster")
+        for name in ("ingest_recordings", "search_hyperparameters", "train_forecaster", "forecast_recordings")
     )
-    assert ingest == PARTITIONED
+    assert ingest == INGESTED
     assert search == GROUPS["windows"] | GROUPS["search"]
-    assert train == names(graph.get_all_asset_keys()) - ingest - GROUPS["search"]
+    assert forecast == GROUPS["forecasts"]
+    assert train == names(graph.get_all_asset_keys()) - ingest - GROUPS["search"] - forecast - GROUPS["housekeeping"]
 
 
 def test_one_training_runs_at_a_time_and_one_champion_is_chosen_at_a_time(definitions):
@@ -145,7 +155,7 @@ def test_one_training_runs_at_a_time_and_one_champion_is_chosen_at_a_time(defini
 
 
 def test_each_asset_with_a_value_has_its_place_in_the_lake(graph):
-    assert STAGE_FOLDERS.keys() == names(graph.get_all_asset_keys()) - GROUPS["recordings"]
+    assert STAGE_FOLDERS.keys() == names(graph.get_all_asset_keys()) - WITHOUT_VALUE
 
 
 def test_a_resource_can_be_swapped(tmp_path):

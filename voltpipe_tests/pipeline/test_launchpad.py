@@ -9,13 +9,14 @@ from pydantic import Field
 from voltpipe.forecasting.search.settings import SearchSettings
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import Lake
+from voltpipe.pipeline.assets.forecasts import RecordingForecastSettings
 from voltpipe.pipeline.assets.recordings import RecordingSettings
 from voltpipe.pipeline.assets.windows import SplitSettings
 from voltpipe.pipeline.build import build_definitions
 from voltpipe.pipeline.jobs import INGEST_JOB, SEARCH_JOB, TRAIN_JOB
 from voltpipe.pipeline.launchpad import SettingsError, settings_from, settings_schema
 from voltpipe.settings import Settings, described
-from voltpipe.tracking.settings import GateSettings
+from voltpipe.tracking.settings import GateSettings, RetentionSettings
 
 FORMS = {
     "conditioned_recording": RecordingSettings,
@@ -23,6 +24,8 @@ FORMS = {
     "found_settings": SearchSettings,
     "trained_forecaster": TrainingSettings,
     "champion_forecaster": GateSettings,
+    "recording_forecast": RecordingForecastSettings,
+    "tidied_lake": RetentionSettings,
 }
 
 

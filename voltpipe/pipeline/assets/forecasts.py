@@ -1,0 +1,134 @@
+"""From conditioned recordings to the champion's forecasts of them, one partition each."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.lake import Lake, RecordingKey
+from voltpipe.pipeline.assets.recordings import BATCH, conditioned_recording
+from voltpipe.pipeline.assets.registry import champion_forecaster
+from voltpipe.pipeline.launchpad import settings_from, settings_schema
+from voltpipe.pipeline.partitions import RECORDINGS
+from voltpipe.pipeline.resources import LakeResource, TrackingResource
+from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.quarantine import quarantined
+from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.store import open_conditioned
+from voltpipe.settings import Settings
+
+if TYPE_CHECKING:
+    from voltpipe.forecasting.forecaster import Forecaster
+    from voltpipe.tracking.registry import RegisteredForecaster
+
+GROUP = "forecasts"
+
+
+class RecordingForecastSettings(Settings):
+    """Where in a recording forecasts begin, and what is made of its beginning first."""
+
+    every_ms: float = Field(10.0, gt=0, le=3_600_000, description="from one forecast to the next, in ms")
+    adapt_ms: float | None = Field(
+        None,
+        gt=0,
+        description="recordings of organoids that the champion was not trained on: adapt to so much of their "
+        "beginning first, in ms; not if not given",
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"parquet", "pytorch"},
+    partitions_def=RECORDINGS,
+    backfill_policy=BATCH,
+    deps=[conditioned_recording, champion_forecaster],
+    config_schema=settings_schema(RecordingForecastSettings),
+    code_version="1",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "forecast", asset="recording_forecast", description="the champion can forecast the recordings asked for"
+        )
+    ],
+)
+def recording_forecast(  # Dagster takes the bare class alone for an output without a value
+    context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """The champion's forecasts along a recording in mV, with quantiles, by time, channel and horizon.
+
+    A recording that it cannot forecast keeps no other from being forecast: the reason stands on its partition.
+    """
+    from voltpipe.tracking.registry import champion, load_forecaster
+
+    settings = settings_from(RecordingForecastSettings, context.op_execution_context.op_config)
+    present = champion(tracking.store)
+    if present is None:
+        raise dg.Failure("there is no champion to forecast with; train a forecaster first", allow_retries=False)
+    forecaster = load_forecaster(present.uri, tracking.store)
+    refused: dict[str, str] = {}
+    for partition in context.partition_keys:
+        metadata: dict[str, Any] = {
+            "version": present.version,
+            "registry page": dg.MetadataValue.url(tracking.version_link(present.version)),
+        }
+        try:
+            metadata |= _forecast(lake.lake, partition, forecaster, present, settings)
+        except VoltpipeError as error:
+            context.log.warning(f"{partition} is not forecast: {error}")
+            refused[partition] = str(error)
+            metadata |= {"forecast": False, "reason": str(error)}
+        context.add_asset_metadata(metadata, partition_key=partition)
+    check = dg.AssetCheckResult(
+        check_name="forecast",
+        passed=not refused,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"refused": dg.MetadataValue.json(refused)},
+    )
+    return dg.MaterializeResult(check_results=[check])
+
+
+def _forecast(
+    lake: Lake,
+    partition: str,
+    forecaster: "Forecaster",
+    version: "RegisteredForecaster",
+    settings: RecordingForecastSettings,
+) -> dict[str, Any]:
+    """Forecast one recording; what an earlier champion made of it goes even if this one can make nothing of it."""
+    from voltpipe.evaluation.forecast_file import forecast_file
+    from voltpipe.files import file_digest
+
+    key = RecordingKey.parse(partition)
+    out = lake.forecast_path(key)
+    out.unlink(missing_ok=True)
+    recording = _fit_to_forecast(lake, key)
+    adapts = key.organoid not in forecaster.config.organoids and forecaster.adapts
+    digest = open_conditioned(recording).digest
+    rows = forecast_file(
+        forecaster,
+        recording,
+        Hints(),
+        out,
+        every_ms=settings.every_ms,
+        organoid=key.organoid,
+        adapt_ms=settings.adapt_ms if adapts else None,
+        facts={"version": version.version, "recording": partition, "recording_digest": digest},
+    )
+    return {
+        "forecast": True,
+        "dagster/row_count": rows,
+        "recording_digest": digest,
+        "digest": file_digest(out),
+        "size_bytes": out.stat().st_size,
+        "path": dg.MetadataValue.path(out),
+    }
+
+
+def _fit_to_forecast(lake: Lake, key: RecordingKey) -> Path:
+    path = lake.conditioned_path(key)
+    if not path.exists():
+        if entry := quarantined(lake).get(key):
+            raise RecordingError(f"it is in quarantine: {entry.reason}")
+        raise RecordingError("it is not conditioned yet; materialize conditioned_recording")
+    return path

@@ -1,0 +1,77 @@
+"""What has served its time goes, if it is told to; else it is said what would go."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from voltpipe.files import read_json
+from voltpipe.lake import Lake
+from voltpipe.pipeline.instance import REGISTRY_POOL
+from voltpipe.pipeline.launchpad import settings_from, settings_schema
+from voltpipe.pipeline.resources import STAGE_FOLDERS, LakeResource, TrackingResource, value_path
+from voltpipe.tracking.settings import RetentionSettings
+
+if TYPE_CHECKING:
+    from voltpipe.tracking.housekeeping import Removable
+
+GROUP = "housekeeping"
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"file", "mlflow"},
+    pool=REGISTRY_POOL,  # no version is promoted while it is decided which ones go
+    config_schema=settings_schema(RetentionSettings),
+    code_version="1",
+)
+def tidied_lake(  # Dagster takes the bare class alone for an output without a value
+    context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Checkpoints, window sets and old versions that have served their time; in a dry run they are named and stay."""
+    from voltpipe.tracking.housekeeping import protected_versions, removables
+
+    settings = settings_from(RetentionSettings, context.op_execution_context.op_config)
+    removable = removables(lake.lake, tracking.store, settings, in_use=set(_in_use(lake.lake)))
+    gone: list[Removable] = []
+    kept: list[Removable] = []
+    for each in removable:
+        goes = settings.dry_run or each.remove()
+        (gone if goes else kept).append(each)
+        fate = "would go" if settings.dry_run else "gone" if goes else "in use, kept"
+        context.log.info(f"{fate}: {each.kind} {each.name}, {each.reason}")
+    protected = protected_versions(tracking.store)
+    metadata: dict[str, Any] = {
+        "dry_run": settings.dry_run,
+        "items": len(gone),
+        "size_bytes": sum(each.size_bytes for each in gone),
+        "would go" if settings.dry_run else "gone": dg.MetadataValue.md(_table(gone)),
+        "in use meanwhile, kept": ", ".join(each.name for each in kept) or "none",
+        "never removed": dg.MetadataValue.json({f"version {version}": why for version, why in protected.items()}),
+    }
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _in_use(lake: Lake) -> Iterator[Path]:
+    """The folders that the assets' present values name."""
+    for asset in STAGE_FOLDERS:
+        path = value_path(lake, asset)
+        if path.exists():
+            yield from (Path(text) for text in _texts(read_json(path)))
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """Every text in JSON."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict | list):
+        for part in content.values() if isinstance(content, dict) else content:
+            yield from _texts(part)
+
+
+def _table(removable: "list[Removable]") -> str:
+    rows = "\n".join(
+        f"| {each.kind} | {each.name} | {each.size_bytes / 2**20:.1f} | {each.reason} |" for each in removable
+    )
+    return f"| what | name | MiB | why |\n| --- | --- | ---: | --- |\n{rows}"
