@@ -45,6 +45,7 @@ def registered_forecaster(
 
     from voltpipe.evaluation.held_out import regime_windows
     from voltpipe.forecasting.training_result import read_result
+    from voltpipe.tracking.housekeeping import WINDOW_SET_TAG
     from voltpipe.tracking.model_card import model_card
     from voltpipe.tracking.registry import load_forecaster, register
     from voltpipe.tracking.run import TrackedRun
@@ -70,7 +71,7 @@ def registered_forecaster(
             "architecture": evaluated.trained.settings.architecture.value,
             "organoids": ", ".join(forecaster.config.organoids),
             "recordings": _counted(windows),
-            "window_set": windows.digest,
+            WINDOW_SET_TAG: windows.digest,
             "trained_on": f"{result.device} in {result.precision}",
             "training_s": f"{result.elapsed_s:.0f}",
             "revision": evaluation.provenance.code_revision,
