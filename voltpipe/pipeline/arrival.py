@@ -1,8 +1,10 @@
 """What happens by itself when raw files arrive: they become partitions, and are conditioned in batches."""
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence, Set
 from itertools import islice
+from typing import NamedTuple
 
 import dagster as dg
 from pydantic import Field, ValidationError
@@ -20,7 +22,7 @@ from voltpipe.settings import Settings
 RECORDINGS_PER_TICK = 512
 RUNS_PER_TICK = 16
 """So much is asked for at one tick; the daemon needs about 0.1 s for each run."""
-RECORDINGS_UNDER_WAY = 2048
+RECORDINGS_UNDER_WAY = 1024
 """No more is asked for while so many are waiting."""
 FIRST_REST_S, LONGEST_REST_S = 120.0, 3600.0
 """A recording whose run came to no verdict (a full disk, say) is asked for again after a while, twice as long each
@@ -29,23 +31,24 @@ NAMED = 5
 """How many recordings or files a skip reason names."""
 
 
-class Asked(Settings):
-    """A recording that was asked for, and has no verdict yet."""
+class Asked(NamedTuple):
+    """A recording that was asked for, and has no verdict yet. Short, as it stands in the cursor of every tick."""
 
-    state: str
+    content: str
+    """Names the state of its raw file."""
     times: int
-    at_s: float
+    at_s: int
 
     @classmethod
     def again(cls, former: "Asked | None", state: str, now_s: float) -> "Asked":
         """Asked once more; for other content, for the first time."""
-        times = former.times if former and former.state == state else 0
-        return cls(state=state, times=times + 1, at_s=now_s)
+        content = _short(state)
+        return cls(content, former.times + 1 if former and former.content == content else 1, int(now_s))
 
     def rests(self, state: str, now_s: float) -> bool:
         """Whether it is too early to ask again for the same content; a clock that was set back ends the rest."""
         rest_s = min(FIRST_REST_S * 2 ** (self.times - 1), LONGEST_REST_S)
-        return self.state == state and 0 <= now_s - self.at_s < rest_s
+        return self.content == _short(state) and 0 <= now_s - self.at_s < rest_s
 
 
 class ArrivalCursor(Settings):
@@ -88,6 +91,10 @@ def raw_recordings(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
     )
 
 
+def _short(state: str) -> str:
+    return hashlib.sha256(state.encode()).hexdigest()[:10]
+
+
 def _under_way(instance: dg.DagsterInstance, known: Sequence[str]) -> set[str]:
     """Recordings that a run is about to condition, whoever asked for it."""
     return partitions_of((run for run in unfinished_runs(instance) if _conditions(run)), known)
@@ -98,7 +105,7 @@ def _conditions(run: dg.DagsterRun) -> bool:
 
 
 def _request(batch: Sequence[str], asked: Mapping[str, Asked]) -> dg.RunRequest:
-    run_key = content_digest({key: each.model_dump(include={"state", "times"}) for key, each in asked.items()})
+    run_key = content_digest({key: [each.content, each.times] for key, each in asked.items()})
     if len(batch) == 1:
         return dg.RunRequest(run_key=run_key, partition_key=batch[0])
     return dg.RunRequest(run_key=run_key, tags=range_tags(batch))

@@ -7,12 +7,13 @@ from typing import Any
 import dagster as dg
 
 from voltpipe.lake import Lake
-from voltpipe.pipeline import arrival, schedules, sensors
+from voltpipe.pipeline import arrival, retraining, sensors
 from voltpipe.pipeline.assets import (
     evaluation,
     forecasting,
     forecasts,
     housekeeping,
+    policy,
     recordings,
     registry,
     search,
@@ -51,7 +52,7 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
         ),
     }
     assets = dg.load_assets_from_modules(
-        [recordings, windows, lake_assets, search, forecasting, evaluation, registry, forecasts, housekeeping]
+        [recordings, windows, lake_assets, search, forecasting, evaluation, registry, forecasts, housekeeping, policy]
     )
     return dg.Definitions(
         assets=assets,
@@ -65,10 +66,12 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
             forecast_recordings,
             tidy_lake,
         ],
-        schedules=[schedules.nightly_retraining],
+        schedules=[retraining.nightly_retraining],
         sensors=[
             arrival.raw_recordings,
             sensors.lake_changes,
+            retraining.retraining,
+            retraining.policy_changes,
             sensors.mlflow_after_failure,
             sensors.mlflow_after_cancellation,
         ],

@@ -20,6 +20,7 @@ GROUPS = {
     "registry": {"registered_forecaster", "champion_forecaster"},
     "forecasts": {"recording_forecast"},
     "housekeeping": {"tidied_lake"},
+    "policy": {"retraining_policy"},
 }
 UPSTREAM = {
     "raw_recording": set(),
@@ -35,10 +36,11 @@ UPSTREAM = {
     "champion_forecaster": {"registered_forecaster"},
     "recording_forecast": {"conditioned_recording", "champion_forecaster"},
     "tidied_lake": set(),
+    "retraining_policy": {"conditioned_recording", "registered_forecaster", "champion_forecaster"},
 }
 INGESTED = {"raw_recording", "conditioned_recording"}
 PARTITIONED = INGESTED | {"recording_forecast"}
-WITHOUT_VALUE = PARTITIONED | {"lake_report", "tidied_lake"}
+WITHOUT_VALUE = PARTITIONED | {"lake_report", "tidied_lake", "retraining_policy"}
 BLOCKING_CHECKS = {
     "window_set": {"no_sample_in_two_splits", "no_window_over_a_border"},
     "trained_forecaster": {"finite_weights"},
@@ -126,6 +128,8 @@ def test_jobs_sensors_and_schedules(definitions):
     assert {sensor.name for sensor in definitions.sensors} == {
         "raw_recordings",
         "lake_changes",
+        "retraining",
+        "policy_changes",
         "mlflow_after_failure",
         "mlflow_after_cancellation",
     }
@@ -144,7 +148,15 @@ def test_the_jobs_divide_the_graph_between_them(definitions, graph):
     assert ingest == INGESTED
     assert search == GROUPS["windows"] | GROUPS["search"]
     assert forecast == GROUPS["forecasts"]
-    assert train == names(graph.get_all_asset_keys()) - ingest - GROUPS["search"] - forecast - GROUPS["housekeeping"]
+    assert (
+        train
+        == names(graph.get_all_asset_keys())
+        - ingest
+        - GROUPS["search"]
+        - forecast
+        - GROUPS["housekeeping"]
+        - GROUPS["policy"]
+    )
 
 
 def test_one_training_runs_at_a_time_and_one_champion_is_chosen_at_a_time(definitions):

@@ -1,6 +1,7 @@
 """From an evaluated forecaster to a version in the registry, and to the champion if the gate lets it."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,7 @@ def registered_forecaster(
     code_version="1",
     output_required=False,
     pool=REGISTRY_POOL,
+    freshness_policy=dg.FreshnessPolicy.time_window(warn_window=timedelta(days=14), fail_window=timedelta(days=30)),
     config_schema=settings_schema(GateSettings),
     check_specs=[
         dg.AssetCheckSpec(

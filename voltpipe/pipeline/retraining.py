@@ -1,0 +1,165 @@
+"""Retraining by itself: when enough is new, when the champion's skill decays, at night with anything new.
+
+What is enough stands in `retraining.yaml` in Dagster's home, and is read anew at every tick.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.files import written_whole
+from voltpipe.lake import Lake
+from voltpipe.pipeline.assets.forecasting import ASSET_KEY as TRAINED_KEY
+from voltpipe.pipeline.jobs import INGEST_JOB, TRAIN_JOB, train_forecaster
+from voltpipe.pipeline.launchpad import settings_from
+from voltpipe.pipeline.resources import LakeResource, TrackingResource
+from voltpipe.pipeline.unfinished import unfinished_runs
+from voltpipe.settings import described
+from voltpipe.tracking.retraining_policy import (
+    Failures,
+    RetrainingPolicy,
+    RetrainingState,
+    decide,
+)
+from voltpipe.tracking.store import TrackingStore
+
+POLICY_FILE = "retraining.yaml"
+REASON_TAG, TRIGGER_TAG = "voltpipe/reason", "voltpipe/trigger"
+_PRIORITY = {"dagster/priority": "1"}
+"""A training goes before the recordings that wait to be conditioned."""
+_RUNS_LOOKED_AT = 20
+
+
+class PolicyError(VoltpipeError):
+    """A policy file that cannot be used."""
+
+
+@dg.sensor(job=train_forecaster, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+def retraining(
+    context: dg.SensorEvaluationContext, lake: LakeResource, tracking: TrackingResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Train again when enough is new to the champion, or its skill decays; `retraining_policy` shows the state."""
+    return training_request(context.instance, lake.lake, tracking.store, at_night=False)
+
+
+@dg.schedule(
+    job=train_forecaster,
+    cron_schedule="0 2 * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def nightly_retraining(
+    context: dg.ScheduleEvaluationContext, lake: LakeResource, tracking: TrackingResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Train again at night, if anything is new to the champion."""
+    return training_request(context.instance, lake.lake, tracking.store, at_night=True)
+
+
+policy_changes = dg.AutomationConditionSensorDefinition(
+    "policy_changes",
+    target=dg.AssetSelection.assets("retraining_policy"),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Shows the policy's state anew when recordings were judged, or a version registered or promoted.",
+)
+
+
+def training_request(
+    instance: dg.DagsterInstance, lake: Lake, store: TrackingStore, *, at_night: bool
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for a training if one is due, with the reason as a tag; else say what is waited for."""
+    policy = read_policy(lake)
+    decision = decide(policy, retraining_state(instance, lake, store, policy), at_night=at_night)
+    if decision.trigger is None:
+        return dg.SkipReason(decision.reason)
+    tags = {REASON_TAG: decision.reason, TRIGGER_TAG: decision.trigger.value, **_PRIORITY}
+    return dg.RunRequest(run_config=_run_config(lake, policy), tags=tags)
+
+
+def read_policy(lake: Lake) -> RetrainingPolicy:
+    """The policy in Dagster's home, which is written there with its defaults if it is not.
+
+    Raises:
+        PolicyError: it is no YAML mapping.
+        SettingsError: it names an unknown setting, or one is out of bounds.
+    """
+    path = lake.dagster / POLICY_FILE
+    if not path.exists():
+        with written_whole(path) as aside:
+            aside.write_text(_template())
+    return settings_from(RetrainingPolicy, _mapping(path))
+
+
+def retraining_state(
+    instance: dg.DagsterInstance, lake: Lake, store: TrackingStore, policy: RetrainingPolicy
+) -> RetrainingState:
+    """All that the decision hangs on, from the lake, MLflow and Dagster."""
+    from voltpipe.tracking.news import news
+
+    found = news(lake, store, policy.organoid)
+    unfinished = unfinished_runs(instance)
+    tried_by = found.later[0] if found.later else None
+    return RetrainingState(
+        champion=found.champion.version if found.champion else None,
+        new=found.new,
+        untried=found.untried,
+        tried_by=f"version {tried_by.version}, {_became(tried_by.tags)}" if tried_by else None,
+        training=next((run.run_id for run in unfinished if _trains(run)), None),
+        n_arriving=sum(run.job_name == INGEST_JOB for run in unfinished),
+        failures=_failures(instance),
+    )
+
+
+def _trains(run: dg.DagsterRun) -> bool:
+    return run.job_name == TRAIN_JOB or TRAINED_KEY in (run.asset_selection or ())
+
+
+def _failures(instance: dg.DagsterInstance) -> Failures | None:
+    """How often the job failed or was stopped since it last succeeded."""
+    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    records = instance.get_run_records(dg.RunsFilter(job_name=TRAIN_JOB, statuses=ended), limit=_RUNS_LOOKED_AT)
+    failed = []
+    for record in records:
+        if record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
+            break
+        failed.append(record)
+    if not failed:
+        return None
+    ended_s = failed[0].end_time or failed[0].update_timestamp.timestamp()
+    return Failures(
+        n_times=len(failed), last_run_id=failed[0].dagster_run.run_id, hours_ago=(time.time() - ended_s) / 3600
+    )
+
+
+def _became(tags: dict[str, str]) -> str:
+    decision, reason = tags.get("gate.decision", "not judged yet"), tags.get("gate.reason")
+    return f"{decision} ({reason})" if reason else decision
+
+
+def _run_config(lake: Lake, policy: RetrainingPolicy) -> dict[str, Any]:
+    """The run config of an automatic training."""
+    config = _mapping(lake.dagster / policy.run_config) if policy.run_config else {}
+    if policy.organoid:
+        split = config.setdefault("ops", {}).setdefault("recording_split", {}).setdefault("config", {})
+        split["organoid"] = policy.organoid
+    return config
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise PolicyError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise PolicyError(f"{path} is no YAML mapping; expected `setting: value` in each line")
+    return content
+
+
+def _template() -> str:
+    """Every setting with its meaning, bounds and default."""
+    lines = ["# When a retraining is due; yours to change, and read anew at every tick."]
+    for name, field in RetrainingPolicy.model_fields.items():
+        lines += [f"# {described(field)}", yaml.safe_dump({name: field.default}).strip()]
+    return "\n".join(lines) + "\n"

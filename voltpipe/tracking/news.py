@@ -1,0 +1,102 @@
+"""What is new since the champion, by what the champion itself was trained and scored on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from voltpipe.lake import Lake, RecordingKey
+from voltpipe.recordings.history import RecordingVersion, Verdict, read_history
+from voltpipe.recordings.store import conditioned_paths
+from voltpipe.tracking.origin import read_origin
+from voltpipe.tracking.registry import MODEL_NAME, RegisteredForecaster, champion
+from voltpipe.tracking.retraining_policy import NewRecording
+from voltpipe.tracking.store import TrackingError, TrackingStore
+
+_LATER_VERSIONS = 10
+"""So many versions after the champion are looked at."""
+
+
+@dataclass(frozen=True)
+class News:
+    """Recordings that the champion does not know."""
+
+    champion: RegisteredForecaster | None
+    later: tuple[RegisteredForecaster, ...]
+    """Versions after the champion, the newest first."""
+    new: tuple[NewRecording, ...]
+    untried: tuple[NewRecording, ...]
+    """Those of the new ones that no later version knows either."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a version was trained and scored on."""
+
+    digests: Mapping[str, str]
+    """Of its conditioned recordings, by key."""
+    excluded: frozenset[str]
+    """Keys of those that could not be used with the others."""
+    split_at: datetime
+
+    def knows(self, key: RecordingKey, judged: RecordingVersion) -> bool:
+        """Whether it knew a recording with this very content."""
+        if str(key) in self.excluded:
+            return judged.judged_utc <= self.split_at
+        return self.digests.get(str(key)) == judged.digest
+
+
+_NOTHING = _Known({}, frozenset(), datetime.fromtimestamp(0, UTC))
+
+
+def news(lake: Lake, store: TrackingStore, organoid: str = "") -> News:
+    """Compare the lake's conditioned recordings with the lineage of the champion, and of the versions after it.
+
+    Recordings that a version could not use with the others (another rate, too short) are not new to it.
+
+    Args:
+        lake: the data lake.
+        store: where versions are registered.
+        organoid: look at this organoid's recordings only.
+    """
+    present = champion(store)
+    later = _versions_after(store, present)
+    known = _lineage(store, present.run_id) if present else _NOTHING
+    known_later = [_lineage(store, version.run_id) for version in later]
+    new, untried = [], []
+    for key in conditioned_paths(lake, organoid or None):
+        history = read_history(lake, key)
+        if history is None or history.present.verdict is not Verdict.CONDITIONED or known.knows(key, history.present):
+            continue
+        minutes = history.present.duration_s / 60
+        new.append(NewRecording(key=str(key), minutes=minutes, changed=str(key) in known.digests))
+        if not any(each.knows(key, history.present) for each in known_later):
+            untried.append(new[-1])
+    return News(present, later, tuple(new), tuple(untried))
+
+
+def _versions_after(store: TrackingStore, present: RegisteredForecaster | None) -> tuple[RegisteredForecaster, ...]:
+    found = store.client.search_model_versions(
+        f"name = '{MODEL_NAME}'", max_results=_LATER_VERSIONS, order_by=["version_number DESC"]
+    )
+    return tuple(
+        RegisteredForecaster(str(each.version), each.run_id, dict(each.tags))
+        for each in found
+        if present is None or int(each.version) > int(present.version)
+    )
+
+
+@lru_cache(maxsize=64)
+def _lineage(store: TrackingStore, run_id: str | None) -> _Known:
+    if run_id is None:
+        return _NOTHING
+    try:
+        split = read_origin(store, run_id).split
+    except TrackingError:  # then everything is new: to train once too often does no harm
+        return _NOTHING
+    started_ms = store.client.get_run(run_id).info.start_time
+    return _Known(
+        {recording.key: recording.digest for recording in split.recordings},
+        frozenset(split.excluded),
+        datetime.fromtimestamp(started_ms / 1000, UTC),
+    )

@@ -1,0 +1,248 @@
+"""Retraining by itself happens only if there is something to learn from that the champion does not know."""
+
+import shutil
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.lake import Lake, RecordingKey
+from voltpipe.pipeline.arrival import raw_recordings
+from voltpipe.pipeline.assets.policy import retraining_policy
+from voltpipe.pipeline.assets.recordings import CONDITIONED_KEY
+from voltpipe.pipeline.build import build_definitions
+from voltpipe.pipeline.jobs import INGEST_JOB, TRAIN_JOB
+from voltpipe.pipeline.partitions import RECORDINGS
+from voltpipe.pipeline.resources import LakeResource, TrackingResource
+from voltpipe.pipeline.retraining import (
+    POLICY_FILE,
+    nightly_retraining,
+    read_policy,
+    retraining,
+    retraining_state,
+    training_request,
+)
+from voltpipe.recordings.condition_raw import condition_raw
+from voltpipe.recordings.settings import ConditioningSettings
+from voltpipe.tracking.registry import MODEL_NAME, Alias
+from voltpipe.tracking.retraining_policy import (
+    NewRecording,
+    RetrainingPolicy,
+    RetrainingState,
+    Trigger,
+    decide,
+)
+from voltpipe.tracking.store import TrackingStore
+
+DEFAULT, POLICY = ConditioningSettings(), RetrainingPolicy()
+
+
+@pytest.fixture
+def lake(materialized, tmp_path):
+    """As the materialized lake, whose six recordings were all trained on; versions 1 (champion) and 2 (refused)."""
+    lake = Lake(tmp_path / "lake")
+    for folder in ("conditioned", "history"):
+        shutil.copytree(getattr(materialized.lake, folder), getattr(lake, folder))
+    lake.dagster.mkdir()
+    return lake
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def resources(lake, materialized):
+    return {
+        "lake": LakeResource(root=str(lake.root)),
+        "tracking": TrackingResource(
+            folder=str(materialized.lake.mlflow), dagster_url="http://dagster", mlflow_url="http://mlflow"
+        ),
+    }
+
+
+@pytest.fixture
+def tonight(instance, lake, materialized):
+    """What the schedule asks for; its context takes no instance but one with a home."""
+    return lambda: training_request(instance, lake, materialized.store, at_night=True)
+
+
+@pytest.fixture
+def tick(instance, resources):
+    return lambda: retraining(dg.build_sensor_context(instance=instance, resources=resources))
+
+
+@pytest.fixture
+def record(lake, put_recording, spiking_mv):
+    """Adds a conditioned recording of 6 s, of which 5.2 s are kept."""
+
+    def record(number, **settings):
+        put_recording(lake, f"run_{number}", spiking_mv(number))
+        return condition_raw(lake, RecordingKey("slice", f"run_{number}"), ConditioningSettings(**settings))
+
+    return record
+
+
+def skipped(result):
+    assert isinstance(result, dg.SkipReason), result
+    return result.skip_message
+
+
+def set_policy(lake, text):
+    (lake.dagster / POLICY_FILE).write_text(text)
+
+
+def end_run(instance, status, job_name=TRAIN_JOB):
+    instance.add_run(dg.DagsterRun(job_name=job_name, status=status))
+
+
+def test_nothing_is_trained_where_nothing_is_new(tick, materialized, resources):
+    schedule = nightly_retraining(dg.build_schedule_context(instance=materialized.instance, resources=resources))
+    assert skipped(tick()) == skipped(schedule) == "nothing new, since champion version 1"
+
+
+def test_the_sensor_counts_what_is_new_since_the_champion_and_the_night_takes_it(tick, tonight, record):
+    record(7)
+    record(8)
+    assert skipped(tick()) == "2 of 5 new recordings, 0.2 of 30 new minutes, since champion version 1"
+    request = tonight()
+    assert request.tags["voltpipe/trigger"] == "night"
+    assert request.tags["voltpipe/reason"] == "at night, 2 new recordings, since champion version 1"
+
+
+@pytest.mark.parametrize(
+    ("policy", "trigger", "reason"),
+    [
+        ("min_recordings: 2", "recordings", "2 of 2 new recordings"),
+        ("min_minutes: 0.1", "minutes", "0.2 of 0.1 new minutes"),
+    ],
+)
+def test_enough_new_recordings_or_minutes_are_trained_on_at_once(lake, tick, record, policy, trigger, reason):
+    record(7)
+    record(0, trim_ms=400)  # known to the champion, but not like this
+    set_policy(lake, policy)
+    request = tick()
+    assert request.tags["voltpipe/trigger"] == trigger
+    assert request.tags["voltpipe/reason"] == f"{reason}, since champion version 1"
+    assert request.run_config == {}
+
+
+def test_a_training_is_asked_for_as_the_policy_says(lake, tick, record):
+    record(7)
+    set_policy(lake, "min_recordings: 1\norganoid: slice\nrun_config: train.yaml")
+    (lake.dagster / "train.yaml").write_text("ops: {trained_forecaster: {config: {budget_s: 900}}}")
+    assert tick().run_config["ops"] == {
+        "trained_forecaster": {"config": {"budget_s": 900}},
+        "recording_split": {"config": {"organoid": "slice"}},
+    }
+    set_policy(lake, "min_recordings: 1\norganoid: another")
+    assert skipped(tick()) == "nothing new, since champion version 1"
+
+
+def test_of_two_trainings_asked_for_at_once_the_second_is_skipped(instance, tick, tonight, record):
+    for number in range(7, 12):
+        record(number)
+    assert isinstance(tick(), dg.RunRequest)
+    run = dg.DagsterRun(job_name=TRAIN_JOB, status=dg.DagsterRunStatus.NOT_STARTED)
+    instance.add_run(run)
+    assert skipped(tick()) == skipped(tonight()) == f"a training is under way: run {run.run_id[:8]}"
+
+
+def test_a_burst_is_waited_for_but_not_at_night(instance, tick, tonight, record):
+    for number in range(7, 12):
+        record(number)
+    end_run(instance, dg.DagsterRunStatus.STARTED, INGEST_JOB)
+    assert skipped(tick()) == "5 new recordings so far, and further are being conditioned in 1 runs"
+    assert isinstance(tonight(), dg.RunRequest)
+
+
+def test_after_failures_it_is_tried_again_later_and_later(lake, instance, tick, record):
+    record(7)
+    set_policy(lake, "min_recordings: 1")
+    end_run(instance, dg.DagsterRunStatus.FAILURE)
+    assert "wait until that is 1 h ago" in skipped(tick())
+    end_run(instance, dg.DagsterRunStatus.CANCELED)
+    assert "wait until that is 2 h ago" in skipped(tick())
+    end_run(instance, dg.DagsterRunStatus.SUCCESS)
+    assert isinstance(tick(), dg.RunRequest)
+
+
+def test_what_a_refused_version_knew_is_new_to_the_champion_but_not_tried_again(
+    materialized, lake, instance, record, tmp_path
+):
+    store = TrackingStore(tmp_path / "mlflow")
+    shutil.copytree(materialized.lake.mlflow, store.folder)
+    store.client.delete_registered_model_alias(MODEL_NAME, Alias.CHAMPION)
+    state = retraining_state(instance, lake, store, POLICY)
+    assert (state.champion, len(state.new), len(state.untried)) == (None, 6, 0)
+    reason = decide(POLICY, state, at_night=True).reason
+    assert reason.startswith("version 2, refused (")
+    assert reason.endswith("), has tried the 6 new recordings, no champion yet")
+    record(7)
+    untried = retraining_state(instance, lake, store, POLICY).untried
+    assert [(each.key, round(each.minutes * 60, 1)) for each in untried] == [("slice--run_7", 5.2)]
+
+
+def test_one_that_came_into_quarantine_is_no_reason_to_train(lake, tonight, put_recording, spiking_mv):
+    put_recording(lake, "run_8", np.full_like(spiking_mv(8), np.nan))
+    condition_raw(lake, RecordingKey("slice", "run_8"), DEFAULT)
+    assert isinstance(tonight(), dg.SkipReason)
+
+
+def test_the_asset_shows_what_is_new_what_is_due_and_why_not(instance, resources, record):
+    record(7)
+    record(0, trim_ms=400)
+    result = dg.materialize([retraining_policy], instance=instance, resources=resources)
+    (materialization,) = result.asset_materializations_for_node("retraining_policy")
+    shown = {name: each.value for name, each in materialization.metadata.items()}
+    assert (shown["due"], shown["due at night"], shown["champion"]) == (False, True, "1")
+    assert shown["waits for"] == "2 of 5 new recordings, 0.2 of 30 new minutes, since champion version 1"
+    assert "| slice--run_0 | 0.1 | changed |\n| slice--run_7 | 0.1 | new |" in shown["what is new"]
+
+
+def test_the_state_is_shown_anew_once_recordings_are_judged_and_not_before(lake, instance):
+    definitions, cursor, requested = build_definitions(lake), None, []
+    instance.add_dynamic_partitions(RECORDINGS.name, ["slice--run_0", "slice--run_1"])
+    for judged in ([], ["slice--run_0"], [], ["slice--run_1"], []):
+        for key in judged:
+            instance.report_runless_asset_event(dg.AssetMaterialization(CONDITIONED_KEY, partition=key))
+        result = dg.evaluate_automation_conditions(
+            definitions, instance, asset_selection=dg.AssetSelection.assets("retraining_policy"), cursor=cursor
+        )
+        cursor = result.cursor
+        requested.append(result.total_requested)
+    assert requested == [0, 1, 0, 1, 0]
+
+
+def test_the_policy_file_explains_itself_and_is_checked(lake, tick):
+    assert read_policy(lake) == POLICY
+    written = (lake.dagster / POLICY_FILE).read_text()
+    assert "# so many new recordings are enough (>= 1, <= 100000)\nmin_recordings: 5\n" in written
+    set_policy(lake, "min_recordings: 0")
+    with pytest.raises(VoltpipeError, match="min_recordings = 0: Input should be greater than or equal to 1"):
+        tick()
+    set_policy(lake, "- 5")
+    with pytest.raises(VoltpipeError, match="is no YAML mapping"):
+        tick()
+
+
+def test_decayed_live_skill_is_a_reason_where_there_is_something_to_learn_from():
+    new = (NewRecording(key="slice--run_7", minutes=0.1, changed=False),)
+    state = RetrainingState(
+        champion="1", new=new, untried=new, tried_by=None, training=None, n_arriving=0, failures=None
+    )
+    decayed = state.model_copy(update={"decayed": ("slice: R2 0.60 on 3 recordings, 0.70 when trained",)})
+    decision = decide(POLICY, decayed)
+    assert decision.trigger is Trigger.DECAY
+    assert decision.reason.startswith("live skill decayed: slice: R2 0.60 on 3 recordings")
+    assert not decide(POLICY, state).due
+    assert not decide(RetrainingPolicy(on_decay=False), decayed).due
+    assert not decide(POLICY, decayed.model_copy(update={"new": (), "untried": ()})).due
+
+
+def test_arrival_and_retraining_are_paused_one_without_the_other():
+    assert (raw_recordings.job_name, retraining.job_name) == (INGEST_JOB, TRAIN_JOB)
+    assert raw_recordings.default_status is retraining.default_status is dg.DefaultSensorStatus.RUNNING
