@@ -1,22 +1,27 @@
 """Whether anything leaks from one split into another: counted on the index itself, whatever made it."""
 
 import numpy as np
+from jaxtyping import Bool
 
 from voltpipe.windows.split import Split
 from voltpipe.windows.window_set import WindowSet
+
+
+def covered_rows(window_set: WindowSet, split: Split) -> Bool[np.ndarray, " row"]:
+    """Which rows of the window set's samples lie in windows of a split."""
+    begins = np.zeros(len(window_set.samples_z) + 1, np.int32)
+    starts = window_set.index["start_row"][window_set.windows(split)]
+    np.add.at(begins, starts, 1)
+    np.add.at(begins, starts + window_set.settings.window_samples, -1)
+    return np.asarray(np.cumsum(begins[:-1]) > 0)
 
 
 def shared_samples(window_set: WindowSet) -> int:
     """How many samples the windows of two different splits have in common; 0 unless the protocol is `published`."""
     owner = np.full(len(window_set.samples_z), -1, np.int8)
     shared = np.zeros(len(owner), bool)
-    length = window_set.settings.window_samples
     for split in Split:
-        covered = np.zeros(len(owner) + 1, np.int32)
-        starts = window_set.index["start_row"][window_set.windows(split)]
-        np.add.at(covered, starts, 1)
-        np.add.at(covered, starts + length, -1)
-        touched = np.cumsum(covered[:-1]) > 0
+        touched = covered_rows(window_set, split)
         shared |= touched & (owner >= 0)
         owner[touched] = split.code
     return int(shared.sum())

@@ -1,0 +1,148 @@
+"""Checks of the evaluation itself, made in every evaluation: could its scores come from a leak, or from the scoring?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation.scores import ErrorSums
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.windows.leakage import covered_rows
+from voltpipe.windows.split import Split
+from voltpipe.windows.window_set import WindowSet
+
+_MOST_WINDOWS = 500
+_LEAST_WINDOWS = 50
+_MOST_PRODUCTS = 3e10
+_ROWS_AT_ONCE = 1 << 14
+_CHANCE_R2 = 0.01
+"""Of what knows nothing, on so few windows."""
+
+
+@dataclass(frozen=True)
+class HonestyCheck:
+    """One check, and what it found, in words with figures."""
+
+    name: str
+    passed: bool
+    finding: str
+    r2: float
+    """Of whatever was tried, at the shortest horizon."""
+
+
+def honesty_checks(forecaster: Forecaster, look_up: Forecaster, window_set: WindowSet) -> tuple[HonestyCheck, ...]:
+    """Check an evaluation on some hundred windows of its strictest regime, at the shortest horizon.
+
+    Three things are tried. A memoriser forecasts what followed the training moment that is most like the present one,
+    over all channels at once: where held-out samples are also trained on, it is perfect, and where none is, a look-up
+    beats it. Forecasts are scored against the truth of other moments, of which they say no more than where the voltage
+    is on the whole. And time runs backwards: a forecaster that has learned how the voltage goes on is worse at saying
+    how it came about.
+
+    Args:
+        forecaster: that was evaluated.
+        look_up: the conditional mean, fitted on the same training rows.
+        window_set: with held-out windows.
+    """
+    regime, windows = next(iter(regime_windows(forecaster, window_set).items()))
+    windows = _some(windows, window_set)
+    trial = _Trial(window_set, windows, forecaster.horizons[0])
+    used = as_used(forecaster, window_set, regime)
+    history_z = trial.window_z[:, : window_set.context]
+    forecast_mv = trial.forecast_mv(used, history_z)
+    r2 = trial.r2(forecast_mv, trial.true_z)
+    return (
+        _leak_probe(
+            trial.r2(trial.memorised_mv(), trial.true_z),
+            trial.r2(trial.forecast_mv(lambda _: look_up, history_z), trial.true_z),
+        ),
+        _other_moments(trial.r2(forecast_mv.roll(len(windows) // 2, 0), trial.true_z), r2),
+        _time_reversal(trial.reversed_r2(used), r2),
+    )
+
+
+def _leak_probe(memoriser_r2: float, look_up_r2: float) -> HonestyCheck:
+    passed = memoriser_r2 <= look_up_r2
+    meaning = "held-out samples were not trained on" if passed else "held-out samples were trained on"
+    finding = f"a memoriser of the training windows has R2 {memoriser_r2:.3f}, a look-up {look_up_r2:.3f}: {meaning}"
+    return HonestyCheck("leak_probe", passed, finding, memoriser_r2)
+
+
+def _other_moments(shuffled_r2: float, r2: float) -> HonestyCheck:
+    passed = shuffled_r2 <= _CHANCE_R2
+    meaning = "the score is for what comes next" if passed else "so much is for knowing the level of the voltage alone"
+    finding = f"against the truth of other moments R2 is {shuffled_r2:.3f} instead of {r2:.3f}: {meaning}"
+    return HonestyCheck("other_moments", passed, finding, shuffled_r2)
+
+
+def _time_reversal(reversed_r2: float, r2: float) -> HonestyCheck:
+    passed = reversed_r2 <= r2 + _CHANCE_R2
+    meaning = (
+        "it forecasts the future better than the past, or as well where the voltage looks alike in both directions"
+        if passed
+        else "it forecasts the past better than the future, which it was never trained for"
+    )
+    finding = f"with time running backwards R2 is {reversed_r2:.3f} instead of {r2:.3f}: {meaning}"
+    return HonestyCheck("time_reversal", passed, finding, reversed_r2)
+
+
+def _some(windows: Int64[np.ndarray, " window"], window_set: WindowSet) -> Int64[np.ndarray, " fewer"]:
+    """Evenly spread ones, the fewer the more there is to remember."""
+    affordable = int(_MOST_PRODUCTS / window_set.samples_z.numel())
+    number = min(len(windows), max(_LEAST_WINDOWS, min(_MOST_WINDOWS, affordable)))
+    return windows[np.linspace(0, len(windows) - 1, number).astype(np.int64)]
+
+
+class _Trial:
+    """Some held-out windows, and what is true at one horizon."""
+
+    def __init__(self, window_set: WindowSet, windows: Int64[np.ndarray, " window"], horizon: int) -> None:
+        self.window_set, self.horizon = window_set, horizon
+        self.recordings = window_set.index["recording"][windows]
+        self.window_z = window_set.stretch(windows, window_set.settings.window_samples)
+        self.mean_mv, self.sd_mv = window_set.calibration_mv(self.recordings)
+
+        self.true_z = self.window_z[:, window_set.context - 1 + horizon]
+
+    def r2(self, forecast_mv: Float[Tensor, "window channel"], true_z: Float[Tensor, "window channel"]) -> float:
+        sums = ErrorSums(1, self.window_set.train_mean_mv())
+        sums.add(forecast_mv[:, None], self._mv(true_z)[:, None])
+        return float(sums.r2()[0])
+
+    def _mv(self, values_z: Float[Tensor, "window channel"]) -> Float[Tensor, "window channel"]:
+        return values_z * self.sd_mv + self.mean_mv
+
+    def forecast_mv(
+        self, used: Callable[[int], Forecaster], history_z: Float[Tensor, "window context channel"]
+    ) -> Float[Tensor, "window channel"]:
+        """By the forecaster that `used` gives for each recording's number."""
+        forecast_z = torch.empty_like(history_z[:, 0])
+        for number in np.unique(self.recordings):
+            own = torch.from_numpy(self.recordings == number)
+            of_it = used(int(number)).predict_z(history_z[own], self.mean_mv[own], self.sd_mv[own])
+            forecast_z[own] = of_it[:, 0]
+        return self._mv(forecast_z)
+
+    def reversed_r2(self, used: Callable[[int], Forecaster]) -> float:
+        """R2 of forecasting what was before each window, from the window read backwards."""
+        context = self.window_set.context
+        backwards_z = self.window_z.flip(1)[:, -(context + self.horizon) :]
+        return self.r2(self.forecast_mv(used, backwards_z[:, :context]), backwards_z[:, -1])
+
+    def memorised_mv(self) -> Float[Tensor, "window channel"]:
+        """What followed the row of a training window that is nearest to each present sample, over all channels."""
+        present_z = self.window_z[:, self.window_set.context - 1]
+        least = torch.full((len(present_z),), torch.inf)
+        followed_z = torch.zeros_like(present_z)
+        trained = torch.from_numpy(covered_rows(self.window_set, Split.TRAIN))
+        rows = torch.nonzero(trained[: -self.horizon] & trained[self.horizon :])[:, 0]
+        for some in torch.split(rows, _ROWS_AT_ONCE):
+            distance, nearest = torch.cdist(present_z, self.window_set.samples_z[some]).min(dim=1)
+            closer = distance < least
+            least[closer] = distance[closer]
+            followed_z[closer] = self.window_set.samples_z[some[nearest[closer]] + self.horizon]
+        return self._mv(followed_z)
