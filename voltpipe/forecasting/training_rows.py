@@ -64,15 +64,7 @@ def training_stretches(window_set: WindowSet, *, n_before: int, n_after: int) ->
 def validation_stretches(window_set: WindowSet, *, n_before: int, n_after: int) -> Iterator[Stretch]:
     """The same of the rows that are for validation; none where there are none."""
     rows = ((r, start, stop) for r, start, stop, split in window_set.manifest["spans"] if split == Split.VALIDATION)
-    yield from _cut(window_set, rows, n_before, n_after)
-
-
-def _cut(window_set: WindowSet, rows: Iterable[tuple[int, int, int]], n_before: int, n_after: int) -> Iterator[Stretch]:
-    for recording, start_row, stop_row in rows:
-        mean_mv, sd_mv = window_set.calibration_mv(recording)
-        for first in range(start_row + n_before, stop_row - n_after, _CHUNK_ROWS):
-            stop = min(first + _CHUNK_ROWS, stop_row - n_after)
-            yield Stretch(window_set.samples_z[first - n_before : stop + n_after], mean_mv, sd_mv)
+    yield from stretches(window_set, rows, n_before=n_before, n_after=n_after)
 
 
 def training_values_mv(window_set: WindowSet, n_values: int = 1_000_000) -> Float[Tensor, " value"]:

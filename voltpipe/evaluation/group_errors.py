@@ -1,0 +1,155 @@
+"""Errors by group of targets, with intervals: where a forecaster is right and where it fails."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from voltpipe.evaluation.groups import Grouping, Moments
+from voltpipe.windows.window_set import WindowSet
+
+_BLOCKS_PER_RECORDING = 10
+"""Errors within such a stretch of a recording may resemble each other; stretches are what is resampled."""
+_RESAMPLES = 500
+_SEED = 0
+_INTERVAL = (0.025, 0.975)
+
+
+class GroupErrors:
+    """Sums over the targets of each group, growing batch by batch.
+
+    Args:
+        window_set: whose held-out windows are scored.
+        groupings: the ways to divide targets.
+        horizons: in samples; of all contenders.
+        contenders: their names.
+    """
+
+    def __init__(
+        self, window_set: WindowSet, groupings: Sequence[Grouping], horizons: Sequence[int], contenders: Sequence[str]
+    ) -> None:
+        self._window_set, self._groupings = window_set, tuple(groupings)
+        self._horizons, self._contenders = tuple(horizons), tuple(contenders)
+        self._first_group = np.cumsum([0, *(len(grouping.names) for grouping in groupings)])
+        self._blocks: dict[tuple[int, int], np.ndarray] = {}
+
+    def add(
+        self,
+        moments: Moments,
+        forecasts_mv: Mapping[str, Float[Tensor, "window horizon channel"]],
+        truth_mv: Float[Tensor, "window horizon channel"],
+    ) -> None:
+        """Take in some windows of one recording, and what each contender forecast from them."""
+        if not self._groupings:
+            return
+        groups = torch.stack([each.group_of(moments) for each in self._groupings])
+        groups = groups + torch.from_numpy(self._first_group[:-1])[:, None, None]
+        blocks, block_of = self._blocks_of(moments)
+        n_groups = int(self._first_group[-1])
+        places = (torch.from_numpy(block_of)[:, None] * n_groups + groups).flatten()
+
+        def summed(values: Float[Tensor, "window channel"]) -> np.ndarray:
+            repeated = values.double().expand(len(self._groupings), -1, -1).reshape(-1)
+            sums = torch.bincount(places, weights=repeated, minlength=len(blocks) * n_groups)
+            return np.asarray(sums.reshape(len(blocks), n_groups).numpy())
+
+        deviation_mv = truth_mv - self._window_set.train_mean_mv()
+        found = np.empty((len(blocks), len(self._contenders), len(self._horizons), len(_SUMS), n_groups))
+        for row in range(len(self._horizons)):
+            found[:, :, row, _COUNT] = summed(torch.ones_like(truth_mv[:, row]))[:, None]
+            found[:, :, row, _TOTAL] = summed(deviation_mv[:, row].square())[:, None]
+            for number, name in enumerate(self._contenders):
+                error_mv = forecasts_mv[name][:, row] - truth_mv[:, row]
+                found[:, number, row, _SQUARED] = summed(error_mv.square())
+                found[:, number, row, _ERROR] = summed(error_mv)
+        for block, sums in zip(blocks, found, strict=True):
+            key = moments.recording, int(block)
+            self._blocks[key] = self._blocks[key] + sums if key in self._blocks else sums
+
+    def _blocks_of(self, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+        """Which blocks of the recording the windows lie in, and each window's by its position among them."""
+        recording = self._window_set.recordings[moments.recording]
+        n_rows = recording.stop_row - recording.start_row
+        blocks, block_of = np.unique(
+            (moments.origin_rows - recording.start_row) * _BLOCKS_PER_RECORDING // n_rows, return_inverse=True
+        )
+        return blocks, block_of
+
+    def table(self) -> pd.DataFrame:
+        """A row for each group, contender and horizon that has targets.
+
+        `kind` and `group` name the group; `horizon` is in samples. `r2` (about the channels' training means),
+        `rmse_mv` and `bias_mv` (mean of forecast less truth) stand with their 95 % intervals by a bootstrap over
+        tenths of recordings (`_low`, `_high`; see Kuensch, Annals of Statistics 17, 1989). `share_of_targets` and
+        `share_of_error` are the group's shares of all targets and of all squared error of its kind.
+        """
+        parts = [pd.DataFrame(columns=list(_COLUMNS))]
+        if self._blocks:
+            blocks = np.stack(list(self._blocks.values()))
+            parts = [
+                self._rows(grouping, blocks[..., first:stop])
+                for grouping, (first, stop) in zip(self._groupings, pairwise(self._first_group), strict=True)
+            ]
+        return pd.concat(parts, ignore_index=True)[list(_COLUMNS)].astype(_COLUMNS)
+
+    def _rows(
+        self, grouping: Grouping, blocks: Float64[np.ndarray, "block contender horizon sum group"]
+    ) -> pd.DataFrame:
+        generator = np.random.default_rng(_SEED)
+        drawn = generator.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), _RESAMPLES)
+        whole = blocks.sum(0)
+        count, squared = whole[:, :, _COUNT], whole[:, :, _SQUARED]
+        places = np.nonzero(count)
+        contenders, horizons, groups = places
+        scores = {name: values[places] for name, values in _scores(whole).items()}
+        resampled = _scores(np.tensordot(drawn.astype(float), blocks, axes=1))
+        bounds = {
+            name: np.nanquantile(values[:, contenders, horizons, groups], _INTERVAL, axis=0)
+            for name, values in resampled.items()
+        }
+        return pd.DataFrame(
+            {
+                "kind": grouping.kind,
+                "group": np.array(grouping.names)[groups],
+                "forecaster": np.array(self._contenders)[contenders],
+                "horizon": np.array(self._horizons)[horizons],
+                "n_targets": count[places],
+                "share_of_targets": _share(count)[places],
+                "share_of_error": _share(squared)[places],
+                **scores,
+                **{f"{name}_low": low for name, (low, _) in bounds.items()},
+                **{f"{name}_high": high for name, (_, high) in bounds.items()},
+            }
+        )
+
+
+_SUMS = ("count", "total", "squared", "error")
+_COUNT, _TOTAL, _SQUARED, _ERROR = range(len(_SUMS))
+_SCORES = ("r2", "rmse_mv", "bias_mv")
+_COLUMNS = {
+    "kind": "str",
+    "group": "str",
+    "forecaster": "str",
+    "horizon": "int64",
+    "n_targets": "int64",
+    "share_of_targets": "float64",
+    "share_of_error": "float64",
+    **{f"{score}{end}": "float64" for score in _SCORES for end in ("", "_low", "_high")},
+}
+
+
+def _scores(sums: Float64[np.ndarray, "*any horizon sum group"]) -> dict[str, np.ndarray]:
+    """NaN where a group has no targets."""
+    count, total, squared, error = np.moveaxis(sums, -2, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        figures = (1 - squared / total, np.sqrt(squared / count), error / count)
+    return {name: np.where(count > 0, values, np.nan) for name, values in zip(_SCORES, figures, strict=True)}
+
+
+def _share(of_groups: Float64[np.ndarray, "contender horizon group"]) -> np.ndarray:
+    """Zero where there is nothing to share."""
+    return np.asarray(of_groups / np.maximum(of_groups.sum(-1, keepdims=True), np.finfo(float).tiny))
