@@ -1,0 +1,114 @@
+"""What can go wrong with a recording, from hardly at all to badly: applied to what a forecaster is shown."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_HUM_HZ = 50.0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Histories before they are corrupted, and what corrupting them needs to know."""
+
+    history_mv: Float[Tensor, "window context channel"]
+    mean_mv: Float[Tensor, " channel"]
+    sd_mv: Float[Tensor, " channel"]
+    """Of the training samples."""
+    rate_hz: float
+    generator: torch.Generator
+
+    def rand(self, *shape: int) -> Tensor:
+        """Even draws from 0 to 1."""
+        return torch.rand(shape, generator=self.generator)
+
+    def some(self, share: float, *shape: int) -> Tensor:
+        """True for a random share."""
+        return self.rand(*shape) < share
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One kind of fault. At level 0 nothing is wrong."""
+
+    name: str
+    unit: str
+    levels: tuple[float, ...]
+    apply: Callable[[Shown, float], Float[Tensor, "window context channel"]]
+
+
+def _noise(shown: Shown, sd_mv: float) -> Tensor:
+    return shown.history_mv + sd_mv * torch.randn(shown.history_mv.shape, generator=shown.generator)
+
+
+def _hum(shown: Shown, amplitude_mv: float) -> Tensor:
+    """The same in all channels, at a random phase of each window."""
+    n_windows, context, _ = shown.history_mv.shape
+    time_s = torch.arange(context) / shown.rate_hz
+    phase = 2 * torch.pi * (_HUM_HZ * time_s + shown.rand(n_windows, 1))
+    return shown.history_mv + amplitude_mv * torch.sin(phase)[..., None]
+
+
+def _offset(shown: Shown, offset_mv: float) -> Tensor:
+    """Up in one half of the channels, down in the other."""
+    sign = 1.0 - 2.0 * (torch.arange(shown.history_mv.shape[2]) % 2)
+    return shown.history_mv + offset_mv * sign
+
+
+def _dropped(shown: Shown, share: float) -> Tensor:
+    """The sample before is seen again, in all channels."""
+    n_windows, context, _ = shown.history_mv.shape
+    lost = shown.some(share, n_windows, context)
+    lost[:, 0] = False
+    last_seen = torch.where(lost, 0, torch.arange(context)).cummax(dim=1).values
+    return shown.history_mv.gather(1, last_seen[..., None].expand_as(shown.history_mv))
+
+
+def _dead(shown: Shown, share: float) -> Tensor:
+    """Channels that stand at their training mean."""
+    dead = shown.some(share, shown.history_mv.shape[2])
+    return torch.where(dead, shown.mean_mv, shown.history_mv)
+
+
+def _swapped(shown: Shown, share: float) -> Tensor:
+    """Channels that are plugged into each other's places."""
+    n_channels = shown.history_mv.shape[2]
+    chosen = torch.nonzero(shown.some(share, n_channels))[:, 0]
+    order = torch.arange(n_channels)
+    order[chosen] = chosen.roll(1)
+    return shown.history_mv[..., order]
+
+
+def _clipped(shown: Shown, share: float) -> Tensor:
+    """The lowest and the highest voltages of each channel cannot be told apart."""
+    reach_mv = shown.sd_mv * float(torch.special.ndtri(torch.tensor(1 - share / 2))) if share else torch.inf
+    return shown.history_mv.clamp(shown.mean_mv - reach_mv, shown.mean_mv + reach_mv)
+
+
+def _late(shown: Shown, most_samples: float) -> Tensor:
+    """Each channel lags by a number of samples of its own."""
+    _, context, n_channels = shown.history_mv.shape
+    lag = (shown.rand(n_channels) * (most_samples + 1)).long()
+    rows = (torch.arange(context)[:, None] - lag).clamp(min=0)
+    return shown.history_mv.gather(1, rows.expand(len(shown.history_mv), -1, -1))
+
+
+def _gain(shown: Shown, error_percent: float) -> Tensor:
+    """About the training mean."""
+    return shown.mean_mv + (1 + error_percent / 100) * (shown.history_mv - shown.mean_mv)
+
+
+CORRUPTIONS = (
+    Corruption("noise", "mV (SD)", (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0), _noise),
+    Corruption("50 Hz hum", "mV", (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0), _hum),
+    Corruption("drift", "mV", (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0), _offset),
+    Corruption("dropped samples", "share", (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5), _dropped),
+    Corruption("dead channels", "share", (0.0, 0.02, 0.05, 0.1, 0.2, 0.5), _dead),
+    Corruption("swapped channels", "share", (0.0, 0.02, 0.05, 0.1, 0.2, 0.5), _swapped),
+    Corruption("saturation", "share", (0.0, 0.01, 0.05, 0.1, 0.2, 0.5), _clipped),
+    Corruption("channels late", "samples at most", (0.0, 1.0, 2.0, 5.0), _late),
+    Corruption("gain error", "%", (0.0, 1.0, 2.0, 5.0, 10.0, 20.0), _gain),
+)

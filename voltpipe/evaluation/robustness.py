@@ -1,0 +1,75 @@
+"""How much skill is left when what a forecaster is shown is not what it was trained on."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from voltpipe.evaluation.corruption import CORRUPTIONS, Shown
+from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation.scores import ErrorSums
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.windows.window_set import WindowSet
+
+_MOST_WINDOWS = 150
+_SEED = 0
+_COLUMNS = ("corruption", "unit", "level", "forecaster", "horizon", "r2")
+
+
+def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> pd.DataFrame:
+    """R2 of each contender by kind of fault, level and horizon, each contender being shown the same.
+
+    Some windows of the strictest regime are corrupted; the truth is not. At level 0 nothing is wrong.
+
+    Args:
+        contenders: by name, the forecaster first.
+        window_set: with held-out windows.
+    """
+    first = next(iter(contenders.values()))
+    regime, windows = next(iter(regime_windows(first, window_set).items()))
+    windows = windows[np.linspace(0, len(windows) - 1, min(len(windows), _MOST_WINDOWS)).astype(np.int64)]
+    used = {name: as_used(contender, window_set, regime) for name, contender in contenders.items()}
+    recordings = window_set.index["recording"][windows]
+    batches = [window_set.batch(windows[recordings == number]) for number in np.unique(recordings)]
+    mean_mv, sd_mv = window_set.train_mean_mv(), window_set.calibration_mv(0)[1]
+    rows = []
+    for corruption in CORRUPTIONS:
+        for level in corruption.levels:
+            sums = {name: ErrorSums(len(each.horizons), mean_mv) for name, each in contenders.items()}
+            for number, batch in zip(np.unique(recordings), batches, strict=True):
+                generator = torch.Generator().manual_seed(_SEED + int(number))
+                shown = Shown(batch.history_mv(), mean_mv, sd_mv, window_set.rate_hz, generator)
+                corrupted_mv = corruption.apply(shown, level) if level else shown.history_mv
+                for name, of_recording in used.items():
+                    contender = of_recording(int(number))
+                    truth_mv = batch.target_mv()[:, [window_set.horizons.index(h) for h in contender.horizons]]
+                    sums[name].add(_forecast_mv(contender, corrupted_mv, batch.mean_mv, batch.sd_mv), truth_mv)
+            rows += [
+                (corruption.name, corruption.unit, level, name, horizon, r2)
+                for name, contender in contenders.items()
+                for horizon, r2 in zip(contender.horizons, sums[name].r2(), strict=True)
+            ]
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+def _forecast_mv(
+    forecaster: Forecaster,
+    history_mv: Float[Tensor, "window context channel"],
+    mean_mv: Float[Tensor, "window channel"],
+    sd_mv: Float[Tensor, "window channel"],
+) -> Float[Tensor, "window horizon channel"]:
+    forecast_z = forecaster.predict_z((history_mv - mean_mv[:, None]) / sd_mv[:, None], mean_mv, sd_mv)
+    return forecast_z * sd_mv[:, None] + mean_mv[:, None]
+
+
+def breaking_levels(table: pd.DataFrame, forecaster: str, horizon: int) -> dict[str, float | None]:
+    """The lowest level of each fault at which another contender is ahead; None where the forecaster stays ahead."""
+    levels: dict[str, float | None] = {}
+    for corruption, faulty in table[table["horizon"] == horizon].groupby("corruption", sort=False):
+        r2 = faulty.pivot(index="level", columns="forecaster", values="r2")
+        behind = r2.index[r2.drop(columns=forecaster).max(axis=1) > r2[forecaster]]
+        levels[str(corruption)] = float(behind.min()) if len(behind) else None
+    return levels

@@ -1,0 +1,84 @@
+"""Faults cost what they must."""
+
+import numpy as np
+import pytest
+import torch
+
+from voltpipe.evaluation.corruption import CORRUPTIONS, Shown
+from voltpipe.evaluation.robustness import breaking_levels, robustness
+from voltpipe.windows.window_set import Split
+
+BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}
+
+
+def shown() -> Shown:
+    history_mv = torch.from_numpy(np.random.default_rng(0).normal(-55, 2, (4, 30, 40)).astype(np.float32))
+    mean_mv, sd_mv = torch.full((40,), -55.0), torch.full((40,), 2.0)
+    return Shown(history_mv, mean_mv, sd_mv, 1000.0, torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
+def test_a_fault_changes_more_the_higher_its_level_and_nothing_at_zero(corruption):
+    changes = [
+        float((corruption.apply(shown(), level) - shown().history_mv).square().mean()) for level in corruption.levels
+    ]
+    assert changes[0] < 1e-9
+    assert changes == sorted(changes)
+    assert changes[-1] > 0
+
+
+def test_faults_are_what_their_names_say():
+    clean = shown().history_mv
+    dropped = BY_NAME["dropped samples"].apply(shown(), 0.5)
+    assert torch.equal(dropped[:, 0], clean[:, 0])
+    repeated = (dropped[:, 1:] == dropped[:, :-1]).all(2)
+    assert repeated.float().mean() == pytest.approx(0.5, abs=0.1)
+    assert torch.equal(dropped[:, 1:][~repeated], clean[:, 1:][~repeated])
+    swapped = BY_NAME["swapped channels"].apply(shown(), 0.5)
+    assert torch.equal(swapped[0, 0].sort().values, clean[0, 0].sort().values)
+    clipped = BY_NAME["saturation"].apply(shown(), 0.05)
+    assert (clipped - shown().mean_mv).abs().max() == pytest.approx(1.96 * 2, rel=1e-3)
+    late = BY_NAME["channels late"].apply(shown(), 2.0)
+    lags = [
+        next(lag for lag in range(3) if torch.equal(late[:, 5:, c], clean[:, 5 - lag : 30 - lag, c])) for c in range(40)
+    ]
+    assert set(lags) == {0, 1, 2}
+    hum = BY_NAME["50 Hz hum"].apply(shown(), 1.0) - clean
+    torch.testing.assert_close(hum[:, 20:], hum[:, :10], atol=1e-4, rtol=0)
+    torch.testing.assert_close(BY_NAME["gain error"].apply(shown(), 10.0) + 55, (clean + 55) * 1.1)
+
+
+@pytest.fixture(scope="module")
+def table(window_set_of, forecaster_by):
+    """White noise of SD 2 mV: persistence errs by twice its variance, and the mean by once."""
+    voltage_mv = np.random.default_rng(0).normal(-55, 2, (2, 3000, 12))
+    window_set = window_set_of(list(voltage_mv), [Split.TRAIN, Split.TEST])
+    contenders = {
+        "persistence": lambda history_z, *_: history_z[:, -1:].expand(-1, 3, -1),
+        "half": lambda history_z, mean_mv, _: (0.5 * history_z[:, -1:] - 0.5 * 55).expand(-1, 3, -1),
+    }
+    return robustness({name: forecaster_by(name, rule, window_set) for name, rule in contenders.items()}, window_set)
+
+
+def r2(table, corruption, level, forecaster):
+    chosen = table.query("corruption == @corruption and level == @level and forecaster == @forecaster and horizon == 1")
+    return chosen.r2.item()
+
+
+def test_noise_of_known_sd_costs_what_it_must(table):
+    for name, weight in (("persistence", 1.0), ("half", 0.5)):
+        clean = r2(table, "noise", 0.0, name)
+        for sd_mv in (1.0, 2.0):
+            assert clean - r2(table, "noise", sd_mv, name) == pytest.approx((weight * sd_mv) ** 2 / 4, abs=0.12)
+
+
+def test_what_a_forecaster_does_not_look_at_costs_nothing(table):
+    assert r2(table, "dead channels", 0.0, "half") == r2(table, "noise", 0.0, "half")
+    assert r2(table, "dead channels", 0.5, "persistence") > r2(table, "dead channels", 0.0, "persistence") + 0.3
+
+
+def test_the_level_at_which_another_is_ahead_is_named(table):
+    always = breaking_levels(table, "persistence", 1)
+    assert set(always) == set(BY_NAME)
+    assert always["noise"] == 0.0
+    assert breaking_levels(table, "half", 1)["noise"] is None
