@@ -10,7 +10,7 @@ from scipy.stats import wasserstein_distance
 from voltpipe.evaluation.activity import MEASURES, Activity, Measure, Values
 
 _COLUMNS = ("measure", "unit", "recorded", "imagined", "distance", "noise_floor", "resembles")
-_FACTOR = 2.0
+FACTOR = 2.0
 """A recording more is on average as far from the others as these from each other, seldom twice as far."""
 
 
@@ -23,11 +23,11 @@ def resemblance(imagined: Sequence[Activity], recorded: Sequence[Activity]) -> p
     recordings; what is imagined `resembles` the recorded if it is less than twice as far from them.
 
     Args:
-        imagined: free-running roll-outs.
+        imagined: free-running roll-outs; without any the table is empty.
         recorded: two recordings at least, each as long as a roll-out, as short stretches differ more.
     """
     rows = []
-    for measure in MEASURES:
+    for measure in MEASURES if imagined else ():
         if measure.needs_spikes and any(each.spikes is None for each in (*imagined, *recorded)):
             continue
         own, truth = [[measure.of(each) for each in activities] for activities in (imagined, recorded)]
@@ -38,7 +38,7 @@ def resemblance(imagined: Sequence[Activity], recorded: Sequence[Activity]) -> p
         floor = [apart(a, b) for a, b in combinations(truth, 2)]
         distance, noise_floor = float(np.mean(distances)), float(np.mean(floor))
         means = (float(np.mean([values.mean() for values in each])) for each in (truth, own))
-        rows.append((measure.name, measure.unit, *means, distance, noise_floor, distance < _FACTOR * noise_floor))
+        rows.append((measure.name, measure.unit, *means, distance, noise_floor, distance < FACTOR * noise_floor))
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 

@@ -1,0 +1,65 @@
+"""Where a forecaster fails and what its score is worth: all that is asked of it beyond the scores."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from voltpipe.evaluation.error_analysis import errors_by_group
+from voltpipe.evaluation.honesty import HonestyCheck, honesty_checks
+from voltpipe.evaluation.imagination import imagined_resemblance
+from voltpipe.evaluation.robustness import robustness
+from voltpipe.files import read_json, write_json, written_whole
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.windows.window_set import WindowSet
+
+LOOK_UP, AUTOREGRESSION = "look_up", "autoregression"
+_TABLES = ("errors_by_group", "robustness", "resemblance")
+_HONESTY_FILE = "honesty.json"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Tidy tables, and the checks of the evaluation itself; all of the strictest regime that has windows."""
+
+    errors_by_group: pd.DataFrame
+    robustness: pd.DataFrame
+    resemblance: pd.DataFrame
+    """Empty where the forecaster cannot run free, or too little was held out to compare with."""
+    honesty: tuple[HonestyCheck, ...]
+
+    def write(self, folder: Path) -> None:
+        """Each table as Parquet, the checks as JSON; each whole or not at all."""
+        for name in _TABLES:
+            with written_whole(folder / f"{name}.parquet") as aside:
+                getattr(self, name).to_parquet(aside, index=False)
+        write_json(folder / _HONESTY_FILE, {check.name: asdict(check) for check in self.honesty})
+
+    @classmethod
+    def read(cls, folder: Path) -> "Diagnosis":
+        """What `write` wrote."""
+        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
+        return cls(
+            **tables, honesty=tuple(HonestyCheck(**check) for check in read_json(folder / _HONESTY_FILE).values())
+        )
+
+
+@torch.inference_mode()
+def diagnose(forecaster: Forecaster, baselines: Mapping[str, Forecaster], window_set: WindowSet) -> Diagnosis:
+    """Diagnose a forecaster on held-out windows, beside the look-up and the autoregression.
+
+    Args:
+        forecaster: is named by its architecture.
+        baselines: by name; the look-up is needed.
+        window_set: where the held-out windows are.
+    """
+    others = {name: baselines[name] for name in (LOOK_UP, AUTOREGRESSION) if name in baselines}
+    contenders = {forecaster.config.architecture: forecaster, **others}
+    return Diagnosis(
+        errors_by_group=errors_by_group(forecaster, baselines[LOOK_UP], window_set),
+        robustness=robustness(contenders, window_set),
+        resemblance=imagined_resemblance(forecaster, window_set),
+        honesty=honesty_checks(forecaster, baselines[LOOK_UP], window_set),
+    )
