@@ -4,13 +4,30 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from voltpipe.evaluation.diagnosis import Diagnosis
 from voltpipe.evaluation.drawing import BASELINES, FAINT, FORECASTER, INK, RenderedFigure, new_figure, render
-from voltpipe.evaluation.labels import duration_label, forecaster_label
+from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.evaluation.group_figure import ERRORS_BY_GROUP, group_figure
+from voltpipe.evaluation.labels import duration_label, forecaster_label, regime_label
 from voltpipe.evaluation.resemblance import FACTOR
 from voltpipe.evaluation.robustness import breaking_levels
 
 ROBUSTNESS, RESEMBLANCE = "robustness", "resemblance"
 _LOWEST_R2 = -0.5
+
+
+def diagnosis_figures(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str, RenderedFigure]:
+    """All of them by name; what was not asked is not drawn."""
+    name, provenance = evaluation.forecaster, evaluation.provenance
+    rate_hz = provenance.rate_hz
+    subtitle = f"{forecaster_label(name)} on {regime_label(evaluation.regimes[0], provenance.protocol)}"
+    drawn = {
+        ERRORS_BY_GROUP: group_figure(diagnosis.errors_by_group, name, rate_hz=rate_hz, subtitle=subtitle),
+        ROBUSTNESS: robustness_figure(diagnosis.robustness, name, rate_hz=rate_hz, subtitle=subtitle),
+    }
+    if len(diagnosis.resemblance):
+        drawn[RESEMBLANCE] = resemblance_figure(diagnosis.resemblance, subtitle=subtitle)
+    return drawn
 
 
 def robustness_figure(table: pd.DataFrame, forecaster: str, *, rate_hz: float, subtitle: str) -> RenderedFigure:

@@ -1,6 +1,7 @@
 """The evaluation report: one page that needs nothing else, its numbers, and its figures as files."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from voltpipe.evaluation.connectivity_figure import CONNECTIVITY, connectivity_f
 from voltpipe.evaluation.connectivity_summary import mean_agreement, summaries
 from voltpipe.evaluation.connectivity_text import comparison_table, connectivity_verdict, strongest_table
 from voltpipe.evaluation.detail import EvaluationDetail
+from voltpipe.evaluation.diagnosis import Diagnosis
+from voltpipe.evaluation.diagnosis_figures import diagnosis_figures
+from voltpipe.evaluation.diagnosis_text import resemblance_text, robustness_text, worst_group_text
 from voltpipe.evaluation.distribution_table import distribution_table
 from voltpipe.evaluation.drawing import RenderedFigure
 from voltpipe.evaluation.evaluation import Evaluation
@@ -37,9 +41,21 @@ class Report:
     """PNG files by the figure's name."""
 
 
-def write_report(folder: Path, evaluation: Evaluation, detail: EvaluationDetail, connectivity: pd.DataFrame) -> Report:
-    """Write `report.html`, `metrics.json` and a PNG a figure into `folder`, each whole or not at all."""
+def write_report(
+    folder: Path,
+    evaluation: Evaluation,
+    detail: EvaluationDetail,
+    connectivity: pd.DataFrame,
+    diagnosis: Diagnosis | None = None,
+) -> Report:
+    """Write `report.html`, `metrics.json` and a PNG a figure into `folder`, each whole or not at all.
+
+    Without a diagnosis the page has no such sections.
+    """
     drawn = figures(evaluation, detail)
+    general = tuple(drawn)
+    if diagnosis:
+        drawn |= diagnosis_figures(evaluation, diagnosis)
     if len(connectivity):
         drawn[CONNECTIVITY] = connectivity_figure(connectivity)
     report = Report(folder / REPORT_FILE, folder / METRICS_FILE, {name: folder / f"{name}.png" for name in drawn})
@@ -48,12 +64,18 @@ def write_report(folder: Path, evaluation: Evaluation, detail: EvaluationDetail,
             aside.write_bytes(drawn[name].png)
     evaluation.write(report.metrics_path)
     with written_whole(report.html_path) as aside:
-        aside.write_text(render_page(evaluation, drawn, connectivity), encoding="utf-8")
+        aside.write_text(render_page(evaluation, drawn, general, connectivity, diagnosis), encoding="utf-8")
     return report
 
 
-def render_page(evaluation: Evaluation, drawn: dict[str, RenderedFigure], connectivity: pd.DataFrame) -> str:
-    """The page as HTML."""
+def render_page(
+    evaluation: Evaluation,
+    drawn: dict[str, RenderedFigure],
+    general: Sequence[str],
+    connectivity: pd.DataFrame,
+    diagnosis: Diagnosis | None,
+) -> str:
+    """The page as HTML; `general` names the figures that belong to no other section."""
     protocol = evaluation.provenance.protocol
     return filled(
         REPORT_FILE,
@@ -66,7 +88,9 @@ def render_page(evaluation: Evaluation, drawn: dict[str, RenderedFigure], connec
         regimes=[_regime_section(evaluation, regime) for regime in evaluation.regimes],
         has_ceiling=bool(evaluation.ceiling_r2),
         connectivity=_connectivity_section(evaluation, connectivity),
+        diagnosis=_diagnosis_section(evaluation, diagnosis) if diagnosis else None,
         figures=on_page(drawn),
+        general_figures=general,
         provenance=evaluation.provenance,
         settings={
             group: {name: json.dumps(value) for name, value in settings.items()}
@@ -96,4 +120,14 @@ def _connectivity_section(evaluation: Evaluation, table: pd.DataFrame) -> dict[s
         "organoids": found,
         "comparison": comparison_table(agreement) if agreement else None,
         "strongest": strongest_table(table),
+    }
+
+
+def _diagnosis_section(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str, object]:
+    return {
+        "worst_group": worst_group_text(diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz),
+        "robustness": robustness_text(diagnosis, evaluation.forecaster),
+        "resemblance": resemblance_text(diagnosis),
+        "measures": list(diagnosis.resemblance.itertuples()),
+        "honesty": diagnosis.honesty,
     }

@@ -1,5 +1,8 @@
 """A diagnosis holds all its parts, and is read as it was written."""
 
+import re
+from html import escape
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,9 +10,9 @@ import pytest
 from voltpipe.evaluation.activity import MEASURES
 from voltpipe.evaluation.corruption import CORRUPTIONS
 from voltpipe.evaluation.diagnosis import Diagnosis, diagnose
-from voltpipe.evaluation.diagnosis_figures import resemblance_figure, robustness_figure
-from voltpipe.evaluation.group_figure import group_figure
+from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.imagination import imagined_resemblance
+from voltpipe.evaluation.report import write_report
 from voltpipe.forecasting.baselines.fit import fit_baselines
 from voltpipe.windows.window_set import Split
 
@@ -55,17 +58,30 @@ def test_it_is_read_as_it_was_written(diagnosis, tmp_path):
     assert found.honesty == diagnosis.honesty
 
 
-def test_its_figures_are_drawn(diagnosis):
-    drawn = (
-        group_figure(diagnosis.errors_by_group, "look_up", rate_hz=1000.0, subtitle="held out"),
-        robustness_figure(diagnosis.robustness, "look_up", rate_hz=1000.0, subtitle="held out"),
-        resemblance_figure(diagnosis.resemblance, subtitle="held out"),
+@pytest.fixture(scope="module")
+def page(diagnosis, window_set, no_connectivity, tmp_path_factory) -> str:
+    baselines = fit_baselines(window_set)
+    evaluation, detail = evaluate(baselines.pop("look_up"), window_set, baselines)
+    folder = tmp_path_factory.mktemp("report")
+    report = write_report(folder, evaluation, detail, no_connectivity, diagnosis)
+    assert {"errors_by_group", "robustness", "resemblance"} <= report.figure_paths.keys()
+    return report.html_path.read_text()
+
+
+def test_the_page_shows_all_of_it_once(page):
+    for title in ("Where it errs, 1 ms ahead", "What faults cost, 1 ms ahead", "Does what it imagines behave"):
+        assert page.count(f"<h3>{title}") == 1, title
+    for drawn in ("present voltage", "50 Hz hum", "Fano factor"):
+        assert drawn in page
+
+
+def test_the_page_says_it_in_words(page, diagnosis):
+    # Near the threshold a spike may or may not come: there the error is made.
+    assert re.search(
+        r"Of all squared error 1 ms ahead, \d+% comes from 2\d% of the targets: present voltage, -5\d.* mV", page
     )
-    for figure in drawn:
-        assert figure.svg.startswith("<svg")
-    assert "present voltage" in drawn[0].svg
-    assert "50 Hz hum" in drawn[1].svg
-    assert "Fano factor" in drawn[2].svg
+    assert "Against the truth of other moments R2 is" in page
+    assert all(escape(check.finding[1:]) in page for check in diagnosis.honesty)
 
 
 def test_what_cannot_run_free_is_not_asked_to(window_set, forecaster_by):

@@ -256,7 +256,7 @@ def test_figures_on_one_page_share_no_ids(drawn):
 
 
 def test_drawing_twice_gives_the_same_page(evaluated, drawn, no_connectivity, page):
-    assert render_page(evaluated()[0], drawn, no_connectivity) == page
+    assert render_page(evaluated()[0], drawn, tuple(drawn), no_connectivity, None) == page
 
 
 def test_the_published_protocol_is_marked_wherever_its_scores_are_shown(evaluated, no_connectivity, tmp_path):

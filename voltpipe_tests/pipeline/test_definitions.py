@@ -47,6 +47,7 @@ BLOCKING_CHECKS = {
     "registered_forecaster": {"serves"},
 }
 OTHER_CHECKS = {
+    "forecast_evaluation": {"leak_probe", "other_moments", "time_reversal"},
     "raw_recording": {"readable"},
     "conditioned_recording": {
         "finite",

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import voltpipe
+from voltpipe.evaluation.diagnosis import Diagnosis
 from voltpipe.files import read_json
 from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
 from voltpipe.pipeline.build import build_definitions
@@ -206,6 +207,19 @@ def test_a_worse_forecaster_is_refused_without_failing(materialized):
         assert checks[name].metadata["reason"].value == version_tags(materialized.store, "2")["gate.reason"]
     event = materialized.instance.get_latest_materialization_event(dg.AssetKey("champion_forecaster"))
     assert event.run_id == materialized.good_run.run_id
+
+
+def test_each_evaluation_is_checked_and_diagnosed(materialized):
+    for run in (materialized.good_run, materialized.poor_run):
+        checks = materialized.checks(run)
+        for name in ("leak_probe", "other_moments", "time_reversal"):
+            assert "R2" in checks[name].metadata["finding"].value
+        assert checks["leak_probe"].passed
+    pages = list(materialized.lake.reports.glob("*/report.html"))
+    assert len(pages) == 2
+    for page in pages:
+        assert "look_up" in set(Diagnosis.read(page.parent).errors_by_group.forecaster)
+        assert "Where it errs" in page.read_text()
 
 
 def test_the_champion_forecasts_from_a_notebook(materialized, monkeypatch, spiking_mv):

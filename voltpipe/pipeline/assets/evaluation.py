@@ -1,5 +1,6 @@
 """From a trained forecaster to its scores beside all baselines, and the report."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -14,14 +15,30 @@ EVALUATION_FILE = "metrics.json"
 DETAIL_FILE = "detail.npz"
 
 
-@dg.asset(group_name=GROUP, kinds={"pytorch"}, code_version="3")
+HONESTY = {
+    "leak_probe": "a memoriser of the training windows does not beat the look-up on held-out ones",
+    "other_moments": "forecasts say nothing of the truth of other moments",
+    "time_reversal": "the future is forecast better than the past",
+}
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"pytorch"},
+    code_version="4",
+    check_specs=[
+        dg.AssetCheckSpec(name, asset="forecast_evaluation", description=description)
+        for name, description in HONESTY.items()
+    ],
+)
 def forecast_evaluation(
     context: dg.AssetExecutionContext, lake: LakeResource, trained_forecaster: TrainedValue
-) -> EvaluatedValue:
+) -> Iterator[dg.Output[EvaluatedValue] | dg.AssetCheckResult]:
     """Scores on held-out recordings and on held-out time, beside baselines fitted on the same training rows."""
     from voltpipe.evaluation.connectivity import CONNECTIVITY_FILE, connectivity_table, write_connectivity
     from voltpipe.evaluation.connectivity_summary import metrics, summaries
     from voltpipe.evaluation.detail_file import write_detail
+    from voltpipe.evaluation.diagnosis import diagnose
     from voltpipe.evaluation.evaluate import evaluate
     from voltpipe.forecasting.baselines.fit import fit_baselines
     from voltpipe.forecasting.training_result import read_result
@@ -32,10 +49,11 @@ def forecast_evaluation(
     ceiling = ceiling_in_samples(windows.manifest["preparation"], windows.rate_hz)
     observable = observable_ceiling_in_samples(windows.manifest["preparation"], windows.rate_hz)
     result = read_result(Path(trained_forecaster.folder))
+    baselines = fit_baselines(windows)
     evaluation, detail = evaluate(
         result.forecaster,
         windows,
-        fit_baselines(windows),
+        baselines,
         ceiling_r2=ceiling.r2,
         ceiling_standard_error=ceiling.standard_error,
         observable_ceiling_r2=observable.r2,
@@ -47,16 +65,25 @@ def forecast_evaluation(
     write_detail(folder / DETAIL_FILE, detail)
     connectivity = connectivity_table(result.forecaster, windows)
     write_connectivity(folder / CONNECTIVITY_FILE, connectivity)
+    diagnosis = diagnose(result.forecaster, baselines, windows)
+    diagnosis.write(folder)
     # Numbers under their MLflow names: Dagster plots them from one materialization to the next.
-    context.add_output_metadata(
-        {
+    yield dg.Output(
+        EvaluatedValue(folder=str(folder), trained=trained_forecaster),
+        metadata={
             **score_metadata(evaluation),
             **connectivity_metadata(connectivity, evaluation),
             **evaluation.metrics(),
             **metrics(summaries(connectivity)),
-        }
+        },
     )
-    return EvaluatedValue(folder=str(folder), trained=trained_forecaster)
+    for check in diagnosis.honesty:
+        yield dg.AssetCheckResult(
+            check_name=check.name,
+            passed=check.passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"finding": check.finding, "R2": check.r2},
+        )
 
 
 @dg.asset(group_name=GROUP, kinds={"html", "mlflow"}, code_version="2")
@@ -69,13 +96,14 @@ def evaluation_report(
     from voltpipe.evaluation.connectivity import CONNECTIVITY_FILE
     from voltpipe.evaluation.connectivity_summary import metrics, summaries
     from voltpipe.evaluation.detail_file import read_detail
+    from voltpipe.evaluation.diagnosis import Diagnosis
     from voltpipe.evaluation.report import write_report
     from voltpipe.tracking.run import TrackedRun
 
     folder = Path(forecast_evaluation.folder)
     evaluation = Evaluation.read(folder / EVALUATION_FILE)
     connectivity = pd.read_parquet(folder / CONNECTIVITY_FILE)
-    report = write_report(folder, evaluation, read_detail(folder / DETAIL_FILE), connectivity)
+    report = write_report(folder, evaluation, read_detail(folder / DETAIL_FILE), connectivity, Diagnosis.read(folder))
     run = TrackedRun(tracking.store, forecast_evaluation.trained.mlflow_run_id)
     run.log_evaluation(evaluation, folder)
     run.log_metrics(metrics(summaries(connectivity)))
