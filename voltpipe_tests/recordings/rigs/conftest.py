@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
 N_SAMPLES = 15_360
-"""Two halves of whole blocks of Neuralynx (512 samples), and whole blocks of Intan (60)."""
+"""Two halves of whole blocks of Neuralynx (512 samples), and whole blocks of Intan (60 and 128)."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class Written:
     channel_names: tuple[str, ...]
 
 
-def write_maxwell(folder: Path, counts: np.ndarray) -> Written:
+def write_maxwell(folder: Path, counts: np.ndarray, *, extension: str = ".raw.h5") -> Written:
     """MaxLab Live's layout since 2017, without compression; one well, one recording."""
-    path = folder / "run.raw.h5"
+    path = folder / f"run{extension}"
     mapping = np.array(
         [(channel, 100 + channel, 17.5 * channel, 35.0) for channel in range(counts.shape[1])],
         dtype=[("channel", "<i4"), ("electrode", "<i4"), ("x", "<f8"), ("y", "<f8")],
@@ -42,9 +43,11 @@ def write_maxwell(folder: Path, counts: np.ndarray) -> Written:
     return Written(path, 6.3, 20_000.0, tuple(f"electrode_{100 + i}" for i in range(counts.shape[1])))
 
 
-def write_mcs(folder: Path, counts: np.ndarray, *, start_us: int = 100_000, ad_zero: int = 50) -> Written:
+def write_mcs(
+    folder: Path, counts: np.ndarray, *, start_us: int = 100_000, ad_zero: int = 50, extension: str = ".h5"
+) -> Written:
     """MCS DataManager's layout; it starts after 0 s, and its zero is not 0: both mislead other readers."""
-    path = folder / "run.h5"
+    path = folder / f"run{extension}"
     channels = np.array(
         [(i, i, f"E{i + 1}".encode(), b"V", -12, ad_zero, 50, 59_605) for i in range(counts.shape[1])],
         dtype=[
@@ -67,9 +70,9 @@ def write_mcs(folder: Path, counts: np.ndarray, *, start_us: int = 100_000, ad_z
     return Written(path, 59_605e-6, 20_000.0, tuple(f"E{i + 1}" for i in range(counts.shape[1])))
 
 
-def write_cl1(folder: Path, counts: np.ndarray) -> Written:
+def write_cl1(folder: Path, counts: np.ndarray, *, extension: str = ".h5") -> Written:
     """The layout of Cortical Labs' SDK, with one of its attributes that are pickles."""
-    path = folder / "run.h5"
+    path = folder / f"run{extension}"
     with h5py.File(path, "w") as file:
         file["samples"] = counts
         file.attrs["frames_per_second"], file.attrs["uV_per_sample_unit"] = 25_000, 0.195
@@ -107,6 +110,43 @@ def _intan_header(n_channels: int) -> bytes:
     header += _intan_text("Port A") + _intan_text("A") + struct.pack("<hhh", 1, n_channels, n_channels)
     for i in range(n_channels):
         header += _intan_text(f"A-{i:03d}") * 2 + struct.pack("<hhhhhh", i, i, 0, 1, i, 0)
+        header += struct.pack("<hhhhff", 0, 0, 0, 0, 1e5, 0.0)
+    return header
+
+
+def write_intan_rhs(folder: Path, counts: np.ndarray) -> Written:
+    """RHS2000's data file, version 3.0: blocks of 128 samples, with a DC amplifier and a stimulator a channel."""
+    path = folder / "run.rhs"
+    unsigned = (counts.astype(np.int32) + 32_768).astype("<u2")
+    direct, no_current = np.full(counts.shape, 512, "<u2"), np.zeros(counts.shape, "<u2")
+    blocks = [
+        np.arange(start, start + 128, dtype="<i4").tobytes()
+        + b"".join(part[start : start + 128].T.tobytes() for part in (unsigned, direct, no_current))
+        for start in range(0, len(counts), 128)
+    ]
+    path.write_bytes(_rhs_header(counts.shape[1], has_direct=True) + b"".join(blocks))
+    return Written(path, 0.195, 30_000.0, tuple(f"B-{i:03d}" for i in range(counts.shape[1])))
+
+
+def write_intan_rhs_folder(folder: Path, counts: np.ndarray) -> Written:
+    """One file for each type of signal, the stimulators' among them."""
+    path = folder / "run"
+    path.mkdir()
+    (path / "info.rhs").write_bytes(_rhs_header(counts.shape[1], has_direct=False))
+    counts.astype("<i2").tofile(path / "amplifier.dat")
+    np.zeros(counts.shape, "<u2").tofile(path / "stim.dat")
+    np.arange(len(counts), dtype="<i4").tofile(path / "time.dat")
+    return Written(path, 0.195, 30_000.0, tuple(f"B-{i:03d}" for i in range(counts.shape[1])))
+
+
+def _rhs_header(n_channels: int, *, has_direct: bool) -> bytes:
+    header = struct.pack("<Ihhf", 0xD69127AC, 3, 0, 30_000.0)
+    header += struct.pack("<hffffffffhff", 1, 1.0, 0.1, 1000.0, 7500.0, 1.0, 0.1, 1000.0, 7500.0, 0, 1000.0, 1000.0)
+    header += struct.pack("<hhfff", 0, 0, 1e-8, 1e-9, 0.0)
+    header += _intan_text("") * 3 + struct.pack("<hh", has_direct, 0) + _intan_text("n/a") + struct.pack("<h", 1)
+    header += _intan_text("Port B") + _intan_text("B") + struct.pack("<hhh", 1, n_channels, n_channels)
+    for i in range(n_channels):
+        header += _intan_text(f"B-{i:03d}") * 2 + struct.pack("<hhhhhhh", i, i, 0, 1, i, 0, 0)
         header += struct.pack("<hhhhff", 0, 0, 0, 0, 1e5, 0.0)
     return header
 
@@ -249,11 +289,22 @@ def _saved(path: Path, kind: str, segments: list[np.ndarray]) -> Written:
     recording = NumpyRecording(segments, sampling_frequency=10_000.0, channel_ids=list(names))
     recording.set_channel_gains(0.195)
     recording.set_channel_offsets(0.0)
+    recording.set_probe(_probe(len(names)))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The extractor is not serializable", UserWarning)
         warnings.filterwarnings("ignore", "unclosed file", ResourceWarning)
         recording.save(format=kind, folder=path, progress_bar=False, verbose=False)
     return Written(path, 0.195, 10_000.0, names)
+
+
+def _probe(n_contacts: int) -> Any:
+    """Contacts 20 um apart along y, wired to the channels in reverse."""
+    from probeinterface import Probe
+
+    probe = Probe(ndim=2, si_units="um")
+    probe.set_contacts(np.column_stack([np.full(n_contacts, 5.0), 20.0 * np.arange(n_contacts)]))
+    probe.set_device_channel_indices(np.arange(n_contacts)[::-1])
+    return probe
 
 
 WRITERS: dict[str, Callable[[Path, np.ndarray], Written]] = {
@@ -263,8 +314,13 @@ WRITERS: dict[str, Callable[[Path, np.ndarray], Written]] = {
     "CL1": write_cl1,
     "Intan": write_intan,
     "Intan folder": write_intan_folder,
+    "Intan (RHS)": write_intan_rhs,
+    "Intan folder (RHS)": write_intan_rhs_folder,
+    "MaxWell (.hdf5)": lambda folder, counts: write_maxwell(folder, counts, extension=".hdf5"),
+    "Multi Channel Systems (.hdf5)": lambda folder, counts: write_mcs(folder, counts, extension=".hdf5"),
+    "CL1 (.hdf5)": lambda folder, counts: write_cl1(folder, counts, extension=".hdf5"),
     "BrainVision": write_brainvision,
-    "BrainVision of integers": write_brainvision_integers,
+    "BrainVision (integers)": write_brainvision_integers,
     "Blackrock": write_blackrock,
     "Neuralynx": write_neuralynx,
     "Open Ephys": write_open_ephys,

@@ -1,7 +1,10 @@
 """Every rig's format holds the same counts, so every reader must give the same voltages."""
 
+import warnings
+
 import numpy as np
 import pytest
+from spikeinterface.core import load
 
 from voltpipe.recordings.open_recording import open_recording
 from voltpipe.recordings.recording import Recording, RecordingError
@@ -14,7 +17,7 @@ def recording(rig_file):
 
 def test_it_is_a_recording_of_the_format_that_it_was_written_in(recording, rig_format):
     assert isinstance(recording, Recording)
-    assert recording.facts["format"] == rig_format.removesuffix(" of integers")
+    assert recording.facts["format"] == rig_format.partition(" (")[0]
 
 
 def test_counts_become_mv_by_the_files_own_gain(recording, rig_file, counts):
@@ -68,6 +71,25 @@ def test_a_gap_in_time_is_never_closed_silently(tmp_path, rig_writers, counts):
 def test_positions_come_from_the_rig(tmp_path, rig_writers, counts):
     recording = open_recording(rig_writers["MaxWell"](tmp_path, counts).path, exclude_channels=["electrode_101"])
     np.testing.assert_array_equal(recording.positions_um, [[0.0, 35.0], [35.0, 35.0]])
+
+
+@pytest.mark.parametrize("kind", ["spikeinterface binary", "spikeinterface Zarr"])
+def test_positions_come_from_the_probe_in_the_channels_order(tmp_path, rig_writers, counts, kind):
+    path = rig_writers[kind](tmp_path, counts).path
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "unclosed file", ResourceWarning)
+        expected_um = load(path).get_channel_locations()
+    positions_um = open_recording(path).positions_um
+    np.testing.assert_array_equal(positions_um, [[5.0, 40.0], [5.0, 20.0], [5.0, 0.0]])
+    np.testing.assert_array_equal(positions_um, expected_um)
+
+
+def test_the_amplifiers_of_a_stimulating_rig_are_taken_and_others_on_request(tmp_path, rig_writers, counts):
+    path = rig_writers["Intan (RHS)"](tmp_path, counts).path
+    assert open_recording(path).facts["stream"] == "RHS2000 amplifier channel"
+    # The DC amplifier's 512 counts are 0 V.
+    direct = open_recording(path, series="DC Amplifier channel")
+    np.testing.assert_allclose(direct.read_mv(0, 10), 0, atol=1e-3)
 
 
 def test_a_header_of_several_files_opens_without_its_folder(tmp_path, rig_writers, counts):
