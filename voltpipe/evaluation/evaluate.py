@@ -24,6 +24,7 @@ from voltpipe.evaluation.held_out import as_used, regime_windows
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.revision import code_revision
 from voltpipe.evaluation.scores import ErrorSums
+from voltpipe.evaluation.suitability import check_conditioning, check_layout
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.windows.split import Split
@@ -57,7 +58,8 @@ def evaluate(
         The scores, and what the figures show of the stricter regime that has windows.
 
     Raises:
-        EvaluationError: nothing is held out, the forecaster does not fit the window set, or it forecasts NaN.
+        EvaluationError: nothing is held out, the windows are too short for the forecaster, or it forecasts NaN.
+        ForecasterError: it is for recordings of another rate, other channels, or another conditioning.
     """
     name = forecaster.config.architecture
     contenders = {name: forecaster, **{key: value for key, value in baselines.items() if key != name}}
@@ -98,6 +100,11 @@ def evaluate(
 
 
 def _check_fits(name: str, forecaster: Forecaster, window_set: WindowSet) -> None:
+    remedy = "condition the recordings alike, or evaluate on others"
+    check_conditioning(forecaster.config, "what it is to be scored on", window_set.conditioning, remedy)
+    for organoid in {recording.organoid for recording in window_set.recordings}:
+        used = forecaster.for_recording(organoid, window_set.channel_names)
+        check_layout(used, organoid, rate_hz=window_set.rate_hz, channel_names=window_set.channel_names)
     unknown = sorted(set(forecaster.horizons) - set(window_set.horizons))
     if unknown:
         raise EvaluationError(

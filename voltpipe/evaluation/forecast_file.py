@@ -5,20 +5,16 @@ from pathlib import Path
 
 from voltpipe.evaluation.adaptation import adapted_to_beginning
 from voltpipe.evaluation.forecast_recording import forecast_recording
+from voltpipe.evaluation.suitability import check_conditioning
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig, ForecasterError
 from voltpipe.recordings.channels import channels_named
 from voltpipe.recordings.condition_lazily import condition_lazily
 from voltpipe.recordings.hints import Hints, checked_hints
 from voltpipe.recordings.open_recording import open_recording
 from voltpipe.recordings.recording import Recording
-from voltpipe.recordings.shared_conditioning import (
-    conditioning_difference,
-    conditioning_label,
-    settings_to_condition_alike,
-    shared_conditioning,
-)
+from voltpipe.recordings.shared_conditioning import settings_to_condition_alike, shared_conditioning
 from voltpipe.recordings.sidecar import read_hints
-from voltpipe.recordings.store import ConditionedRecording, is_conditioned, open_conditioned
+from voltpipe.recordings.store import is_conditioned, open_conditioned
 
 
 def forecast_file(
@@ -77,29 +73,20 @@ def open_as_trained(config: ForecasterConfig, file: Path, hints: Hints, *, known
                 f"{file.name} is a conditioned recording, which says itself what it is; "
                 f"leave out {', '.join(hints.given())}"
             )
-        return _conditioned_alike(open_conditioned(file), config)
+        conditioned = open_conditioned(file)
+        remedy = "hand it the raw file, which is then conditioned alike, or use another forecaster"
+        check_conditioning(config, file.name, shared_conditioning(conditioned.metadata.settings), remedy)
+        return conditioned
     said = checked_hints({**read_hints(file).given(), **hints.given()}, "hints")
     settings = settings_to_condition_alike(config.conditioning)
-    if said.profile not in (None, settings.profile):
-        raise ForecasterError(
-            f"the sidecar of {file.name} says that it is conditioned as {said.profile}, but this {config.architecture} "
-            f"was trained on recordings conditioned as {conditioning_label(config.conditioning)}; use a forecaster of "
-            "that profile"
-        )
+    remedy = "use a forecaster that was trained on its like"
+    check_conditioning(
+        config, f"by its sidecar, {file.name}", shared_conditioning(said.conditioning_before(settings)), remedy
+    )
     recording: Recording = open_recording(file, **hints.given())
     if known and set(config.channel_names) <= set(recording.channel_names):
         recording = channels_named(recording, config.channel_names)
     return condition_lazily(recording, settings, said.stimulation_intervals_s)
-
-
-def _conditioned_alike(recording: ConditionedRecording, config: ForecasterConfig) -> ConditionedRecording:
-    difference = conditioning_difference(shared_conditioning(recording.metadata.settings), config.conditioning)
-    if difference:
-        raise ForecasterError(
-            f"{recording.path.name} is conditioned otherwise than what this {config.architecture} was trained on: "
-            f"{difference}; hand it the raw file, which is then conditioned alike, or use another forecaster"
-        )
-    return recording
 
 
 def _levelled_ms(config: ForecasterConfig) -> float:

@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Float32, Int
 from numpy.lib.stride_tricks import sliding_window_view
 
+from voltpipe.evaluation.suitability import check_layout
 from voltpipe.files import written_whole
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
 from voltpipe.recordings.recording import Recording
 from voltpipe.recordings.sample_times import sample_times_s
 
-_CHUNK_VALUES = 1 << 22
+_CHUNK_VALUES = 1 << 20
 """Voltages held at once: windows times context times channels."""
 
 SCHEMA = pa.schema(
@@ -114,17 +115,7 @@ def _origins(
 ) -> Int[np.ndarray, " origin"]:
     """The last known sample of each forecast."""
     config = forecaster.config
-    if recording.rate_hz != config.rate_hz:
-        raise ForecasterError(
-            f"the recording has {recording.rate_hz:g} Hz, the forecaster was trained at {config.rate_hz:g} Hz; "
-            "resample the recording, or use a forecaster for its rate"
-        )
-    if forecaster.module.bound_to_channels and recording.channel_names != config.channel_names:
-        raise ForecasterError(
-            f"the recording's channels ({_listed(recording.channel_names)}) are not those that this "
-            f"{config.architecture} was trained on ({_listed(config.channel_names)} of {', '.join(config.organoids)}), "
-            "and its weights belong to these; use a forecaster that was trained on this organoid"
-        )
+    check_layout(forecaster, "the recording", rate_hz=recording.rate_hz, channel_names=recording.channel_names)
     step = max(1, round(every_ms * recording.rate_hz / 1000))
     bounds = pairwise([*recording.segment_starts, recording.n_samples])
     # Counted back from each end, so that the last forecast begins where the recording stops.
@@ -138,10 +129,6 @@ def _origins(
             f"{from_ms:g} ms on; use a longer recording"
         )
     return origins
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return f"{len(names)}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
 
 
 def _chunks(origins: Int[np.ndarray, " origin"], values: int) -> Iterator[Int[np.ndarray, " chunk"]]:

@@ -12,9 +12,12 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.split import Split
 from voltpipe.windows.window_set import WindowSet
 
+_MOST_TARGETS = 1 << 19
+"""Of a regime, at each horizon. More of them change no digit that is shown, and at 20 kHz there is no end of them."""
+
 
 def regime_windows(forecaster: Forecaster, window_set: WindowSet) -> dict[Regime, Int64[np.ndarray, " window"]]:
-    """The windows of each regime that has any, by their positions in the index.
+    """The windows of each regime that has any, by their positions in the index; of very many, an even choice.
 
     Who was seen in training depends on the window set alone, so that all forecasters are scored on the same windows.
     """
@@ -28,7 +31,8 @@ def regime_windows(forecaster: Forecaster, window_set: WindowSet) -> dict[Regime
         Regime.ADAPTED: _after_adaptation(window_set, test[~of_seen]) if forecaster.adapts else test[:0],
         Regime.TIME: time,
     }
-    return {regime: positions for regime, positions in windows.items() if len(positions)}
+    most = max(1, _MOST_TARGETS // window_set.n_channels)
+    return {regime: positions[:: -(-len(positions) // most)] for regime, positions in windows.items() if len(positions)}
 
 
 def _after_adaptation(

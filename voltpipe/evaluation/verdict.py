@@ -29,10 +29,15 @@ def verdict(evaluation: Evaluation) -> str:
     if score.r2 <= 0:
         skill = f"{name} forecasts the voltage {ahead} ahead no better than its mean would"
     else:
-        skill = f"{name} explains {score.r2:.0%} of the voltage's variance {ahead} ahead"
+        skill = f"{name} explains {_share(score.r2)} of the voltage's variance {ahead} ahead"
         share = evaluation.share_of_ceiling(regime, nearest)
         skill += "" if share is None else f", {share:.0%} of what can be predicted"
     return f"{warning}{situation}, {skill}. {_against_baselines(evaluation, regime)}"
+
+
+def _share(r2: float) -> str:
+    """In per cent; never all of it, where some is left over."""
+    return f"{r2:.1%}" if r2 > 0.98 else f"{r2:.0%}"
 
 
 def _against_baselines(evaluation: Evaluation, regime: Regime) -> str:

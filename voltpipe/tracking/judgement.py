@@ -4,7 +4,7 @@ from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError
 from voltpipe.forecasting.forecaster import ForecasterError
 from voltpipe.tracking.gate import GateDecision, decide
-from voltpipe.tracking.registry import champion, load_forecaster
+from voltpipe.tracking.registry import MODEL_NAME, champion, load_forecaster
 from voltpipe.tracking.settings import GateSettings
 from voltpipe.tracking.store import TrackingStore
 from voltpipe.windows.window_set import WindowSet
@@ -28,6 +28,9 @@ def judge(
     try:
         scores, _ = evaluate(load_forecaster(present.uri, store), window_set, {})
     except (EvaluationError, ForecasterError) as error:
-        reason = f"the champion, version {present.version}, cannot be scored on the same targets: {error}"
+        reason = (
+            f"the champion, version {present.version}, cannot be scored on the same targets: {error}; until then, "
+            f"forecast with {MODEL_NAME}/{version}"
+        )
         return GateDecision(False, (reason,), {})
     return decide(candidate, scores, settings)

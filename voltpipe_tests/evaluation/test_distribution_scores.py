@@ -174,6 +174,7 @@ class Still:
     rate_hz: float = 1000.0
     segment_starts: tuple[int, ...] = (0,)
     channel_types: tuple[str, ...] = ()
+    positions_um: None = None
     facts: dict[str, str] = field(default_factory=dict)
 
     def read_mv(self, start_sample, stop_sample):

@@ -1,5 +1,7 @@
 """A forecaster is scored beside its baselines on what was held out, and on nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from voltpipe.evaluation.detail_file import read_detail, write_detail
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError
 from voltpipe.evaluation.regimes import Regime
+from voltpipe.forecasting.forecaster import ForecasterError
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.windows.settings import Protocol
 from voltpipe.windows.window_set import Split
@@ -211,6 +214,30 @@ def test_histograms_count_every_error_of_the_forecaster(noisy_detail):
     assert counts.sum() == pytest.approx(n_targets, abs=5)
     # The errors are differences of two noises of SD 1 mV.
     assert np.sqrt(np.average(centres_mv**2, weights=counts)) == pytest.approx(np.sqrt(2), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"rate_hz": 20_000.0}, "alpha has 1000 Hz, the forecaster was trained at 20000 Hz"),
+        ({"conditioning": {"profile": "spikes"}}, "conditioned otherwise .*: profile membrane instead of spikes"),
+    ],
+)
+def test_a_forecaster_is_not_scored_on_what_it_is_not_for(window_set_of, forecaster_by, other, reason):
+    window_set = window_set_of([waves_mv(60, 1), waves_mv(60, 1)], [Split.TRAIN, Split.TEST])
+    forecaster = forecaster_by("waves", repeat_period, window_set)
+    forecaster = replace(forecaster, config=forecaster.config.model_copy(update=other))
+    with pytest.raises(ForecasterError, match=reason):
+        evaluate(forecaster, window_set, {})
+
+
+def test_weights_that_belong_to_channels_are_not_scored_on_others(window_set_of, forecaster_by):
+    window_set = window_set_of([waves_mv(60, 1), waves_mv(60, 1)], [Split.TRAIN, Split.TEST])
+    bound = forecaster_by("waves", repeat_period, window_set)
+    bound.module.bound_to_channels = True
+    bound = replace(bound, config=bound.config.model_copy(update={"channel_names": ("elsewhere",)}))
+    with pytest.raises(ForecasterError, match=r"alpha's channels \(1: n0\) are not those that this waves"):
+        evaluate(bound, window_set, {})
 
 
 def test_the_published_protocol_has_no_stretch_of_test_samples(window_set_of, forecaster_by):

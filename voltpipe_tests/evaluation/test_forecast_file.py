@@ -176,10 +176,8 @@ def test_a_recording_that_was_conditioned_otherwise_is_refused(trained, conditio
 
 def test_a_sidecar_that_demands_another_profile_is_not_overruled(trained, forecast, tmp_path):
     raw = write_raw(tmp_path / "new.npz", wide_band_mv(9))
-    write_hints(raw, Hints(profile=Profile.MEMBRANE))
-    with pytest.raises(
-        ForecasterError, match=r"conditioned as membrane, but .* as lfp \(lfp_rate_hz 500, lfp_passband"
-    ):
+    write_hints(raw, Hints(conditioning=ConditioningSettings(profile=Profile.MEMBRANE)))
+    with pytest.raises(ForecasterError, match=r"by its sidecar, new.npz .* profile membrane instead of lfp;"):
         forecast(trained(LFP), raw)
 
 

@@ -24,6 +24,7 @@ class Ramp:
     channel_names: tuple[str, ...] = ("n0", "n1")
     channel_types: tuple[str, ...] = ("unknown", "unknown")
     segment_starts: tuple[int, ...] = (0,)
+    positions_um: None = None
     nan_at: tuple[int, int] | None = None
 
     @property

@@ -72,6 +72,15 @@ def test_regimes_follow_from_who_was_trained_on(two_organoids, coupled, monkeypa
     assert 0 <= first_target - two_organoids.recordings[2].start_row - 8000 < 100
 
 
+def test_of_very_many_windows_an_even_choice_is_scored(two_organoids, coupled, monkeypatch):
+    every = regime_windows(coupled, two_organoids)[Regime.TEST]
+    monkeypatch.setattr(held_out, "_MOST_TARGETS", 7 * two_organoids.n_channels)
+    chosen = regime_windows(coupled, two_organoids)[Regime.TEST]
+    step = -(-len(every) // 7)
+    assert step > 1
+    np.testing.assert_array_equal(chosen, every[::step])
+
+
 def test_a_forecaster_without_coupling_has_nothing_to_adapt(two_organoids):
     forecaster = Forecaster.unfitted("shared_cnn_lstm", two_organoids)
     assert list(regime_windows(forecaster, two_organoids)) == [Regime.TEST, Regime.ZERO_SHOT]
@@ -121,6 +130,7 @@ def test_adapting_to_all_of_a_recording_or_without_coupling_is_refused(two_organ
         rate_hz=1000.0,
         n_samples=500,
         segment_starts=(0,),
+        positions_um=None,
         channel_names=two_organoids.channel_names,
         channel_types=two_organoids.channel_types,
         facts={},
