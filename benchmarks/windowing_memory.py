@@ -39,6 +39,7 @@ class Noise:
     channel_names: tuple[str, ...] = tuple(f"n{number}" for number in range(CHANNELS))
     channel_types: tuple[str, ...] = ("unknown",) * CHANNELS
     segment_starts: tuple[int, ...] = (0,)
+    positions_um: None = None
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
 
     def read_mv(self, start_sample: int, stop_sample: int) -> np.ndarray:

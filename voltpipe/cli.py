@@ -13,6 +13,7 @@ from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.options import from_options, settings_options
 from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSettings
 from voltpipe.tracking.settings import ReproductionSettings
 
@@ -67,18 +68,23 @@ def simulate(preparation: str, organoid: str, file_format: str, **options: Any) 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=_EXISTING, metavar="FILE...")
 @click.option("--organoid", required=True, help="whose recordings they are")
-@settings_options(Hints)
-def ingest(files: tuple[Path, ...], organoid: str, **options: Any) -> None:
+@click.option("--name", help="of the recording in the lake, where FILE's own is no name, as in MaxWell's data.raw.h5")
+@settings_options(Hints, leave_out=("conditioning",))
+@settings_options(ConditioningSettings)
+def ingest(files: tuple[Path, ...], organoid: str, name: str | None, **options: Any) -> None:
     """Copy recordings into the lake and condition them.
 
-    The options are hints for what the files cannot say; they are kept in a sidecar beside each raw file. A recording
-    that cannot be trusted is quarantined with the reason, and the exit status is 1; the others go on.
+    The options are hints for what the files cannot say, and how they are conditioned (from --profile on); they are kept
+    in a sidecar beside each raw file. A recording that cannot be trusted is quarantined with the reason, and the exit
+    status is 1; the others go on.
     """
     from voltpipe.pipeline.ingest import ingest_files
 
-    hints = from_options(Hints, options)
+    if name is not None and len(files) > 1:
+        raise click.UsageError(f"--name is for one FILE, found {len(files)} of them")
+    hints = from_options(Hints, options, conditioning=from_options(ConditioningSettings, options))
     lake = Lake.default()
-    outcomes = ingest_files(lake, files, organoid, hints)
+    outcomes = ingest_files(lake, files, organoid, hints, name)
     for outcome in outcomes:
         click.echo(outcome.line, err=not outcome.usable)
     if lake.page.exists():
@@ -123,7 +129,7 @@ def search(organoid: str | None, **options: Any) -> None:
 @click.option("--every-ms", type=float, default=10.0, show_default=True, help="from one forecast to the next, in ms")
 @click.option("--organoid", help="whose recording it is [default: the one that the forecaster was trained on]")
 @click.option("--adapt-ms", type=click.FloatRange(min=0, min_open=True), help="adapt to so much of its beginning first")
-@settings_options(Hints, leave_out=("profile",))
+@settings_options(Hints, leave_out=("conditioning",))
 def forecast(
     file: Path, model: str, out: Path, every_ms: float, organoid: str | None, adapt_ms: float | None, **options: Any
 ) -> None:

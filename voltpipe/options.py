@@ -29,7 +29,8 @@ def settings_options(settings: type[Settings], *, leave_out: tuple[str, ...] = (
                 default = field.default
                 shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
                 help_text = described(field) + (f" [default: {shown}]" if shown not in (None, "") else "")
-                option = click.option(_flag(name), name, type=kind, multiple=many, default=None, help=help_text)
+                flag = f"{_flag(name)}/--no-{_flag(name).removeprefix('--')}" if kind is bool else _flag(name)
+                option = click.option(flag, name, type=kind, multiple=many, default=None, help=help_text)
                 command = option(command)
         return command
 

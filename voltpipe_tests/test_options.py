@@ -9,35 +9,36 @@ from voltpipe.forecasting.settings import Architecture, Device, TrainingSettings
 from voltpipe.lake import LAKE_VARIABLE
 from voltpipe.options import OptionError, from_options
 from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.settings import described
 from voltpipe.simulation.settings import SimulationSettings
 from voltpipe.tracking.settings import ReproductionSettings
 from voltpipe.windows.settings import WindowSettings
 
-COMMANDS = {
-    "reproduce": ReproductionSettings,
-    "train": TrainingSettings,
-    "search": SearchSettings,
-    "ingest": Hints,
-    "forecast": Hints,
-    "simulate": SimulationSettings,
-}
-OF_CONDITIONING_ALONE = {("forecast", "profile"), ("forecast", "stimulation_intervals_s")}
+COMMANDS = (
+    ("reproduce", ReproductionSettings),
+    ("train", TrainingSettings),
+    ("search", SearchSettings),
+    ("ingest", Hints),
+    ("ingest", ConditioningSettings),
+    ("forecast", Hints),
+    ("simulate", SimulationSettings),
+)
 EVERY_SETTING = [
-    (command, name)
-    for command, settings in COMMANDS.items()
+    (command, settings, name)
+    for command, settings in COMMANDS
     for name in settings.model_fields
-    if (command, name) not in OF_CONDITIONING_ALONE
+    if (settings, name) != (Hints, "conditioning")  # its own settings are options
 ]
 POSITIONAL = {("simulate", "preparation")}
 
 
-@pytest.mark.parametrize(("command", "name"), EVERY_SETTING)
-def test_each_setting_is_one_option_with_the_settings_own_words(command, name):
+@pytest.mark.parametrize(("command", "settings", "name"), EVERY_SETTING)
+def test_each_setting_is_one_option_with_the_settings_own_words(command, settings, name):
     options = [parameter for parameter in main.commands[command].params if parameter.name == name]
     assert len(options) == 1
     if (command, name) not in POSITIONAL:
-        field = COMMANDS[command].model_fields[name]
+        field = settings.model_fields[name]
         assert not options[0].show_default  # it would stand in two places
         assert options[0].help.startswith(described(field))
         if isinstance(field.default, int | float):

@@ -20,13 +20,23 @@ class Ingested:
     usable: bool
 
 
-def ingest_files(lake: Lake, files: Sequence[Path], organoid: str, hints: Hints) -> list[Ingested]:
-    """Ingest each file or folder; one that is refused or quarantined keeps no other from going on."""
+def ingest_files(
+    lake: Lake, files: Sequence[Path], organoid: str, hints: Hints, name: str | None = None
+) -> list[Ingested]:
+    """Ingest each file or folder; one that is refused or quarantined keeps no other from going on.
+
+    Args:
+        lake: where to.
+        files: files and folders anywhere.
+        organoid: whose recordings they are.
+        hints: what the files cannot say.
+        name: of the only one of them, in the lake; None for the files' own.
+    """
     outcomes: list[Ingested] = []
     keys: dict[RecordingKey, Path] = {}
     for file in files:
         try:
-            keys |= dict.fromkeys(ingest(lake, file, organoid, hints), file)
+            keys |= dict.fromkeys(ingest(lake, file, organoid, hints, name), file)
         except VoltpipeError as error:
             outcomes.append(Ingested(f"{file}: refused: {error}", usable=False))
     if keys:

@@ -1,5 +1,6 @@
 """What `voltpipe train` does: a training through the assets, and what came of it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from voltpipe.evaluation.evaluation import Evaluation
@@ -11,6 +12,10 @@ from voltpipe.pipeline.launch import Launcher
 from voltpipe.pipeline.resources import value_path
 from voltpipe.pipeline.values import RegisteredValue
 from voltpipe.tracking.store import TrackingStore
+from voltpipe.windows.manifest import SplitManifest
+
+_NAMED = 3
+"""Of the recordings that are left out for one reason."""
 
 
 def train_and_register(lake: Lake, settings: TrainingSettings, organoid: str | None = None) -> str:
@@ -44,7 +49,18 @@ def _summary(lake: Lake) -> str:
             score_text(evaluation),
             verdict(evaluation),
             connectivity_verdict(found, evaluation.forecaster),
+            *_left_out(SplitManifest.load(lake.windows)),
             f"{MODEL_NAME} version {registered.version} is {tags['gate.decision']}: {tags['gate.reason']}",
             f"report: {registered.report.html}",
         )
     )
+
+
+def _left_out(manifest: SplitManifest | None) -> Iterator[str]:
+    """Which conditioned recordings were not used, a line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for key, reason in (manifest.excluded if manifest else {}).items():
+        by_reason.setdefault(reason.removeprefix(key).strip(), []).append(key)
+    for reason, keys in by_reason.items():
+        named = ", ".join(keys[:_NAMED]) + (", ..." if len(keys) > _NAMED else "")
+        yield f"left out, {len(keys)} of the recordings ({named}): each {reason}"

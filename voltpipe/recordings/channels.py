@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float32, Float64, Int
 
 from voltpipe.recordings.chunks import sample_ranges
 from voltpipe.recordings.noise import NoiseSamples, is_outlier, noise_mv
@@ -23,6 +23,7 @@ class SelectedChannels:
     channel_types: tuple[str, ...]
     n_samples: int
     segment_starts: tuple[int, ...]
+    positions_um: Float64[np.ndarray, "channel axis"] | None
     facts: Mapping[str, str | int | float]
     whole: Recording
     columns: Int[np.ndarray, " channel"]
@@ -64,6 +65,7 @@ def _selected(recording: Recording, columns: Int[np.ndarray, " channel"]) -> Sel
         channel_types=tuple(recording.channel_types[column] for column in columns),
         n_samples=recording.n_samples,
         segment_starts=recording.segment_starts,
+        positions_um=None if recording.positions_um is None else recording.positions_um[columns],
         facts=recording.facts,
         whole=recording,
         columns=columns,

@@ -35,6 +35,7 @@ class LazilyConditioned:
         self.rate_hz = stretches.filter.rate_hz
         self.channel_names = recording.channel_names
         self.channel_types = recording.channel_types
+        self.positions_um = recording.positions_um
         self.facts = recording.facts
         self._stretches = stretches
         begins: dict[int, int] = {}

@@ -58,7 +58,7 @@ def condition_raw(
 
     A recording that cannot be trusted is an outcome, not an exception; its former conditioned file is removed, or kept
     aside if it was made of other content (see `history`). Faults of the machine (a full disk) are raised, and leave
-    everything as it was. A profile that the sidecar names goes before that of `settings`, so that a recording stays
+    everything as it was. What the sidecar says of the conditioning goes before `settings`, so that a recording stays
     what it is whoever conditions it.
 
     Raises:
@@ -75,10 +75,9 @@ def condition_raw(
             source = read_source(raw)
             opened = open_raw(lake, key)
             seen = glance_at(opened, raw)
-            recording = select_channels(opened, settings)
             hints = read_hints(raw)
-            if hints.profile is not None:
-                settings = settings.model_copy(update={"profile": hints.profile})
+            settings = hints.conditioning_before(settings)
+            recording = select_channels(opened, settings)
             try:
                 calibrated = calibrate(recording, settings, hints.stimulation_intervals_s)
             except RecordingError:

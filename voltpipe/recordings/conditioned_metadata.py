@@ -12,6 +12,8 @@ class Provenance(Settings):
     rate_hz: float
     channel_names: tuple[str, ...]
     channel_types: tuple[str, ...]
+    positions_um: tuple[tuple[float, ...], ...] | None = None
+    """Where each channel's electrode lies (x, y, perhaps z); None where nobody said."""
     mean_mv: tuple[float, ...]
     sd_mv: tuple[float, ...]
     first_sample: int

@@ -71,12 +71,14 @@ class Calibrated:
         ranges: tuple[tuple[int, int], ...],
     ) -> Provenance:
         recording, settings, rate_hz = self.stretches.recording, self.stretches.settings, self.stretches.filter.rate_hz
+        positions_um = recording.positions_um
         return Provenance(
             organoid=key.organoid,
             recording=key.recording,
             rate_hz=rate_hz,
             channel_names=recording.channel_names,
             channel_types=recording.channel_types,
+            positions_um=None if positions_um is None else tuple(map(tuple, positions_um.tolist())),
             mean_mv=tuple(self.mean_mv.tolist()),
             sd_mv=tuple(self.sd_mv.tolist()),
             first_sample=ranges[0][0],

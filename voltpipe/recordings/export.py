@@ -5,6 +5,7 @@ the module `forecast`. Times count from the beginning of the raw recording, gaps
 """
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,8 @@ def export_nwb(
 
 
 def _notes(recording: ConditionedRecording) -> str:
-    said = recording.metadata.model_dump(mode="json", exclude={"mean_mv", "sd_mv", "channel_names", "channel_types"})
+    of_channels = {"mean_mv", "sd_mv", "channel_names", "channel_types", "positions_um"}
+    said = recording.metadata.model_dump(mode="json", exclude=of_channels)
     profile = recording.metadata.settings.profile
     if profile is not Profile.MEMBRANE:
         said[FILTERED_FACT] = profile.value
@@ -105,6 +107,7 @@ def _conditioned_module(recording: ConditionedRecording) -> ProcessingModule:
         ("channel_type", "what it records", list(recording.channel_types)),
         ("mean_mv", "mean over the calibration span, in mV", recording.mean_mv),
         ("sd_mv", "standard deviation over the calibration span, in mV", recording.sd_mv),
+        *_positions(recording),
     )
     channels = DynamicTable(
         name="channels",
@@ -113,6 +116,12 @@ def _conditioned_module(recording: ConditionedRecording) -> ProcessingModule:
     )
     module.add(channels)
     return module
+
+
+def _positions(recording: ConditionedRecording) -> Iterator[tuple[str, str, Float64[np.ndarray, " channel"]]]:
+    if recording.positions_um is not None:
+        for axis, position_um in zip("xyz", recording.positions_um.T, strict=False):
+            yield f"{axis}_um", f"where its electrode lies along {axis}, in um", position_um
 
 
 class _VoltageChunks(GenericDataChunkIterator):  # type: ignore[misc]  # hdmf has no types

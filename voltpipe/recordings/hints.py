@@ -1,13 +1,15 @@
-"""What a raw file cannot say of itself: its sidecar says it, or whoever opens it."""
+"""What a raw file cannot say of itself, and how it is to be conditioned: its sidecar says it, or whoever opens it."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from voltpipe.recordings.recording import RecordingError
-from voltpipe.recordings.settings import Profile
+from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.settings import Settings
+
+_PART = "conditioning."
 
 
 class Hints(Settings):
@@ -28,14 +30,26 @@ class Hints(Settings):
         ge=0,
         description="which segment (sweep, trigger, block) of a file, counted from 0; else each is a recording",
     )
-    profile: Profile | None = Field(
-        None, description="how it is conditioned: membrane, spikes or lfp; goes before the profile in Dagster's config"
-    )
     stimulation_intervals_s: tuple[tuple[float, float], ...] = Field(
         (), description="begin and end of each stimulation, in s from the first sample (gaps not counted); left out"
     )
     condition: str | None = Field(None, description="experimental condition, e.g. baseline or a drug")
     preparation: str | None = Field(None, description="what was recorded, e.g. organoid, brunel")
+    conditioning: ConditioningSettings = Field(
+        ConditioningSettings(),
+        description="settings that are given here go before those in Dagster's config, so that a recording stays what "
+        "it is whoever conditions it; written beside the other hints, as `profile: lfp`",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, content: Any) -> Any:
+        """Settings of the conditioning stand beside the other hints where people write them."""
+        if not isinstance(content, dict) or "conditioning" in content:
+            return content
+        conditioning = {name: content[name] for name in content if name in ConditioningSettings.model_fields}
+        others = {name: value for name, value in content.items() if name not in conditioning}
+        return {**others, "conditioning": conditioning} if conditioning else others
 
     @field_validator("stimulation_intervals_s")
     @classmethod
@@ -48,8 +62,14 @@ class Hints(Settings):
         return intervals_s
 
     def given(self) -> dict[str, Any]:
-        """The hints that say something, JSON-able."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        """The hints that say something, JSON-able, settings of the conditioning beside the others."""
+        said = self.model_dump(mode="json", exclude_defaults=True, exclude={"conditioning"})
+        return said | self.conditioning.model_dump(mode="json", exclude_unset=True)
+
+    def conditioning_before(self, settings: ConditioningSettings) -> ConditioningSettings:
+        """Settings with those that are given here instead."""
+        given = self.conditioning.model_dump(exclude_unset=True)
+        return ConditioningSettings.model_validate({**settings.model_dump(), **given})
 
 
 def checked_hints(content: Mapping[str, Any], source: str) -> Hints:
@@ -58,11 +78,14 @@ def checked_hints(content: Mapping[str, Any], source: str) -> Hints:
     Raises:
         RecordingError: an unknown key, or a value out of bounds.
     """
-    unknown = sorted(map(str, content.keys() - Hints.model_fields.keys()))
+    known = [*(name for name in Hints.model_fields if name != "conditioning"), *ConditioningSettings.model_fields]
+    unknown = sorted(map(str, content.keys() - set(known)))
     if unknown:
-        raise RecordingError(f"{source}: unknown hint {', '.join(unknown)}; known are {', '.join(Hints.model_fields)}")
+        raise RecordingError(f"{source}: unknown hint {', '.join(unknown)}; known are {', '.join(known)}")
     try:
         return Hints.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, each['loc'])).removeprefix(_PART)}: {each['msg']}" for each in error.errors()
+        )
         raise RecordingError(f"{source}: {problems}") from None

@@ -8,18 +8,25 @@ from pathlib import Path
 from voltpipe.files import content_digest, file_digest, folder_written_whole, written_whole
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.recordings.formats.registry import candidates, recording_name
-from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.hints import Hints, checked_hints
 from voltpipe.recordings.raw import is_being_written, raw_files, raw_keys
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.sidecar import SIDECAR_SUFFIX, read_hints, write_hints
 
 
-def ingest(lake: Lake, path: Path, organoid: str, hints: Hints) -> tuple[RecordingKey, ...]:
+def ingest(lake: Lake, path: Path, organoid: str, hints: Hints, name: str | None = None) -> tuple[RecordingKey, ...]:
     """Copy a file or folder into the raw folder, whole, and write its hints beside it.
 
     Of a recording that is several files of one name (BrainVision, Blackrock), one of them is enough: they get a folder.
     Hints are those of the file's own sidecar, and `hints` before them. What is there already stays as it is; its hints
     are replaced where new ones are given.
+
+    Args:
+        lake: where to.
+        path: a file or folder anywhere.
+        organoid: whose recording it is.
+        hints: what it cannot say.
+        name: the recording's in the lake; None for the file's own.
 
     Returns:
         The recordings that it holds.
@@ -31,16 +38,20 @@ def ingest(lake: Lake, path: Path, organoid: str, hints: Hints) -> tuple[Recordi
     if not path.exists():
         raise RecordingError(f"{path} is not there")
     source_files = _source_files(path)
-    key = RecordingKey(organoid, recording_name(path))
-    target = lake.raw / organoid / (path.stem if path.is_file() and source_files else path.name)
-    others = [other for other in target.parent.glob("[!.]*") if _claims(other, recording_name(path))]
+    key = RecordingKey(organoid, name or recording_name(path))
+    extension = "" if path.is_file() and source_files else path.name.removeprefix(recording_name(path))
+    target = lake.raw / organoid / f"{key.recording}{extension}"
+    others = [other for other in target.parent.glob("[!.]*") if _claims(other, key.recording)]
     if is_being_written(path):
         raise RecordingError(f"{path.name} is still being written; stop the recording, then ingest it")
     if target in others and file_digest(target) != _digest(path, source_files):
-        raise RecordingError(f"{key} is there with other content; raw files are never changed, rename the new one")
+        raise RecordingError(
+            f"{key} is there with other content; raw files are never changed, so give the new one a name of its own "
+            "(--name)"
+        )
     if others and target not in others:
-        raise RecordingError(f"{key} is there as {others[0].name}; rename the new file")
-    all_hints = read_hints(path).model_copy(update=hints.model_dump(exclude_unset=True))
+        raise RecordingError(f"{key} is there as {others[0].name}; give the new file a name of its own (--name)")
+    all_hints = checked_hints({**read_hints(path).given(), **hints.given()}, "hints")
     # Hints first: whoever watches the folder must not see the recording without them.
     if all_hints.given():
         write_hints(target, all_hints)

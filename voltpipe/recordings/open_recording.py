@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
@@ -29,7 +29,6 @@ class RawRecording:
     segment_starts: tuple[int, ...]
     facts: Mapping[str, str | int | float]
     positions_um: Float64[np.ndarray, "channel axis"] | None
-    """Where the electrodes lie, in um, where the file says it."""
     stored_read: ReadSamples
     mv_per_unit: float
     kept_columns: Int[np.ndarray, " channel"]
@@ -61,7 +60,7 @@ def open_recording(path: Path | str, **hints: Any) -> RawRecording:
         raise RecordingError(f"{path} is not there")
     if path.is_file() and not path.stat().st_size:
         raise RecordingError(f"{path.name} is empty; copy it again")
-    all_hints = read_hints(path).model_copy(update=checked_hints(hints, "hints").model_dump(exclude_unset=True))
+    all_hints = checked_hints({**read_hints(path).given(), **hints}, "hints")
     file_format = format_of(path)
     try:
         return _hinted(file_format.open(path, all_hints), all_hints, file_format.name)
@@ -100,11 +99,16 @@ def _hinted(stored: Stored, hints: Hints, format_name: str) -> RawRecording:
         n_samples=stored.n_samples,
         segment_starts=stored.segment_starts,
         facts={**stored.facts, **{name: fact for name, fact in said.items() if fact is not None}},
-        positions_um=None if stored.positions_um is None else stored.positions_um[kept],
+        positions_um=stored.positions_um[kept] if _are_known(stored.positions_um) else None,
         stored_read=stored.read,
         mv_per_unit=factor,
         kept_columns=kept,
     )
+
+
+def _are_known(positions_um: Float64[np.ndarray, "channel axis"] | None) -> TypeGuard[np.ndarray]:
+    """NaN is what some files say where nobody knew."""
+    return positions_um is not None and bool(np.isfinite(positions_um).all())
 
 
 def _check_channels(names: tuple[str, ...], types: tuple[str, ...], n_channels: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from voltpipe.errors import VoltpipeError
 
@@ -42,6 +42,10 @@ class Recording(Protocol):
     @property
     def segment_starts(self) -> tuple[int, ...]:
         """The first sample of each stretch without a gap in time; begins with 0."""
+
+    @property
+    def positions_um(self) -> Float64[np.ndarray, "channel axis"] | None:
+        """Where each channel's electrode lies (x, y, perhaps z), in um; None where nobody said."""
 
     @property
     def facts(self) -> Mapping[str, str | int | float]:

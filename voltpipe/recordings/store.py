@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from pydantic import ValidationError
 
 from voltpipe.files import content_digest
@@ -59,6 +59,12 @@ class ConditionedRecording:
         """The first sample of each stretch without a gap, among the kept samples."""
         return self.metadata.segment_starts
 
+    @cached_property
+    def positions_um(self) -> Float64[np.ndarray, "channel axis"] | None:
+        """Where each channel's electrode lies (x, y, perhaps z), in um; None where nobody said."""
+        positions_um = self.metadata.positions_um
+        return None if positions_um is None else np.array(positions_um, np.float64)
+
     @property
     def facts(self) -> dict[str, str | int | float]:
         """What the raw file and its sidecar say besides."""
@@ -92,7 +98,7 @@ class ConditionedRecording:
     @cached_property
     def digest(self) -> str:
         """Names the samples and all that made them: source, settings, hints, software version."""
-        return content_digest(self.metadata.model_dump(mode="json"))
+        return content_digest(self.metadata.model_dump(mode="json", exclude={"positions_um"}))
 
     @cached_property
     def mean_mv(self) -> Float32[np.ndarray, " channel"]:

@@ -92,6 +92,7 @@ class MadeRecording:
     rate_hz: float = RATE_HZ
     channel_names: tuple[str, ...] = NAMES
     segment_starts: tuple[int, ...] = (0,)
+    positions_um: np.ndarray | None = None
     facts: dict[str, str | int | float] = field(default_factory=dict)
     most_samples_read: int = 0
 

@@ -44,8 +44,10 @@ def test_what_comes_after_the_calibration_span_decides_nothing(names_kept, array
 
 
 def test_named_channels_are_kept_with_their_samples_in_the_recordings_order(recording_of, array_mv):
-    selected = select_channels(recording_of(array_mv), ConditioningSettings(keep_channels=("ch6", "ch1")))
+    recording = recording_of(array_mv, positions_um=17.5 * np.arange(16.0).reshape(8, 2))
+    selected = select_channels(recording, ConditioningSettings(keep_channels=("ch6", "ch1")))
     assert selected.channel_names == ("ch1", "ch6")
+    np.testing.assert_array_equal(selected.positions_um, recording.positions_um[[1, 6]])
     np.testing.assert_array_equal(selected.read_mv(10, 20), array_mv[10:20, [1, 6]])
 
 

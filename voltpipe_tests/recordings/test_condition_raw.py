@@ -234,9 +234,10 @@ def test_samples_that_time_stamps_miss_are_warned_of(put_raw, signal_mv, judge):
     assert not checks["gaps"].passed
 
 
-def test_the_sidecars_profile_goes_before_that_of_the_settings(put_raw, make_signal, judge):
+def test_what_the_sidecar_says_of_the_conditioning_goes_before_the_settings(put_raw, make_signal, judge):
     path = put_raw("run.npz", make_signal(5000))
-    path.with_suffix(".yaml").write_text("profile: lfp\nrate_hz: 1250\n")
+    path.with_suffix(".yaml").write_text("profile: lfp\nrate_hz: 1250\nkeep_channels: [a, c]\n")
     recording = open_conditioned(judge().path)
     assert recording.metadata.settings.profile is Profile.LFP
     assert recording.rate_hz == 1000
+    assert recording.channel_names == ("a", "c")

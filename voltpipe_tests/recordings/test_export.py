@@ -22,6 +22,7 @@ from voltpipe.recordings.store import open_conditioned
 STARTED = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
 SAID = {"session_start": STARTED, "species": "Homo sapiens", "age": "P90D"}
 KEY = RecordingKey("org", "run")
+POSITIONS_UM = np.array([[0.0, 17.5], [17.5, 17.5], [35.0, 0.0]])
 AS_RECORDED = ConditioningSettings()
 
 
@@ -67,14 +68,23 @@ def violations(path):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # nwbinspector's dependencies
 @pytest.mark.parametrize("segment_starts", [(0,), (0, 2500)], ids=["without a gap", "with a gap"])
 def test_the_inspector_finds_nothing_to_object_to(conditioned, forecast_file, signal_mv, tmp_path, segment_starts):
-    recording = conditioned(signal_mv, segment_starts=segment_starts)
+    recording = conditioned(signal_mv, segment_starts=segment_starts, positions_um=POSITIONS_UM)
     export_nwb(recording, tmp_path / "out.nwb", **SAID, forecast=forecast_file())
     assert violations(tmp_path / "out.nwb") == []
+
+
+def test_channels_come_back_with_names_types_and_positions(conditioned, signal_mv, tmp_path):
+    export_nwb(conditioned(signal_mv, positions_um=POSITIONS_UM), tmp_path / "out.nwb", **SAID)
+    recording = open_recording(tmp_path / "out.nwb")
+    assert recording.channel_names == ("ch0", "ch1", "ch2")
+    assert recording.channel_types == ("unknown",) * 3
+    np.testing.assert_array_equal(recording.positions_um, POSITIONS_UM)
 
 
 def test_the_voltages_come_back_at_their_times(conditioned, signal_mv, tmp_path):
     export_nwb(conditioned(signal_mv), tmp_path / "out.nwb", **SAID)
     recording = open_recording(tmp_path / "out.nwb")
+    assert recording.positions_um is None
     np.testing.assert_allclose(recording.read_mv(0, 4200), signal_mv[800:], atol=1e-4)
     assert recording.rate_hz == 1000
     with NWBHDF5IO(tmp_path / "out.nwb", "r") as io:

@@ -6,6 +6,7 @@ import pytest
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.open_recording import open_recording
 from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.recordings.sidecar import read_hints, write_hints
 from voltpipe.recordings.units import mv_per_unit, unit_of
 
@@ -17,6 +18,16 @@ def test_hints_come_back_from_their_sidecar(tmp_path):
     assert read_hints(tmp_path / "run.1.npy") == hints
 
 
+def test_settings_of_the_conditioning_stand_beside_the_hints(tmp_path):
+    given = ConditioningSettings(trim_ms=800, common_reference=True)
+    write_hints(tmp_path / "run.npy", Hints(unit="uV", conditioning=given))
+    assert (tmp_path / "run.yaml").read_text() == "unit: uV\ntrim_ms: 800.0\ncommon_reference: true\n"
+    read = read_hints(tmp_path / "run.npy")
+    # What is given holds even where it is the default; all else is left to whoever conditions.
+    decided = read.conditioning_before(ConditioningSettings(trim_ms=0, lfp_rate_hz=500))
+    assert decided == ConditioningSettings(trim_ms=800, lfp_rate_hz=500, common_reference=True)
+
+
 def test_no_sidecar_gives_no_hints(tmp_path):
     assert read_hints(tmp_path / "run.npy") == Hints()
 
@@ -26,6 +37,7 @@ def test_no_sidecar_gives_no_hints(tmp_path):
     [
         ("units: mV\n", "unknown hint units; known are unit, rate_hz"),
         ("rate_hz: -5\n", "rate_hz: Input should be greater than 0"),
+        ("trim_ms: -1\n", ": trim_ms: Input should be greater than or equal to 0"),
         ("unit: [\n", "is not YAML"),
         ("just words\n", "expected lines of the form"),
     ],

@@ -52,6 +52,40 @@ def test_electrical_series_has_gain_offset_and_gain_a_channel(file, tmp_path):
     assert recording.channel_types == ("electrode", "electrode")
 
 
+@pytest.mark.parametrize(
+    ("columns", "expected_um"),
+    [
+        (("rel_x", "rel_y", "x", "y"), [[40.0, 41.0], [0.0, 1.0]]),
+        (("x", "y", "z"), [[40.0, 41.0, 42.0], [0.0, 1.0, 2.0]]),
+        (("x",), None),
+        ((), None),
+    ],
+    ids=["in the group before in the tissue", "in the tissue", "one axis alone is no position", "none"],
+)
+def test_positions_come_from_the_electrodes_that_were_recorded(file, tmp_path, columns, expected_um):
+    group = file.create_electrode_group("a", description="one", location="x", device=file.create_device("array"))
+    for row in range(3):
+        where = {column: 20.0 * row + number for number, column in enumerate(columns)}
+        file.add_electrode(group=group, location="organoid", **where)
+    region = file.create_electrode_table_region([2, 0], "the two that were recorded")
+    counts = np.zeros((4, 2), dtype=np.int16)
+    file.add_acquisition(ElectricalSeries(name="raw", data=counts, electrodes=region, rate=20_000.0))
+    positions_um = open_recording(written(file, tmp_path / "e.nwb")).positions_um
+    if expected_um is None:
+        assert positions_um is None
+    else:
+        np.testing.assert_array_equal(positions_um, expected_um)
+
+
+def test_positions_that_are_no_numbers_are_none(file, tmp_path):
+    group = file.create_electrode_group("a", description="one", location="x", device=file.create_device("array"))
+    file.add_electrode(group=group, location="organoid", x=np.nan, y=np.nan, z=np.nan)
+    region = file.create_electrode_table_region([0], "all")
+    counts = np.zeros((4, 1), dtype=np.int16)
+    file.add_acquisition(ElectricalSeries(name="raw", data=counts, electrodes=region, rate=20_000.0))
+    assert open_recording(written(file, tmp_path / "e.nwb")).positions_um is None
+
+
 def test_current_clamp_is_one_channel_with_its_conversion(file, tmp_path):
     device = file.create_device("amplifier")
     electrode = file.create_icephys_electrode(name="pipette", description="patch", device=device)

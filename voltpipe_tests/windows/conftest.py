@@ -31,6 +31,10 @@ class Recorded:
     facts: dict[str, str | int | float]
 
     @property
+    def positions_um(self) -> None:
+        return None
+
+    @property
     def channel_types(self) -> tuple[str, ...]:
         return ("unknown",) * len(self.channel_names)
 

@@ -6,7 +6,7 @@ Read with h5py alone: loading the cached specification of a file, as pynwb does,
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -24,6 +24,8 @@ from voltpipe.recordings.units import is_voltage_unit
 
 _MOST_LETTERS = 200
 """Some converters put a whole foreign header into one note."""
+_POSITIONS = (("rel_x", "rel_y", "rel_z"), ("x", "y", "z"), ("x_um", "y_um", "z_um"))
+"""Columns of a table of electrodes; the last as voltpipe names them."""
 _ALWAYS_VOLTAGE = {"ElectricalSeries", "CurrentClampSeries"}
 
 
@@ -73,7 +75,7 @@ def _stored(path: Path, file: h5py.File, group: h5py.Group) -> Stored:
         with damage_named(path, "NWB", *DAMAGE):
             return np.asarray(data[start_sample:stop_sample].reshape(-1, n_channels) * scale + offset)
 
-    names, types = _channels(path, file, group)
+    names, types, positions_um = _channels(path, file, group)
     timing = _timeline(path, group, data.shape[0])
     return Stored(
         read=read,
@@ -82,6 +84,7 @@ def _stored(path: Path, file: h5py.File, group: h5py.Group) -> Stored:
         unit=text(data.attrs["unit"]) if "unit" in data.attrs else None,
         channel_names=names,
         channel_types=types,
+        positions_um=positions_um,
         facts=_facts(file),
         **timing._asdict(),
     )
@@ -101,19 +104,38 @@ def _timeline(path: Path, group: h5py.Group, n_samples: int) -> Timing:
     return timeline.finish()
 
 
-def _channels(path: Path, file: h5py.File, group: h5py.Group) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """Names and types from the electrode table of an ElectricalSeries, or from the table scratch/channels."""
+class _Channels(NamedTuple):
+    names: tuple[str, ...] | None = None
+    types: tuple[str, ...] | None = None
+    positions_um: Float64[np.ndarray, "channel axis"] | None = None
+
+
+def _channels(path: Path, file: h5py.File, group: h5py.Group) -> _Channels:
+    """From the electrode table of an ElectricalSeries, or from a table `channels` beside the series or in scratch."""
     if "electrodes" in group:
         rows = own_dataset(path, group, "electrodes")
         table = file[rows.attrs["table"]]
         column = next((name for name in ("channel_name", "label") if name in table), None)
         labels = texts(table[column]) if column else tuple(f"electrode_{i}" for i in table["id"][:])
-        return tuple(labels[row] for row in rows[:]), ("electrode",) * len(rows)
-    if "scratch/channels" in file:
-        table = file["scratch/channels"]
-        types = texts(table["channel_type"]) if "channel_type" in table else None
-        return texts(table["channel_name"]), types
-    return None, None
+        positions_um = _positions_um(table)
+        return _Channels(
+            names=tuple(labels[row] for row in rows[:]),
+            types=("electrode",) * len(rows),
+            positions_um=None if positions_um is None else positions_um[rows[:]],
+        )
+    for table in (group.parent.get("channels"), file.get("scratch/channels")):
+        if isinstance(table, h5py.Group) and "channel_name" in table:
+            types = texts(table["channel_type"]) if "channel_type" in table else None
+            return _Channels(texts(table["channel_name"]), types, _positions_um(table))
+    return _Channels()
+
+
+def _positions_um(table: h5py.Group) -> Float64[np.ndarray, "row axis"] | None:
+    """Where the rows of a table lie: within the group of electrodes, else in the tissue, both in um by NWB's rules."""
+    for axes in _POSITIONS:
+        if all(axis in table for axis in axes[:2]):
+            return np.column_stack([table[axis][:] for axis in axes if axis in table]).astype(np.float64)
+    return None
 
 
 def _facts(file: h5py.File) -> dict[str, str | int | float]:
