@@ -1,8 +1,8 @@
 """Scores a forecaster and its baselines on what was held out. Nothing is fitted here."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from voltpipe.evaluation.contender_sums import ContenderSums, no_errors
 from voltpipe.evaluation.detail import (
     ErrorCounts,
     EvaluationDetail,
@@ -18,7 +19,6 @@ from voltpipe.evaluation.detail import (
     predict_mv,
     windows_per_batch,
 )
-from voltpipe.evaluation.distribution_sums import DistributionSums
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError, Provenance, Score
 from voltpipe.evaluation.held_out import as_used, regime_windows
 from voltpipe.evaluation.regimes import Regime
@@ -90,6 +90,12 @@ def evaluate(
                 if (distribution := sums[regime][key].distribution)
                 for score in distribution.scores(key, regime)
             ),
+            by_recording=tuple(
+                errors
+                for key, contender in contenders.items()
+                for regime in regimes
+                for errors in sums[regime][key].by_recording(key, regime, contender.horizons, window_set)
+            ),
             ceiling_r2=dict(ceiling_r2 or {}),
             ceiling_standard_error=dict(ceiling_standard_error or {}),
             observable_ceiling_r2=dict(observable_ceiling_r2 or {}),
@@ -127,44 +133,33 @@ def _batches(windows: Int64[np.ndarray, " window"], window_set: WindowSet) -> It
             yield of_recording[start : start + size]
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """What one contender's scores in one regime are made from."""
-
-    errors: ErrorSums
-    distribution: DistributionSums | None
-
-    @classmethod
-    def of(cls, contender: Forecaster, window_set: WindowSet) -> "_Sums":
-        errors = ErrorSums(len(contender.horizons), window_set.train_mean_mv())
-        if contender.distribution is None:
-            return cls(errors, None)
-        return cls(errors, DistributionSums(contender, len(window_set.recordings), window_set.n_channels))
-
-
 def _score(
     contenders: Mapping[str, Forecaster],
     window_set: WindowSet,
     regime: Regime,
     windows: Int64[np.ndarray, " window"],
     counts: ErrorCounts | None,
-) -> dict[str, _Sums]:
+) -> dict[str, ContenderSums]:
     """One pass over the windows; `counts` takes in the errors of the first contender."""
-    sums = {name: _Sums.of(contender, window_set) for name, contender in contenders.items()}
+    sums = {name: ContenderSums.of(contender, window_set) for name, contender in contenders.items()}
     first = next(iter(contenders))
     used = {name: as_used(contender, window_set, regime) for name, contender in contenders.items()}
-    for positions in _batches(windows, window_set):
-        batch = window_set.batch(positions)
-        samples_mv = _from_last_known_mv(window_set, positions)
-        recording = int(window_set.index["recording"][positions[0]])
-        for name, contender in contenders.items():
-            truth_mv = samples_mv[:, list(contender.horizons)]
-            forecast_mv = predict_mv(used[name](recording), batch)
-            sums[name].errors.add(forecast_mv, truth_mv)
-            if distribution := sums[name].distribution:
-                distribution.add(samples_mv, forecast_mv, recording)
-            if counts is not None and name == first:
-                counts.add(forecast_mv, truth_mv)
+    recordings = window_set.index["recording"]
+    for recording, batches in groupby(_batches(windows, window_set), lambda positions: int(recordings[positions[0]])):
+        of_recording = {name: no_errors(contender, window_set) for name, contender in contenders.items()}
+        for positions in batches:
+            batch = window_set.batch(positions)
+            samples_mv = _from_last_known_mv(window_set, positions)
+            for name, contender in contenders.items():
+                truth_mv = samples_mv[:, list(contender.horizons)]
+                forecast_mv = predict_mv(used[name](recording), batch)
+                of_recording[name].add(forecast_mv, truth_mv)
+                if distribution := sums[name].distribution:
+                    distribution.add(samples_mv, forecast_mv, recording)
+                if counts is not None and name == first:
+                    counts.add(forecast_mv, truth_mv)
+        for name, errors in of_recording.items():
+            sums[name].include(errors, recording, window_set.channel_types)
     return sums
 
 
@@ -198,7 +193,7 @@ def _detail(
     window_set: WindowSet,
     regime: Regime,
     windows: Int64[np.ndarray, " window"],
-    sums: Mapping[str, _Sums],
+    sums: Mapping[str, ContenderSums],
     counts: ErrorCounts,
     history: Sequence[EpochRecord],
 ) -> EvaluationDetail:

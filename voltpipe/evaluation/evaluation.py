@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from voltpipe.errors import VoltpipeError
 from voltpipe.evaluation.distribution_score import DistributionScore
 from voltpipe.evaluation.facts import Facts
+from voltpipe.evaluation.recording_errors import RecordingErrors
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.files import write_json
 from voltpipe.windows.settings import Protocol
@@ -57,6 +58,9 @@ class Evaluation(Facts):
     scores: tuple[Score, ...] = Field(description="the forecaster's first, then its baselines'")
     distributions: tuple[DistributionScore, ...] = Field(
         (), description="of the predictive distributions, in the same order; not all forecasters have one"
+    )
+    by_recording: tuple[RecordingErrors, ...] = Field(
+        (), description="errors on each recording and type of channel, in the same order"
     )
     ceiling_r2: dict[int, float] = Field(description="by horizon, best possible R2; empty where it is not known")
     ceiling_standard_error: dict[int, float] = Field(description="by horizon, of `ceiling_r2`")

@@ -1,7 +1,7 @@
 """The scores of a forecaster, from sums that grow batch by batch."""
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from voltpipe.evaluation.evaluation import EvaluationError
@@ -32,6 +32,20 @@ class ErrorSums:
         self._absolute += error_mv.abs().sum(0).numpy()
         self._total += (truth_mv - self._train_mean_mv).double().square().sum(0).numpy()
         self._n_windows += len(error_mv)
+
+    def include(self, others: "ErrorSums") -> None:
+        """Take in what others took in."""
+        self._squared += others._squared
+        self._absolute += others._absolute
+        self._total += others._total
+        self._n_windows += others._n_windows
+
+    def of_channels(
+        self, chosen: Bool[np.ndarray, " channel"]
+    ) -> tuple[Float64[np.ndarray, " horizon"], Float64[np.ndarray, " horizon"], int]:
+        """SSE and SST in mV squared, and the scored values at each horizon, of some of the channels."""
+        squared, total = (sums[:, chosen].sum(1) for sums in (self._squared, self._total))
+        return squared, total, self._n_windows * int(chosen.sum())
 
     @property
     def n_targets(self) -> int:
