@@ -9,7 +9,8 @@ states a unit a million times too large: `--unit pV --exclude MOV_RIGHT`.
 
 The recording is split as in the pipeline: trained on its beginning, chosen by what follows, scored on its last 15 %,
 each a window apart. Beside that one end, the recording's first 60 %, 70 %, ... 100 % are split in the same way, which
-gives the mean and spread over ends of their own. R2 in mV is pooled over channels about the training mean, as
+gives the mean and spread over ends of their own. Beside what may be had stands what may not: an autoregression
+fitted on the end that it is scored on. R2 in mV is pooled over channels about the training mean, as
 everywhere in voltpipe; R2 in z-units gives each channel the weight of its training variance; then the median channel's.
 """
 
@@ -28,10 +29,11 @@ from torch import Tensor
 
 from voltpipe.forecasting.architectures.registry import BASELINES
 from voltpipe.forecasting.baselines.autoregression import Autoregression
-from voltpipe.forecasting.baselines.ridge import DEFAULT_SHRINKAGE, equations
+from voltpipe.forecasting.baselines.ridge import DEFAULT_SHRINKAGE, NormalEquations, equations
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
 from voltpipe.forecasting.training import train
+from voltpipe.forecasting.training_rows import stretches
 from voltpipe.lake import Lake
 from voltpipe.recordings.condition_raw import condition_raw
 from voltpipe.recordings.hints import Hints
@@ -45,6 +47,7 @@ from voltpipe.windows.window_set import Split, WindowSet
 
 HORIZONS = (1, 10, 20, 50, 100)
 FIXED = "autoregression(64)"
+ORACLE = "the same fitted on what is scored"
 _BATCH_WINDOWS = 256
 
 
@@ -53,15 +56,31 @@ def fixed_autoregression(window_set: WindowSet) -> Forecaster:
     forecaster = Forecaster.unfitted("autoregression", window_set)
     module = cast(Autoregression, forecaster.module)
     training, _ = equations(window_set, module.piece, n_before=module.n_lags - 1)
-    solution = training.solve(DEFAULT_SHRINKAGE, module.n_lags)
+    _solve(module, training)
+    return forecaster
+
+
+def oracle_autoregression(window_set: WindowSet) -> Forecaster:
+    """The same fitted on the very end that it is scored on: more than any autoregression of that order can reach."""
+    forecaster = Forecaster.unfitted("autoregression", window_set)
+    module = cast(Autoregression, forecaster.module)
+    rows = [(r, start, stop) for r, start, stop, split in window_set.manifest["spans"] if split == Split.TIME]
+    pieces = stretches(window_set, rows, n_before=module.n_lags - 1, n_after=window_set.horizons[-1])
+    scored = NormalEquations.of(module.piece(stretch, 1) for stretch in pieces)
+    assert scored
+    _solve(module, scored)
+    return forecaster
+
+
+def _solve(module: Autoregression, normal: NormalEquations) -> None:
+    solution = normal.solve(DEFAULT_SHRINKAGE, module.n_lags)
     module.weights.copy_(solution[:, :-1])
     module.intercepts.copy_(solution[:, -1])
-    return forecaster
 
 
 def contenders(window_set: WindowSet, budget_s: float) -> dict[str, Forecaster]:
     """All forecasters by name, fitted; how long each took is printed."""
-    found = {FIXED: fixed_autoregression(window_set)}
+    found = {ORACLE: oracle_autoregression(window_set), FIXED: fixed_autoregression(window_set)}
     for name in (*BASELINES, "lagged_regression"):
         began_s = time.monotonic()
         found[name] = Forecaster.unfitted(name, window_set)
@@ -165,13 +184,13 @@ def main() -> None:
 def print_tables(scores: dict[str, list[tuple[np.ndarray, ...]]]) -> None:
     """The whole recording's end, then mean and spread over all ends."""
     for kind, title in enumerate(("R2 in mV", "R2 in z-units", "R2 of the median channel")):
-        print(f"\n{title + ' at ... samples':36s}" + "".join(f"{horizon:>17d}" for horizon in HORIZONS))
+        print(f"\n{title + ' at ... samples':36s}" + "".join(f"{horizon:>23d}" for horizon in HORIZONS))
         for name, by_end in scores.items():
             cells = []
             for column in range(len(HORIZONS)):
                 values = [figures[kind][column] for figures in by_end]
                 cells.append(f"{values[0]:.3f} ({statistics.mean(values):.3f}+-{statistics.pstdev(values):.3f})")
-            print(f"{name:32s}" + "".join(f"{cell:>21s}" for cell in cells))
+            print(f"{name:36s}" + "".join(f"{cell:>23s}" for cell in cells))
     print("the whole recording's end (mean and spread over all ends)")
 
 
