@@ -1,6 +1,7 @@
 """The few commands a person types. Heavy imports wait inside the commands, so that `--help` comes at once."""
 
 import sys
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from voltpipe.options import from_options, settings_options
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSettings
-from voltpipe.tracking.settings import ReproductionSettings
+from voltpipe.tracking.settings import ChampionSettings, ReproductionSettings
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _MODEL = "voltage-forecaster@champion"
@@ -129,6 +130,7 @@ def search(organoid: str | None, **options: Any) -> None:
 @click.option("--every-ms", type=float, default=10.0, show_default=True, help="from one forecast to the next, in ms")
 @click.option("--organoid", help="whose recording it is [default: the one that the forecaster was trained on]")
 @click.option("--adapt-ms", type=click.FloatRange(min=0, min_open=True), help="adapt to so much of its beginning first")
+@settings_options(ChampionSettings)
 @settings_options(Hints, leave_out=("conditioning",))
 def forecast(
     file: Path, model: str, out: Path, every_ms: float, organoid: str | None, adapt_ms: float | None, **options: Any
@@ -146,7 +148,10 @@ def forecast(
     from voltpipe.tracking.registry import load_forecaster
 
     hints = from_options(Hints, options)
-    forecaster = load_forecaster(model)
+    with warnings.catch_warnings(record=True) as said:
+        forecaster = load_forecaster(model, settings=from_options(ChampionSettings, options))
+    for warning in said:
+        click.echo(f"voltpipe: {warning.message}", err=True)
     rows = forecast_file(forecaster, file, hints, out, every_ms=every_ms, organoid=organoid, adapt_ms=adapt_ms)
     click.echo(f"{rows:,} forecasts in {out}")
 
@@ -174,6 +179,28 @@ def reproduce(version: str, **options: Any) -> None:
         same &= each.matches
     click.echo(f"version {version} {'is reproduced' if same else 'is NOT reproduced'}")
     sys.exit(0 if same else 1)
+
+
+@main.command()
+@click.argument("version", required=False)
+@click.option("--why", required=True, help="in plain words; stands in the audit trail and in the versions' tags")
+def rollback(version: str | None, why: str) -> None:
+    """Make the champion before this one champion again, or VERSION, if that was champion once.
+
+    Forecasts come from it at once. The version rolled back becomes `previous`, so that the same again brings it back;
+    the gate does not.
+    """
+    from voltpipe.pipeline.rollback import roll_back_champion
+
+    click.echo(roll_back_champion(Lake.default(), version, why))
+
+
+@main.command()
+def history() -> None:
+    """Say who made which version champion, refused it or rolled it back, when and why."""
+    from voltpipe.pipeline.rollback import history
+
+    click.echo(history(Lake.default()))
 
 
 @main.command()

@@ -106,16 +106,26 @@ def _mlflow(lake: Lake) -> Iterator[Finding]:
 
 
 def _champion(lake: Lake) -> Iterator[Finding]:
-    from voltpipe.tracking.registry import champion, load_forecaster
+    from voltpipe.tracking.registry import BRING_BACK, champion, in_use, load_forecaster, lost_champion
     from voltpipe.tracking.store import TrackingStore
+    from voltpipe.tracking.trail import Trail
 
     store = TrackingStore(lake.mlflow)
+    trail = Trail.of(store)
+    if damaged := trail.damaged_lines():
+        yield Finding("champion", f"{trail.path} has unreadable lines: {damaged}", "restore it from a backup")
+    if lost := lost_champion(store):
+        instead = in_use(store)
+        meanwhile = f"version {instead.version} stands in for it" if instead else "nothing forecasts"
+        yield Finding("champion", f"version {lost} was deleted from MLflow or lost its alias; {meanwhile}", BRING_BACK)
     present = champion(store)
-    if present is None:
-        yield Finding("champion", "none yet; `voltpipe train` makes one")
-    else:
+    if present is not None:
         config = load_forecaster(present.uri, store).config
         yield Finding("champion", f"version {present.version}, {config.architecture} of {', '.join(config.organoids)}")
+    elif not lost:
+        yield Finding("champion", "none yet; `voltpipe train` makes one")
+    if entries := trail.entries():
+        yield Finding("champion", f"last: {entries[-1].line}")
 
 
 def _recordings(lake: Lake) -> Iterator[Finding]:

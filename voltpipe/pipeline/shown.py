@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.tracking.gate import GateDecision
+from voltpipe.tracking.trail import Trail
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from voltpipe.evaluation.drawing import RenderedFigure
+_TRAIL_ROWS = 10
 
 
 def score_metadata(evaluation: Evaluation) -> dict[str, Any]:
@@ -21,6 +24,38 @@ def score_metadata(evaluation: Evaluation) -> dict[str, Any]:
     from voltpipe.evaluation.verdict import verdict
 
     return {"verdict": verdict(evaluation), "scores": dg.MetadataValue.md(score_text(evaluation))}
+
+
+def gate_metadata(decision: GateDecision) -> dict[str, Any]:
+    """Why, and the candidate beside the champion on all that decides and on each group of it."""
+    if decision.comparison is None:
+        return {"decision": decision.decision, "reason": decision.reason}
+    whole, groups = decision.comparison.whole, decision.comparison.groups
+    rows = ["| | R2 | champion | gain | at least | at most | recordings |", "| --- |" + " ---: |" * 6]
+    for each in (whole, *groups):
+        bounds = ("" if bound is None else f"{bound:+.4f}" for bound in (each.paired.lower, each.paired.upper))
+        figures = (f"{each.r2:.4f}", f"{each.other_r2:.4f}", f"{each.paired.gain:+.4f}", *bounds)
+        rows.append(f"| {each.group} | {' | '.join(figures)} | {each.paired.n_recordings} |")
+    return {
+        "decision": decision.decision,
+        "reason": decision.reason,
+        "against version": str(decision.against),
+        "comparison": dg.MetadataValue.md("\n".join(rows)),
+        # Numbers as such: Dagster plots them from one decision to the next.
+        "r2": whole.r2,
+        "r2 of the champion before": whole.other_r2,
+        "gain": whole.paired.gain,
+    }
+
+
+def trail_metadata(trail: Trail) -> dg.MarkdownMetadataValue:
+    """The audit trail's latest lines."""
+    rows = ["| when (UTC) | version | | champion | by | why |", "|" + " --- |" * 6]
+    for entry in reversed(trail.entries()[-_TRAIL_ROWS:]):
+        moved = f"{entry.champion_before or 'none'} -> {entry.champion_after}" if entry.moves else entry.champion_after
+        cells = (f"{entry.at_utc:%Y-%m-%d %H:%M}", entry.version, entry.action, moved, entry.who, entry.why)
+        rows.append("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
+    return dg.MetadataValue.md("\n".join(rows))
 
 
 def connectivity_metadata(table: "pd.DataFrame", evaluation: Evaluation) -> dict[str, Any]:

@@ -2,14 +2,26 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
+from voltpipe.evaluation.comparison import Comparison, GroupGain, compare
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.labels import duration_label, regime_label
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.tracking.settings import GateSettings
+from voltpipe.tracking.targets import Targets
 from voltpipe.windows.settings import Protocol
 
 BASELINES_TO_BEAT = ("persistence", "autoregression")
+
+
+class Rule(StrEnum):
+    """What is demanded; each is a check on the champion's asset."""
+
+    BEATS_BASELINES = "beats_baselines"
+    BEATS_CHAMPION = "beats_champion"
+    NO_GROUP_WORSE = "no_organoid_or_channel_type_worse"
+    NOT_ROLLED_BACK = "not_rolled_back"
 
 
 @dataclass(frozen=True)
@@ -18,33 +30,52 @@ class GateDecision:
 
     promoted: bool
     reasons: tuple[str, ...]
-    figures: dict[str, float]
-    """Mean R2 of `candidate` and `champion` over the champion's horizons, where the two were compared."""
+    failed: frozenset[Rule] = frozenset()
+    comparison: Comparison | None = None
+    """With the champion, where the two could be compared."""
+    against: str | None = None
+    """The version that was champion when this was decided."""
 
     @property
     def decision(self) -> str:
         """One word."""
         return "promoted" if self.promoted else "refused"
 
+    @property
+    def reason(self) -> str:
+        """All reasons in one line."""
+        return "; ".join(self.reasons)
 
-def decide(candidate: Evaluation, champion: Evaluation | None, settings: GateSettings) -> GateDecision:
+
+def decide(
+    candidate: Evaluation, champion: Evaluation | None, targets: Targets, settings: GateSettings
+) -> GateDecision:
     """Decide whether a candidate becomes champion.
 
     It must beat persistence and autoregression at each horizon on held-out recordings (on held-out time, where no
-    recording is held out), forecast all that the champion forecasts, and beat its mean R2 on the same targets.
+    recording is held out), forecast all that the champion forecasts, beat its mean R2 on the same targets by a margin
+    that the interval of the gain excludes, and lose on no organoid and no type of channel more than a bound.
 
     Args:
         candidate: how the candidate did.
         champion: how the present champion does on the same window set; None if there is no champion.
-        settings: margin and horizons.
+        targets: the held-out recordings on which the two are compared.
+        settings: margins and bounds.
     """
-    figures = {} if champion is None else _means(candidate, champion)
-    refusals = [*_untrustworthy(candidate), *_below_baselines(candidate, settings)]
+    refusals = {Rule.BEATS_BASELINES: (*_untrustworthy(candidate), *_below_baselines(candidate, settings))}
+    comparison = None
     if champion is not None:
-        refusals += _not_above_champion(candidate, champion, figures, settings.margin)
-    if refusals:
-        return GateDecision(False, tuple(refusals), figures)
-    return GateDecision(True, tuple(_merits(candidate, champion, figures, settings)), figures)
+        obstacles = tuple(_incomparable(candidate, champion, targets))
+        if not obstacles:
+            comparison = compare(
+                candidate, champion, targets.recordings, champion.horizons, error_rate=settings.error_rate
+            )
+            refusals[Rule.NO_GROUP_WORSE] = tuple(_worse_groups(comparison, settings.loss_bound))
+        refusals[Rule.BEATS_CHAMPION] = obstacles or tuple(_too_small(comparison, champion, targets, settings))
+    failed = frozenset(rule for rule, reasons in refusals.items() if reasons)
+    if failed:
+        return GateDecision(False, tuple(reason for of in refusals.values() for reason in of), failed, comparison)
+    return GateDecision(True, tuple(_merits(candidate, champion, targets, comparison, settings)), failed, comparison)
 
 
 def _untrustworthy(candidate: Evaluation) -> Iterator[str]:
@@ -69,9 +100,7 @@ def _below_baselines(candidate: Evaluation, settings: GateSettings) -> Iterator[
                 yield f"R2 at {_ms(candidate, horizon)}, {own:.3f}, is not above that of {baseline}, {known.r2:.3f}"
 
 
-def _not_above_champion(
-    candidate: Evaluation, champion: Evaluation, figures: dict[str, float], margin: float
-) -> Iterator[str]:
+def _incomparable(candidate: Evaluation, champion: Evaluation, targets: Targets) -> Iterator[str]:
     if candidate.provenance.window_set_digest != champion.provenance.window_set_digest:
         yield "it and the champion were scored on different held-out targets; evaluate both on the same window set"
         return
@@ -82,39 +111,63 @@ def _not_above_champion(
             own, other = _r2(candidate, horizon), _r2(champion, horizon)
             if own < other:
                 yield f"R2 at {_ms(champion, horizon)}, {own:.3f}, is below the champion's, {other:.3f}"
-        return
-    own, other = figures["candidate"], figures["champion"]
-    if not (own > other and own - other >= margin):
-        needed = f" by {margin:.3f}" if margin else ""
+    if not targets.recordings:
+        yield "the champion or the candidate learned from every recording that is held out now; record more"
+    if not candidate.by_recording:
+        yield "its scores do not say how it did on each recording; evaluate it again"
+
+
+def _too_small(
+    comparison: Comparison | None, champion: Evaluation, targets: Targets, settings: GateSettings
+) -> Iterator[str]:
+    assert comparison is not None
+    whole = comparison.whole
+    certain = whole.paired.gain if whole.paired.lower is None else whole.paired.lower
+    margin = settings.lone_gain if whole.paired.lower is None else settings.margin
+    if not certain > margin:
+        lone = " where one recording alone decides" if whole.paired.lower is None else ""
         yield (
-            f"mean R2 over {_listed(champion, champion.horizons)}, {own:.4f}, "
-            f"is not above the champion's, {other:.4f}{needed}"
+            f"{_compared(whole, champion, targets)}; "
+            f"it must be more than {margin:.4f} above it{lone or ' beyond doubt'}"
         )
 
 
+def _worse_groups(comparison: Comparison, bound: float) -> Iterator[str]:
+    for group in comparison.groups:
+        if not group.paired.gain >= -bound:
+            yield (
+                f"on {group.group}, mean R2 is {group.r2:.4f} and the champion's {group.other_r2:.4f}; "
+                f"more than {bound:.4f} below it is not allowed"
+            )
+
+
 def _merits(
-    candidate: Evaluation, champion: Evaluation | None, figures: dict[str, float], settings: GateSettings
+    candidate: Evaluation,
+    champion: Evaluation | None,
+    targets: Targets,
+    comparison: Comparison | None,
+    settings: GateSettings,
 ) -> Iterator[str]:
     yield (
         f"it beats {' and '.join(BASELINES_TO_BEAT)} at {_listed(candidate, _gated_horizons(candidate, settings))} "
         f"on {regime_label(_regime(candidate), candidate.provenance.protocol)}"
     )
-    if champion is None:
+    if champion is None or comparison is None:
         yield "there was no champion"
-    else:
-        yield (
-            f"mean R2 over {_listed(champion, champion.horizons)}, {figures['candidate']:.4f}, "
-            f"is above the champion's, {figures['champion']:.4f}"
-        )
+        return
+    yield _compared(comparison.whole, champion, targets)
+    if comparison.groups:
+        least = min(comparison.groups, key=lambda group: group.paired.gain)
+        yield f"the gain is least on {least.group}: {least.paired.gain:+.4f}"
 
 
-def _means(candidate: Evaluation, champion: Evaluation) -> dict[str, float]:
-    if not set(champion.horizons) <= set(candidate.horizons):
-        return {}
-    return {
-        role: sum(_r2(evaluation, horizon) for horizon in champion.horizons) / len(champion.horizons)
-        for role, evaluation in (("candidate", candidate), ("champion", champion))
-    }
+def _compared(whole: GroupGain, champion: Evaluation, targets: Targets) -> str:
+    paired = whole.paired
+    interval = "" if paired.lower is None else f" (between {paired.lower:+.4f} and {paired.upper:+.4f})"
+    return (
+        f"mean R2 over {_listed(champion, champion.horizons)} on {targets.described} is {whole.r2:.4f}, the champion's "
+        f"{whole.other_r2:.4f}: a gain of {paired.gain:+.4f}{interval}"
+    )
 
 
 def _gated_horizons(candidate: Evaluation, settings: GateSettings) -> tuple[int, ...]:

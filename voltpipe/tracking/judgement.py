@@ -1,12 +1,20 @@
 """Puts a candidate before the gate, beside the present champion on the candidate's own held-out targets."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError
-from voltpipe.forecasting.forecaster import ForecasterError
-from voltpipe.tracking.gate import GateDecision, decide
-from voltpipe.tracking.registry import MODEL_NAME, champion, load_forecaster
+from voltpipe.evaluation.held_out import regime_windows
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+from voltpipe.tracking.gate import GateDecision, Rule, decide
+from voltpipe.tracking.lineage import lineages
+from voltpipe.tracking.promotion import ChampionMovedError, rolled_back, settle
+from voltpipe.tracking.registry import MODEL_NAME, RegisteredForecaster, in_use, known_version, load_forecaster
 from voltpipe.tracking.settings import GateSettings
 from voltpipe.tracking.store import TrackingStore
+from voltpipe.tracking.targets import Targets, choose_targets
 from voltpipe.windows.window_set import WindowSet
 
 
@@ -20,17 +28,69 @@ def judge(
         version: the candidate's version.
         candidate: the candidate's scores on `window_set`.
         window_set: the held-out targets on which both are scored.
-        settings: margin and horizons.
+        settings: margins and bounds.
     """
-    present = champion(store)
+    if by_hand := rolled_back(store, version):
+        reason = (
+            f"it was champion and was rolled back by {by_hand.who} on {by_hand.at_utc:%Y-%m-%d}: {by_hand.why}; "
+            "the gate does not undo that, only another roll-back does"
+        )
+        return GateDecision(False, (reason,), frozenset({Rule.NOT_ROLLED_BACK}), against=_version(in_use(store)))
+    present = in_use(store)
     if present is None or present.version == version:
-        return decide(candidate, None, settings)
+        return replace(decide(candidate, None, Targets(frozenset()), settings), against=_version(present))
     try:
-        scores, _ = evaluate(load_forecaster(present.uri, store), window_set, {})
+        forecaster = load_forecaster(present.uri, store)
+        scores, _ = evaluate(forecaster, window_set, {})
     except (EvaluationError, ForecasterError) as error:
         reason = (
             f"the champion, version {present.version}, cannot be scored on the same targets: {error}; until then, "
             f"forecast with {MODEL_NAME}/{version}"
         )
-        return GateDecision(False, (reason,), {})
-    return decide(candidate, scores, settings)
+        return GateDecision(False, (reason,), frozenset({Rule.BEATS_CHAMPION}), against=present.version)
+    targets = _targets(store, version, present, forecaster, window_set, settings)
+    return replace(decide(candidate, scores, targets, settings), against=present.version)
+
+
+def put_before_gate(
+    store: TrackingStore,
+    version: str,
+    candidate: Evaluation,
+    window_set: WindowSet,
+    settings: GateSettings,
+    *,
+    who: str,
+) -> GateDecision:
+    """Judge, and carry out what was decided; anew, if another version became champion meanwhile. See `judge`."""
+    while True:
+        decision = judge(store, version, candidate, window_set, settings)
+        try:
+            settle(store, version, decision, who=who)
+        except ChampionMovedError:
+            continue
+        return decision
+
+
+def _version(registered: RegisteredForecaster | None) -> str | None:
+    return registered.version if registered else None
+
+
+def _targets(
+    store: TrackingStore,
+    version: str,
+    present: RegisteredForecaster,
+    forecaster: Forecaster,
+    window_set: WindowSet,
+    settings: GateSettings,
+) -> Targets:
+    regime, windows = next(iter(regime_windows(forecaster, window_set).items()))
+    held_out = [window_set.recordings[number] for number in np.unique(window_set.index["recording"][windows])]
+    candidate = known_version(store, version)
+    return choose_targets(
+        {recording.key: recording.digest for recording in held_out},
+        lineages(store, present.run_id),
+        lineages(store, candidate.run_id if candidate else None),
+        regime,
+        window_set.settings.time_fraction,
+        fresh_recordings=settings.fresh_recordings,
+    )

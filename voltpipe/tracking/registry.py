@@ -2,32 +2,43 @@
 
 import json
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.forecaster_files import CONFIG_FILE
 from voltpipe.lake import Lake
-from voltpipe.tracking.gate import GateDecision
 from voltpipe.tracking.run import TrackedRun
 from voltpipe.tracking.served_model import FORECASTER_FOLDER
+from voltpipe.tracking.settings import ChampionSettings, WithoutChampion
 from voltpipe.tracking.store import TrackingError, TrackingStore
+from voltpipe.tracking.trail import Trail
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+F = TypeVar("F")
 
 MODEL_NAME = "voltage-forecaster"
 
-_DESCRIPTION = """Forecasts the voltage of every channel of a recording, in mV.
+DESCRIPTION = """Forecasts the voltage of every channel of a recording, in mV.
 
 `champion` is the version in use: it beat persistence, autoregression and the champion before it (`previous`) on
-held-out recordings. `challenger` is the newest version that did not, and its tags say why."""
+held-out recordings that neither had learned from. `challenger` is the newest version that did not; its tags say why."""
 _URI = re.compile(r"(?:models:/)?(?P<name>[^@/]+)(?:@(?P<alias>[^/]+)|/(?P<version>\d+))")
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+BRING_BACK = "'voltpipe rollback' makes a former champion champion again, 'voltpipe train' a new one"
+
+
+class LostChampionWarning(UserWarning):
+    """Forecasts come from another version than was asked for."""
 
 
 class Alias(StrEnum):
@@ -45,6 +56,8 @@ class RegisteredForecaster:
     version: str
     run_id: str | None
     tags: dict[str, str]
+    archived: bool = False
+    """Whether somebody moved it to MLflow's archive."""
 
     @property
     def uri(self) -> str:
@@ -83,45 +96,50 @@ def register(run: TrackedRun, model_uri: str, *, card: str, tags: Mapping[str, s
     return _registered(client.get_model_version(MODEL_NAME, version.version))
 
 
-def record_decision(store: TrackingStore, version: str, decision: GateDecision) -> None:
-    """Write the gate's decision and its reasons to a version's tags."""
-    store.client.set_model_version_tag(MODEL_NAME, version, "gate.decision", decision.decision)
-    store.client.set_model_version_tag(MODEL_NAME, version, "gate.reason", "; ".join(decision.reasons))
-
-
-def promote(store: TrackingStore, version: str) -> None:
-    """Make a version champion; the former champion becomes `previous`. Doing it again changes nothing."""
-    client = store.client
-    former = champion(store)
-    if former is None or former.version != version:
-        if former is not None:
-            client.set_registered_model_alias(MODEL_NAME, Alias.PREVIOUS, former.version)
-        client.set_model_version_tag(
-            MODEL_NAME, version, "promoted_utc", datetime.now(UTC).isoformat(timespec="seconds")
-        )
-        client.set_registered_model_alias(MODEL_NAME, Alias.CHAMPION, version)
-    challenger = _find(store, Alias.CHALLENGER)
-    if challenger is not None and challenger.version == version:
-        client.delete_registered_model_alias(MODEL_NAME, Alias.CHALLENGER)
-
-
 def champion(store: TrackingStore) -> RegisteredForecaster | None:
     """The version in use; None if there is none."""
-    return _find(store, Alias.CHAMPION)
+    return known_version(store, Alias.CHAMPION)
+
+
+def lost_champion(store: TrackingStore) -> str | None:
+    """The version that the trail left as champion, if the alias is gone: it or the version was deleted in MLflow."""
+    if champion(store) is not None:
+        return None
+    entries = Trail.of(store).entries()
+    return entries[-1].champion_after if entries else None
+
+
+def in_use(store: TrackingStore) -> RegisteredForecaster | None:
+    """The champion or, where it was deleted in MLflow, the one before it; None if there is neither."""
+    return champion(store) or (known_version(store, Alias.PREVIOUS) if lost_champion(store) else None)
+
+
+def aliases(store: TrackingStore) -> dict[str, str]:
+    """Which version each alias names."""
+    model = registered_model(store)
+    return {str(alias): str(version) for alias, version in model.aliases.items()} if model else {}
+
+
+def registered_model(store: TrackingStore) -> "RegisteredModel | None":
+    """What all versions have in common; None before the first."""
+    return _or_none(lambda: store.client.get_registered_model(MODEL_NAME))
+
+
+def known_version(store: TrackingStore, name: str) -> RegisteredForecaster | None:
+    """A version by its number, or by an alias; None if there is none, or none any more."""
+    return _or_none(lambda: _registered(_version(store, MODEL_NAME, name)))
 
 
 def find_version(store: TrackingStore, name: str) -> RegisteredForecaster:
-    """A version by its number, or by an alias.
+    """The same.
 
     Raises:
         TrackingError: there is none.
     """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return _registered(_version(store, MODEL_NAME, name))
-    except MlflowException as error:
-        raise _not_registered(store, MODEL_NAME, name) from error
+    found = known_version(store, name)
+    if found is None:
+        raise _not_registered(store, MODEL_NAME, name)
+    return found
 
 
 def pinned(uri: str, store: TrackingStore) -> str:
@@ -132,22 +150,37 @@ def pinned(uri: str, store: TrackingStore) -> str:
     return f"{named['name']}/{_version(store, named['name'], named['alias']).version}"
 
 
+def training_run_id(uri: str, store: TrackingStore) -> str | None:
+    """The MLflow run that trained what a URI names; None for a folder, or where it is not known."""
+    named = _URI.fullmatch(uri)
+    if named is None or (Path(uri) / CONFIG_FILE).is_file():
+        return None
+    found = known_version(store, named["alias"] or named["version"])
+    return found.run_id if found else None
+
+
 def version_tags(store: TrackingStore, version: str) -> dict[str, str]:
     """The tags of a version, the gate's decision among them."""
     return dict(store.client.get_model_version(MODEL_NAME, version).tags)
 
 
-def load_forecaster(uri: str, store: TrackingStore | None = None) -> Forecaster:
+def load_forecaster(
+    uri: str, store: TrackingStore | None = None, settings: ChampionSettings | None = None
+) -> Forecaster:
     """Load a forecaster. Nothing that is loaded can run code.
 
     Args:
         uri: `models:/voltage-forecaster@champion`, `models:/voltage-forecaster/3` (both also without `models:/`), or a
             folder that `Forecaster.save` wrote.
         store: where it is registered; without it, the lake of this environment.
+        settings: what to do if the champion was deleted from MLflow.
 
     Raises:
         TrackingError: no such forecaster is registered, or its files are gone.
         ForecasterError: its files are damaged.
+
+    Warns:
+        LostChampionWarning: the one before the champion is loaded instead, since that was deleted.
     """
     if (Path(uri) / CONFIG_FILE).is_file():
         return Forecaster.load(Path(uri))
@@ -158,7 +191,35 @@ def load_forecaster(uri: str, store: TrackingStore | None = None) -> Forecaster:
             f"or a folder that holds {CONFIG_FILE}"
         )
     store = store or TrackingStore(Lake.default().mlflow)
+    if (named["name"], named["alias"]) == (MODEL_NAME, Alias.CHAMPION) and (
+        instead := instead_of_lost(store, settings or ChampionSettings())
+    ):
+        return _downloaded(store, _artifact_location(store, MODEL_NAME, instead.version))
     return _downloaded(store, _artifact_location(store, named["name"], named["alias"] or named["version"]))
+
+
+def instead_of_lost(store: TrackingStore, settings: ChampionSettings) -> RegisteredForecaster | None:
+    """The version that forecasts in place of a champion that was deleted in MLflow; None if it was not.
+
+    Raises:
+        TrackingError: none may, or there is none.
+
+    Warns:
+        LostChampionWarning: naming both.
+    """
+    lost = lost_champion(store)
+    if lost is None:
+        return None
+    gone = f"the champion, version {lost}, was deleted from MLflow or lost its alias"
+    previous = known_version(store, Alias.PREVIOUS)
+    if previous is None:
+        raise TrackingError(f"{gone}, and there is none before it; {BRING_BACK}")
+    if settings.without_champion is WithoutChampion.REFUSE:
+        raise TrackingError(f"{gone}, and to go on with version {previous.version} is refused as set; {BRING_BACK}")
+    warnings.warn(
+        f"{gone}; version {previous.version} forecasts instead; {BRING_BACK}", LostChampionWarning, stacklevel=3
+    )
+    return previous
 
 
 def _artifact_location(store: TrackingStore, name: str, alias_or_version: str) -> str:
@@ -207,13 +268,14 @@ def _downloaded(store: TrackingStore, place: str) -> Forecaster:
         return Forecaster.load(Path(folder))
 
 
-def _find(store: TrackingStore, alias: Alias) -> RegisteredForecaster | None:
+def _or_none(ask: Callable[[], F]) -> F | None:
+    """What MLflow answers; None if it says that there is no such thing."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return _registered(store.client.get_model_version_by_alias(MODEL_NAME, alias))
+        return ask()
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in _ABSENT:
             return None
         raise
 
@@ -222,11 +284,12 @@ def _ensure_registered_model(store: TrackingStore) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        store.client.create_registered_model(MODEL_NAME, description=_DESCRIPTION)
+        store.client.create_registered_model(MODEL_NAME, description=DESCRIPTION)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
 
 def _registered(version: "ModelVersion") -> RegisteredForecaster:
-    return RegisteredForecaster(str(version.version), version.run_id, dict(version.tags))
+    archived = version.current_stage == "Archived"
+    return RegisteredForecaster(str(version.version), version.run_id, dict(version.tags), archived)

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 REPORT_FOLDER = "report"
 SCORES_FILE = "scores.csv"
+SPLIT_TAG = "mlflow.data.context"
+"""What a recording was used for, on each of a run's inputs."""
 
 _VERSIONED = ("voltpipe", "torch", "numpy", "mlflow")
-_DIGEST_LENGTH = 32
+DIGEST_LENGTH = 32
 """Hexadecimal digits of a digest that MLflow has room for (it allows 36 characters)."""
 
 
@@ -116,11 +118,11 @@ class TrackedRun:
                 DatasetInput(
                     Dataset(
                         name=recording.key,
-                        digest=recording.digest[:_DIGEST_LENGTH],
+                        digest=recording.digest[:DIGEST_LENGTH],
                         source_type="local",
                         source=json.dumps({"uri": recording.path.as_uri()}),
                     ),
-                    [InputTag("mlflow.data.context", recording.split)],
+                    [InputTag(SPLIT_TAG, recording.split)],
                 )
                 for recording in recordings
             ],

@@ -1,4 +1,9 @@
-"""What the gate and a reproduction ask for. Imports neither MLflow nor torch, so that the wiring can name it."""
+"""What the gate and a reproduction ask for, and what is done without a champion.
+
+Imports neither MLflow nor torch, so that the wiring can name it.
+"""
+
+from enum import StrEnum
 
 from pydantic import Field
 
@@ -9,7 +14,24 @@ from voltpipe.settings import Settings
 class GateSettings(Settings):
     """What a candidate must show to become champion."""
 
-    margin: float = Field(0.0, ge=0, le=1, description="how much mean R2 must lie above the champion's, without unit")
+    margin: float = Field(
+        0.001, ge=0, le=1, description="how much mean R2 must lie above the champion's, beyond doubt; without unit"
+    )
+    error_rate: float = Field(
+        0.05, gt=0, le=0.5, description="how often one that is no better than the margin may pass, as a share"
+    )
+    lone_gain: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="the same margin where one recording alone decides, which leaves the doubt unknown",
+    )
+    loss_bound: float = Field(
+        0.01, ge=0, le=1, description="how much mean R2 may lie below the champion's on an organoid or a channel type"
+    )
+    fresh_recordings: int = Field(
+        5, ge=1, description="from so many recordings on that came after the champion's training, they alone decide"
+    )
     horizons_samples: tuple[int, ...] | None = Field(
         None, min_length=1, description="horizons at which baselines must be beaten, in samples; all if not given"
     )
@@ -46,4 +68,21 @@ class RetentionSettings(Settings):
     )
     versions_days: float = Field(
         365.0, ge=0, le=36_500, description="other versions go with their runs once so many days old"
+    )
+
+
+class WithoutChampion(StrEnum):
+    """What forecasts after the champion's version was deleted in MLflow."""
+
+    PREVIOUS = "previous"
+    """The champion before it, with a warning."""
+    REFUSE = "refuse"
+    """Nothing."""
+
+
+class ChampionSettings(Settings):
+    """How much the champion may be missed."""
+
+    without_champion: WithoutChampion = Field(
+        WithoutChampion.PREVIOUS, description="what forecasts if the champion's version was deleted in MLflow"
     )

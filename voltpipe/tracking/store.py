@@ -33,7 +33,8 @@ class TrackingError(VoltpipeError):
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process holds this file's lock, and hold it."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -103,7 +104,7 @@ class TrackingStore:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         # Two migrations of one SQLite file at once break each other.
-        with _locked(self.folder / "prepare.lock"):
+        with locked(self.folder / "prepare.lock"):
             upgrade.main([self.uri], standalone_mode=False)
             # The first use makes MLflow's default experiment, in the working directory unless told otherwise.
             SqlAlchemyStore(self.uri, self.artifacts_uri)  # type: ignore[no-untyped-call]

@@ -65,7 +65,12 @@ OTHER_CHECKS = {
         "duplicate",
     },
     "trained_forecaster": {"learning_went_down"},
-    "champion_forecaster": {"beats_baselines", "beats_champion"},
+    "champion_forecaster": {
+        "beats_baselines",
+        "beats_champion",
+        "no_organoid_or_channel_type_worse",
+        "not_rolled_back",
+    },
     "recording_forecast": {"forecast"},
 }
 

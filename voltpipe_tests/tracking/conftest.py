@@ -10,11 +10,17 @@ import pytest
 import torch
 
 from voltpipe.evaluation.evaluation import Evaluation, Provenance, Score
+from voltpipe.evaluation.recording_errors import RecordingErrors
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.forecasting.baselines.autoregression import Autoregression, AutoregressionSettings
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig
+from voltpipe.tracking import registry
+from voltpipe.tracking.gate import GateDecision
 from voltpipe.tracking.lifecycle import tracked_run
+from voltpipe.tracking.promotion import settle
+from voltpipe.tracking.registry import RegisteredForecaster, in_use, register
 from voltpipe.tracking.run import TrackedRun
+from voltpipe.tracking.served_model import log_forecaster
 from voltpipe.tracking.store import TrackingStore
 from voltpipe.windows.settings import Protocol
 from voltpipe.windows.window_set import Split
@@ -40,8 +46,13 @@ def store(_prepared: Path, tmp_path: Path) -> TrackingStore:
     return TrackingStore(folder)
 
 
+HELD_OUT = ("organoid_1--2", "organoid_1--7", "organoid_1--9")
+
+
 @pytest.fixture
 def evaluation() -> Callable[..., Evaluation]:
+    """By horizon the R2; `by_recording` says by recording and type of channel how much higher it is there."""
+
     def make(
         r2: Mapping[int, float],
         *,
@@ -50,6 +61,7 @@ def evaluation() -> Callable[..., Evaluation]:
         digest: str = "d1",
         protocol: Protocol = Protocol.HELD_OUT,
         ceiling: Mapping[int, float] = {},
+        by_recording: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Evaluation:
         def score(forecaster: str, horizon: int, value: float) -> Score:
             return Score(
@@ -69,6 +81,20 @@ def evaluation() -> Callable[..., Evaluation]:
                 *(score("shared_cnn_lstm", horizon, value) for horizon, value in r2.items()),
                 *(score(name, horizon, value) for name, value in baselines.items() for horizon in r2),
             ),
+            by_recording=tuple(
+                RecordingErrors(
+                    forecaster="shared_cnn_lstm",
+                    regime=regime,
+                    recording=key,
+                    channel_type=channel_type,
+                    horizons=tuple(r2),
+                    squared_error_mv2=tuple(100 * (1 - value - more) for value in r2.values()),
+                    total_mv2=(100.0,) * len(r2),
+                    n_targets=100,
+                )
+                for key, types in (by_recording or {key: {"unknown": 0.0} for key in HELD_OUT}).items()
+                for channel_type, more in types.items()
+            ),
             ceiling_r2=dict(ceiling),
             ceiling_standard_error=dict.fromkeys(ceiling, 0.007),
             provenance=Provenance(
@@ -76,7 +102,10 @@ def evaluation() -> Callable[..., Evaluation]:
                 protocol=protocol,
                 preparation="organoid",
                 organoids=("organoid_1",),
-                recordings={Split.TRAIN: ("organoid_1--0", "organoid_1--1"), regime: ("organoid_1--2",)},
+                recordings={
+                    Split.TRAIN: ("organoid_1--0", "organoid_1--1"),
+                    regime: tuple(by_recording or ("organoid_1--2",)),
+                },
                 n_channels=3,
                 rate_hz=500.0,
                 trained_on=("organoid_1",),
@@ -119,3 +148,33 @@ def history_mv() -> np.ndarray:
 def run(store: TrackingStore) -> Iterator[TrackedRun]:
     with tracked_run(store, name="training", identity="a", tags={}) as run:
         yield run
+
+
+@pytest.fixture
+def promote() -> Callable[[TrackingStore, str], None]:
+    """Lets a version pass the gate."""
+
+    def make(store: TrackingStore, version: str) -> None:
+        present = in_use(store)
+        decision = GateDecision(True, ("it is better",), against=present.version if present else None)
+        settle(store, version, decision, who="a test")
+
+    return make
+
+
+@pytest.fixture
+def new_version(run: TrackedRun, forecaster: Forecaster, history_mv: np.ndarray) -> Callable[..., RegisteredForecaster]:
+    """Registers a forecaster that leaves so much of each deviation."""
+
+    def make(weight: float = 0.5) -> RegisteredForecaster:
+        forecaster.module.weights[:] = weight
+        model_uri = log_forecaster(run, forecaster, history_mv, {"test/r2/h1": weight})
+        return register(run, model_uri, card=f"weight {weight}", tags={"device": "cpu"})
+
+    return make
+
+
+@pytest.fixture
+def aliases(store: TrackingStore) -> Callable[[], dict[str, str]]:
+    """What each alias names."""
+    return lambda: registry.aliases(store)

@@ -3,11 +3,20 @@
 import pytest
 
 from voltpipe.evaluation.regimes import Regime
-from voltpipe.tracking.gate import decide
+from voltpipe.tracking import gate
+from voltpipe.tracking.gate import Rule
 from voltpipe.tracking.settings import GateSettings
+from voltpipe.tracking.targets import Targets
 from voltpipe.windows.settings import Protocol
 
 ANY = GateSettings()
+ALL = Targets(frozenset({"organoid_1--2", "organoid_1--7", "organoid_1--9"}))
+
+UNEVEN = ({"unknown": 0.03}, {"unknown": 0.004}, {"unknown": 0.002})
+
+
+def decide(candidate, champion, settings, targets=ALL):
+    return gate.decide(candidate, champion, targets, settings)
 
 
 def test_the_first_that_beats_both_baselines_becomes_champion(evaluation):
@@ -56,13 +65,21 @@ def test_the_better_mean_over_the_champions_horizons_wins(evaluation):
     champion = evaluation({1: 0.72, 5: 0.68})
     decision = decide(evaluation({1: 0.71, 5: 0.70, 10: 0.66}), champion, ANY)
     assert decision.promoted
-    assert decision.figures == pytest.approx({"candidate": 0.705, "champion": 0.70})
-    assert decision.reasons[1] == "mean R2 over 2 ms, 10 ms, 0.7050, is above the champion's, 0.7000"
+    whole = decision.comparison.whole
+    assert (whole.r2, whole.other_r2, whole.paired.gain) == pytest.approx((0.705, 0.70, 0.005))
+    assert decision.reasons[1] == (
+        "mean R2 over 2 ms, 10 ms on 3 held-out recordings that neither learned from is 0.7050, the champion's 0.7000: "
+        "a gain of +0.0050 (between +0.0050 and +0.0050)"
+    )
 
 
 def test_an_equal_does_not_displace_the_champion(evaluation):
     decision = decide(evaluation({1: 0.7}), evaluation({1: 0.7}), ANY)
-    assert decision.reasons == ("mean R2 over 2 ms, 0.7000, is not above the champion's, 0.7000",)
+    assert decision.failed == {Rule.BEATS_CHAMPION}
+    assert decision.reasons == (
+        "mean R2 over 2 ms on 3 held-out recordings that neither learned from is 0.7000, the champion's 0.7000: a gain "
+        "of +0.0000 (between +0.0000 and +0.0000); it must be more than 0.0010 above it beyond doubt",
+    )
 
 
 @pytest.mark.parametrize(("r2", "promoted"), [(0.724, False), (0.726, True)])
@@ -92,4 +109,58 @@ def test_no_comparison_with_nan_counts_as_won(evaluation):
     candidate = evaluation({1: 0.9})
     nan = candidate.scores[0].model_copy(update={"r2": float("nan")})
     candidate = candidate.model_copy(update={"scores": (nan, *candidate.scores[1:])})
-    assert len(decide(candidate, evaluation({1: 0.7}), ANY).reasons) == 3
+    assert len(decide(candidate, evaluation({1: 0.7}), ANY).reasons) == 2
+
+
+def test_a_gain_that_recordings_do_not_agree_on_is_no_gain(evaluation):
+    # gains 0.030, 0.004, 0.002: their mean is 0.012, but they spread by 0.0156, so t = 2.92 times 0.009 takes it all
+    uneven = evaluation({1: 0.7}, by_recording=dict(zip(sorted(ALL.recordings), UNEVEN, strict=True)))
+    decision = decide(uneven, evaluation({1: 0.7}), ANY)
+    assert decision.comparison.whole.paired.gain == pytest.approx(0.012)
+    assert decision.comparison.whole.paired.lower == pytest.approx(0.012 - 2.92 * 0.009, abs=0.001)
+    assert decision.failed == {Rule.BEATS_CHAMPION}
+
+
+def test_only_recordings_that_neither_learned_from_decide(evaluation):
+    uneven = evaluation({1: 0.7}, by_recording=dict(zip(sorted(ALL.recordings), UNEVEN, strict=True)))
+    decision = decide(uneven, evaluation({1: 0.7}), ANY, Targets(frozenset({"organoid_1--7", "organoid_1--9"})))
+    assert decision.comparison.whole.paired.gain == pytest.approx(0.003)
+    nothing = decide(uneven, evaluation({1: 0.6}), ANY, Targets(frozenset()))
+    assert nothing.reasons == (
+        "the champion or the candidate learned from every recording that is held out now; record more",
+    )
+
+
+@pytest.mark.parametrize(("gain", "promoted"), [(0.009, False), (0.011, True)])
+def test_one_recording_alone_must_show_much_more(evaluation, gain, promoted):
+    alone = Targets(frozenset({"organoid_1--7"}))
+    decision = decide(evaluation({1: 0.7 + gain}), evaluation({1: 0.7}), ANY, alone)
+    assert decision.promoted == promoted
+    assert promoted or decision.reasons[0].endswith(
+        "it must be more than 0.0100 above it where one recording alone decides"
+    )
+
+
+def test_no_organoid_pays_for_the_gain_of_the_others(evaluation):
+    keys = [f"{organoid}--{number}" for organoid in ("alpha", "beta") for number in range(4)]
+    for loss, promoted in ((0.009, True), (0.011, False)):
+        candidate = evaluation(
+            {1: 0.7}, by_recording={key: {"unknown": 0.04 if key.startswith("alpha") else -loss} for key in keys}
+        )
+        champion = evaluation({1: 0.7}, by_recording={key: {"unknown": 0.0} for key in keys})
+        decision = decide(candidate, champion, GateSettings(error_rate=0.2), Targets(frozenset(keys)))
+        assert decision.promoted == promoted
+    assert decision.failed == {Rule.NO_GROUP_WORSE}
+    assert decision.reasons == (
+        "on organoid beta, mean R2 is 0.6890 and the champion's 0.7000; more than 0.0100 below it is not allowed",
+    )
+
+
+def test_no_type_of_channel_pays_for_the_gain_of_the_others(evaluation):
+    gains = {"excitatory": 0.06, "inhibitory": -0.02}
+    candidate = evaluation({1: 0.7}, by_recording=dict.fromkeys(ALL.recordings, gains))
+    champion = evaluation({1: 0.7}, by_recording=dict.fromkeys(ALL.recordings, dict.fromkeys(gains, 0.0)))
+    decision = decide(candidate, champion, ANY)
+    assert decision.comparison.whole.paired.gain == pytest.approx(0.02)
+    assert decision.failed == {Rule.NO_GROUP_WORSE}
+    assert "on inhibitory channels" in decision.reasons[0]

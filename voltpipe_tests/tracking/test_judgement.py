@@ -12,7 +12,8 @@ from voltpipe.forecasting.baselines.autoregression import Autoregression, Autore
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.tracking.judgement import judge
 from voltpipe.tracking.lifecycle import tracked_run
-from voltpipe.tracking.registry import promote, register
+from voltpipe.tracking.registry import register
+from voltpipe.tracking.run import RecordingInput
 from voltpipe.tracking.served_model import log_forecaster
 from voltpipe.tracking.settings import GateSettings
 from voltpipe.windows.settings import WindowSettings
@@ -33,13 +34,20 @@ POOR = (0.5, 0.25)
 
 @pytest.fixture
 def windows(tmp_path) -> WindowSet:
-    """A held-out recording whose deviation from -60 mV shrinks to 0.8 of itself each sample, plus noise."""
+    """Three held-out recordings whose deviation from -60 mV shrinks to 0.8 of itself each sample, plus noise."""
     noise = np.random.default_rng(0).normal(0, 0.6, (600, 3))
     for sample in range(1, 600):
         noise[sample] += 0.8 * noise[sample - 1]
     settings = WindowSettings(context_samples=4, horizons_samples=(1, 2), stride_samples=1)
-    starts = [(0, start, Split.TEST.code) for start in range(600 - settings.window_samples + 1)]
-    place = WindowedRecording("organoid_1--0", "d", 0, 600, 0, (-60.0,) * 3, (10.0,) * 3)
+    starts = [
+        (number, 200 * number + start, Split.TEST.code)
+        for number in range(3)
+        for start in range(200 - settings.window_samples + 1)
+    ]
+    places = [
+        WindowedRecording(f"organoid_1--{n}", f"{n}" * 64, 200 * n, 200 * n + 200, 200 * n, (-60.0,) * 3, (10.0,) * 3)
+        for n in range(3)
+    ]
     folder = tmp_path / "windows"
     folder.mkdir()
     np.save(folder / SAMPLES_FILE, noise.astype(np.float32))
@@ -52,8 +60,8 @@ def windows(tmp_path) -> WindowSet:
         "channel_types": ["unknown"] * 3,
         "organoids": ["organoid_1"],
         "preparation": None,
-        "recordings": [asdict(place)],
-        "spans": [[0, 0, 600, Split.TEST]],
+        "recordings": [asdict(place) for place in places],
+        "spans": [[number, 200 * number, 200 * number + 200, Split.TEST] for number in range(3)],
         "train_mean_mv": [-60.0] * 3,
     }
     write_json(folder / MANIFEST_FILE, content)
@@ -74,11 +82,14 @@ def with_weights(forecaster):
 
 
 @pytest.fixture
-def registered(store, history_mv):
+def registered(store, history_mv, tmp_path):
     """Registers a forecaster, and returns its version."""
 
-    def make(forecaster, name):
+    def make(forecaster, name, *, learned_from=()):
         with tracked_run(store, name="training", identity=name, tags={}) as run:
+            run.log_recordings(
+                RecordingInput(f"other--{digest[0]}", digest, Split.TRAIN, tmp_path / digest) for digest in learned_from
+            )
             return register(run, log_forecaster(run, forecaster, history_mv, {}), card="card", tags={}).version
 
     return make
@@ -102,33 +113,49 @@ def test_without_a_champion_the_baselines_decide(store, windows, with_weights, s
     assert "is not above that of persistence" in refused.reasons[0]
 
 
-def test_a_better_one_displaces_the_champion(store, windows, with_weights, registered, scored):
+def test_a_better_one_displaces_the_champion(store, windows, with_weights, registered, scored, promote):
     promote(store, registered(with_weights(POOR), "champion"))
     decision = judge(store, "2", scored(with_weights(BEST)), windows, ANY)
     assert decision.promoted
     # R2 of phi is 0.64 - (0.8 - phi)^2 after one sample: 0.64 and 0.55; after two 0.41 and 0.26.
-    assert decision.figures["candidate"] == pytest.approx((0.64 + 0.41) / 2, abs=0.06)
-    assert decision.figures["candidate"] - decision.figures["champion"] == pytest.approx((0.09 + 0.152) / 2, abs=0.03)
+    whole = decision.comparison.whole
+    assert whole.r2 == pytest.approx((0.64 + 0.41) / 2, abs=0.06)
+    assert whole.paired.gain == pytest.approx((0.09 + 0.152) / 2, abs=0.03)
+    assert whole.paired.lower > 0.05
+    assert decision.against == "1"
 
 
-def test_a_worse_one_does_not_and_neither_does_one_that_is_alike(store, windows, with_weights, registered, scored):
+def test_a_worse_one_does_not_and_neither_does_one_that_is_alike(
+    store, windows, with_weights, registered, scored, promote
+):
     promote(store, registered(with_weights(BEST), "champion"))
     for weights in (POOR, BEST):
         decision = judge(store, "2", scored(with_weights(weights)), windows, ANY)
         assert not decision.promoted
-        assert "is not above the champion's" in decision.reasons[-1]
+        assert "it must be more than 0.0010 above it" in decision.reasons[-1]
 
 
-def test_judging_the_champion_again_does_not_let_it_fall(store, windows, with_weights, registered, scored):
+def test_judging_the_champion_again_does_not_let_it_fall(store, windows, with_weights, registered, scored, promote):
     version = registered(with_weights(BEST), "champion")
     promote(store, version)
     assert judge(store, version, scored(with_weights(BEST)), windows, ANY).promoted
 
 
-def test_a_champion_that_cannot_be_scored_on_the_same_targets_stays(store, windows, with_weights, registered, scored):
+def test_a_champion_that_cannot_be_scored_on_the_same_targets_stays(
+    store, windows, with_weights, registered, scored, promote
+):
     version = registered(with_weights(POOR, horizons_samples=(1, 5)), "champion")
     promote(store, version)
     decision = judge(store, "2", scored(with_weights(BEST)), windows, ANY)
     assert not decision.promoted
     assert decision.reasons[0].startswith(f"the champion, version {version}, cannot be scored on the same targets")
-    assert decision.figures == {}
+    assert decision.comparison is None
+
+
+def test_a_recording_that_the_champion_learned_from_does_not_decide(
+    store, windows, with_weights, registered, scored, promote
+):
+    promote(store, registered(with_weights(POOR), "champion", learned_from=("2" * 64,)))
+    decision = judge(store, "2", scored(with_weights(BEST)), windows, ANY)
+    assert decision.comparison.whole.paired.n_recordings == 2
+    assert "on 2 held-out recordings that neither learned from" in decision.reason

@@ -10,39 +10,23 @@ import pytest
 from voltpipe.files import file_digest
 from voltpipe.forecasting.forecaster_files import CONFIG_FILE
 from voltpipe.tracking.gate import GateDecision
+from voltpipe.tracking.promotion import settle
 from voltpipe.tracking.registry import (
     champion,
     load_forecaster,
-    promote,
-    record_decision,
-    register,
+    training_run_id,
     version_tags,
 )
-from voltpipe.tracking.served_model import log_forecaster
 from voltpipe.tracking.store import TrackingError, TrackingStore
 
 
-@pytest.fixture
-def new_version(run, forecaster, history_mv):
-    def make(weight=0.5):
-        forecaster.module.weights[:] = weight
-        model_uri = log_forecaster(run, forecaster, history_mv, {"test/r2/h1": weight})
-        return register(run, model_uri, card=f"weight {weight}", tags={"device": "cpu"})
-
-    return make
-
-
-def aliases(store):
-    return {str(k): str(v) for k, v in store.client.get_registered_model("voltage-forecaster").aliases.items()}
-
-
-def test_a_registered_forecaster_is_a_challenger_with_card_tags_and_run(store, run, new_version):
+def test_a_registered_forecaster_is_a_challenger_with_card_tags_and_run(store, run, new_version, aliases):
     registered = new_version()
     version = store.client.get_model_version("voltage-forecaster", registered.version)
     assert version.description == "weight 0.5"
     assert version.tags["device"] == "cpu"
     assert version.run_id == run.run_id
-    assert aliases(store) == {"challenger": "1"}
+    assert aliases() == {"challenger": "1"}
     assert champion(store) is None
 
 
@@ -52,7 +36,9 @@ def test_the_models_own_page_names_its_version(store, run, new_version):
     assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "voltage-forecaster", "version": "1"}]
 
 
-def test_a_store_that_was_moved_or_copied_uses_its_own_artifacts(store, run, new_version, history_mv, tmp_path):
+def test_a_store_that_was_moved_or_copied_uses_its_own_artifacts(
+    store, run, new_version, promote, history_mv, tmp_path
+):
     promote(store, new_version().version)
     run.store.client.log_text(run.run_id, "then", "note.txt")
     before = file_digest(store.folder / "artifacts")
@@ -81,32 +67,32 @@ def test_registering_again_after_a_crash_makes_no_second_version(store, new_vers
     assert len(store.client.search_model_versions("name = 'voltage-forecaster'")) == 1
 
 
-def test_promotion_moves_the_champion_and_keeps_the_former(store, new_version):
+def test_promotion_moves_the_champion_and_keeps_the_former(store, new_version, promote, aliases):
     for weight in (0.5, 0.6):
         promote(store, new_version(weight).version)
-    assert aliases(store) == {"champion": "2", "previous": "1"}
+    assert aliases() == {"champion": "2", "previous": "1"}
     assert champion(store).version == "2"
 
 
-def test_promoting_the_champion_again_changes_nothing(store, new_version):
+def test_promoting_the_champion_again_changes_nothing(store, new_version, promote, aliases):
     first, second = new_version(0.5), new_version(0.6)
     promote(store, first.version)
     promote(store, second.version)
     promote(store, second.version)
-    assert aliases(store) == {"champion": "2", "previous": "1"}
+    assert aliases() == {"champion": "2", "previous": "1"}
 
 
-def test_registering_the_champion_again_makes_it_no_challenger(store, new_version):
+def test_registering_the_champion_again_makes_it_no_challenger(store, new_version, promote, aliases):
     promote(store, new_version().version)
     assert new_version().version == "1"
-    assert aliases(store) == {"champion": "1"}
+    assert aliases() == {"champion": "1"}
 
 
-def test_a_refused_version_stays_challenger_and_says_why(store, new_version):
+def test_a_refused_version_stays_challenger_and_says_why(store, new_version, promote, aliases):
     promote(store, new_version(0.5).version)
     refused = new_version(0.1)
-    record_decision(store, refused.version, GateDecision(False, ("it is worse", "and slow"), {}))
-    assert aliases(store) == {"champion": "1", "challenger": "2"}
+    settle(store, refused.version, GateDecision(False, ("it is worse", "and slow"), against="1"), who="a test")
+    assert aliases() == {"champion": "1", "challenger": "2"}
     tags = version_tags(store, "2")
     assert tags["gate.decision"] == "refused"
     assert tags["gate.reason"] == "it is worse; and slow"
@@ -115,7 +101,7 @@ def test_a_refused_version_stays_challenger_and_says_why(store, new_version):
 @pytest.mark.parametrize(
     "uri", ["models:/voltage-forecaster@champion", "voltage-forecaster@champion", "voltage-forecaster/1"]
 )
-def test_a_forecaster_is_loaded_by_alias_or_version(store, new_version, history_mv, uri):
+def test_a_forecaster_is_loaded_by_alias_or_version(store, new_version, history_mv, uri, promote):
     promote(store, new_version().version)
     assert load_forecaster(uri, store).predict_mv(history_mv)[0, 0].tolist() == [-55.0, -60.0, -62.0]
 
@@ -134,15 +120,15 @@ def test_a_champion_that_does_not_exist_is_named_with_the_versions_that_do(store
         load_forecaster("voltage-forecaster@champion", store)
 
 
-def test_a_champion_deleted_by_hand_is_no_champion(store, new_version):
+def test_a_champion_deleted_by_hand_is_no_champion(store, new_version, promote):
     promote(store, new_version().version)
     store.client.delete_model_version("voltage-forecaster", "1")
     assert champion(store) is None
-    with pytest.raises(TrackingError, match="no forecaster voltage-forecaster@champion"):
+    with pytest.raises(TrackingError, match="the champion, version 1, was deleted"):
         load_forecaster("voltage-forecaster@champion", store)
 
 
-def test_files_deleted_by_hand_are_missed_with_advice(store, new_version):
+def test_files_deleted_by_hand_are_missed_with_advice(store, new_version, promote):
     promote(store, new_version().version)
     shutil.rmtree(store.folder / "artifacts")
     with pytest.raises(TrackingError, match="are gone from"):
@@ -156,10 +142,20 @@ def test_what_names_no_forecaster_is_refused(store, tmp_path):
             load_forecaster(uri, store)
 
 
-def test_a_forecaster_may_be_loaded_from_any_working_directory(store, new_version, history_mv, tmp_path, monkeypatch):
+def test_a_forecaster_may_be_loaded_from_any_working_directory(
+    store, new_version, history_mv, tmp_path, monkeypatch, promote
+):
     promote(store, new_version().version)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     load_forecaster("voltage-forecaster@champion", store)
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_training_that_begins_from_a_version_knows_whose_weights_those_are(store, run, new_version, promote):
+    promote(store, new_version().version)
+    for uri in ("voltage-forecaster@champion", "models:/voltage-forecaster/1"):
+        assert training_run_id(uri, store) == run.run_id
+    assert training_run_id("voltage-forecaster@nobody", store) is None
+    assert training_run_id("some/folder/with/files", store) is None

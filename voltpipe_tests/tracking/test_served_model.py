@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.tracking.registry import load_forecaster, promote, register
+from voltpipe.tracking.registry import load_forecaster, register
 from voltpipe.tracking.served_model import FORECASTER_FOLDER, log_forecaster, served_forecast_mv
 from voltpipe.tracking.store import TrackingError
 
@@ -118,7 +118,7 @@ def test_a_forecaster_that_is_another_once_loaded_is_not_logged(run, forecaster,
     assert failed.status.name == "FAILED"
 
 
-def test_mlflow_serves_the_champion_over_http(run, model, history_mv, tmp_path):
+def test_mlflow_serves_the_champion_over_http(run, model, history_mv, tmp_path, promote):
     promote(run.store, register(run, f"models:/{model.model_id}", card="", tags={}).version)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

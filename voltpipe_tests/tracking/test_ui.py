@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 
 from voltpipe.tracking.lifecycle import tracked_run
-from voltpipe.tracking.registry import load_forecaster, promote, register
+from voltpipe.tracking.registry import load_forecaster, register
 from voltpipe.tracking.run import TrackedRun
 from voltpipe.tracking.served_model import log_forecaster
 from voltpipe.tracking.store import TrackingStore
@@ -52,7 +52,9 @@ def until_answered(url, server):
     raise AssertionError("no answer")
 
 
-def test_a_forecaster_is_tracked_registered_and_loaded_through_the_server(address, store, forecaster, history_mv):
+def test_a_forecaster_is_tracked_registered_and_loaded_through_the_server(
+    address, store, forecaster, history_mv, promote
+):
     remote = TrackingStore(store.folder, address)
     with tracked_run(remote, name="training", identity="a", tags={}) as run:
         uri = log_forecaster(run, forecaster, history_mv, {"test/r2/h1": 0.7})

@@ -37,8 +37,9 @@ def train_op(
     from voltpipe.forecasting.checkpoint import CheckpointBusyError
     from voltpipe.forecasting.training import train
     from voltpipe.tracking.lifecycle import tracked_run
+    from voltpipe.tracking.lineage import BEGAN_FROM_TAG
     from voltpipe.tracking.origin import log_origin
-    from voltpipe.tracking.registry import load_forecaster
+    from voltpipe.tracking.registry import load_forecaster, training_run_id
     from voltpipe.windows.window_set import WindowSet
 
     settings = settings_from(TrainingSettings, context.op_config)
@@ -58,6 +59,8 @@ def train_op(
         listeners = (TerminalProgress(), MlflowProgress(run), DagsterProgress(context, ASSET_KEY))
         try:
             earlier = load_forecaster(settings.begin_from, tracking.store) if settings.begin_from else None
+            if settings.begin_from and (run_id := training_run_id(settings.begin_from, tracking.store)):
+                run.set_tags({BEGAN_FROM_TAG: run_id})
             result = train(
                 windows, settings, checkpoint_folder=folder, progress=AllProgress(listeners), begin_from=earlier
             )

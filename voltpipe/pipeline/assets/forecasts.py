@@ -17,7 +17,7 @@ from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.store import open_conditioned
-from voltpipe.settings import Settings
+from voltpipe.tracking.settings import ChampionSettings
 
 if TYPE_CHECKING:
     from voltpipe.forecasting.forecaster import Forecaster
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GROUP = "forecasts"
 
 
-class RecordingForecastSettings(Settings):
+class RecordingForecastSettings(ChampionSettings):
     """Where in a recording forecasts begin, and what is made of its beginning first."""
 
     every_ms: float = Field(10.0, gt=0, le=3_600_000, description="from one forecast to the next, in ms")
@@ -59,10 +59,10 @@ def recording_forecast(  # Dagster takes the bare class alone for an output with
 
     A recording that it cannot forecast keeps no other from being forecast: the reason stands on its partition.
     """
-    from voltpipe.tracking.registry import champion, load_forecaster
+    from voltpipe.tracking.registry import champion, instead_of_lost, load_forecaster
 
     settings = settings_from(RecordingForecastSettings, context.op_execution_context.op_config)
-    present = champion(tracking.store)
+    present = champion(tracking.store) or instead_of_lost(tracking.store, settings.part(ChampionSettings))
     if present is None:
         raise dg.Failure("there is no champion to forecast with; train a forecaster first", allow_retries=False)
     forecaster = load_forecaster(present.uri, tracking.store)

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.pipeline.assets.evaluation import EVALUATION_FILE
@@ -13,16 +14,24 @@ from voltpipe.pipeline.instance import REGISTRY_POOL
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.resources import TrackingResource
 from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
+from voltpipe.pipeline.shown import gate_metadata, trail_metadata
 from voltpipe.pipeline.values import RegisteredValue, ReportedValue
-from voltpipe.tracking.gate import decide
+from voltpipe.tracking.gate import Rule
 from voltpipe.tracking.run import REPORT_FOLDER
 from voltpipe.tracking.settings import GateSettings
+from voltpipe.tracking.trail import Trail, person
 
 if TYPE_CHECKING:
     from voltpipe.forecasting.training_result import TrainingResult
     from voltpipe.windows.window_set import WindowSet
 
 GROUP = "registry"
+GATE_CHECKS = {
+    Rule.BEATS_BASELINES: "on held-out targets the candidate's R2 is above that of persistence and autoregression",
+    Rule.BEATS_CHAMPION: "on held-out recordings that neither learned from, its mean R2 is above the champion's",
+    Rule.NO_GROUP_WORSE: "on no organoid and no type of channel is it more than a bound below the champion",
+    Rule.NOT_ROLLED_BACK: "nobody rolled it back by hand",
+}
 
 
 @dg.asset(
@@ -103,24 +112,18 @@ def registered_forecaster(
     freshness_policy=dg.FreshnessPolicy.time_window(warn_window=timedelta(days=14), fail_window=timedelta(days=30)),
     config_schema=settings_schema(GateSettings),
     check_specs=[
-        dg.AssetCheckSpec(
-            "beats_baselines",
-            asset="champion_forecaster",
-            description="on held-out targets the candidate's R2 is above that of persistence and autoregression",
-        ),
-        dg.AssetCheckSpec(
-            "beats_champion",
-            asset="champion_forecaster",
-            description="on the same held-out targets the candidate's mean R2 is above the champion's",
-        ),
+        dg.AssetCheckSpec(rule.value, asset="champion_forecaster", description=description)
+        for rule, description in GATE_CHECKS.items()
     ],
 )
 def champion_forecaster(
     context: dg.AssetExecutionContext, tracking: TrackingResource, registered_forecaster: RegisteredValue
 ) -> Iterator[dg.Output[RegisteredValue] | dg.AssetCheckResult]:
-    """The version in use. It changes only if the gate lets the candidate pass; a refusal is no failure."""
-    from voltpipe.tracking.judgement import judge
-    from voltpipe.tracking.registry import promote, record_decision
+    """The version in use. It changes only if the gate lets the candidate pass; a refusal is no failure.
+
+    Whoever asks for it, and whatever the checks said before: it is decided here, each time, and nowhere else.
+    """
+    from voltpipe.tracking.judgement import put_before_gate
     from voltpipe.windows.window_set import WindowSet
 
     settings = settings_from(GateSettings, context.op_execution_context.op_config)
@@ -128,18 +131,28 @@ def champion_forecaster(
     candidate = Evaluation.read(Path(evaluated.folder) / EVALUATION_FILE)
     windows = WindowSet(Path(evaluated.trained.window_set_folder))
     version = registered_forecaster.version
-    decision = judge(tracking.store, version, candidate, windows, settings)
-    record_decision(tracking.store, version, decision)
-    context.log.info(f"version {version} is {decision.decision}: {'; '.join(decision.reasons)}")
-    shown: dict[str, Any] = {"version": version, "reason": "; ".join(decision.reasons), **decision.figures}
+    decision = put_before_gate(tracking.store, version, candidate, windows, settings, who=asked_by(context.run))
+    context.log.info(f"version {version} is {decision.decision}: {decision.reason}")
+    shown = {
+        "version": version,
+        "registry page": dg.MetadataValue.url(tracking.version_link(version)),
+        **gate_metadata(decision),
+        "trail": trail_metadata(Trail.of(tracking.store)),
+    }
     if decision.promoted:
-        promote(tracking.store, version)
         yield dg.Output(registered_forecaster, metadata=shown)
-    for check, passed in (
-        ("beats_baselines", decide(candidate, None, settings).promoted),
-        ("beats_champion", decision.promoted),
-    ):
-        yield dg.AssetCheckResult(check_name=check, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=shown)
+    for rule in Rule:
+        passed = rule not in decision.failed
+        # Yellow, not red: the gate did what it is for.
+        yield dg.AssetCheckResult(
+            check_name=rule.value, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=shown
+        )
+
+
+def asked_by(run: dg.DagsterRun) -> str:
+    """Whoever asked for a run, for the trail: a schedule, a sensor, or the person whose process it is."""
+    asker = next((run.tags[tag] for tag in (SCHEDULE_NAME_TAG, SENSOR_NAME_TAG) if tag in run.tags), person())
+    return f"{asker}, Dagster run {run.run_id[:8]}"
 
 
 def _origin(tracking: TrackingResource, report: ReportedValue, result: "TrainingResult") -> dict[str, str]:

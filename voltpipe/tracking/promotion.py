@@ -1,0 +1,214 @@
+"""What moves the champion: the gate's decision and a person's roll-back, each one action with a line in the trail.
+
+The line is written first, then MLflow's aliases and tags follow it, and last the registered model is told which line
+it stands at. Whoever comes next finishes what a killed process began. Only one process acts at a time, and only if the
+champion is still the one that it was decided against.
+"""
+
+from collections.abc import Sequence
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.tracking.gate import GateDecision
+from voltpipe.tracking.registry import (
+    DESCRIPTION,
+    MODEL_NAME,
+    Alias,
+    aliases,
+    in_use,
+    known_version,
+    load_forecaster,
+    registered_model,
+)
+from voltpipe.tracking.store import TrackingError, TrackingStore
+from voltpipe.tracking.trail import Action, Entry, Trail
+
+TRAIL_TAG = "voltpipe.trail"
+"""On the registered model: the last line of the trail that MLflow follows."""
+_DESCRIBED = 20
+"""Actions named in the registered model's description; MLflow holds 5,000 characters."""
+
+
+class ChampionMovedError(VoltpipeError):
+    """The champion is another one than the candidate was compared with."""
+
+
+def settle(store: TrackingStore, version: str, decision: GateDecision, *, who: str) -> None:
+    """Carry out what the gate decided. Promoting the champion again changes nothing.
+
+    Args:
+        store: where versions are registered.
+        version: the candidate.
+        decision: promoted or refused, against which champion, and why.
+        who: who asked for it.
+
+    Raises:
+        ChampionMovedError: another version became champion meanwhile; judge again.
+    """
+    trail = Trail.of(store)
+    with trail.locked():
+        before = _champion(store, trail)
+        in_use_now = present.version if (present := in_use(store)) else None
+        if in_use_now != decision.against:
+            raise ChampionMovedError(
+                f"version {version} was compared with champion {decision.against}, "
+                f"that is {in_use_now} now: judge again"
+            )
+        moves = decision.promoted and before != version
+        if decision.promoted and not moves:
+            return
+        entry = Entry(
+            action=Action.PROMOTED if moves else Action.REFUSED,
+            version=version,
+            champion_before=before,
+            champion_after=version if moves else before,
+            previous_after=_next_previous(store, before, version) if moves else aliases(store).get(Alias.PREVIOUS),
+            who=who,
+            why=decision.reason,
+        )
+        _carry_out(store, trail, entry)
+
+
+def roll_back(store: TrackingStore, *, to: str | None = None, who: str, why: str) -> Entry:
+    """Make the champion before this one, or an earlier one, champion again; this one becomes `previous`.
+
+    Args:
+        store: where versions are registered.
+        to: a version that was champion once; if not given, `previous`.
+        who: who asked for it.
+        why: in plain words; stands in the trail and in the versions' tags.
+
+    Raises:
+        TrackingError: there is none before it, or it was deleted or archived, never was champion, or cannot be loaded.
+    """
+    trail = Trail.of(store)
+    with trail.locked():
+        before = _champion(store, trail)
+        target = to or aliases(store).get(Alias.PREVIOUS)
+        _check_target(store, trail, target, before)
+        assert target is not None
+        entry = Entry(
+            action=Action.ROLLED_BACK,
+            version=target,
+            champion_before=before,
+            champion_after=target,
+            previous_after=_next_previous(store, before, target),
+            who=who,
+            why=why,
+        )
+        _carry_out(store, trail, entry)
+    return entry
+
+
+def rolled_back(store: TrackingStore, version: str) -> Entry | None:
+    """The roll-back by which a version ceased to be champion, if that is how it did so last."""
+    moves = [e for e in Trail.of(store).entries() if e.moves and version in (e.champion_before, e.champion_after)]
+    last = moves[-1] if moves else None
+    return last if last and last.action is Action.ROLLED_BACK and last.champion_before == version else None
+
+
+def _champion(store: TrackingStore, trail: Trail) -> str | None:
+    """The champion, also one that was deleted, once MLflow stands where the trail does."""
+    entries = trail.entries()
+    last = entries[-1] if entries else None
+    one_behind = entries[-2].entry_id if len(entries) > 1 else None
+    if last is not None and _follows(store) == one_behind and _is_there(store, last.champion_after):
+        _apply(store, trail, last)
+    recorded = last.champion_after if last else None
+    found = aliases(store).get(Alias.CHAMPION)
+    if found is None or found == recorded:
+        return recorded
+    moved = Entry(
+        action=Action.MOVED_OUTSIDE,
+        version=found,
+        champion_before=recorded,
+        champion_after=found,
+        previous_after=aliases(store).get(Alias.PREVIOUS),
+        who="unknown",
+        why="the alias was found there; nothing of this lake's trail had moved it",
+    )
+    _carry_out(store, trail, moved)
+    return found
+
+
+def _next_previous(store: TrackingStore, champion: str | None, after: str) -> str | None:
+    """What a roll-back returns to once another is champion: the one before or, if that is gone, the one before it."""
+    known = (champion, aliases(store).get(Alias.PREVIOUS))
+    return next((each for each in known if each and each != after and _is_there(store, each)), None)
+
+
+def _check_target(store: TrackingStore, trail: Trail, target: str | None, before: str | None) -> None:
+    once = sorted({e.champion_after for e in trail.entries() if e.champion_after} - {before}, key=int)
+    there = [version for version in once if _is_there(store, version)]
+    others = f"'voltpipe rollback VERSION' takes one of {', '.join(there)}" if there else "train a better one"
+    if target is None:
+        raise TrackingError(f"there is no champion before version {before} to roll back to; {others}")
+    if target == before:
+        raise TrackingError(f"version {target} is in use already; {others}")
+    found = known_version(store, target)
+    if found is None:
+        raise TrackingError(f"version {target} was deleted from MLflow, or never was there; {others}")
+    if found.archived:
+        raise TrackingError(
+            f"version {target} is archived in MLflow; take it out of the archive first, or else {others}"
+        )
+    if target not in once:
+        raise TrackingError(f"version {target} never was champion, and the gate alone decides on that; {others}")
+    load_forecaster(found.uri, store)
+
+
+def _carry_out(store: TrackingStore, trail: Trail, entry: Entry) -> None:
+    trail.append(entry)
+    _apply(store, trail, entry)
+
+
+def _apply(store: TrackingStore, trail: Trail, entry: Entry) -> None:
+    """Bring MLflow to where an entry left it. Doing it again changes nothing."""
+    client = store.client
+    if entry.moves and entry.champion_after and entry.action is not Action.MOVED_OUTSIDE:
+        if entry.previous_after is not None and _is_there(store, entry.previous_after):
+            client.set_registered_model_alias(MODEL_NAME, Alias.PREVIOUS, entry.previous_after)
+        elif Alias.PREVIOUS in aliases(store):
+            client.delete_registered_model_alias(MODEL_NAME, Alias.PREVIOUS)
+        client.set_registered_model_alias(MODEL_NAME, Alias.CHAMPION, entry.champion_after)
+    if entry.moves and aliases(store).get(Alias.CHALLENGER) == entry.champion_after:
+        client.delete_registered_model_alias(MODEL_NAME, Alias.CHALLENGER)
+    for version, tags in _tags(entry).items():
+        for name, value in tags.items() if _is_there(store, version) else ():
+            client.set_model_version_tag(MODEL_NAME, version, name, value)
+    _describe(store, trail.entries())
+    client.set_registered_model_tag(MODEL_NAME, TRAIL_TAG, entry.entry_id)
+
+
+def _tags(entry: Entry) -> dict[str, dict[str, str]]:
+    """What an action leaves on the versions that it concerns."""
+    when = entry.at_utc.isoformat(timespec="seconds")
+    if entry.action is Action.ROLLED_BACK:
+        said = f"{when} by {entry.who}: {entry.why}"
+        tags = {entry.version: {"restored": f"instead of version {entry.champion_before}, {said}"}}
+        if entry.champion_before is not None:
+            tags[entry.champion_before] = {"rolled_back": f"to version {entry.version}, {said}"}
+        return tags
+    if entry.action is Action.MOVED_OUTSIDE:
+        return {entry.version: {"moved_outside": f"found as champion {when}"}}
+    decided = {"gate.decision": entry.action.value, "gate.reason": entry.why, "gate.by": entry.who, "gate.at": when}
+    promoted = {"promoted_utc": when} if entry.action is Action.PROMOTED else {}
+    return {entry.version: decided | promoted}
+
+
+def _follows(store: TrackingStore) -> str | None:
+    model = registered_model(store)
+    return model.tags.get(TRAIL_TAG) if model else None
+
+
+def _describe(store: TrackingStore, entries: Sequence[Entry]) -> None:
+    """Tell the trail's latest lines where MLflow's page begins."""
+    rows = [
+        f"| {e.at_utc:%Y-%m-%d %H:%M} | {e.version} | {e.action} | {e.champion_after or 'none'} | {e.who} |"
+        for e in reversed(entries[-_DESCRIBED:])
+    ]
+    table = "\n".join(["| when (UTC) | version | | champion then | by |", "| --- | --- | --- | --- | --- |", *rows])
+    store.client.update_registered_model(MODEL_NAME, f"{DESCRIPTION}\n\n## What happened\n\n{table}")
+
+
+def _is_there(store: TrackingStore, version: str | None) -> bool:
+    return version is None or known_version(store, version) is not None

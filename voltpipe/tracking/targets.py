@@ -1,0 +1,58 @@
+"""On which held-out recordings a candidate and the champion are compared: those that neither learned from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from voltpipe.evaluation.regimes import Regime
+from voltpipe.tracking.lineage import Lineage
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Recordings that decide."""
+
+    recordings: frozenset[str]
+    """Their keys."""
+    fresh: bool = False
+    """Whether all of them came after the champion's training."""
+
+    @property
+    def described(self) -> str:
+        """For a sentence that goes on with "on"."""
+        count = f"{len(self.recordings)} held-out recording" + ("" if len(self.recordings) == 1 else "s")
+        return (
+            f"{count} that came after the champion's training" if self.fresh else f"{count} that neither learned from"
+        )
+
+
+def choose_targets(
+    held_out: Mapping[str, str],
+    champion: Sequence[Lineage],
+    candidate: Sequence[Lineage],
+    regime: Regime,
+    time_fraction: float,
+    *,
+    fresh_recordings: int,
+) -> Targets:
+    """Choose among the recordings that a candidate's window set holds out.
+
+    A champion was chosen for its score on the recordings held out then, and a candidate that is tried often enough wins
+    there by chance. Recordings that came later have not been asked yet; where there are enough, they alone decide.
+
+    Args:
+        held_out: digests of the raw files, by key.
+        champion: what the champion learned from, itself and by the weights that it began from.
+        candidate: likewise.
+        regime: whether whole recordings are held out or their ends.
+        time_fraction: share of a training recording's end that the window set holds out.
+        fresh_recordings: how many are enough.
+    """
+    unseen = {
+        key: digest
+        for key, digest in held_out.items()
+        if not any(lineage.learned_from(digest, regime, time_fraction) for lineage in (*champion, *candidate))
+    }
+    fresh = frozenset(key for key, digest in unseen.items() if not any(lineage.knew(digest) for lineage in champion))
+    if len(fresh) >= fresh_recordings:
+        return Targets(fresh, fresh=True)
+    return Targets(frozenset(unseen))

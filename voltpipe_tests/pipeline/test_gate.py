@@ -1,0 +1,23 @@
+"""The gate as it is met in Dagster: shown by checks, and not to be got round by clicking further down."""
+
+import dagster as dg
+
+from voltpipe.pipeline.build import build_definitions
+from voltpipe.tracking.gate import Rule
+from voltpipe.tracking.registry import champion, version_tags
+
+CHAMPION = dg.AssetKey("champion_forecaster")
+
+
+def test_materializing_the_champion_alone_is_decided_again_whatever_the_checks_say(materialized):
+    for rule in Rule:
+        passed = dg.AssetCheckEvaluation(asset_key=CHAMPION, check_name=rule.value, passed=True, metadata={})
+        materialized.instance.report_runless_asset_event(passed)
+    job = build_definitions(materialized.lake).resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(instance=materialized.instance, asset_selection=[CHAMPION])
+    assert result.success
+    assert result.asset_materializations_for_node("champion_forecaster") == []
+    assert champion(materialized.store).version == "1"
+    assert version_tags(materialized.store, "2")["gate.decision"] == "refused"
+    verdicts = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
+    assert verdicts == {rule: rule not in (Rule.BEATS_BASELINES, Rule.BEATS_CHAMPION) for rule in Rule}

@@ -1,0 +1,56 @@
+"""A champion's version that somebody deleted in MLflow."""
+
+from dataclasses import replace
+
+import pytest
+
+from voltpipe.tracking.gate import GateDecision
+from voltpipe.tracking.promotion import roll_back, settle
+from voltpipe.tracking.registry import LostChampionWarning, champion, in_use, load_forecaster, lost_champion
+from voltpipe.tracking.settings import ChampionSettings, WithoutChampion
+from voltpipe.tracking.store import TrackingError
+from voltpipe.tracking.trail import Trail
+
+URI = "voltage-forecaster@champion"
+
+
+@pytest.fixture
+def lost(store, new_version, promote):
+    """Version 1 was champion; version 2 is, and is deleted."""
+    for weight in (0.5, 0.6):
+        promote(store, new_version(weight).version)
+    assert lost_champion(store) is None
+    store.client.delete_model_version("voltage-forecaster", "2")
+    return store
+
+
+def test_the_one_before_forecasts_with_a_warning(lost, history_mv):
+    assert (lost_champion(lost), champion(lost), in_use(lost).version) == ("2", None, "1")
+    with pytest.warns(LostChampionWarning, match=r"the champion, version 2, was deleted .* 1 forecasts instead"):
+        forecaster = load_forecaster(URI, lost)
+    assert forecaster.predict_mv(history_mv)[0, 0, 0] == pytest.approx(-55)
+
+
+def test_or_nothing_forecasts_if_that_is_set(lost):
+    with pytest.raises(TrackingError, match="to go on with version 1 is refused as set; 'voltpipe rollback'"):
+        load_forecaster(URI, lost, ChampionSettings(without_champion=WithoutChampion.REFUSE))
+
+
+def test_nothing_forecasts_where_none_was_champion_before(lost):
+    lost.client.delete_model_version("voltage-forecaster", "1")
+    with pytest.raises(TrackingError, match=r"version 2, was deleted .* and there is none before it"):
+        load_forecaster(URI, lost)
+
+
+def test_a_roll_back_ends_it(lost):
+    roll_back(lost, who="ada", why="2 was deleted")
+    assert (champion(lost).version, lost_champion(lost)) == ("1", None)
+    assert Trail.of(lost).entries()[-1].champion_before == "2"
+    assert load_forecaster(URI, lost)
+
+
+def test_the_gate_compares_with_the_one_before(lost, new_version, aliases):
+    third = new_version(0.7)
+    settle(lost, third.version, replace(GateDecision(True, ("it is better",)), against="1"), who="ada")
+    assert champion(lost).version == third.version
+    assert aliases() == {"champion": "3", "previous": "1"}

@@ -1,0 +1,190 @@
+"""What moves the champion: each action is one, is told, and can be undone; two at once cannot both win."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from signal import SIGKILL
+
+import pytest
+
+from voltpipe.tracking.gate import GateDecision
+from voltpipe.tracking.promotion import ChampionMovedError, roll_back, rolled_back, settle
+from voltpipe.tracking.registry import load_forecaster, version_tags
+from voltpipe.tracking.store import TrackingError
+from voltpipe.tracking.trail import Action, Trail
+
+BETTER = GateDecision(True, ("it is better",))
+WORSE = GateDecision(False, ("it is worse", "and slow"))
+
+
+@pytest.fixture
+def trail(store):
+    return Trail.of(store)
+
+
+@pytest.fixture
+def two_champions(store, new_version, promote):
+    """Version 1 was champion, version 2 is."""
+    for weight in (0.5, 0.6):
+        promote(store, new_version(weight).version)
+
+
+def first_mv(store, history_mv, uri="voltage-forecaster@champion"):
+    """Deviation of the first channel after one sample, of 10 mV before."""
+    return float(load_forecaster(uri, store).predict_mv(history_mv)[0, 0, 0]) + 60
+
+
+def test_the_trail_tells_who_did_what_when_why_from_what_to_what(store, new_version, trail):
+    first, second = new_version(0.5), new_version(0.6)
+    settle(store, first.version, BETTER, who="ada")
+    settle(store, second.version, replace(WORSE, against="1"), who="nightly_retraining")
+    promoted, refused = trail.entries()
+    assert (promoted.action, promoted.champion_before, promoted.champion_after) == (Action.PROMOTED, None, "1")
+    assert (refused.action, refused.champion_before, refused.champion_after) == (Action.REFUSED, "1", "1")
+    assert (refused.version, refused.who, refused.why) == ("2", "nightly_retraining", "it is worse; and slow")
+    assert promoted.at_utc <= refused.at_utc
+    assert promoted.line.endswith("version 1 promoted (champion none -> 1) by ada: it is better")
+    tags = version_tags(store, "2")
+    assert (tags["gate.decision"], tags["gate.by"]) == ("refused", "nightly_retraining")
+    page = store.client.get_registered_model("voltage-forecaster").description
+    assert "| 2 | refused | 1 | nightly_retraining |" in page
+
+
+def test_promoting_the_champion_again_leaves_no_second_line(store, new_version, promote, trail):
+    version = new_version().version
+    promote(store, version)
+    promote(store, version)
+    assert len(trail.entries()) == 1
+
+
+def test_a_decision_against_a_former_champion_is_not_carried_out(store, new_version, two_champions, trail, aliases):
+    third = new_version(0.7)
+    with pytest.raises(ChampionMovedError, match="compared with champion 1, that is 2 now"):
+        settle(store, third.version, replace(BETTER, against="1"), who="late")
+    assert aliases() == {"champion": "2", "previous": "1", "challenger": "3"}
+    assert len(trail.entries()) == 2
+
+
+def test_a_roll_back_swaps_champion_and_previous_and_forecasts_change_at_once(
+    store, two_champions, history_mv, aliases, trail
+):
+    assert first_mv(store, history_mv) == pytest.approx(6)
+    roll_back(store, who="ada", why="it hums")
+    assert aliases() == {"champion": "1", "previous": "2"}
+    assert first_mv(store, history_mv) == pytest.approx(5)
+    assert trail.entries()[-1].line.endswith("version 1 rolled back (champion 2 -> 1) by ada: it hums")
+    assert version_tags(store, "2")["rolled_back"].endswith("by ada: it hums")
+    assert rolled_back(store, "2").who == "ada"
+    roll_back(store, who="bob", why="it was the fan")
+    assert aliases() == {"champion": "2", "previous": "1"}
+    assert rolled_back(store, "2") is None
+
+
+def test_an_earlier_champion_can_be_named(store, new_version, promote, two_champions, aliases):
+    promote(store, new_version(0.7).version)
+    roll_back(store, to="1", who="ada", why="the last good one")
+    assert aliases() == {"champion": "1", "previous": "3"}
+
+
+def archive(store, version):
+    with pytest.warns(FutureWarning):
+        store.client.transition_model_version_stage("voltage-forecaster", version, "Archived")
+
+
+@pytest.mark.parametrize(
+    ("to", "before", "message"),
+    [
+        (
+            None,
+            lambda store: store.client.delete_model_version("voltage-forecaster", "1"),
+            "no champion before version 2",
+        ),
+        ("1", lambda store: store.client.delete_model_version("voltage-forecaster", "1"), "version 1 was deleted"),
+        ("1", lambda store: archive(store, "1"), "version 1 is archived"),
+        ("2", lambda store: None, "version 2 is in use already; 'voltpipe rollback VERSION' takes one of 1"),
+        ("3", lambda store: None, "version 3 never was champion, and the gate alone decides"),
+        ("9", lambda store: None, "version 9 was deleted from MLflow, or never was there"),
+    ],
+)
+def test_a_version_that_cannot_be_rolled_back_to_is_refused_by_name(
+    store, new_version, two_champions, aliases, trail, to, before, message
+):
+    new_version(0.7)
+    before(store)
+    with pytest.raises(TrackingError, match=message):
+        roll_back(store, to=to, who="ada", why="to see")
+    assert aliases()["champion"] == "2"
+    assert len(trail.entries()) == 2
+
+
+def test_a_champion_that_was_set_by_hand_in_mlflow_is_noted(store, new_version, two_champions, trail):
+    third = new_version(0.7)
+    store.client.set_registered_model_alias("voltage-forecaster", "champion", third.version)
+    settle(store, "2", replace(WORSE, against="3"), who="ada")
+    found, refused = trail.entries()[2:]
+    assert (found.action, found.champion_before, found.champion_after) == (Action.MOVED_OUTSIDE, "2", "3")
+    assert refused.champion_before == "3"
+
+
+def test_a_torn_line_is_left_out_and_the_next_is_whole(store, two_champions, trail):
+    with trail.path.open("ab") as file:
+        file.write(b'{"entry_id": "torn", "at')
+    roll_back(store, who="ada", why="it hums")
+    assert [entry.action for entry in trail.entries()] == [Action.PROMOTED, Action.PROMOTED, Action.ROLLED_BACK]
+    assert trail.damaged_lines() == (3,)
+    assert json.loads(trail.path.read_bytes().splitlines()[3])["who"] == "ada"
+
+
+SETTLE = """
+import os, signal, sys
+from pathlib import Path
+from voltpipe.tracking import promotion
+from voltpipe.tracking.gate import GateDecision
+from voltpipe.tracking.store import TrackingStore
+
+folder, version, killed = sys.argv[1:]
+store = TrackingStore(Path(folder))
+store.client
+if killed == "killed":
+    promotion._apply = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    promotion.settle(store, version, GateDecision(True, ("it is better",), against="1"), who=version)
+except promotion.ChampionMovedError as error:
+    print(error)
+"""
+
+
+def settling(store, version, killed="alive"):
+    arguments = [sys.executable, "-W", "ignore", "-c", SETTLE, str(store.folder), version, killed]
+    return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_gates_at_once_cannot_both_win_and_a_killed_one_is_finished_by_the_next(
+    store, new_version, promote, trail, aliases
+):
+    versions = [new_version(weight).version for weight in (0.5, 0.6, 0.7)]
+    promote(store, versions[0])
+    processes = [settling(store, version) for version in versions[1:]] + [settling(store, versions[1], "killed")]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    *gates, to_be_killed = processes
+    for process in gates:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60)[0] for process in gates]
+    assert [process.returncode for process in gates] == [0, 0]
+    assert sorted("judge again" in each for each in said) == [False, True]
+    winner = trail.entries()[-1].version
+    assert [entry.champion_after for entry in trail.entries()] == ["1", winner]
+    assert aliases()["champion"] == winner
+
+    roll_back(store, who="ada", why="both hum")
+    to_be_killed.communicate("go\n", timeout=60)
+    assert to_be_killed.returncode == -SIGKILL
+    assert aliases()["champion"] == "1"  # the line stands in the trail, MLflow has not followed yet
+    settle(store, versions[2], replace(WORSE, against=versions[1]), who="the next")
+    assert aliases()["champion"] == versions[1]
+    assert trail.entries()[-1].champion_before == versions[1]
