@@ -5,7 +5,8 @@
 A raw int16 recording is made in a temporary folder (five bytes of disk a value). Two processes of their own then go
 through it: one reads it in chunks and writes each as a row group with pyarrow's defaults, the other takes it from raw
 file to verdict, with digest, quality checks, z-score and store. Limits: half the throughput of the former, 1 GB of
-memory. The two use both cores differently, so let nothing else run beside them.
+memory. The two use both cores differently, and only conditioning waits until its file is on the disk, so let nothing
+else run beside them; the time of processors is told besides.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -53,11 +54,28 @@ def make_raw(path: Path, n_channels: int, rate_hz: float, seconds: float) -> Non
     raw.flush()
 
 
+class Cost(NamedTuple):
+    """What some work took."""
+
+    wall_s: float
+    processor_s: float
+    """Of all threads together."""
+    peak_bytes: int
+    """The most memory that the process ever had resident."""
+
+
 def timed(work: Callable[[], object]) -> float:
     """How long it took, in s."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def cost_of(work: Callable[[], object]) -> Cost:
+    """What it took, in a process that did nothing else before."""
+    start_s = time.process_time()
+    wall_s = timed(work)
+    return Cost(wall_s, time.process_time() - start_s, peak_bytes())
 
 
 def peak_bytes() -> int:
@@ -72,8 +90,8 @@ def in_own_process(work: Callable[..., Any], *arguments: object) -> Any:
         return pool.apply(work, arguments)
 
 
-def copy_with_pyarrow(raw: Path, out: Path) -> tuple[float, int]:
-    """Read and write row group by row group, with pyarrow's defaults; seconds and peak bytes."""
+def copy_with_pyarrow(raw: Path, out: Path) -> Cost:
+    """Read and write row group by row group, with pyarrow's defaults."""
     recording = open_recording(raw)
     schema = pa.schema([(name, pa.float32()) for name in recording.channel_names])
 
@@ -84,15 +102,17 @@ def copy_with_pyarrow(raw: Path, out: Path) -> tuple[float, int]:
                 by_channel = np.ascontiguousarray(recording.read_mv(start, stop).T)
                 writer.write_table(pa.table([pa.array(samples) for samples in by_channel], schema=schema))
 
-    return timed(copy), peak_bytes()
+    return cost_of(copy)
 
 
-def condition(lake: Lake, profile: Profile) -> tuple[float, int]:
-    """From raw file to verdict; seconds and peak bytes."""
-    start = time.perf_counter()
-    outcome = condition_raw(lake, KEY, ConditioningSettings(profile=profile))
-    assert outcome.verdict is Verdict.CONDITIONED, outcome.reason
-    return time.perf_counter() - start, peak_bytes()
+def condition(lake: Lake, profile: Profile) -> Cost:
+    """From raw file to verdict."""
+
+    def to_verdict() -> None:
+        outcome = condition_raw(lake, KEY, ConditioningSettings(profile=profile))
+        assert outcome.verdict is Verdict.CONDITIONED, outcome.reason
+
+    return cost_of(to_verdict)
 
 
 def compare_encodings(raw: Path, folder: Path) -> None:
@@ -127,14 +147,21 @@ def main() -> None:
         raw = lake.raw / KEY.organoid / f"{KEY.recording}.npy"
         in_own_process(make_raw, raw, arguments.channels, arguments.rate_hz, arguments.seconds)
         raw_bytes = raw.stat().st_size
-        copy_s, copy_peak = in_own_process(copy_with_pyarrow, raw, folder / "copy.parquet")
+        alone = in_own_process(copy_with_pyarrow, raw, folder / "copy.parquet")
         (folder / "copy.parquet").unlink()
-        condition_s, condition_peak = in_own_process(condition, lake, arguments.profile)
+        whole = in_own_process(condition, lake, arguments.profile)
         print(f"raw recording   {raw_bytes / 1e6:8,.0f} MB: {arguments.channels} channels, {arguments.seconds:g} s")
-        print(f"read and write  {raw_bytes / copy_s / 1e6:8,.0f} MB/s, peak {copy_peak / 1e6:,.0f} MB (pyarrow alone)")
-        print(f"conditioning    {raw_bytes / condition_s / 1e6:8,.0f} MB/s, peak {condition_peak / 1e6:,.0f} MB")
-        print(f"throughput      {copy_s / condition_s:8.2f} of pyarrow alone, limit {LEAST_SHARE}")
-        print(f"peak memory     {condition_peak / MOST_BYTES:8.2f} GB, limit {MOST_BYTES / 1e9:g} GB")
+        for name, cost in (("pyarrow alone", alone), ("conditioning", whole)):
+            by_wall, by_processor = (raw_bytes / seconds / 1e6 for seconds in (cost.wall_s, cost.processor_s))
+            print(
+                f"{name:15s} {by_wall:8,.0f} MB/s, {by_processor:,.0f} MB a second of a processor, "
+                f"peak {cost.peak_bytes / 1e6:,.0f} MB"
+            )
+        print(
+            f"throughput      {alone.wall_s / whole.wall_s:8.2f} of pyarrow alone, limit {LEAST_SHARE} "
+            f"({alone.processor_s / whole.processor_s:.2f} by the time of processors)"
+        )
+        print(f"peak memory     {whole.peak_bytes / MOST_BYTES:8.2f} GB, limit {MOST_BYTES / 1e9:g} GB")
         print("encodings of float32 (size as a share of it):")
         compare_encodings(raw, folder)
 

@@ -3,10 +3,12 @@
 Measured (benchmarks/conditioning.py, 1,020 channels): voltages that a converter quantised take few values, and a
 dictionary holds them in half the space of anything else, in half the time. True floating-point noise does not
 compress; byte-stream-split saves a tenth of it, where a dictionary would take half as much again. Row groups of a
-thousand rows take twice as long to write and to read as these.
+thousand rows take twice as long to write and to read as these. A file that is not on the disk is not there after a
+power cut, and to wait for gigabytes at the end would take as long as all the rest.
 """
 
 import hashlib
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +39,9 @@ CONTINUOUS: dict[str, Any] = {
 
 
 class ConditionedWriter:
-    """Takes samples in pieces of any length and writes row groups; a second thread compresses one while the next fills.
+    """Takes samples in pieces of any length and writes row groups.
+
+    A second thread compresses one while the next fills, and a third brings to the disk what is written.
 
     Args:
         path: a Parquet file to write.
@@ -55,6 +59,8 @@ class ConditionedWriter:
         self._writer: pq.ParquetWriter | None = None
         self._worker = ThreadPoolExecutor(1)
         self._under_way: Future[None] | None = None
+        self._to_disk = ThreadPoolExecutor(1)
+        self._syncing: Future[None] | None = None
         self.n_samples = 0
 
     def __enter__(self) -> "ConditionedWriter":
@@ -64,6 +70,7 @@ class ConditionedWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._worker.shutdown()
+        self._to_disk.shutdown()
         if self._writer is not None:
             self._writer.close()
 
@@ -86,6 +93,8 @@ class ConditionedWriter:
         if self._filled:
             self._flush()
         self._wait()
+        if self._syncing is not None:
+            self._syncing.result()
         metadata = ConditionedMetadata(
             **dict(provenance), n_samples=self.n_samples, samples_digest=self._digest.hexdigest()
         )
@@ -95,6 +104,8 @@ class ConditionedWriter:
 
     def _flush(self) -> None:
         self._wait()
+        if self._writer is not None:
+            self._bring_to_disk()
         block = self._block[:, : self._filled]
         self._under_way = self._worker.submit(self._write_row_group, block)
         self._filled = 0
@@ -102,6 +113,13 @@ class ConditionedWriter:
     def _wait(self) -> None:
         if self._under_way is not None:
             self._under_way.result()
+
+    def _bring_to_disk(self) -> None:
+        """Begin to, unless the disk is still at work on what was written before."""
+        if self._syncing is None or self._syncing.done():
+            if self._syncing is not None:
+                self._syncing.result()
+            self._syncing = self._to_disk.submit(_sync, self._path)
 
     def _write_row_group(self, by_channel: Float32[np.ndarray, "channel time"]) -> None:
         if self._writer is None:
@@ -111,6 +129,11 @@ class ConditionedWriter:
             )
         self._writer.write_table(pa.table([pa.array(samples) for samples in by_channel], schema=self._schema))
         self._digest.update(np.ascontiguousarray(by_channel).data)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def _is_quantised(by_channel: Float32[np.ndarray, "channel time"]) -> bool:

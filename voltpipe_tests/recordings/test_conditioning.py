@@ -1,5 +1,6 @@
 """Trimming, the z-score from the recording's own beginning, and the Parquet file it ends in."""
 
+import errno
 import json
 import tracemalloc
 
@@ -85,6 +86,16 @@ def test_a_range_over_several_row_groups_is_read(conditioned, signal_mv, monkeyp
         np.testing.assert_array_equal(parts.read_z(start, stop), whole[start:stop])
     with pytest.raises(RecordingError, match=r"the recording has \[0, 4200\)"):
         parts.read_z(4199, 4201)
+
+
+def test_a_disk_that_fails_while_a_recording_is_written_is_not_passed_over(conditioned, signal_mv, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("voltpipe.recordings.conditioned_writer.ROW_GROUP_SAMPLES", 500)
+    monkeypatch.setattr("voltpipe.recordings.conditioned_writer._sync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        conditioned(signal_mv)
 
 
 def test_the_same_samples_have_the_same_digest_and_other_settings_another_name(conditioned, signal_mv):
