@@ -1,7 +1,7 @@
 """Which channels of a recording are kept: by name, by quality, by count. The beginning decides, as for the z-score."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int
@@ -11,6 +11,8 @@ from voltpipe.recordings.noise import NoiseSamples, is_outlier, noise_mv
 from voltpipe.recordings.recording import Recording, RecordingError
 from voltpipe.recordings.settings import ConditioningSettings
 
+NOT_KEPT_FACT = "channels_not_kept"
+"""The fact that names the channels that a conditioning left out, by the settings that stand beside it."""
 _PEAK_QUANTILE = 0.999
 
 
@@ -48,7 +50,10 @@ def select_channels(recording: Recording, settings: ConditioningSettings) -> Rec
         kept = _best(_beginning_mv(recording, settings), kept, settings)
     if not kept.any():
         raise RecordingError("every channel is bad; see exclude_bad_channels and bad_channel_ratio")
-    return recording if kept.all() else _selected(recording, np.flatnonzero(kept))
+    if kept.all():
+        return recording
+    selected = _selected(recording, np.flatnonzero(kept))
+    return replace(selected, facts={**recording.facts, NOT_KEPT_FACT: ", ".join(names[~kept])})
 
 
 def channels_named(recording: Recording, names: tuple[str, ...]) -> Recording:

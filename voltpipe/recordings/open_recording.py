@@ -84,6 +84,7 @@ def _hinted(stored: Stored, hints: Hints, format_name: str) -> RawRecording:
     kept = _kept_columns(names, hints.exclude_channels)
     unit = hints.unit or stored.unit
     factor = mv_per_unit(unit)
+    stimulated = hints.stimulation_intervals_s
     said = {
         "format": format_name,
         "unit": unit,
@@ -91,6 +92,7 @@ def _hinted(stored: Stored, hints: Hints, format_name: str) -> RawRecording:
         "dropped_samples": stored.dropped_samples or None,
         "condition": hints.condition,
         "preparation": hints.preparation,
+        "stimulation_intervals_s": ", ".join(f"{start_s:g} to {stop_s:g}" for start_s, stop_s in stimulated) or None,
     }
     return RawRecording(
         rate_hz=float(rate_hz),

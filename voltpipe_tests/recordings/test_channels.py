@@ -48,6 +48,7 @@ def test_named_channels_are_kept_with_their_samples_in_the_recordings_order(reco
     selected = select_channels(recording, ConditioningSettings(keep_channels=("ch6", "ch1")))
     assert selected.channel_names == ("ch1", "ch6")
     np.testing.assert_array_equal(selected.positions_um, recording.positions_um[[1, 6]])
+    assert selected.facts["channels_not_kept"] == "ch0, ch2, ch3, ch4, ch5, ch7"
     np.testing.assert_array_equal(selected.read_mv(10, 20), array_mv[10:20, [1, 6]])
 
 

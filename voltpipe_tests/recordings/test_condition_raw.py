@@ -172,6 +172,7 @@ def test_stimulation_that_the_sidecar_tells_of_is_left_out(lake, put_raw, signal
     path = put_raw("run.dat", signal_mv)
     path.with_suffix(".yaml").write_text("stimulation_intervals_s: [[1.0, 1.2], [4.5, 4.6]]\n")
     recording = open_conditioned(judge().path)
+    assert recording.facts["stimulation_intervals_s"] == "1 to 1.2, 4.5 to 4.6"
     # Trimmed by 800 ms; each stimulation takes 5 ms more.
     assert recording.metadata.stretches == ((800, 1000), (1205, 4500), (4605, 5000))
     assert recording.segment_starts == (0, 200, 3495)
