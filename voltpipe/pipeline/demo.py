@@ -29,6 +29,7 @@ def run_demo(lake: Lake) -> None:
     for settings in TRAININGS:
         _say(f"Training {settings.architecture.value} for {settings.budget_s:g} s, then evaluating and registering it")
         print(train_and_register(lake, settings, ORGANOID), flush=True)
+    print(f"\nall recordings: {lake.page}")
     _say("`make up` opens Dagster and MLflow on what was made; README.md says how to bring your own recordings.")
 
 

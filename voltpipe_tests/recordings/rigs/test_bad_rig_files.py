@@ -9,6 +9,7 @@ import pytest
 
 from voltpipe.lake import RecordingKey
 from voltpipe.recordings.condition_raw import Verdict, condition_raw
+from voltpipe.recordings.formats.registry import recording_name
 from voltpipe.recordings.open_recording import open_recording
 from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.raw import find_raw
@@ -72,6 +73,50 @@ def test_another_files_content_is_refused(lake, folder, rig_format, rig_writers,
     path = rig_writers[rig_format](folder, counts).path
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40)
     assert re.search(r"run\.", reason_of_quarantine(lake, path))
+
+
+def hinted(text):
+    return lambda path: path.with_name(f"{recording_name(path)}.yaml").write_text(f"{text}\n")
+
+
+def header_of_another_file(path):
+    header = next(path.rglob("*.oebin"), None) or next(path.rglob("*.meta"), path)
+    header.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40)
+
+
+def nothing_spoilt(path):
+    pass
+
+
+MAJOR = ("MaxWell", "Multi Channel Systems", "Intan", "Open Ephys", "SpikeGLX")
+ANYWHERE = {
+    "all flat": (lambda counts: np.full_like(counts, 7), nothing_spoilt, "flat: channels that never change"),
+    "too short": (lambda counts: counts[:600], nothing_spoilt, "duration: 0.0.* s long, 0.1 s are needed"),
+    "no samples": (lambda counts: counts[:0], nothing_spoilt, "run"),
+    "clipped": (lambda counts: np.minimum(counts, -50), nothing_spoilt, "clipping: up to"),
+    "another header": (lambda counts: counts, header_of_another_file, "run"),
+    "unknown unit": (lambda counts: counts, hinted("unit: furlong"), "unit 'furlong' is not known"),
+    "wrong unit": (lambda counts: counts, hinted("unit: nV"), "unit_range: .*not plausible"),
+    "impossible rate": (lambda counts: counts, hinted("rate_hz: 0"), "rate_hz"),
+    "implausible rate": (lambda counts: counts, hinted("rate_hz: 3"), "rate: 3 Hz is not plausible"),
+    "named twice": (lambda counts: counts, hinted("channel_names: [a, a, b]"), "channel names must differ"),
+    "a channel to leave out that is not there": (
+        lambda counts: counts,
+        hinted("exclude_channels: [zz]"),
+        "not there: zz",
+    ),
+    "a sidecar that is no YAML": (lambda counts: counts, hinted("unit: [uV"), "yaml"),
+}
+
+
+@pytest.mark.parametrize("rig_format", MAJOR)
+@pytest.mark.parametrize(("change", "spoil", "reason"), ANYWHERE.values(), ids=ANYWHERE)
+def test_what_may_be_wrong_with_any_rigs_file_is_named(
+    lake, folder, rig_writers, counts, rig_format, change, spoil, reason
+):
+    path = rig_writers[rig_format](folder, change(counts)).path
+    spoil(path)
+    assert re.search(reason, reason_of_quarantine(lake, path))
 
 
 @pytest.mark.parametrize("rig_format", ["MaxWell", "Multi Channel Systems", "CL1"])
