@@ -115,6 +115,11 @@ class Lake:
         return self.root / "forecasts"
 
     @cached_property
+    def live_skill(self) -> Path:
+        """How champions did on recordings that came after them, and those recordings' statistics."""
+        return self.root / "live_skill"
+
+    @cached_property
     def mlflow(self) -> Path:
         """MLflow's store and artifacts."""
         return self.root / "mlflow"

@@ -15,6 +15,9 @@ from voltpipe.evaluation.regimes import Regime
 from voltpipe.files import write_json
 from voltpipe.windows.settings import Protocol
 
+EVALUATION_FILE = "metrics.json"
+"""An evaluation's name in a report's folder."""
+
 
 class EvaluationError(VoltpipeError):
     """A forecaster that cannot be scored, or an evaluation that cannot be read."""

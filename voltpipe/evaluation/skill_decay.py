@@ -3,21 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import Field
-
+from voltpipe.evaluation.live_settings import DecaySettings
 from voltpipe.lake import RecordingKey
-from voltpipe.settings import Settings
-
-
-class DecaySettings(Settings):
-    """When skill counts as decayed."""
-
-    recent_recordings: int = Field(
-        3, ge=1, le=1000, description="how many of an organoid's latest recordings are asked together"
-    )
-    decay_bound: float = Field(
-        0.02, gt=0, le=1, description="how much mean R2 on them may lie below what it was on held-out recordings"
-    )
 
 
 @dataclass(frozen=True)
@@ -46,7 +33,7 @@ class SkillDecay:
 
 
 def skill_decay(
-    live: Sequence[LiveScore], expected_r2: Mapping[str, float], expected_elsewhere_r2: float, settings: DecaySettings
+    live: Sequence[LiveScore], expected_r2: Mapping[str, float], settings: DecaySettings
 ) -> tuple[SkillDecay, ...]:
     """Ask of each organoid whether skill decayed. One that drifts does not hide behind those that do not.
 
@@ -55,20 +42,21 @@ def skill_decay(
 
     Args:
         live: the present champion's scores, in the order in which the recordings came.
-        expected_r2: by organoid, the champion's R2 on its held-out recordings, averaged over the same horizons.
-        expected_elsewhere_r2: the same over all of them, for organoids that it does not know.
+        expected_r2: by organoid that the champion knows, its R2 on held-out recordings, averaged likewise.
         settings: how many recordings, and the bound.
 
     Returns:
-        One `SkillDecay` for each organoid with a live score, in order of their names; empty if there is none. Skill
-        decayed, and retraining is due, if any of them has `decayed`; its `reason` says so in words.
+        One `SkillDecay` for each organoid with a live score and an expectation, in order of their names; empty if
+        there is none. Skill decayed, and retraining is due, if any of them has `decayed`; its `reason` says so in
+        words. On an organoid that the champion does not know, there is no skill to decay.
     """
     of_organoid: dict[str, list[LiveScore]] = {}
     for score in live:
         of_organoid.setdefault(RecordingKey.parse(score.recording).organoid, []).append(score)
     return tuple(
-        _of_organoid(organoid, scores, expected_r2.get(organoid, expected_elsewhere_r2), settings)
+        _of_organoid(organoid, scores, expected_r2[organoid], settings)
         for organoid, scores in sorted(of_organoid.items())
+        if organoid in expected_r2
     )
 
 

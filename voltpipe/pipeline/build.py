@@ -13,6 +13,7 @@ from voltpipe.pipeline.assets import (
     forecasting,
     forecasts,
     housekeeping,
+    live_skill,
     policy,
     recordings,
     registry,
@@ -52,7 +53,19 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
         ),
     }
     assets = dg.load_assets_from_modules(
-        [recordings, windows, lake_assets, search, forecasting, evaluation, registry, forecasts, housekeeping, policy]
+        [
+            recordings,
+            windows,
+            lake_assets,
+            search,
+            forecasting,
+            evaluation,
+            registry,
+            live_skill,
+            forecasts,
+            housekeeping,
+            policy,
+        ]
     )
     return dg.Definitions(
         assets=assets,
@@ -69,6 +82,7 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
         schedules=[retraining.nightly_retraining],
         sensors=[
             arrival.raw_recordings,
+            live_skill.live_scoring,
             sensors.lake_changes,
             retraining.retraining,
             retraining.policy_changes,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from voltpipe.evaluation.drawing import RenderedFigure
+
 _TRAIL_ROWS = 10
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
 from voltpipe.files import read_json
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import Lake
-from voltpipe.pipeline.assets.evaluation import EVALUATION_FILE
 from voltpipe.pipeline.launch import Launcher
 from voltpipe.pipeline.resources import value_path
 from voltpipe.pipeline.values import RegisteredValue

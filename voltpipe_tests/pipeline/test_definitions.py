@@ -21,6 +21,7 @@ GROUPS = {
     "forecasts": {"recording_forecast"},
     "housekeeping": {"tidied_lake"},
     "policy": {"retraining_policy"},
+    "live": {"live_skill"},
 }
 UPSTREAM = {
     "raw_recording": set(),
@@ -37,10 +38,11 @@ UPSTREAM = {
     "recording_forecast": {"conditioned_recording", "champion_forecaster"},
     "tidied_lake": set(),
     "retraining_policy": {"conditioned_recording", "registered_forecaster", "champion_forecaster"},
+    "live_skill": {"conditioned_recording", "champion_forecaster"},
 }
 INGESTED = {"raw_recording", "conditioned_recording"}
 PARTITIONED = INGESTED | {"recording_forecast"}
-WITHOUT_VALUE = PARTITIONED | {"lake_report", "tidied_lake", "retraining_policy"}
+WITHOUT_VALUE = PARTITIONED | {"lake_report", "live_skill", "tidied_lake", "retraining_policy"}
 BLOCKING_CHECKS = {
     "window_set": {"no_sample_in_two_splits", "no_window_over_a_border"},
     "trained_forecaster": {"finite_weights"},
@@ -72,6 +74,7 @@ OTHER_CHECKS = {
         "not_rolled_back",
     },
     "recording_forecast": {"forecast"},
+    "live_skill": {"skill_holds", "no_drift"},
 }
 
 
@@ -136,6 +139,7 @@ def test_jobs_sensors_and_schedules(definitions):
         "lake_changes",
         "retraining",
         "policy_changes",
+        "live_scoring",
         "mlflow_after_failure",
         "mlflow_after_cancellation",
     }
@@ -162,6 +166,7 @@ def test_the_jobs_divide_the_graph_between_them(definitions, graph):
         - forecast
         - GROUPS["housekeeping"]
         - GROUPS["policy"]
+        - GROUPS["live"]
     )
 
 

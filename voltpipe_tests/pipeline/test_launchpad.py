@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 from pydantic import Field
 
+from voltpipe.evaluation.live_settings import LiveSkillSettings
 from voltpipe.forecasting.search.settings import SearchSettings
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import Lake
@@ -26,6 +27,7 @@ FORMS = {
     "champion_forecaster": GateSettings,
     "recording_forecast": RecordingForecastSettings,
     "tidied_lake": RetentionSettings,
+    "live_skill": LiveSkillSettings,
 }
 
 

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.shown import connectivity_metadata, figure_metadata, score_metadata
 from voltpipe.pipeline.values import EvaluatedValue, ReportedValue, TrainedValue
 
 GROUP = "evaluation"
-EVALUATION_FILE = "metrics.json"
 DETAIL_FILE = "detail.npz"
 
 

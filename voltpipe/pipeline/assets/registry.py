@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 
-from voltpipe.evaluation.evaluation import Evaluation
-from voltpipe.pipeline.assets.evaluation import EVALUATION_FILE
+from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
 from voltpipe.pipeline.instance import REGISTRY_POOL
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.resources import TrackingResource

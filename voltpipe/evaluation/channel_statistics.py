@@ -1,0 +1,107 @@
+"""Mean, SD and rate of spikes of each channel of a recording, and whether they drifted away from known ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float32, Float64
+
+from voltpipe.evaluation.live_settings import DriftSettings
+from voltpipe.forecasting.coupling.spikes import onsets, standing_at
+from voltpipe.forecasting.point_mass import PointMass, find_point_mass
+from voltpipe.recordings.chunks import sample_ranges
+from voltpipe.recordings.moments import Moments
+from voltpipe.recordings.noise import NoiseSamples, noise_mv
+from voltpipe.recordings.store import ConditionedRecording
+
+STATISTICS = ("mean_mv", "sd_mv", "spikes_per_s")
+_NOISE_SDS = 5.0
+"""Further than that from the median, a sample is a spike's, where no reset shows spikes."""
+_ASKED = 8
+_FEW_SPIKES = 3.0
+"""Counts that differ by no more than chance may."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What share of channels moved, by statistic, and any of them."""
+
+    shares: dict[str, float]
+    any_share: float
+    drifted: bool
+
+
+def find_reset(recordings: Sequence[ConditionedRecording]) -> PointMass | None:
+    """Where the voltage stands after a spike, from samples of at most eight recordings; None where that is not seen."""
+    samples_mv = np.concatenate([_picked_mv(recording).ravel() for recording in recordings[:_ASKED]])
+    return find_point_mass(torch.from_numpy(np.sort(samples_mv)))
+
+
+def channel_statistics(recording: ConditionedRecording, reset: PointMass | None) -> pd.DataFrame:
+    """A row a channel (index `channel`): `mean_mv`, `sd_mv`, `spikes_per_s`, over the whole recording.
+
+    Spikes are seen where the voltage comes to stand at the reset; where there is none, where it leaves its median by
+    more than five SDs of the noise.
+    """
+    moments = Moments(len(recording.channel_names))
+    samples_mv = _picked_mv(recording)
+    median_mv, far_mv = np.median(samples_mv, axis=0), _NOISE_SDS * noise_mv(samples_mv)
+    n_spikes = np.zeros(len(recording.channel_names))
+    for start, stop in sample_ranges(recording):
+        chunk_mv = recording.read_mv(max(0, start - 1), stop)  # an onset needs the sample before it
+        new_mv = chunk_mv[min(start, 1) :]
+        moments.add(new_mv, np.ones(new_mv.shape, bool))
+        if reset:
+            at = standing_at(torch.from_numpy(chunk_mv), reset.voltage_mv, reset.tolerance_mv)
+        else:
+            at = torch.from_numpy(np.abs(chunk_mv - median_mv) > far_mv)
+        n_spikes += onsets(at).sum(0).numpy()
+    duration_s = recording.n_samples / recording.rate_hz
+    return pd.DataFrame(
+        {"mean_mv": moments.mean, "sd_mv": moments.sd(), "spikes_per_s": n_spikes / duration_s},
+        index=pd.Index(recording.channel_names, name="channel"),
+    )
+
+
+def drift(
+    found: pd.DataFrame, known: Mapping[str, pd.DataFrame], duration_s: float, settings: DriftSettings
+) -> Drift | None:
+    """How far a recording's channels moved from the median of those that were trained on.
+
+    Args:
+        found: `channel_statistics` of the recording.
+        known: the same of training recordings of the same organoid, by key.
+        duration_s: of the recording; few spikes in a short one tell little.
+        settings: bounds.
+
+    Returns:
+        None where no training recording has these channels.
+    """
+    alike = [each for each in known.values() if list(each.index) == list(found.index)]
+    if not alike:
+        return None
+    usual = pd.concat(alike).groupby(level="channel").median().loc[found.index]
+    few = _FEW_SPIKES / duration_s
+    moved = {
+        "mean_mv": ((found["mean_mv"] - usual["mean_mv"]).abs() / usual["sd_mv"]).to_numpy() > settings.mean_shift_sd,
+        "sd_mv": _factor(found["sd_mv"], usual["sd_mv"]) > settings.sd_ratio,
+        "spikes_per_s": _factor(found["spikes_per_s"] + few, usual["spikes_per_s"] + few) > settings.rate_ratio,
+    }
+    any_share = float(np.any(list(moved.values()), axis=0).mean())
+    return Drift(
+        {name: float(each.mean()) for name, each in moved.items()}, any_share, any_share > settings.drifted_share
+    )
+
+
+def _picked_mv(recording: ConditionedRecording) -> Float32[np.ndarray, "time channel"]:
+    picked = NoiseSamples(0, recording.n_samples)
+    for start, stop in sample_ranges(recording):
+        picked.add(start, recording.read_mv(start, stop))
+    return picked.samples_mv()
+
+
+def _factor(found: "pd.Series[float]", usual: "pd.Series[float]") -> Float64[np.ndarray, " channel"]:
+    ratio = (found / usual).to_numpy()
+    return np.asarray(np.maximum(ratio, 1 / ratio))

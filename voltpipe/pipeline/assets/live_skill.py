@@ -1,0 +1,124 @@
+"""How the champion does on recordings that came after it."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from voltpipe.evaluation.live_settings import LiveSkillSettings
+from voltpipe.pipeline.assets.recordings import CONDITIONED_KEY
+from voltpipe.pipeline.assets.registry import champion_forecaster
+from voltpipe.pipeline.launchpad import settings_from, settings_schema
+from voltpipe.pipeline.resources import LakeResource, TrackingResource
+from voltpipe.pipeline.shown import picture_metadata
+
+if TYPE_CHECKING:
+    from voltpipe.tracking.live_skill import LiveSkill
+
+GROUP = "live"
+POOL = "live_skill"
+"""Two runs at once would score the same recordings, and one would lose its rows."""
+_ROWS = 20
+
+WHEN_SOMETHING_CAME = (
+    dg.AutomationCondition.any_deps_updated().since_last_handled()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+)
+
+live_scoring = dg.AutomationConditionSensorDefinition(
+    "live_scoring",
+    target=dg.AssetSelection.assets("live_skill"),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Scores the champion on recordings that came after it, and a new champion on those before.",
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"parquet", "mlflow"},
+    deps=[CONDITIONED_KEY, champion_forecaster],
+    config_schema=settings_schema(LiveSkillSettings),
+    automation_condition=WHEN_SOMETHING_CAME,
+    pool=POOL,
+    code_version="1",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "skill_holds",
+            asset="live_skill",
+            description="on each organoid's latest recordings mean R2 is not a bound below what it was when trained",
+        ),
+        dg.AssetCheckSpec(
+            "no_drift",
+            asset="live_skill",
+            description="no latest recording's channels left the mean, SD and spike rate of those that were trained on",
+        ),
+    ],
+)
+def live_skill(
+    context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+    """Each recording that came after the champion, scored once beside look-up and persistence, and its drift."""
+    from voltpipe.tracking.live_skill import update_live_skill
+
+    settings = settings_from(LiveSkillSettings, context.op_execution_context.op_config)
+    found = update_live_skill(lake.lake, tracking.store, settings)
+    for key, reason in found.refused.items():
+        context.log.warning(f"{key} is not scored: {reason}")
+    decayed = [decay.reason for decay in found.decays if decay.decayed]
+    asked = {key for decay in found.decays for key in decay.recordings}
+    drifted = sorted(_drifted(found) & asked)
+    yield dg.MaterializeResult(
+        metadata={**_metadata(found), "scores": dg.MetadataValue.path(lake.lake.live_skill)},
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="skill_holds",
+                passed=not decayed,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"decayed": "; ".join(decayed) or "nothing"},
+            ),
+            dg.AssetCheckResult(
+                check_name="no_drift",
+                passed=not drifted,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"drifted": ", ".join(drifted) or "nothing"},
+            ),
+        ],
+    )
+
+
+def _metadata(found: "LiveSkill") -> dict[str, Any]:
+    """The plot over time, the latest recordings as a table, and numbers that Dagster plots itself."""
+    from voltpipe.evaluation.live_figure import live_skill_png
+    from voltpipe.tracking.live_skill import CHAMPION, mean_r2
+
+    if found.version is None:
+        return {"champion": "none yet"}
+    own = mean_r2(found.scores, found.version)
+    metadata: dict[str, Any] = {
+        "champion": found.version,
+        "recordings scored": len(own),
+        "skill": "; ".join(decay.reason for decay in found.decays) or "no recording came after the champion yet",
+        "not scored": dg.MetadataValue.json(dict(found.refused)),
+    }
+    if not len(own):
+        return metadata
+    expected = sum(found.expected_r2.values()) / len(found.expected_r2) if found.expected_r2 else None
+    metadata["latest R2"] = float(own.iloc[-1])
+    metadata |= {"expected R2": expected} if expected is not None else {}
+    metadata["over time"] = picture_metadata(
+        "live skill", live_skill_png(found.scores, frozenset(_drifted(found)), expected)
+    )
+    others = sorted(set(found.of_version()["forecaster"]) - {CHAMPION})
+    baselines = {name: mean_r2(found.scores, found.version, name) for name in others}
+    rows = [f"| recording | champion | {' | '.join(others)} | drifted |", "| --- |" + " ---: |" * (len(others) + 2)]
+    for key in reversed(own.index[-_ROWS:]):
+        cells = " | ".join(f"{baselines[name][key]:.3f}" for name in others)
+        rows.append(f"| {key} | {own[key]:.3f} | {cells} | {'yes' if key in _drifted(found) else ''} |")
+    metadata["latest recordings"] = dg.MetadataValue.md("\n".join(rows))
+    return metadata
+
+
+def _drifted(found: "LiveSkill") -> set[str]:
+    table = found.drift
+    return set(table.loc[(table["version"] == found.version) & table["drifted"], "recording"]) if len(table) else set()

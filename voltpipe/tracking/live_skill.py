@@ -1,0 +1,243 @@
+"""How the champion does on recordings that came after it: scored once each, kept as tidy Parquet in the lake."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.evaluation.channel_statistics import STATISTICS, channel_statistics, drift, find_reset
+from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation, EvaluationError
+from voltpipe.evaluation.live_score import live_errors
+from voltpipe.evaluation.live_settings import LiveSkillSettings
+from voltpipe.evaluation.skill_decay import LiveScore, SkillDecay, skill_decay
+from voltpipe.files import written_whole
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.point_mass import PointMass
+from voltpipe.lake import Lake, RecordingKey
+from voltpipe.recordings.store import ConditionedRecording, conditioned_recordings
+from voltpipe.tracking.lineage import lineages
+from voltpipe.tracking.registry import RegisteredForecaster, in_use, load_forecaster
+from voltpipe.tracking.run import REPORT_FOLDER
+from voltpipe.tracking.store import TrackingStore
+from voltpipe.windows.window_set import WindowSet
+
+SCORES_FILE, DRIFT_FILE = "scores.parquet", "drift.parquet"
+CHAMPION = "champion"
+"""The champion's rows among those of the baselines."""
+_BASELINES = ("persistence", "look_up")
+
+
+@dataclass(frozen=True)
+class LiveSkill:
+    """What is known of the champion's skill since it was trained."""
+
+    version: str | None
+    """The version in use; None if there is none."""
+    scores: pd.DataFrame
+    """Of every version that was watched. A row a recording, forecaster (`champion`, `persistence`, `look_up`) and
+    horizon: `version`, `recording`, `organoid`, `digest`, `scored_utc`, `forecaster`, `horizon_ms`, `r2`,
+    `squared_error_mv2`, `total_mv2`, `n_targets`."""
+    drift: pd.DataFrame
+    """A row a recording and version: share of channels that moved by `mean_mv`, `sd_mv`, `spikes_per_s`, `any`; whether
+    it `drifted`."""
+    expected_r2: Mapping[str, float]
+    """By organoid, the champion's mean R2 on held-out recordings."""
+    decays: tuple[SkillDecay, ...]
+    """By organoid; see `skill_decay`."""
+    refused: Mapping[str, str]
+    """Why recordings that came could not be scored."""
+
+    def of_version(self) -> pd.DataFrame:
+        """The scores of the version in use."""
+        return self.scores[self.scores["version"] == self.version]
+
+
+def read_live_skill(lake: Lake, store: TrackingStore, settings: LiveSkillSettings) -> LiveSkill:
+    """What was scored so far; nothing is scored."""
+    present = in_use(store)
+    scores, drifts = _read(lake, SCORES_FILE), _read(lake, DRIFT_FILE)
+    if present is None:
+        return LiveSkill(None, scores, drifts, {}, (), {})
+    expected = _expected_r2(store, present)
+    live = [LiveScore(key, r2) for key, r2 in mean_r2(scores, present.version).items()]
+    return LiveSkill(present.version, scores, drifts, expected, skill_decay(live, expected, settings), {})
+
+
+def update_live_skill(lake: Lake, store: TrackingStore, settings: LiveSkillSettings) -> LiveSkill:
+    """Score the version in use on every recording that came since it was trained and that it was not scored on yet."""
+    present = in_use(store)
+    if present is None:
+        return read_live_skill(lake, store, settings)
+    known = lineages(store, present.run_id)
+    recordings = conditioned_recordings(lake)
+    scores = _read(lake, SCORES_FILE)
+    done = set(scores.loc[scores["version"] == present.version, "digest"]) if len(scores) else set()
+    due = {
+        key: recording
+        for key, recording in recordings.items()
+        if recording.source_digest not in done and not any(each.knew(recording.source_digest) for each in known)
+    }
+    refused: dict[str, str] = {}
+    if due:
+        forecaster = load_forecaster(present.uri, store)
+        contenders = {CHAMPION: forecaster, **_baselines(lake, store, present, forecaster)}
+        learned_from = {key: each for key, each in recordings.items() if any(k.knew(each.source_digest) for k in known)}
+        new_scores, new_drifts = [], []
+        for key, recording in due.items():
+            try:
+                new_scores.append(_scored(contenders, recording, key, present.version, settings))
+            except VoltpipeError as error:
+                refused[key] = str(error)
+                continue
+            new_drifts.append(_drifted(lake, recording, key, present.version, learned_from, settings))
+        _append(lake, SCORES_FILE, new_scores)
+        _append(lake, DRIFT_FILE, new_drifts)
+    found = read_live_skill(lake, store, settings)
+    return LiveSkill(found.version, found.scores, found.drift, found.expected_r2, found.decays, refused)
+
+
+def mean_r2(scores: pd.DataFrame, version: str, forecaster: str = CHAMPION) -> "pd.Series[float]":
+    """R2 averaged over horizons, by recording, in the order in which they were scored."""
+    if not len(scores):
+        return pd.Series(dtype="float64")
+    own = scores[(scores["version"] == version) & (scores["forecaster"] == forecaster)]
+    latest = own[own["scored_utc"] == own.groupby("recording")["scored_utc"].transform("max")]
+    by_recording = latest.groupby("recording").agg(r2=("r2", "mean"), at=("scored_utc", "max"))
+    return by_recording.sort_values(["at", "recording"])["r2"]
+
+
+def _scored(
+    contenders: Mapping[str, Forecaster],
+    recording: ConditionedRecording,
+    key: str,
+    version: str,
+    settings: LiveSkillSettings,
+) -> pd.DataFrame:
+    horizons = contenders[CHAMPION].horizons
+    at = datetime.now(UTC)
+    rows = []
+    for name, sums in live_errors(contenders, recording, stride_samples=settings.every_samples).items():
+        squared_mv2, total_mv2, n_targets = sums.of_channels(np.ones(len(recording.channel_names), bool))
+        for row, r2 in enumerate(sums.r2()):
+            rows.append(
+                {
+                    "version": version,
+                    "recording": key,
+                    "organoid": recording.organoid,
+                    "digest": recording.source_digest,
+                    "scored_utc": at,
+                    "forecaster": name,
+                    "horizon_ms": 1000 * horizons[row] / recording.rate_hz,
+                    "r2": r2,
+                    "squared_error_mv2": squared_mv2[row],
+                    "total_mv2": total_mv2[row],
+                    "n_targets": n_targets,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _drifted(
+    lake: Lake,
+    recording: ConditionedRecording,
+    key: str,
+    version: str,
+    learned_from: Mapping[str, ConditionedRecording],
+    settings: LiveSkillSettings,
+) -> pd.DataFrame:
+    alike = {other: each for other, each in learned_from.items() if each.organoid == recording.organoid}
+    reset = find_reset(list(alike.values())) if alike else None
+    usual = {other: _statistics(lake, each, reset) for other, each in alike.items()}
+    statistics = _statistics(lake, recording, reset) if alike else pd.DataFrame()
+    found = drift(statistics, usual, recording.n_samples / recording.rate_hz, settings)
+    shares = found.shares if found else dict.fromkeys(STATISTICS)
+    row = {"version": version, "recording": key, "organoid": recording.organoid, **shares}
+    return pd.DataFrame(
+        [row | {"any": found.any_share if found else None, "drifted": found.drifted if found else False}]
+    ).astype(dict.fromkeys((*STATISTICS, "any"), "float64"))
+
+
+def _statistics(lake: Lake, recording: ConditionedRecording, reset: PointMass | None) -> pd.DataFrame:
+    """A recording's statistics, computed once for each content."""
+    path = lake.live_skill / "statistics" / recording.organoid / f"{recording.recording}.parquet"
+    made_from = {"digest": recording.digest, "reset_mv": reset.voltage_mv if reset else None}
+    if path.exists():
+        known = pd.read_parquet(path)
+        if known.attrs == made_from:
+            return known
+    found = channel_statistics(recording, reset)
+    found.attrs = made_from
+    with written_whole(path) as aside:
+        found.to_parquet(aside)
+    return found
+
+
+def _baselines(
+    lake: Lake, store: TrackingStore, present: RegisteredForecaster, forecaster: Forecaster
+) -> dict[str, Forecaster]:
+    """Fitted on what the champion was trained on; none if that is not kept any more, or does not have its horizons."""
+    evaluation = _evaluation(store, present)
+    if evaluation is None:
+        return {}
+    folder = lake.windows / f"set-{evaluation.provenance.window_set_digest[:16]}"
+    if not folder.exists():
+        return {}
+    windows = WindowSet(folder)
+    fitted = {name: Forecaster.unfitted(name, windows) for name in _BASELINES}
+    for baseline in fitted.values():
+        baseline.module.fit(windows)
+    return fitted if set(forecaster.horizons) <= set(windows.horizons) else {}
+
+
+def _evaluation(store: TrackingStore, present: RegisteredForecaster) -> Evaluation | None:
+    from mlflow.exceptions import MlflowException
+
+    with TemporaryDirectory() as scratch:
+        try:
+            path = store.client.download_artifacts(str(present.run_id), f"{REPORT_FOLDER}/{EVALUATION_FILE}", scratch)
+            return Evaluation.read(Path(path))
+        except (MlflowException, OSError, EvaluationError):
+            return None
+
+
+def _expected_r2(store: TrackingStore, present: RegisteredForecaster) -> dict[str, float]:
+    """By organoid that was trained on, mean R2 in the stricter regime; where none of its is held out, that of all."""
+    evaluation = _evaluation(store, present)
+    if evaluation is None:
+        return {}
+    rows = [
+        {
+            "organoid": RecordingKey.parse(each.recording).organoid,
+            "horizon": horizon,
+            "squared": squared,
+            "total": total,
+        }
+        for each in evaluation.by_recording
+        if each.forecaster == evaluation.forecaster and each.regime is evaluation.regimes[0]
+        for horizon, squared, total in zip(each.horizons, each.squared_error_mv2, each.total_mv2, strict=True)
+    ]
+    if not rows:
+        return {}
+    table = pd.DataFrame(rows, columns=["organoid", "horizon", "squared", "total"])
+    sums = table.groupby(["organoid", "horizon"]).sum()
+    by_organoid = (1 - sums["squared"] / sums["total"]).groupby("organoid").mean()
+    whole = table.groupby("horizon")[["squared", "total"]].sum()
+    overall = float((1 - whole["squared"] / whole["total"]).mean())
+    return {organoid: float(by_organoid.get(organoid, overall)) for organoid in evaluation.provenance.trained_on}
+
+
+def _read(lake: Lake, name: str) -> pd.DataFrame:
+    path = lake.live_skill / name
+    return pd.read_parquet(path) if path.exists() else pd.DataFrame()
+
+
+def _append(lake: Lake, name: str, tables: list[pd.DataFrame]) -> None:
+    if tables:
+        former = _read(lake, name)
+        with written_whole(lake.live_skill / name) as aside:
+            pd.concat([*([former] if len(former) else []), *tables], ignore_index=True).to_parquet(aside)

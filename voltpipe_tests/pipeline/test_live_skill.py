@@ -1,0 +1,99 @@
+"""The champion on recordings that came after it, on a copy of a lake that has one."""
+
+import shutil
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+
+from voltpipe.evaluation.live_settings import LiveSkillSettings
+from voltpipe.lake import Lake, RecordingKey
+from voltpipe.pipeline.build import build_definitions
+from voltpipe.recordings.condition_raw import condition_raw
+from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
+from voltpipe.tracking.live_skill import SCORES_FILE, mean_r2, read_live_skill, update_live_skill
+from voltpipe.tracking.registry import MODEL_NAME
+from voltpipe.tracking.store import TrackingStore
+
+SETTINGS = LiveSkillSettings(every_samples=5, decay_bound=0.1)
+KEY = dg.AssetKey("live_skill")
+
+
+@pytest.fixture
+def lake(tmp_path, materialized):
+    lake = Lake(tmp_path / "lake")
+    for folder in ("conditioned", "windows", "mlflow"):
+        shutil.copytree(materialized.lake.root / folder, lake.root / folder)
+    return lake
+
+
+@pytest.fixture
+def arrive(lake, put_recording):
+    def arrive(name, voltage_mv, organoid="slice"):
+        put_recording(lake, name, voltage_mv, organoid)
+        assert condition_raw(lake, RecordingKey(organoid, name), ConditioningSettings(), QualitySettings()).path
+
+    return arrive
+
+
+def noise_mv(seed):
+    return np.random.default_rng(seed).normal(-60, 5, (1500, 6)).astype(np.float32)
+
+
+def test_each_new_recording_is_scored_once_beside_the_baselines_and_decay_is_noticed(lake, arrive, spiking_mv):
+    store = TrackingStore(lake.mlflow)
+    nothing = update_live_skill(lake, store, SETTINGS)
+    assert (nothing.version, len(nothing.scores), nothing.decays) == ("1", 0, ())
+    assert nothing.expected_r2["slice"] == pytest.approx(0.56, abs=0.05)
+
+    for number in (10, 11, 12):
+        arrive(f"run_{number}", spiking_mv(number))
+    arrive("elsewhere", spiking_mv(13), organoid="other")
+    healthy = update_live_skill(lake, store, SETTINGS)
+    scored = mean_r2(healthy.scores, "1")
+    assert sorted(scored.index) == ["other--elsewhere", *(f"slice--run_{number}" for number in (10, 11, 12))]
+    assert (scored["slice--run_10"] > mean_r2(healthy.scores, "1", "persistence")["slice--run_10"]).all()
+    assert scored["slice--run_10"] == pytest.approx(mean_r2(healthy.scores, "1", "look_up")["slice--run_10"], abs=0.1)
+    (slice_alone,) = healthy.decays
+    assert (slice_alone.organoid, slice_alone.decayed) == ("slice", False)
+    assert not healthy.drift["drifted"].any()
+    assert update_live_skill(lake, store, SETTINGS).scores.equals(healthy.scores)
+
+    for number in (20, 21, 22):
+        arrive(f"run_{number}", noise_mv(number))
+    decayed = update_live_skill(lake, store, SETTINGS)
+    assert decayed.decays[0].decayed
+    assert decayed.drift.set_index("recording")["drifted"].loc["slice--run_20":].all()
+    tidy = pd.read_parquet(lake.live_skill / SCORES_FILE)
+    assert len(tidy) == 7 * 3 * 3  # recordings, forecasters, horizons
+    assert read_live_skill(lake, store, SETTINGS).decays == decayed.decays
+
+
+def test_decay_warns_and_fails_no_run_and_the_plot_stands_on_the_asset(lake, arrive):
+    for number in (20, 21, 22):
+        arrive(f"run_{number}", noise_mv(number))
+    job = build_definitions(lake).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, asset_selection=[KEY])
+    assert result.success
+    checks = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    assert {name: (each.passed, each.severity) for name, each in checks.items()} == {
+        "skill_holds": (False, dg.AssetCheckSeverity.WARN),
+        "no_drift": (False, dg.AssetCheckSeverity.WARN),
+    }
+    assert "lower by more than 0.02" in checks["skill_holds"].metadata["decayed"].value
+    assert checks["no_drift"].metadata["drifted"].value == "slice--run_20, slice--run_21, slice--run_22"
+    (materialization,) = result.asset_materializations_for_node("live_skill")
+    assert materialization.metadata["over time"].value.startswith("![live skill](data:image/png")
+    assert materialization.metadata["champion"].value == "1"
+    assert materialization.metadata["recordings scored"].value == 3
+
+
+def test_without_a_champion_nothing_is_scored(lake, arrive, spiking_mv):
+    arrive("run_10", spiking_mv(10))
+    store = TrackingStore(lake.mlflow)
+    for version in ("1", "2"):
+        store.client.delete_model_version(MODEL_NAME, version)
+    found = update_live_skill(lake, store, SETTINGS)
+    assert (found.version, len(found.scores)) == (None, 0)
