@@ -59,7 +59,13 @@ def rate_text(rate_hz: float) -> str:
     return f"{rate_hz / 1000:g} kHz" if rate_hz >= 1000 else f"{rate_hz:g} Hz"
 
 
-NOISE = Measure("noise", "noise", "median channel's noise (MAD, as an SD)", ("median_noise_mv",), voltage_text)
+NOISE = Measure(
+    "noise",
+    "noise",
+    "median channel's noise (MAD, as an SD); red where another channel's is far from it",
+    ("median_noise_mv",),
+    voltage_text,
+)
 SATURATED = Measure(
     "clipping",
     "saturated",
