@@ -174,7 +174,7 @@ def reproduce(version: str, **options: Any) -> None:
     lake = Lake.default()
     settings = from_options(ReproductionSettings, options)
     same = True
-    for each in compared(lake, TrackingStore(lake.mlflow), version, settings, TerminalProgress()):
+    for each in compared(lake, TrackingStore.of(lake), version, settings, TerminalProgress()):
         click.echo(each.line)
         same &= each.matches
     click.echo(f"version {version} {'is reproduced' if same else 'is NOT reproduced'}")

@@ -30,9 +30,9 @@ from voltpipe.pipeline.jobs import (
     train_forecaster,
 )
 from voltpipe.pipeline.resources import JsonValues, LakeResource, TrackingResource
+from voltpipe.tracking.store import TrackingStore
 
 DAGSTER_URL_VARIABLE, MLFLOW_URL_VARIABLE = "VOLTPIPE_DAGSTER_URL", "VOLTPIPE_MLFLOW_URL"
-TRACKING_VARIABLE = "VOLTPIPE_TRACKING_URI"
 
 
 def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -47,7 +47,7 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
         "io_manager": JsonValues(root=str(lake.root)),
         "tracking": TrackingResource(
             folder=str(lake.mlflow),
-            tracking_uri=os.environ.get(TRACKING_VARIABLE),
+            tracking_uri=TrackingStore.of(lake).tracking_uri,
             dagster_url=os.environ.get(DAGSTER_URL_VARIABLE, "http://127.0.0.1:3000"),
             mlflow_url=os.environ.get(MLFLOW_URL_VARIABLE, "http://127.0.0.1:5000"),
         ),

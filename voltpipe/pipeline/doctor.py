@@ -87,7 +87,7 @@ def _dagster(lake: Lake) -> Iterator[Finding]:
     with open_instance(lake) as instance:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it draws progress bars
             instance.upgrade()
-        buried = bury_dead_runs(lake, instance, TrackingStore(lake.mlflow))
+        buried = bury_dead_runs(lake, instance, TrackingStore.of(lake))
         ended = f", {len(buried)} runs ended whose process was gone" if buried else ""
         yield Finding("Dagster", f"{lake.dagster}, {len(recording_keys(instance))} recordings known{ended}")
 
@@ -95,10 +95,12 @@ def _dagster(lake: Lake) -> Iterator[Finding]:
 def _mlflow(lake: Lake) -> Iterator[Finding]:
     from voltpipe.tracking.store import TrackingStore
 
-    store = TrackingStore(lake.mlflow)
+    store = TrackingStore.of(lake)
     store.prepare()
     running = store.tagged_runs({}, status="RUNNING")
     yield Finding("MLflow", f"{store.uri}, {len(running)} runs under way")
+    if store.tracking_uri is not None:
+        return
     with sqlite3.connect(f"file:{lake.mlflow / 'mlflow.db'}?mode=ro", uri=True) as database:
         (state,) = database.execute("pragma quick_check").fetchone()
     if state != "ok":
@@ -110,7 +112,7 @@ def _champion(lake: Lake) -> Iterator[Finding]:
     from voltpipe.tracking.store import TrackingStore
     from voltpipe.tracking.trail import Trail
 
-    store = TrackingStore(lake.mlflow)
+    store = TrackingStore.of(lake)
     trail = Trail.of(store)
     if damaged := trail.damaged_lines():
         yield Finding("champion", f"{trail.path} has unreadable lines: {damaged}", "restore it from a backup")

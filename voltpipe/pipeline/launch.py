@@ -34,7 +34,7 @@ class Launcher:
         self.lake = lake
         self.instance = open_instance(lake)
         self._definitions = build_definitions(lake)
-        bury_dead_runs(lake, self.instance, TrackingStore(lake.mlflow))
+        bury_dead_runs(lake, self.instance, TrackingStore.of(lake))
 
     def ingest(self, keys: Iterable[RecordingKey]) -> None:
         """Inspect and condition raw recordings. A bad one is no failure: its verdict is in the lake."""

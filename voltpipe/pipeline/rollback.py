@@ -12,10 +12,10 @@ def roll_back_champion(lake: Lake, version: str | None, why: str) -> str:
     Raises:
         TrackingError: there is nothing to roll back to, with the versions there are.
     """
-    return roll_back(TrackingStore(lake.mlflow), to=version, who=person(), why=why).line
+    return roll_back(TrackingStore.of(lake), to=version, who=person(), why=why).line
 
 
 def history(lake: Lake) -> str:
     """Every promotion, refusal and roll-back, the oldest first."""
-    lines = [entry.line for entry in Trail.of(TrackingStore(lake.mlflow)).entries()]
+    lines = [entry.line for entry in Trail.of(TrackingStore.of(lake)).entries()]
     return "\n".join(lines) or "no version was put before the gate yet; `voltpipe train` makes one"

@@ -42,7 +42,7 @@ def _summary(lake: Lake) -> str:
     folder = Path(registered.report.evaluated.folder)
     evaluation = Evaluation.read(folder / EVALUATION_FILE)
     found = summaries(pd.read_parquet(folder / CONNECTIVITY_FILE))
-    tags = version_tags(TrackingStore(lake.mlflow), registered.version)
+    tags = version_tags(TrackingStore.of(lake), registered.version)
     return "\n\n".join(
         (
             score_text(evaluation),

@@ -190,7 +190,7 @@ def load_forecaster(
             f"{uri!r} names no forecaster: expected '{MODEL_NAME}@champion', '{MODEL_NAME}/<version>', "
             f"or a folder that holds {CONFIG_FILE}"
         )
-    store = store or TrackingStore(Lake.default().mlflow)
+    store = store or TrackingStore.of(Lake.default())
     if (named["name"], named["alias"]) == (MODEL_NAME, Alias.CHAMPION) and (
         instead := instead_of_lost(store, settings or ChampionSettings())
     ):

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 from voltpipe.errors import VoltpipeError
+from voltpipe.lake import Lake
 from voltpipe.tracking.moved import follow_move
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "voltpipe"
+TRACKING_VARIABLE = "VOLTPIPE_TRACKING_URI"
+"""Names an MLflow server or database to use instead of the lake's own."""
 
 _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # else its pages are laid out for chat traces
@@ -26,6 +30,8 @@ _EXPERIMENT_TAGS = {
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Whatever somebody may have put among the artifacts.
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 
 
 class TrackingError(VoltpipeError):
@@ -47,10 +53,27 @@ class TrackingStore:
     Args:
         folder: the lake's folder for MLflow; the database and the artifacts lie there.
         tracking_uri: an MLflow server or database to use instead, as MLflow writes it.
+
+    Raises:
+        TrackingError: the URI holds a password, which messages, run pages and Dagster's resource page would show.
     """
 
     folder: Path
     tracking_uri: str | None = None
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.tracking_uri or "")
+        if parts.password or "password" in parse_qs(parts.query):
+            raise TrackingError(
+                f"the tracking URI for {parts.hostname} holds a password, which would be shown on pages and in logs; "
+                "leave it out, and put it into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (a server) or "
+                "PGPASSWORD or ~/.pgpass (Postgres)"
+            )
+
+    @classmethod
+    def of(cls, lake: Lake) -> "TrackingStore":
+        """The store of a lake, or the one that `VOLTPIPE_TRACKING_URI` names instead."""
+        return cls(lake.mlflow, os.environ.get(TRACKING_VARIABLE) or None)
 
     @property
     def uri(self) -> str:

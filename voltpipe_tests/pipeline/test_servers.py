@@ -71,6 +71,26 @@ def processes_of(lake):
     return found
 
 
+def listeners(process_ids):
+    """Address and port of each TCP socket on which processes listen; loopback is 127.0.0.1 or ::1."""
+    sockets = set()
+    for number in process_ids:
+        for descriptor in Path(f"/proc/{number}/fd").glob("*"):
+            try:
+                sockets.add(str(descriptor.readlink()))
+            except OSError:  # closed meanwhile
+                continue
+    found = set()
+    for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                address, _, port = local.partition(":")
+                words = [bytes.fromhex(address[first : first + 8])[::-1] for first in range(0, len(address), 8)]
+                found.add((socket.inet_ntop(family, b"".join(words)), int(port, 16)))
+    return found
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
 def test_both_pages_are_served_a_raw_file_is_conditioned_and_ctrl_c_leaves_no_process(
     tmp_path, put_recording, spiking_mv
@@ -87,6 +107,9 @@ def test_both_pages_are_served_a_raw_file_is_conditioned_and_ctrl_c_leaves_no_pr
         until(lambda: answers(f"http://127.0.0.1:{mlflow}/health"), up)
         lines = [up.stdout.readline().decode().split() for _ in range(2)]
         assert lines == [["Dagster", f"http://127.0.0.1:{dagster}"], ["MLflow", f"http://127.0.0.1:{mlflow}"]]
+        served = listeners(processes_of(lake))
+        assert {("127.0.0.1", dagster), ("127.0.0.1", mlflow)} <= served
+        assert {address for address, _ in served} <= {"127.0.0.1", "::1"}
         path = put_recording(lake, "run_0", spiking_mv(0))
         copied_at = time.time() - 60
         os.utime(path, (copied_at, copied_at))

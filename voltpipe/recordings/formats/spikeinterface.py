@@ -138,7 +138,8 @@ def _positions_um(probegroup: dict[str, Any] | None, n_channels: int) -> Float64
 
 def _refuse_pickles(path: Path) -> None:
     described = (file for pattern in (".zarray", ".zmetadata") for file in path.rglob(pattern))
-    if any('"pickle"' in file.read_text(encoding="utf-8") for file in described):
+    # Written anew, since JSON may spell a word with escapes.
+    if any('"pickle"' in json.dumps(json.loads(file.read_text(encoding="utf-8"))) for file in described):
         raise RecordingError(
             f"{path.name} holds pickles, which can run code when they are loaded; save it without them"
         )
