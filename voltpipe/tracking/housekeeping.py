@@ -16,7 +16,7 @@ from voltpipe.forecasting.checkpoint import CheckpointBusyError, held_exclusivel
 from voltpipe.lake import Lake
 from voltpipe.tracking.lifecycle import IDENTITY_TAG
 from voltpipe.tracking.origin import read_origin
-from voltpipe.tracking.registry import MODEL_NAME
+from voltpipe.tracking.registry import MODEL_NAME, aliases, lost_champion
 from voltpipe.tracking.settings import RetentionSettings
 from voltpipe.tracking.store import TrackingError, TrackingStore
 
@@ -42,14 +42,10 @@ class Removable:
 
 def protected_versions(store: TrackingStore) -> dict[str, str]:
     """Why a version is never removed, by version."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        aliases = store.client.get_registered_model(MODEL_NAME).aliases
-    except MlflowException:
-        return {}
     found: dict[str, str] = {}
-    ahead = [(str(version), f"is {alias}") for alias, version in aliases.items()]
+    ahead = [(version, f"is {alias}") for alias, version in aliases(store).items()]
+    if lost := lost_champion(store):
+        ahead.append((lost, "was champion when its alias was lost"))
     while ahead:
         version, reason = ahead.pop()
         if version not in found:

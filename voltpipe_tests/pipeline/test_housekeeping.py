@@ -115,5 +115,7 @@ def test_what_a_version_in_use_began_from_is_never_removed(lake):
         "2": "version 1 began from it",
         "4": "is challenger",
     }
+    store.client.delete_registered_model_alias(MODEL_NAME, "champion")
+    assert protected_versions(store)["1"] == "was champion when its alias was lost"
     tidy(lake, dry_run=False)
     assert load_forecaster(f"{MODEL_NAME}/2", store).config.architecture == "cnn_lstm"
