@@ -96,6 +96,7 @@ def retraining_state(
     instance: dg.DagsterInstance, lake: Lake, store: TrackingStore, policy: RetrainingPolicy
 ) -> RetrainingState:
     """All that the decision hangs on, from the lake, MLflow and Dagster."""
+    from voltpipe.tracking.live_skill import decayed
     from voltpipe.tracking.news import news
 
     found = news(lake, store, policy.organoid)
@@ -106,6 +107,7 @@ def retraining_state(
         new=found.new,
         untried=found.untried,
         tried_by=f"version {tried_by.version}, {_became(tried_by.tags)}" if tried_by else None,
+        decayed=decayed(lake, found.champion.version) if found.champion else (),
         training=next((run.run_id for run in unfinished if _trains(run)), None),
         n_arriving=sum(run.job_name == INGEST_JOB for run in unfinished),
         failures=_failures(instance),

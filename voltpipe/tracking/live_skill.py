@@ -15,18 +15,19 @@ from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation, Evaluati
 from voltpipe.evaluation.live_score import live_errors
 from voltpipe.evaluation.live_settings import LiveSkillSettings
 from voltpipe.evaluation.skill_decay import LiveScore, SkillDecay, skill_decay
-from voltpipe.files import written_whole
+from voltpipe.files import read_json, write_json, written_whole
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.point_mass import PointMass
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.store import ConditionedRecording, conditioned_recordings
+from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.store import ConditionedRecording, conditioned_paths, open_conditioned
 from voltpipe.tracking.lineage import lineages
 from voltpipe.tracking.registry import RegisteredForecaster, in_use, load_forecaster
 from voltpipe.tracking.run import REPORT_FOLDER
 from voltpipe.tracking.store import TrackingStore
 from voltpipe.windows.window_set import WindowSet
 
-SCORES_FILE, DRIFT_FILE = "scores.parquet", "drift.parquet"
+SCORES_FILE, DRIFT_FILE, DECAYS_FILE = "scores.parquet", "drift.parquet", "decays.json"
 CHAMPION = "champion"
 """The champion's rows among those of the baselines."""
 _BASELINES = ("persistence", "look_up")
@@ -74,7 +75,7 @@ def update_live_skill(lake: Lake, store: TrackingStore, settings: LiveSkillSetti
     if present is None:
         return read_live_skill(lake, store, settings)
     known = lineages(store, present.run_id)
-    recordings = conditioned_recordings(lake)
+    recordings, refused = _opened(lake)
     scores = _read(lake, SCORES_FILE)
     done = set(scores.loc[scores["version"] == present.version, "digest"]) if len(scores) else set()
     due = {
@@ -82,7 +83,6 @@ def update_live_skill(lake: Lake, store: TrackingStore, settings: LiveSkillSetti
         for key, recording in recordings.items()
         if recording.source_digest not in done and not any(each.knew(recording.source_digest) for each in known)
     }
-    refused: dict[str, str] = {}
     if due:
         forecaster = load_forecaster(present.uri, store)
         contenders = {CHAMPION: forecaster, **_baselines(lake, store, present, forecaster)}
@@ -98,7 +98,16 @@ def update_live_skill(lake: Lake, store: TrackingStore, settings: LiveSkillSetti
         _append(lake, SCORES_FILE, new_scores)
         _append(lake, DRIFT_FILE, new_drifts)
     found = read_live_skill(lake, store, settings)
+    write_json(lake.live_skill / DECAYS_FILE, {"version": found.version, "decays": [vars(d) for d in found.decays]})
     return LiveSkill(found.version, found.scores, found.drift, found.expected_r2, found.decays, refused)
+
+
+def decayed(lake: Lake, version: str) -> tuple[str, ...]:
+    """How a champion's skill decayed, as it was found when recordings were scored last; empty if it did not."""
+    path = lake.live_skill / DECAYS_FILE
+    if not path.exists() or (found := read_json(path))["version"] != version:
+        return ()
+    return tuple(each["reason"] for each in found["decays"] if each["decayed"])
 
 
 def mean_r2(scores: pd.DataFrame, version: str, forecaster: str = CHAMPION) -> "pd.Series[float]":
@@ -109,6 +118,18 @@ def mean_r2(scores: pd.DataFrame, version: str, forecaster: str = CHAMPION) -> "
     latest = own[own["scored_utc"] == own.groupby("recording")["scored_utc"].transform("max")]
     by_recording = latest.groupby("recording").agg(r2=("r2", "mean"), at=("scored_utc", "max"))
     return by_recording.sort_values(["at", "recording"])["r2"]
+
+
+def _opened(lake: Lake) -> tuple[dict[str, ConditionedRecording], dict[str, str]]:
+    """The lake's conditioned recordings by key, and why some cannot be opened."""
+    opened: dict[str, ConditionedRecording] = {}
+    refused: dict[str, str] = {}
+    for key, path in conditioned_paths(lake).items():
+        try:
+            opened[str(key)] = open_conditioned(path)
+        except RecordingError as error:
+            refused[str(key)] = str(error)
+    return opened, refused
 
 
 def _scored(

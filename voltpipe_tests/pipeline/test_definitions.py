@@ -37,7 +37,7 @@ UPSTREAM = {
     "champion_forecaster": {"registered_forecaster"},
     "recording_forecast": {"conditioned_recording", "champion_forecaster"},
     "tidied_lake": set(),
-    "retraining_policy": {"conditioned_recording", "registered_forecaster", "champion_forecaster"},
+    "retraining_policy": {"conditioned_recording", "registered_forecaster", "champion_forecaster", "live_skill"},
     "live_skill": {"conditioned_recording", "champion_forecaster"},
 }
 INGESTED = {"raw_recording", "conditioned_recording"}

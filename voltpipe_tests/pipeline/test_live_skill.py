@@ -10,10 +10,12 @@ import pytest
 from voltpipe.evaluation.live_settings import LiveSkillSettings
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.build import build_definitions
+from voltpipe.pipeline.retraining import retraining_state
 from voltpipe.recordings.condition_raw import condition_raw
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
-from voltpipe.tracking.live_skill import SCORES_FILE, mean_r2, read_live_skill, update_live_skill
+from voltpipe.tracking.live_skill import SCORES_FILE, decayed, mean_r2, read_live_skill, update_live_skill
 from voltpipe.tracking.registry import MODEL_NAME
+from voltpipe.tracking.retraining_policy import RetrainingPolicy, Trigger, decide
 from voltpipe.tracking.store import TrackingStore
 
 SETTINGS = LiveSkillSettings(every_samples=5, decay_bound=0.1)
@@ -23,7 +25,7 @@ KEY = dg.AssetKey("live_skill")
 @pytest.fixture
 def lake(tmp_path, materialized):
     lake = Lake(tmp_path / "lake")
-    for folder in ("conditioned", "windows", "mlflow"):
+    for folder in ("conditioned", "history", "windows", "mlflow"):
         shutil.copytree(materialized.lake.root / folder, lake.root / folder)
     return lake
 
@@ -58,16 +60,24 @@ def test_each_new_recording_is_scored_once_beside_the_baselines_and_decay_is_not
     (slice_alone,) = healthy.decays
     assert (slice_alone.organoid, slice_alone.decayed) == ("slice", False)
     assert not healthy.drift["drifted"].any()
+    assert decayed(lake, "1") == ()
     assert update_live_skill(lake, store, SETTINGS).scores.equals(healthy.scores)
 
     for number in (20, 21, 22):
         arrive(f"run_{number}", noise_mv(number))
-    decayed = update_live_skill(lake, store, SETTINGS)
-    assert decayed.decays[0].decayed
-    assert decayed.drift.set_index("recording")["drifted"].loc["slice--run_20":].all()
+    (lake.conditioned / "slice" / "run_23.parquet").write_bytes(b"torn")
+    found = update_live_skill(lake, store, SETTINGS)
+    assert found.decays[0].decayed
+    assert "run_23.parquet is damaged" in found.refused["slice--run_23"]
+    assert found.drift.set_index("recording")["drifted"].loc["slice--run_20":].all()
     tidy = pd.read_parquet(lake.live_skill / SCORES_FILE)
     assert len(tidy) == 7 * 3 * 3  # recordings, forecasters, horizons
-    assert read_live_skill(lake, store, SETTINGS).decays == decayed.decays
+    assert read_live_skill(lake, store, SETTINGS).decays == found.decays
+    assert decayed(lake, "1") == (found.decays[0].reason,)
+    assert decayed(lake, "2") == ()
+    with dg.DagsterInstance.ephemeral() as instance:
+        state = retraining_state(instance, lake, store, RetrainingPolicy())
+    assert decide(RetrainingPolicy(min_recordings=99), state).trigger is Trigger.DECAY
 
 
 def test_decay_warns_and_fails_no_run_and_the_plot_stands_on_the_asset(lake, arrive):

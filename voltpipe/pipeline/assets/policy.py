@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from voltpipe.pipeline.assets.live_skill import WHEN_SOMETHING_CAME, live_skill
 from voltpipe.pipeline.assets.recordings import CONDITIONED_KEY
 from voltpipe.pipeline.assets.registry import champion_forecaster, registered_forecaster
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
@@ -15,18 +16,12 @@ GROUP = "policy"
 SHOWN = 50
 """So many new recordings are named."""
 
-WHEN_ANYTHING_CHANGED = (
-    dg.AutomationCondition.any_deps_updated().since_last_handled()
-    & ~dg.AutomationCondition.any_deps_in_progress()
-    & ~dg.AutomationCondition.in_progress()
-)
-
 
 @dg.asset(
     group_name=GROUP,
     kinds={"mlflow"},
-    deps=[CONDITIONED_KEY, registered_forecaster, champion_forecaster],
-    automation_condition=WHEN_ANYTHING_CHANGED,
+    deps=[CONDITIONED_KEY, registered_forecaster, champion_forecaster, live_skill],
+    automation_condition=WHEN_SOMETHING_CAME,
     code_version="1",
 )
 def retraining_policy(  # Dagster takes the bare class alone for an output without a value
