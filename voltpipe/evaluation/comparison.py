@@ -36,6 +36,7 @@ def compare(
     recordings: Collection[str],
     horizons: Sequence[int],
     *,
+    guarded: Collection[str],
     error_rate: float,
 ) -> Comparison:
     """Compare two evaluations on one window set, in the stricter regime.
@@ -43,12 +44,13 @@ def compare(
     Args:
         evaluation: the forecaster's.
         other: the other's; its targets must be the same.
-        recordings: keys of the held-out recordings that count, at least one.
+        recordings: keys of the held-out recordings that count as a whole, at least one.
         horizons: in samples; both must forecast them.
+        guarded: keys of those that count in groups, these recordings among them.
         error_rate: of the bounds, see `paired_gain`.
     """
-    sums = _sums(evaluation, recordings, horizons)
-    other_sums = _sums(other, recordings, horizons)
+    sums = _sums(evaluation, guarded, horizons)
+    other_sums = _sums(other, guarded, horizons)
 
     def gain(group: str, parts: Collection[tuple[str, str]]) -> GroupGain:
         """Of recordings and types of channels."""
@@ -66,7 +68,10 @@ def compare(
     groups = {f"organoid {o}": [p for p in parts if RecordingKey.parse(p[0]).organoid == o] for o in organoids}
     groups = groups if len(organoids) > 1 else {}
     groups |= {f"{t} channels": [p for p in parts if p[1] == t] for t in types} if len(types) > 1 else {}
-    return Comparison(gain("all", parts), tuple(gain(name, of_group) for name, of_group in groups.items() if of_group))
+    return Comparison(
+        gain("all", [part for part in parts if part[0] in recordings]),
+        tuple(gain(name, of_group) for name, of_group in groups.items() if of_group),
+    )
 
 
 def _sums(

@@ -68,7 +68,12 @@ def decide(
         obstacles = tuple(_incomparable(candidate, champion, targets))
         if not obstacles:
             comparison = compare(
-                candidate, champion, targets.recordings, champion.horizons, error_rate=settings.error_rate
+                candidate,
+                champion,
+                targets.recordings,
+                champion.horizons,
+                guarded=targets.guarded,
+                error_rate=settings.error_rate,
             )
             refusals[Rule.NO_GROUP_WORSE] = tuple(_worse_groups(comparison, settings.loss_bound))
         refusals[Rule.BEATS_CHAMPION] = obstacles or tuple(_too_small(comparison, champion, targets, settings))

@@ -38,7 +38,7 @@ def judge(
         return GateDecision(False, (reason,), frozenset({Rule.NOT_ROLLED_BACK}), against=_version(in_use(store)))
     present = in_use(store)
     if present is None or present.version == version:
-        return replace(decide(candidate, None, Targets(frozenset()), settings), against=_version(present))
+        return replace(decide(candidate, None, Targets(frozenset(), frozenset()), settings), against=_version(present))
     try:
         forecaster = load_forecaster(present.uri, store)
         scores, _ = evaluate(forecaster, window_set, {})

@@ -12,16 +12,20 @@ class Targets:
     """Recordings that decide."""
 
     recordings: frozenset[str]
-    """Their keys."""
-    fresh: bool = False
-    """Whether all of them came after the champion's training."""
+    """Keys of those on which the gain is measured."""
+    guarded: frozenset[str]
+    """Keys of all that neither learned from, on which no organoid and no type of channel may lose."""
+    all_fresh: bool = False
+    """Whether all on which the gain is measured came after the champion's training."""
 
     @property
     def described(self) -> str:
         """For a sentence that goes on with "on"."""
         count = f"{len(self.recordings)} held-out recording" + ("" if len(self.recordings) == 1 else "s")
         return (
-            f"{count} that came after the champion's training" if self.fresh else f"{count} that neither learned from"
+            f"{count} that came after the champion's training"
+            if self.all_fresh
+            else f"{count} that neither learned from"
         )
 
 
@@ -53,6 +57,7 @@ def choose_targets(
         if not any(lineage.learned_from(digest, regime, time_fraction) for lineage in (*champion, *candidate))
     }
     fresh = frozenset(key for key, digest in unseen.items() if not any(lineage.knew(digest) for lineage in champion))
-    if len(fresh) >= fresh_recordings:
-        return Targets(fresh, fresh=True)
-    return Targets(frozenset(unseen))
+    is_told = any(lineage.roles for lineage in champion)  # else everything would seem to have come later
+    if is_told and len(fresh) >= fresh_recordings:
+        return Targets(fresh, frozenset(unseen), all_fresh=True)
+    return Targets(frozenset(unseen), frozenset(unseen))

@@ -10,7 +10,13 @@ from voltpipe.tracking.targets import Targets
 from voltpipe.windows.settings import Protocol
 
 ANY = GateSettings()
-ALL = Targets(frozenset({"organoid_1--2", "organoid_1--7", "organoid_1--9"}))
+
+
+def targets_of(*keys, guarded=()):
+    return Targets(frozenset(keys), frozenset((*keys, *guarded)))
+
+
+ALL = targets_of("organoid_1--2", "organoid_1--7", "organoid_1--9")
 
 UNEVEN = ({"unknown": 0.03}, {"unknown": 0.004}, {"unknown": 0.002})
 
@@ -123,9 +129,9 @@ def test_a_gain_that_recordings_do_not_agree_on_is_no_gain(evaluation):
 
 def test_only_recordings_that_neither_learned_from_decide(evaluation):
     uneven = evaluation({1: 0.7}, by_recording=dict(zip(sorted(ALL.recordings), UNEVEN, strict=True)))
-    decision = decide(uneven, evaluation({1: 0.7}), ANY, Targets(frozenset({"organoid_1--7", "organoid_1--9"})))
+    decision = decide(uneven, evaluation({1: 0.7}), ANY, targets_of("organoid_1--7", "organoid_1--9"))
     assert decision.comparison.whole.paired.gain == pytest.approx(0.003)
-    nothing = decide(uneven, evaluation({1: 0.6}), ANY, Targets(frozenset()))
+    nothing = decide(uneven, evaluation({1: 0.6}), ANY, targets_of())
     assert nothing.reasons == (
         "the champion or the candidate learned from every recording that is held out now; record more",
     )
@@ -133,7 +139,7 @@ def test_only_recordings_that_neither_learned_from_decide(evaluation):
 
 @pytest.mark.parametrize(("gain", "promoted"), [(0.009, False), (0.011, True)])
 def test_one_recording_alone_must_show_much_more(evaluation, gain, promoted):
-    alone = Targets(frozenset({"organoid_1--7"}))
+    alone = targets_of("organoid_1--7")
     decision = decide(evaluation({1: 0.7 + gain}), evaluation({1: 0.7}), ANY, alone)
     assert decision.promoted == promoted
     assert promoted or decision.reasons[0].endswith(
@@ -148,12 +154,23 @@ def test_no_organoid_pays_for_the_gain_of_the_others(evaluation):
             {1: 0.7}, by_recording={key: {"unknown": 0.04 if key.startswith("alpha") else -loss} for key in keys}
         )
         champion = evaluation({1: 0.7}, by_recording={key: {"unknown": 0.0} for key in keys})
-        decision = decide(candidate, champion, GateSettings(error_rate=0.2), Targets(frozenset(keys)))
+        decision = decide(candidate, champion, GateSettings(error_rate=0.2), targets_of(*keys))
         assert decision.promoted == promoted
     assert decision.failed == {Rule.NO_GROUP_WORSE}
     assert decision.reasons == (
         "on organoid beta, mean R2 is 0.6890 and the champion's 0.7000; more than 0.0100 below it is not allowed",
     )
+
+
+def test_an_organoid_is_guarded_also_where_later_recordings_of_others_decide(evaluation):
+    keys = ["alpha--8", "alpha--9", "beta--2"]
+    loses = {"alpha--8": {"unknown": 0.04}, "alpha--9": {"unknown": 0.04}, "beta--2": {"unknown": -0.02}}
+    candidate = evaluation({1: 0.7}, by_recording=loses)
+    champion = evaluation({1: 0.7}, by_recording={key: {"unknown": 0.0} for key in keys})
+    decision = decide(candidate, champion, ANY, targets_of("alpha--8", "alpha--9", guarded=["beta--2"]))
+    assert decision.comparison.whole.paired.gain == pytest.approx(0.04)
+    assert decision.failed == {Rule.NO_GROUP_WORSE}
+    assert "on organoid beta" in decision.reason
 
 
 def test_no_type_of_channel_pays_for_the_gain_of_the_others(evaluation):

@@ -28,13 +28,19 @@ def test_what_either_learned_from_does_not_decide():
 def test_what_came_after_the_champion_decides_alone_where_there_is_enough_of_it():
     champion = knew(r1="test", r2="test")
     assert chosen([champion]).recordings == HELD_OUT.keys() - {"org--1", "org--2"}
+    assert chosen([champion]).guarded == HELD_OUT.keys()
     assert chosen([champion]).described == "5 held-out recordings that came after the champion's training"
     assert chosen([champion], fresh=6).recordings == HELD_OUT.keys()
 
 
+def test_a_champion_of_which_nothing_is_told_makes_nothing_fresh():
+    for champion in ([], [Lineage({}, 0.15)]):
+        assert not chosen(champion).all_fresh
+
+
 def test_the_candidate_knows_its_own_held_out_recordings_and_they_are_fresh_all_the_same():
     candidate = knew(**{f"r{number}": "test" for number in range(1, 8)})
-    assert chosen([knew(r1="train")], [candidate]).fresh
+    assert chosen([knew(r1="train")], [candidate]).all_fresh
 
 
 def test_the_end_of_a_recording_decides_if_the_champion_held_out_as_much_of_it():
