@@ -61,7 +61,7 @@ PLANTED = {
 
 @pytest.mark.parametrize(("plant", "expected"), PLANTED.values(), ids=PLANTED)
 def test_a_planted_fault_is_found_by_its_check_alone(lake, put_raw, writers, make_signal, plant, expected):
-    put_raw("good.nwb", make_signal(5000, seed=1))
+    put_raw("good.npz", make_signal(5000, seed=1))
     condition_raw(lake, RecordingKey("org", "good"), ConditioningSettings())
     planted = plant(make_signal(5000))
     writers["nwb"](lake.raw / "org" / "planted.nwb", planted.pop("data"), **planted)
