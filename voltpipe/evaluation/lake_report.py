@@ -42,7 +42,8 @@ class LakeReport:
 
 def write_lake_report(lake: Lake) -> LakeReport:
     """Write `reports/lake.html`, whole or not at all, from what was noted of each recording when it was judged."""
-    entries, raw = catalogue(lake), find_raw(lake)
+    entries = catalogue(lake)
+    raw = find_raw(lake, known=[entry.key for entry in entries])
     report = LakeReport(
         path=lake.page,
         verdict=verdict(entries),
@@ -96,7 +97,7 @@ def _page(
         quarantined=report.reasons,
         doubted=_doubted(entries),
         refused=raw.refused,
-        waiting=sorted(str(key) for key in raw.found.keys() - {entry.key for entry in entries}),
+        waiting=list(map(str, raw.found)),
         without_findings=[str(each.key) for each in entries if each.standing is Standing.OK and each.report is None],
         most_reasons=MOST_REASONS,
         organoids=[_organoid(name, some) for name, some in by_organoid.items()],

@@ -7,7 +7,7 @@ recordings, `<recording>.seg0`, `<recording>.seg1`, ..., unless its sidecar choo
 import fcntl
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,8 +48,14 @@ class RawFacts(Settings):
     facts: dict[str, str | int | float]
 
 
-def find_raw(lake: Lake) -> RawListing:
-    """List the raw recordings, in order of their keys. Sidecars and hidden files are passed over."""
+def find_raw(lake: Lake, known: Collection[RecordingKey] = ()) -> RawListing:
+    """List the raw recordings, in order of their keys. Sidecars and hidden files are passed over.
+
+    Args:
+        lake: the data lake.
+        known: recordings that need not be listed; their files are not opened to count their segments.
+    """
+    passed_over = {(key.organoid, name) for key in known for name in (key.recording, _file_and_segment(key)[0])}
     found: dict[RecordingKey, list[Path]] = {}
     refused: dict[str, str] = {}
     for folder in sorted(lake.raw.glob("[!.]*")):
@@ -57,6 +63,8 @@ def find_raw(lake: Lake) -> RawListing:
             refused[folder.name] = "lies in no organoid's folder; expected raw/<organoid>/<recording>"
             continue
         for path in _entries(folder):
+            if (folder.name, recording_name(path)) in passed_over:
+                continue
             try:
                 for key in raw_keys(lake, path):
                     found.setdefault(key, []).append(path)

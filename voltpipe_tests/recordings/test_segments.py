@@ -57,6 +57,13 @@ def test_each_segment_in_the_lake_is_a_recording_of_its_own(lake, folder, make_s
     assert open_raw(lake, keys[1]).facts["segment"] == 1
 
 
+def test_files_of_known_recordings_are_passed_over_unopened(lake, folder, put_raw, signal_mv, monkeypatch):
+    keys = ingest(lake, folder, "org", Hints())
+    put_raw("new.dat", signal_mv)
+    monkeypatch.setattr("voltpipe.recordings.raw.open_recording", None)
+    assert list(find_raw(lake, known=keys).found) == [RecordingKey("org", "new")]
+
+
 def test_a_sidecar_that_chooses_a_segment_makes_it_the_only_recording(lake, folder):
     (key,) = ingest(lake, folder, "org", Hints(segment=1))
     assert str(key) == "org--culture"
