@@ -1,5 +1,8 @@
 """A raw recording as it would be conditioned, in mV, without a file of its own: for whoever forecasts it."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
 import numpy as np
 from jaxtyping import Float32
 
@@ -26,8 +29,9 @@ def condition_lazily(
 class LazilyConditioned:
     """A `Recording` whose samples are filtered when they are read.
 
-    One pass over the raw samples tells which stretches it has; reads that go forward make up another one together, and
-    a read that goes back begins anew. Held in memory is what is asked for, and a chunk.
+    Reads that go forward make up one pass over the raw samples together, and a read that goes back begins anew. Only
+    where saturation decides what is left out, another pass tells which stretches there are. Held in memory is what is
+    asked for, and a chunk.
     """
 
     def __init__(self, stretches: Stretches) -> None:
@@ -40,7 +44,7 @@ class LazilyConditioned:
         self._stretches = stretches
         begins: dict[int, int] = {}
         n_samples = 0
-        for raw_start, _, samples_mv in stretches.pieces():
+        for raw_start, _, samples_mv in _as_long(stretches).pieces():
             begins.setdefault(raw_start, n_samples)
             n_samples += len(samples_mv)
         if not begins:
@@ -72,3 +76,28 @@ class LazilyConditioned:
     def _drop_before(self, sample: int) -> None:
         passed = min(sample - self._held_start, len(self._held_mv))
         self._held_start, self._held_mv = self._held_start + passed, self._held_mv[passed:]
+
+
+def _as_long(stretches: Stretches) -> Stretches:
+    """Stretches of the same lengths, of which nothing has to be read where time alone decides what is left out."""
+    if stretches.settings.saturation_mv is not None:
+        return stretches
+    recording = stretches.recording
+    silent = _Silent(recording.rate_hz, recording.n_samples, recording.segment_starts)
+    return replace(stretches, recording=silent, centre_mv=None)
+
+
+@dataclass(frozen=True)
+class _Silent:
+    """A `Recording` of one channel that stays at 0 mV."""
+
+    rate_hz: float
+    n_samples: int
+    segment_starts: tuple[int, ...]
+    channel_names: tuple[str, ...] = ("silent",)
+    channel_types: tuple[str, ...] = ("unknown",)
+    positions_um: None = None
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+
+    def read_mv(self, start_sample: int, stop_sample: int) -> Float32[np.ndarray, "time channel"]:
+        return np.zeros((stop_sample - start_sample, 1), np.float32)

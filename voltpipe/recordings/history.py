@@ -16,7 +16,7 @@ from pydantic import Field
 
 from voltpipe.files import file_digest, write_json, written_whole
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.raw import raw_state
+from voltpipe.recordings.raw import raw_digest
 from voltpipe.recordings.sidecar import sidecar_path
 from voltpipe.settings import Settings
 
@@ -76,7 +76,8 @@ def read_history(lake: Lake, key: RecordingKey) -> RecordingHistory | None:
 
 def read_source(path: Path) -> Source:
     """Digest a raw file or folder, and its sidecar."""
-    return _source(path, raw_state(path))
+    sidecar = sidecar_path(path)
+    return Source(raw_digest=raw_digest(path), hints_digest=file_digest(sidecar) if sidecar.exists() else None)
 
 
 def note_verdict(
@@ -138,9 +139,3 @@ def _write(lake: Lake, key: RecordingKey, history: RecordingHistory) -> Recordin
 @lru_cache(maxsize=50_000)
 def _read(path: Path, modified_ns: int, inode: int) -> RecordingHistory:
     return RecordingHistory.model_validate_json(path.read_text(encoding="utf-8"))
-
-
-@lru_cache(maxsize=1_000)
-def _source(path: Path, state: str) -> Source:
-    sidecar = sidecar_path(path)
-    return Source(raw_digest=file_digest(path), hints_digest=file_digest(sidecar) if sidecar.exists() else None)

@@ -132,7 +132,7 @@ def inspect_raw(lake: Lake, key: RecordingKey) -> RawFacts:
     recording = open_raw(lake, key)
     return RawFacts(
         path=path,
-        digest=file_digest(path),
+        digest=raw_digest(path),
         format=str(recording.facts["format"]),
         rate_hz=recording.rate_hz,
         channel_names=recording.channel_names,
@@ -160,6 +160,16 @@ def raw_state(path: Path) -> str:
         stats.append(sidecar_path(path).stat())
     modified_s, changed_s = max(each.st_mtime for each in stats), max(each.st_ctime for each in stats)
     return f"{modified_s:.6f}:{sum(each.st_size for each in stats)}:{changed_s:.6f}"
+
+
+def raw_digest(path: Path) -> str:
+    """SHA-256 of a raw file or folder; as long as its state is the same, it is not read again."""
+    return _digest(path, raw_state(path))
+
+
+@lru_cache(maxsize=10_000)
+def _digest(path: Path, state: str) -> str:
+    return file_digest(path)
 
 
 def is_being_written(path: Path) -> bool:

@@ -65,6 +65,20 @@ def test_pieces_and_their_order_change_nothing_and_memory_is_bounded(made_record
         lazy.read_mv(0, 99_999)
 
 
+@pytest.mark.parametrize(("settings", "passes"), [(LFP, 1), (SATURATED, 2)], ids=["lfp", "saturated"])
+def test_reading_it_through_reads_the_raw_samples_once_unless_they_decide(made_recording, settings, passes):
+    n_read = []
+
+    def still_mv(start, stop):
+        n_read.append(stop - start)
+        return np.full((stop - start, 3), -60, np.float32)
+
+    lazy = condition_lazily(made_recording(still_mv, 5000), settings)
+    for start in range(0, lazy.n_samples, 250):
+        lazy.read_mv(start, min(start + 260, lazy.n_samples))
+    assert sum(n_read) == passes * 5000
+
+
 def test_samples_keep_the_times_at_which_the_rig_took_them(recording_of, signal_mv):
     lazy = condition_lazily(recording_of(signal_mv), ConditioningSettings(trim_ms=100), ((1.0, 1.5),))
     # From 0.1 s, at 1 kHz; left out are 500 ms of stimulation and 5 ms after.

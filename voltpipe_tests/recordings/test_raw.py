@@ -2,11 +2,15 @@
 
 import pytest
 
+from voltpipe.files import file_digest
 from voltpipe.lake import LakeError, RecordingKey
+from voltpipe.recordings import raw
+from voltpipe.recordings.condition_raw import condition_raw
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.ingest import ingest
 from voltpipe.recordings.raw import find_raw, inspect_raw
 from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.recordings.sidecar import read_hints
 
 
@@ -77,6 +81,19 @@ def rig_file(tmp_path, writers, signal_mv):
     path.parent.mkdir()
     writers["dat"](path, signal_mv)
     return path
+
+
+def test_a_raw_file_is_digested_once_until_it_changes(lake, put_raw, make_signal, monkeypatch):
+    digested = []
+    monkeypatch.setattr(raw, "file_digest", lambda path: digested.append(path) or file_digest(path))
+    path, key = put_raw("run.npz", make_signal(5000)), RecordingKey("org", "run")
+    first = inspect_raw(lake, key).digest
+    outcome = condition_raw(lake, key, ConditioningSettings())
+    assert outcome.figures["source_digest"] == first
+    assert digested == [path]
+    put_raw("run.npz", make_signal(5001))
+    assert inspect_raw(lake, key).digest == file_digest(path) != first
+    assert digested == [path, path]
 
 
 def test_a_file_is_ingested_whole_with_its_hints(lake, rig_file):
