@@ -27,6 +27,10 @@ def names_kept(recording_of):
     return select
 
 
+def test_nothing_is_referenced_to_what_all_channels_share_unless_asked_for():
+    assert not ConditioningSettings().common_reference  # bursts of a culture are common to all its electrodes
+
+
 def test_all_are_kept_unless_asked_otherwise(recording_of, array_mv):
     recording = recording_of(array_mv)
     assert select_channels(recording, ConditioningSettings()) is recording

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -95,6 +96,13 @@ def test_the_voltages_come_back_at_their_times(conditioned, signal_mv, tmp_path)
         assert list(channels["channel_name"][:]) == ["ch0", "ch1", "ch2"]
         np.testing.assert_allclose(channels["mean_mv"][:], signal_mv[800:2800].mean(axis=0), rtol=1e-5)
         assert file.session_start_time == STARTED
+
+
+def test_it_is_chunked_for_whoever_reads_it_by_time(conditioned, signal_mv, tmp_path):
+    export_nwb(conditioned(signal_mv), tmp_path / "out.nwb", **SAID)
+    with h5py.File(tmp_path / "out.nwb") as file:
+        data = file["processing/conditioned/voltage/data"]
+        assert data.chunks == data.shape == (4200, 3)  # all channels of a stretch of time
 
 
 def test_what_was_filtered_before_its_export_is_not_filtered_again(conditioned, signal_mv, tmp_path):

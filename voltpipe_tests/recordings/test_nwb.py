@@ -10,6 +10,7 @@ from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 from pynwb.ecephys import ElectricalSeries
 from pynwb.icephys import CurrentClampSeries
 
+from voltpipe.recordings.formats.hdf5 import own_dataset
 from voltpipe.recordings.open_recording import open_recording
 from voltpipe.recordings.recording import RecordingError
 
@@ -84,6 +85,22 @@ def test_positions_that_are_no_numbers_are_none(file, tmp_path):
     counts = np.zeros((4, 1), dtype=np.int16)
     file.add_acquisition(ElectricalSeries(name="raw", data=counts, electrodes=region, rate=20_000.0))
     assert open_recording(written(file, tmp_path / "e.nwb")).positions_um is None
+
+
+def test_chunks_that_are_long_in_time_are_unpacked_once(tmp_path, file):
+    file.add_acquisition(TimeSeries(name="v", data=np.zeros((2, 1020), np.int16), unit="mV", rate=20_000.0))
+    path = written(file, tmp_path / "long.nwb")
+    with h5py.File(path, "r+") as opened:
+        attributes = dict(opened["acquisition/v/data"].attrs)
+        del opened["acquisition/v/data"]
+        # As hdmf chunks them: 93 chunks of 0.9 MB hold one moment, more than HDF5 keeps by itself.
+        data = opened.create_dataset("acquisition/v/data", (40_000, 1020), np.int16, chunks=(40_000, 11), fillvalue=7)
+        data.attrs.update(attributes)
+    with h5py.File(path, "r") as opened:
+        data = own_dataset(path, opened["acquisition/v"], "data")
+        _, n_bytes, _ = data.id.get_access_plist().get_chunk_cache()
+        assert n_bytes == 93 * 40_000 * 11 * 2
+    np.testing.assert_array_equal(open_recording(path).read_mv(39_999, 40_000), np.full((1, 1020), 7))
 
 
 def test_current_clamp_is_one_channel_with_its_conversion(file, tmp_path):

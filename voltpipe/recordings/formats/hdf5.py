@@ -4,10 +4,12 @@ Data outside the file (external links, external storage, virtual datasets) are r
 must cover its samples, and nothing may reach out of the lake.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from voltpipe.recordings.formats.stored import damage_named
 from voltpipe.recordings.recording import RecordingError
@@ -25,6 +27,7 @@ DAMAGE = (
 )
 """What h5py raises on a damaged file, or on one of another layout than expected."""
 _CHUNK_CACHE_BYTES = 64 << 20
+_MOST_CHUNK_CACHE_BYTES = 512 << 20
 
 
 def opened(path: Path, expected: str) -> h5py.File:
@@ -64,7 +67,27 @@ def own_dataset(path: Path, group: h5py.Group, name: str) -> h5py.Dataset:
                 f"{path.name}: {group.name}/{name} is compressed with the HDF5 filter {code} ({text(described)}), "
                 "which is not installed; get the plugin from the rig's vendor, and set HDF5_PLUGIN_PATH to its folder"
             )
-    return dataset
+    return _reopened(dataset) if _bytes_across_time(dataset) > _CHUNK_CACHE_BYTES else dataset
+
+
+def _bytes_across_time(dataset: h5py.Dataset) -> int:
+    """Size of all chunks that hold one moment. Without room for them, each is unpacked anew for every piece of time."""
+    if dataset.chunks is None:
+        return 0
+    time = int(np.argmax(dataset.shape))
+    across = [-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
+    return math.prod(across[:time] + across[time + 1 :]) * math.prod(dataset.chunks) * dataset.dtype.itemsize
+
+
+def _reopened(dataset: h5py.Dataset) -> h5py.Dataset:
+    """The same dataset with room for the chunks of one moment."""
+    file, name, needed = dataset.file, dataset.name.encode(), _bytes_across_time(dataset)
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    n_slots, _, preemption = access.get_chunk_cache()
+    access.set_chunk_cache(n_slots, min(needed, _MOST_CHUNK_CACHE_BYTES), preemption)
+    # HDF5 shares the room among all that have the dataset open, and the first decides.
+    dataset.id.close()
+    return h5py.Dataset(h5py.h5d.open(file.id, name, access))
 
 
 def text(value: Any) -> str:
