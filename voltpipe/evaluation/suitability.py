@@ -20,10 +20,12 @@ def check_layout(forecaster: Forecaster, what: str, *, rate_hz: float, channel_n
             "resample the recording, or use a forecaster for its rate"
         )
     if forecaster.module.bound_to_channels and channel_names != config.channel_names:
+        missing = tuple(name for name in config.channel_names if name not in channel_names)
+        lacking = f", of which it lacks {_listed(missing)}" if 0 < len(missing) < len(config.channel_names) else ""
         raise ForecasterError(
             f"{what}'s channels ({_listed(channel_names)}) are not those that this {config.architecture} was "
-            f"trained on ({_listed(config.channel_names)} of {', '.join(config.organoids)}), and its weights belong to "
-            "these; use a forecaster that was trained on this organoid"
+            f"trained on ({_listed(config.channel_names)} of {', '.join(config.organoids)}){lacking}, and its weights "
+            "belong to these; use a forecaster that was trained on this organoid"
         )
 
 

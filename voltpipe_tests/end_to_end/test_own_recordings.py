@@ -48,7 +48,7 @@ def write_maxwell(path: Path, voltage_uv: np.ndarray) -> Path:
         [(channel, 1000 + channel, *POSITIONS_UM[channel]) for channel in range(N_CHANNELS)],
         dtype=[("channel", "<i4"), ("electrode", "<i4"), ("x", "<f8"), ("y", "<f8")],
     )
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file["version"], file["mxw_version"] = np.array([b"20190530"]), np.array([b"22.2.6"])
         stored = file.create_group("data_store/data0000")
@@ -99,11 +99,9 @@ def lake(tmp_path_factory, working_directory):
 
 @pytest.fixture(scope="module")
 def maxwell_files(lake) -> list[Path]:
-    """Each in a folder of its own under one name, as MaxLab Live leaves them."""
-    return [
-        write_maxwell(lake.root.parent / f"00012{number}" / "data.raw.h5", field_potential_uv(number))
-        for number in range(3)
-    ]
+    """The first in a folder of its own under a name that all have, as MaxLab Live leaves it."""
+    names = ("000120/data.raw.h5", "000121.raw.h5", "000122.raw.h5")
+    return [write_maxwell(lake.root.parent / name, field_potential_uv(seed)) for seed, name in enumerate(names)]
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +113,12 @@ def nwb_files(lake) -> list[Path]:
 @pytest.fixture(scope="module")
 def ingested(lake, maxwell_files, nwb_files) -> list[Result]:
     lfp = ("--profile", "lfp", "--lfp-rate-hz", "1000", *SHORT)
-    results = [typed("ingest", file, "--organoid", "chip", "--name", file.parent.name, *lfp) for file in maxwell_files]
-    return [*results, typed("ingest", *nwb_files, "--organoid", "dish", *lfp, "--common-reference")]
+    first, *others = maxwell_files
+    return [
+        typed("ingest", first, "--organoid", "chip", "--name", "000120", *lfp),
+        typed("ingest", *others, "--organoid", "chip", *lfp),
+        typed("ingest", *nwb_files, "--organoid", "dish", *lfp, "--common-reference"),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +128,8 @@ def trained(ingested) -> dict[str, Result]:
 
 
 def test_every_file_is_conditioned_as_the_options_say(lake, ingested):
-    assert [result.exit_code for result in ingested] == [0, 0, 0, 0], [result.output for result in ingested]
-    chip = open_conditioned(lake.conditioned_path(RecordingKey("chip", "000121")))
+    assert [result.exit_code for result in ingested] == [0, 0, 0], [result.output for result in ingested]
+    chip = open_conditioned(lake.conditioned_path(RecordingKey("chip", "000120")))
     dish = open_conditioned(lake.conditioned_path(RecordingKey("dish", "slice_1")))
     assert chip.channel_names == tuple(f"electrode_{1000 + channel}" for channel in range(N_CHANNELS))
     assert dish.channel_names == tuple(f"A-{channel:03d}" for channel in range(N_CHANNELS))
@@ -140,7 +142,7 @@ def test_every_file_is_conditioned_as_the_options_say(lake, ingested):
 
 
 def test_what_was_asked_for_stays_beside_the_raw_file(lake, ingested):
-    hints = read_hints(lake.raw / "chip" / "000121.h5")
+    hints = read_hints(lake.raw / "chip" / "000120.h5")
     assert hints.given() == {
         "profile": "lfp",
         "trim_ms": 100,
@@ -158,9 +160,9 @@ def test_a_setting_out_of_bounds_is_refused_before_anything_is_copied(lake, inge
 
 
 def test_another_recording_under_the_same_name_is_refused_with_the_way_out(ingested, maxwell_files):
-    result = typed("ingest", maxwell_files[0], "--organoid", "chip", "--name", "000121")
+    result = typed("ingest", maxwell_files[1], "--organoid", "chip", "--name", "000120")
     assert result.exit_code == 1
-    assert "chip--000121 is there with other content" in result.stderr
+    assert "chip--000120 is there with other content" in result.stderr
     assert "--name" in result.stderr
     assert typed("ingest", *maxwell_files, "--organoid", "chip", "--name", "run").exit_code == 2
 
@@ -179,7 +181,7 @@ def test_a_raw_file_is_forecast_and_both_go_out_as_nwb(
     lake, trained, maxwell_files, nwb_files, tmp_path, organoid, version
 ):
     assert trained[organoid].exit_code == 0, trained[organoid].output
-    file, name = {"chip": (maxwell_files[2], "000122"), "dish": (nwb_files[2], "slice_2")}[organoid]
+    file, name = {"chip": (maxwell_files[2], "000122.raw"), "dish": (nwb_files[2], "slice_2")}[organoid]
     forecasts, exported = tmp_path / "forecast.parquet", tmp_path / "out.nwb"
     model = f"voltage-forecaster/{version}"
     result = typed("forecast", file, "--model", model, "--out", forecasts)

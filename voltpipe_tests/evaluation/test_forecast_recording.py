@@ -49,7 +49,9 @@ def test_weights_that_belong_to_channels_forecast_no_other_channels(forecaster_b
     window_set = window_set_of([np.random.default_rng(0).normal(-60, 5, (400, 2)).astype(np.float32)], [Split.TRAIN])
     bound = forecaster_by("cnn_lstm", lambda history_z, *_: history_z[:, -1:].expand(-1, len(HORIZONS), -1), window_set)
     other = Ramp(500, rate_hz=bound.config.rate_hz, channel_names=("elsewhere", "n1"))
-    with pytest.raises(ForecasterError, match=r"channels \(2: elsewhere, n1\) are not those"):
+    with pytest.raises(
+        ForecasterError, match=r"channels \(2: elsewhere, n1\) are not those .*, of which it lacks 1: n0,"
+    ):
         forecast_recording(bound, other, tmp_path / "f.parquet", every_ms=10.0)
 
 

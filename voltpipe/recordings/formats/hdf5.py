@@ -75,8 +75,9 @@ def _bytes_across_time(dataset: h5py.Dataset) -> int:
     if dataset.chunks is None:
         return 0
     time = int(np.argmax(dataset.shape))
-    across = [-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
-    return math.prod(across[:time] + across[time + 1 :]) * math.prod(dataset.chunks) * dataset.dtype.itemsize
+    across: list[int] = [-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
+    chunk_bytes: int = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    return math.prod(across[:time] + across[time + 1 :]) * chunk_bytes
 
 
 def _reopened(dataset: h5py.Dataset) -> h5py.Dataset:
