@@ -5,16 +5,18 @@ from pathlib import Path
 
 from voltpipe.evaluation.adaptation import adapted_to_beginning
 from voltpipe.evaluation.forecast_recording import forecast_recording
-from voltpipe.evaluation.suitability import check_conditioning
+from voltpipe.evaluation.suitability import check_conditioning, check_size
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig, ForecasterError
 from voltpipe.recordings.channels import channels_named
 from voltpipe.recordings.condition_lazily import condition_lazily
 from voltpipe.recordings.hints import Hints, checked_hints
 from voltpipe.recordings.open_recording import open_recording
-from voltpipe.recordings.recording import Recording
-from voltpipe.recordings.shared_conditioning import settings_to_condition_alike, shared_conditioning
+from voltpipe.recordings.recording import Recording, RecordingError
+from voltpipe.recordings.shared_conditioning import conditioning_label, settings_to_condition_alike, shared_conditioning
 from voltpipe.recordings.sidecar import read_hints
 from voltpipe.recordings.store import is_conditioned, open_conditioned
+
+_BEGINNING_S = 2.0
 
 
 def forecast_file(
@@ -49,6 +51,8 @@ def forecast_file(
     """
     known = organoid is None or organoid in forecaster.config.organoids
     recording = open_as_trained(forecaster.config, file, hints, known=known)
+    beginning = min(recording.n_samples, round(_BEGINNING_S * recording.rate_hz))
+    check_size(forecaster.config, file.name, recording.read_mv(0, beginning))
     if adapt_ms is not None:
         forecaster = adapted_to_beginning(forecaster, recording, adapt_ms)
     elif organoid is not None:
@@ -86,7 +90,13 @@ def open_as_trained(config: ForecasterConfig, file: Path, hints: Hints, *, known
     recording: Recording = open_recording(file, **hints.given())
     if known and set(config.channel_names) <= set(recording.channel_names):
         recording = channels_named(recording, config.channel_names)
-    return condition_lazily(recording, settings, said.stimulation_intervals_s)
+    try:
+        return condition_lazily(recording, settings, said.stimulation_intervals_s)
+    except RecordingError as error:
+        label = conditioning_label(config.conditioning)
+        raise ForecasterError(
+            f"{file.name} cannot be conditioned as what this {config.architecture} was trained on, {label}: {error}"
+        ) from None
 
 
 def _levelled_ms(config: ForecasterConfig) -> float:

@@ -3,8 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float32
+
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig, ForecasterError
 from voltpipe.recordings.shared_conditioning import conditioning_difference
+
+_MOST_TIMES = 300.0
+"""Recordings of a preparation differ less in the SD of their voltages, units more."""
 
 
 def check_layout(forecaster: Forecaster, what: str, *, rate_hz: float, channel_names: tuple[str, ...]) -> None:
@@ -40,6 +46,23 @@ def check_conditioning(config: ForecasterConfig, what: str, conditioning: Mappin
         raise ForecasterError(
             f"{what} is conditioned otherwise than what this {config.architecture} was trained on: "
             f"{difference}; {remedy}"
+        )
+
+
+def check_size(config: ForecasterConfig, what: str, samples_mv: Float32[np.ndarray, "time channel"]) -> None:
+    """Refuse voltages that vary so much more, or less, than those trained on that their unit must be another.
+
+    Raises:
+        ForecasterError: with the factor.
+    """
+    varies = np.isfinite(samples_mv).all(axis=0) & (samples_mv.min(axis=0) < samples_mv.max(axis=0))
+    if not varies.any():
+        return
+    factor = float(np.median(samples_mv[:, varies].std(axis=0, dtype=np.float64)) / np.median(config.sd_mv))
+    if not 1 / _MOST_TIMES < factor < _MOST_TIMES:
+        raise ForecasterError(
+            f"the voltages of {what} vary {factor:.3g} times as much as those that this {config.architecture} was "
+            "trained on; is the unit right? Say it with the hint `unit`"
         )
 
 

@@ -174,6 +174,15 @@ def test_a_recording_that_was_conditioned_otherwise_is_refused(trained, conditio
         forecast(forecaster, conditioned(raw, other).path)
 
 
+def test_voltages_of_another_unit_or_rate_are_refused(trained, forecast, tmp_path):
+    forecaster = trained(LFP)
+    raw = write_raw(tmp_path / "new.npz", wide_band_mv(9))
+    with pytest.raises(ForecasterError, match=r"new.npz vary (9\d\d|1\.?\d*e\+03) times as much .* hint `unit`"):
+        forecast(forecaster, raw, Hints(unit="V"))
+    with pytest.raises(ForecasterError, match=r"new.npz cannot be conditioned .*, lfp \(lfp_rate_hz 500, .*: 250 Hz"):
+        forecast(forecaster, raw, Hints(rate_hz=250))
+
+
 def test_a_sidecar_that_demands_another_profile_is_not_overruled(trained, forecast, tmp_path):
     raw = write_raw(tmp_path / "new.npz", wide_band_mv(9))
     write_hints(raw, Hints(conditioning=ConditioningSettings(profile=Profile.MEMBRANE)))

@@ -132,6 +132,7 @@ def test_forecasts_stand_by_horizon_in_the_order_of_the_channels(conditioned, fo
         module = io.read().processing["forecast"]
         assert sorted(module.data_interfaces) == ["forecast_1_ms", "forecast_5_ms"]
         series = module["forecast_5_ms"]
+        assert open_recording(tmp_path / "out.nwb", series="forecast/forecast_5_ms").n_samples == 3
         assert (series.starting_time, series.rate) == (pytest.approx(1.005), pytest.approx(100))
         np.testing.assert_allclose(series.data[0], [1005.1, 1005.2, 1005.0])
 

@@ -33,7 +33,7 @@ def chosen_segment(path: Path, n_segments: int, wanted: int | None) -> int:
 
 
 def chosen_series(path: Path, voltages: Sequence[str], others: Sequence[str], wanted: str | None) -> str:
-    """The series to read: the wanted one, by its whole name or the last part of it, or the only one of voltages.
+    """The series to read: the wanted one, by its whole name or the last parts of it, or the only one of voltages.
 
     Args:
         path: the file.
@@ -45,7 +45,7 @@ def chosen_series(path: Path, voltages: Sequence[str], others: Sequence[str], wa
         RecordingError: there are several and none is wanted, or not the one that is.
     """
     names = voltages if wanted is None else [*voltages, *others]
-    matching = [name for name in names if wanted is None or wanted.strip("/") in (name, name.rpartition("/")[2])]
+    matching = [name for name in names if wanted is None or f"/{name}".endswith(f"/{wanted.strip('/')}")]
     if len(matching) == 1:
         return matching[0]
     there = ", ".join(matching or voltages or others) or "none at all"
