@@ -3,6 +3,7 @@
 A resource is a thin shell around a plain object of a lower layer; nothing is computed here.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ class TrackingResource(dg.ConfigurableResource[Any]):
 
     @property
     def store(self) -> TrackingStore:
-        """The store as the tracking layer knows it."""
-        return TrackingStore(Path(self.folder), self.tracking_uri)
+        """The store as the tracking layer knows it; one a process, as sensors ask for it at every tick."""
+        return _store(Path(self.folder), self.tracking_uri)
 
     def dagster_run_link(self, run_id: str) -> str:
         """The page of a Dagster run."""
@@ -67,6 +68,11 @@ class TrackingResource(dg.ConfigurableResource[Any]):
     def version_link(self, version: str) -> str:
         """The page of a version in the registry."""
         return version_page(self.mlflow_url, version)
+
+
+@cache
+def _store(folder: Path, tracking_uri: str | None) -> TrackingStore:
+    return TrackingStore(folder, tracking_uri)
 
 
 class JsonValues(dg.ConfigurableIOManager):

@@ -106,7 +106,7 @@ def _hindrance(policy: RetrainingPolicy, state: RetrainingState, at_night: bool)
             return f"{state.tried_by}, has tried the {_count(state.new)}, {_since(state)}"
         return f"nothing new, {_since(state)}"
     if state.n_arriving and not at_night:
-        return f"{_count(state.untried)} so far, and further are being conditioned in {state.n_arriving} runs"
+        return f"{_count(state.untried)} so far, and further are being conditioned"
     if state.failures:
         wait_hours = min(policy.wait_hours * 2 ** (state.failures.n_times - 1), 24.0)
         if 0 <= state.failures.hours_ago < wait_hours:

@@ -1,0 +1,195 @@
+"""How long the sensor and Dagster's pages take on a lake of 10,000 recordings.
+
+    python benchmarks/arrival.py [--recordings 10000] [--keep FOLDER]
+
+The files are tiny, as only their number matters here. First the daemon itself takes them all in, with nothing yet
+known; the runs it asks for are queued and not started, so that they do not compete with what is measured. Then every
+recording is given a verdict and a materialization, and the sensor looks again: at a lake where nothing happened, where
+one file changed, and where every file was touched. Last, the webserver answers the requests behind the pages of the
+partitioned asset.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dagster as dg
+from dagster._core.scheduler.instigation import TickStatus
+
+from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
+from voltpipe.pipeline.arrival import raw_recordings
+from voltpipe.pipeline.assets.recordings import CONDITIONED_KEY
+from voltpipe.pipeline.instance import CONFIG_FILE, open_instance, prepare_home
+from voltpipe.pipeline.partitions import recording_keys
+from voltpipe.pipeline.resources import LakeResource
+from voltpipe.pipeline.servers import WORKSPACE
+from voltpipe.recordings.history import Verdict, note_verdict, read_source
+from voltpipe.recordings.raw import find_raw, raw_state
+
+TICK_LIMIT_S, PAGE_LIMIT_S = 5.0, 5.0
+PORT = 3977
+ORGANOIDS = 20
+
+PAGES = {
+    "partitions of the asset": """{ assetNodeOrError(assetKey: {path: ["conditioned_recording"]}) { ... on AssetNode {
+        partitionKeysByDimension { partitionKeys }
+        assetPartitionStatuses { ... on DefaultPartitionStatuses { materializedPartitions failedPartitions } } } } }""",
+    "counts on the graph": """{ assetNodes { assetKey { path } partitionStats {
+        numMaterialized numPartitions numFailed } } }""",
+    "one partition": """{ assetNodeOrError(assetKey: {path: ["conditioned_recording"]}) { ... on AssetNode {
+        latestMaterializationByPartition(partitions: ["org00--run_00001"]) { runId metadataEntries { label } } } } }""",
+    "latest events": """{ assetOrError(assetKey: {path: ["conditioned_recording"]}) { ... on Asset {
+        assetMaterializations(limit: 50) { partition timestamp } } } }""",
+    "runs": """{ runsOrError(limit: 30) { ... on Runs { results { runId status tags { key value } } } } }""",
+    "ticks of the sensor": """{ sensorOrError(sensorSelector: {repositoryName: "__repository__",
+        repositoryLocationName: "voltpipe", sensorName: "raw_recordings"}) { ... on Sensor { sensorState {
+        ticks(limit: 25) { status skipReason runIds cursor } } } } }""",
+}
+
+
+def main() -> None:
+    """Print each figure beside its limit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recordings", type=int, default=10_000)
+    parser.add_argument("--keep", type=Path, help="make the lake there and leave it, to look at its pages")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as scratch:
+        lake = Lake((arguments.keep or Path(scratch) / "lake").resolve())
+        fill(lake, arguments.recordings)
+        measure_arrival(lake, arguments.recordings)
+        measure_quiet_days(lake)
+        measure_pages(lake)
+
+
+def fill(lake: Lake, n_recordings: int) -> None:
+    """Files that have been quiet for a while."""
+    quiet = time.time() - 60
+    for number in range(n_recordings):
+        path = lake.raw / f"org{number % ORGANOIDS:02d}" / f"run_{number // ORGANOIDS:05d}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"recording {number}")
+        os.utime(path, (quiet, quiet))
+
+
+def measure_arrival(lake: Lake, n_recordings: int) -> None:
+    """The daemon's own ticks until it has asked for everything it may ask for while nothing gets done."""
+    config = prepare_home(lake) / CONFIG_FILE
+    config.write_text(config.read_text().replace("max_concurrent_runs: 4", "max_concurrent_runs: 0"))
+    with open_instance(lake) as instance, dagster(lake, "-m", "dagster._daemon", "run", "-w", str(WORKSPACE)):
+        while len(ticks := _ticks(instance)) < 4:
+            time.sleep(2)
+        runs = instance.get_runs_count()
+        known = len(recording_keys(instance))
+    durations = [tick.end_timestamp - tick.timestamp for tick in ticks]
+    cursors = [len(tick.cursor or "") for tick in ticks]
+    asked = [tick for tick in ticks if tick.run_ids]
+    print(f"{n_recordings:,} files: {len(asked)} ticks asked for {runs} runs of {known:,} recordings")
+    _say("the daemon's longest tick, runs queued", max(durations), TICK_LIMIT_S)
+    print(f"  longest cursor {max(cursors) / 1024:.0f} KiB, for what was asked for and has no verdict")
+
+
+def measure_quiet_days(lake: Lake) -> None:
+    """The sensor on a lake whose recordings are all judged."""
+    with open_instance(lake) as instance:
+        for run in instance.get_runs():
+            instance.delete_run(run.run_id)
+        found = find_raw(lake).found
+        known = set(recording_keys(instance))
+        instance.add_dynamic_partitions("recordings", [str(key) for key in found if str(key) not in known])
+        _tick(lake, instance, "all files new")
+        for key, path in found.items():
+            _judge(lake, key, path)
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(CONDITIONED_KEY, partition=str(key), metadata={"verdict": "conditioned"})
+            )
+        _tick(lake, instance, "nothing happened, the first look of a process")
+        _tick(lake, instance, "nothing happened")
+        next(iter(found.values())).write_text("another content")
+        os.utime(next(iter(found.values())), (1e9, 1e9))
+        _tick(lake, instance, "one file changed")
+        for path in found.values():
+            os.utime(path, (1e9, 1e9))
+        _tick(lake, instance, "every file touched, all digested")
+
+
+def measure_pages(lake: Lake) -> None:
+    """The requests that the pages of the asset make, each the second time."""
+    with dagster(lake, "-m", "dagster_webserver", "-w", str(WORKSPACE), "-p", str(PORT)):
+        while True:
+            try:
+                _ask("{ version }")
+                break
+            except OSError:
+                time.sleep(1)
+        for name, query in PAGES.items():
+            answer = _ask(query)
+            began = time.perf_counter()
+            answer = _ask(query)
+            _say(f"page: {name} ({len(answer) / 1024:,.0f} KiB)", time.perf_counter() - began, PAGE_LIMIT_S)
+
+
+@contextmanager
+def dagster(lake: Lake, *arguments: str) -> Iterator[None]:
+    """One of Dagster's servers on a lake."""
+    environment = {**os.environ, LAKE_VARIABLE: str(lake.root), "DAGSTER_HOME": str(lake.dagster)}
+    process = subprocess.Popen(
+        [sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _judge(lake: Lake, key: RecordingKey, path: Path) -> None:
+    note_verdict(lake, key, raw_state(path), read_source(path), Verdict.CONDITIONED, digest=str(key), duration_s=10.0)
+
+
+def _tick(lake: Lake, instance: dg.DagsterInstance, what: str) -> None:
+    context = dg.build_sensor_context(instance=instance, resources={"lake": LakeResource(root=str(lake.root))})
+    began, began_cpu = time.perf_counter(), time.process_time()
+    result = raw_recordings(context)
+    took_s, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
+    assert isinstance(result, dg.SensorResult)
+    cost = f"{len(result.run_requests or ())} runs, cursor {len(result.cursor or '')} bytes, {cpu_s:.2f} s of a core"
+    _say(f"tick: {what} ({cost})", took_s, TICK_LIMIT_S)
+
+
+def _ticks(instance: dg.DagsterInstance) -> list[Any]:
+    (sensor,) = [state for state in instance.all_instigator_state() if state.instigator_name == "raw_recordings"] or [
+        None
+    ]
+    if sensor is None:
+        return []
+    ticks = instance.get_ticks(sensor.instigator_origin_id, sensor.selector_id)
+    return [tick for tick in ticks if tick.status in (TickStatus.SUCCESS, TickStatus.SKIPPED)]
+
+
+def _ask(query: str) -> bytes:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORT}/graphql",
+        data=json.dumps({"query": query}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        content: bytes = answer.read()
+    assert b'"errors"' not in content[:200], content[:1000]
+    return content
+
+
+def _say(what: str, seconds: float, limit_s: float) -> None:
+    print(f"  {what:100} {seconds:6.2f} s, limit {limit_s:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
