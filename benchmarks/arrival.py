@@ -2,16 +2,16 @@
 
     python benchmarks/arrival.py [--recordings 10000] [--keep FOLDER]
 
-The files are tiny, as only their number matters here. First the daemon itself takes them all in, with nothing yet
-known; the runs it asks for are queued and not started, so that they do not compete with what is measured. Then every
-recording is given a verdict and a materialization, and the sensor looks again: at a lake where nothing happened, where
-one file changed, and where every file was touched. Last, the webserver answers the requests behind the pages of the
-partitioned asset.
+The files are tiny, as only their number matters here. The sensor looks at them when all are new, then, every recording
+having a verdict, when nothing happened, when one file changed, and when every file was touched. The webserver answers
+the requests behind the pages of the partitioned asset. Last, all verdicts being taken away, the daemon itself takes the
+recordings in; the runs it asks for are queued and not started, so that they do not compete with what is measured.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -28,7 +28,7 @@ from dagster._core.scheduler.instigation import TickStatus
 from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
 from voltpipe.pipeline.arrival import raw_recordings
 from voltpipe.pipeline.assets.recordings import CONDITIONED_KEY
-from voltpipe.pipeline.instance import CONFIG_FILE, open_instance, prepare_home
+from voltpipe.pipeline.instance import CONFIG_FILE, open_instance
 from voltpipe.pipeline.partitions import recording_keys
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.pipeline.servers import WORKSPACE
@@ -65,9 +65,9 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         lake = Lake((arguments.keep or Path(scratch) / "lake").resolve())
         fill(lake, arguments.recordings)
-        measure_arrival(lake, arguments.recordings)
-        measure_quiet_days(lake)
+        measure_ticks(lake)
         measure_pages(lake)
+        measure_daemon(lake, arguments.recordings)
 
 
 def fill(lake: Lake, n_recordings: int) -> None:
@@ -80,32 +80,12 @@ def fill(lake: Lake, n_recordings: int) -> None:
         os.utime(path, (quiet, quiet))
 
 
-def measure_arrival(lake: Lake, n_recordings: int) -> None:
-    """The daemon's own ticks until it has asked for everything it may ask for while nothing gets done."""
-    config = prepare_home(lake) / CONFIG_FILE
-    config.write_text(config.read_text().replace("max_concurrent_runs: 4", "max_concurrent_runs: 0"))
-    with open_instance(lake) as instance, dagster(lake, "-m", "dagster._daemon", "run", "-w", str(WORKSPACE)):
-        while len(ticks := _ticks(instance)) < 4:
-            time.sleep(2)
-        runs = instance.get_runs_count()
-        known = len(recording_keys(instance))
-    durations = [tick.end_timestamp - tick.timestamp for tick in ticks]
-    cursors = [len(tick.cursor or "") for tick in ticks]
-    asked = [tick for tick in ticks if tick.run_ids]
-    print(f"{n_recordings:,} files: {len(asked)} ticks asked for {runs} runs of {known:,} recordings")
-    _say("the daemon's longest tick, runs queued", max(durations), TICK_LIMIT_S)
-    print(f"  longest cursor {max(cursors) / 1024:.0f} KiB, for what was asked for and has no verdict")
-
-
-def measure_quiet_days(lake: Lake) -> None:
-    """The sensor on a lake whose recordings are all judged."""
+def measure_ticks(lake: Lake) -> None:
+    """The sensor on files of which none, then all are judged."""
     with open_instance(lake) as instance:
-        for run in instance.get_runs():
-            instance.delete_run(run.run_id)
-        found = find_raw(lake).found
-        known = set(recording_keys(instance))
-        instance.add_dynamic_partitions("recordings", [str(key) for key in found if str(key) not in known])
         _tick(lake, instance, "all files new")
+        found = find_raw(lake).found
+        instance.add_dynamic_partitions("recordings", [str(key) for key in found])
         for key, path in found.items():
             _judge(lake, key, path)
             instance.report_runless_asset_event(
@@ -118,7 +98,7 @@ def measure_quiet_days(lake: Lake) -> None:
         _tick(lake, instance, "one file changed")
         for path in found.values():
             os.utime(path, (1e9, 1e9))
-        _tick(lake, instance, "every file touched, all digested")
+        _tick(lake, instance, "every file touched, the first 500 digested")
 
 
 def measure_pages(lake: Lake) -> None:
@@ -135,6 +115,24 @@ def measure_pages(lake: Lake) -> None:
             began = time.perf_counter()
             answer = _ask(query)
             _say(f"page: {name} ({len(answer) / 1024:,.0f} KiB)", time.perf_counter() - began, PAGE_LIMIT_S)
+
+
+def measure_daemon(lake: Lake, n_recordings: int) -> None:
+    """The daemon's own ticks until it has asked for everything it may ask for while nothing gets done."""
+    shutil.rmtree(lake.history)
+    config = lake.dagster / CONFIG_FILE
+    config.write_text(config.read_text().replace("max_concurrent_runs: 4", "max_concurrent_runs: 0"))
+    with open_instance(lake) as instance, dagster(lake, "-m", "dagster._daemon", "run", "-w", str(WORKSPACE)):
+        while len(ticks := _ticks(instance)) < 4:
+            time.sleep(2)
+        runs = instance.get_runs_count()
+        known = len(recording_keys(instance))
+    durations = [tick.end_timestamp - tick.timestamp for tick in ticks]
+    cursors = [len(tick.cursor or "") for tick in ticks]
+    asked = [tick for tick in ticks if tick.run_ids]
+    print(f"{n_recordings:,} files: {len(asked)} ticks asked for {runs} runs of {known:,} recordings")
+    _say("the daemon's longest tick, runs queued", max(durations), TICK_LIMIT_S)
+    print(f"  longest cursor {max(cursors) / 1024:.0f} KiB, for what was asked for and has no verdict")
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from voltpipe.recordings.raw import find_raw, is_being_written, raw_state
 
 QUIET_S = 5.0
 """A file that changed less than this ago may still be growing, and is left for the next pass."""
-DIGESTED_BYTES = 2 * 2**30
-"""Of files that were touched, so much is read in one pass; the others wait for the next."""
+DIGESTED_BYTES, DIGESTED_FILES = 2 * 2**30, 500
+"""Of files that were touched, so much and so many are read in one pass; the others wait for the next."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ def find_arrivals(
     """
     listing = find_raw(lake)
     arrivals = Arrivals(len(listing.found), listing.refused)
-    left_bytes = digested_bytes
+    left_bytes, left_files = digested_bytes, DIGESTED_FILES
     for key, path in listing.found.items():
         try:
             state = raw_state(path)
@@ -57,14 +57,14 @@ def find_arrivals(
                 arrivals.growing[key] = state
             elif history is None or _n_bytes(state) > digested_bytes:
                 arrivals.ready[key] = state
-            elif _n_bytes(state) > left_bytes:
+            elif _n_bytes(state) > left_bytes or not left_files:
                 arrivals.touched.append(key)
-            elif read_source(path) != history.present.source:
-                left_bytes -= _n_bytes(state)
-                arrivals.ready[key] = state
             else:
-                left_bytes -= _n_bytes(state)
-                note_untouched(lake, key, history, state)
+                left_bytes, left_files = left_bytes - _n_bytes(state), left_files - 1
+                if read_source(path) != history.present.source:
+                    arrivals.ready[key] = state
+                else:
+                    note_untouched(lake, key, history, state)
         except FileNotFoundError:  # it went away meanwhile
             continue
     return arrivals

@@ -9,7 +9,7 @@ from voltpipe.lake import Lake, RecordingKey
 from voltpipe.recordings.history import RecordingVersion, Verdict, read_history
 from voltpipe.recordings.store import conditioned_paths
 from voltpipe.tracking.origin import read_origin
-from voltpipe.tracking.registry import MODEL_NAME, RegisteredForecaster, champion
+from voltpipe.tracking.registry import MODEL_NAME, RegisteredForecaster, in_use
 from voltpipe.tracking.retraining_policy import NewRecording
 from voltpipe.tracking.store import TrackingError, TrackingStore
 
@@ -59,7 +59,7 @@ def news(lake: Lake, store: TrackingStore, organoid: str = "") -> News:
         store: where versions are registered.
         organoid: look at this organoid's recordings only.
     """
-    present = champion(store)
+    present = in_use(store)
     later = _versions_after(store, present)
     known = _lineage(store, present.run_id) if present else _NOTHING
     known_later = [_lineage(store, version.run_id) for version in later]

@@ -8,7 +8,6 @@ import pytest
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.pipeline.arrival import raw_recordings
 from voltpipe.pipeline.assets.policy import retraining_policy
 from voltpipe.pipeline.assets.recordings import CONDITIONED_KEY
 from voltpipe.pipeline.build import build_definitions
@@ -241,8 +240,3 @@ def test_decayed_live_skill_is_a_reason_where_there_is_something_to_learn_from()
     assert not decide(POLICY, state).due
     assert not decide(RetrainingPolicy(on_decay=False), decayed).due
     assert not decide(POLICY, decayed.model_copy(update={"new": (), "untried": ()})).due
-
-
-def test_arrival_and_retraining_are_paused_one_without_the_other():
-    assert (raw_recordings.job_name, retraining.job_name) == (INGEST_JOB, TRAIN_JOB)
-    assert raw_recordings.default_status is retraining.default_status is dg.DefaultSensorStatus.RUNNING

@@ -1,5 +1,6 @@
 """`voltpipe up`: both pages on this machine, a raw file conditioned without a click, and nothing left after Ctrl-C."""
 
+import json
 import os
 import signal
 import socket
@@ -59,6 +60,24 @@ def answers(url):
         return False
 
 
+def ask(port, query):
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/graphql", json.dumps({"query": query}).encode())
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read())["data"]
+
+
+def sensors(port):
+    """State of each sensor, by name."""
+    repository = '{repositoryName: "__repository__", repositoryLocationName: "voltpipe"}'
+    answer = ask(
+        port,
+        f"{{ sensorsOrError(repositorySelector: {repository}) "
+        "{ ... on Sensors { results { name sensorState { id status } } } } }",
+    )
+    return {each["name"]: each["sensorState"] for each in answer["sensorsOrError"]["results"]}
+
+
 def processes_of(lake):
     """Ids of the processes that work on a lake, as its name in their environment tells."""
     found = []
@@ -92,7 +111,7 @@ def listeners(process_ids):
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
-def test_both_pages_are_served_a_raw_file_is_conditioned_and_ctrl_c_leaves_no_process(
+def test_both_pages_are_served_a_raw_file_is_conditioned_though_training_is_paused_and_ctrl_c_leaves_no_process(
     tmp_path, put_recording, spiking_mv
 ):
     lake, elsewhere = Lake(tmp_path / "lake"), tmp_path / "elsewhere"
@@ -110,6 +129,10 @@ def test_both_pages_are_served_a_raw_file_is_conditioned_and_ctrl_c_leaves_no_pr
         served = listeners(processes_of(lake))
         assert {("127.0.0.1", dagster), ("127.0.0.1", mlflow)} <= served
         assert {address for address, _ in served} <= {"127.0.0.1", "::1"}
+        paused = sensors(dagster)["retraining"]["id"]
+        ask(dagster, f'mutation {{ stopSensor(id: "{paused}") {{ __typename }} }}')
+        states = {name: state["status"] for name, state in sensors(dagster).items()}
+        assert (states["retraining"], states["raw_recordings"]) == ("STOPPED", "RUNNING")
         path = put_recording(lake, "run_0", spiking_mv(0))
         copied_at = time.time() - 60
         os.utime(path, (copied_at, copied_at))

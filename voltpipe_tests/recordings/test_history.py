@@ -47,7 +47,7 @@ def test_versions_follow_the_content_not_the_settings(lake, history, put_recordi
     assert open_conditioned(lake.former_path(KEY, 2)).digest == former_digest == changed.former.digest
 
 
-def test_touched_files_are_digested_so_much_at_a_time(lake):
+def test_touched_files_are_digested_so_much_at_a_time(lake, monkeypatch):
     keys = [RecordingKey("slice", name) for name in ("a", "b", "huge")]
     for key, content in zip(keys, ("mV", "mV", "millivolt"), strict=True):
         path = lake.raw / key.organoid / f"{key.recording}.csv"
@@ -58,3 +58,7 @@ def test_touched_files_are_digested_so_much_at_a_time(lake):
     first, second = (find_arrivals(lake, digested_bytes=3) for _ in range(2))
     assert (first.touched, second.touched) == ([keys[1]], [])
     assert list(first.ready) == list(second.ready) == [keys[2]]  # conditioning finds out
+    monkeypatch.setattr("voltpipe.recordings.arrivals.DIGESTED_FILES", 1)
+    for key in keys[:2]:
+        os.utime(lake.raw / "slice" / f"{key.recording}.csv", (1e9, 1e9))
+    assert find_arrivals(lake).touched == [keys[1], keys[2]]
