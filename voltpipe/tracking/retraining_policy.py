@@ -120,10 +120,15 @@ def _hindrance(policy: RetrainingPolicy, state: RetrainingState, at_night: bool)
 def _measures(policy: RetrainingPolicy, state: RetrainingState) -> Iterator[tuple[Trigger, bool, str]]:
     """How far each measure has come: whether it is enough, and in words."""
     count, minutes = len(state.untried), sum(each.minutes for each in state.untried)
-    yield Trigger.RECORDINGS, count >= policy.min_recordings, f"{count} of {policy.min_recordings} new recordings"
-    yield Trigger.MINUTES, minutes >= policy.min_minutes, f"{minutes:.1f} of {policy.min_minutes:g} new minutes"
+    yield Trigger.RECORDINGS, count >= policy.min_recordings, _of(count, policy.min_recordings, "recordings")
+    yield Trigger.MINUTES, minutes >= policy.min_minutes, _of(minutes, policy.min_minutes, "minutes")
     if state.decayed:
         yield Trigger.DECAY, policy.on_decay, f"live skill decayed: {'; '.join(state.decayed)}"
+
+
+def _of(amount: int | float, enough: int | float, what: str) -> str:
+    shown = f"{amount:.1f}" if isinstance(amount, float) else str(amount)
+    return f"{shown} new {what} ({enough:g} are enough)" if amount > enough else f"{shown} of {enough:g} new {what}"
 
 
 def _since(state: RetrainingState) -> str:

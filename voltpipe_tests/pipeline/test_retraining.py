@@ -116,7 +116,7 @@ def test_the_sensor_counts_what_is_new_since_the_champion_and_the_night_takes_it
     ("policy", "trigger", "reason"),
     [
         ("min_recordings: 2", "recordings", "2 of 2 new recordings"),
-        ("min_minutes: 0.1", "minutes", "0.2 of 0.1 new minutes"),
+        ("min_minutes: 0.1", "minutes", "0.2 new minutes (0.1 are enough)"),
     ],
 )
 def test_enough_new_recordings_or_minutes_are_trained_on_at_once(lake, tick, record, policy, trigger, reason):
@@ -198,7 +198,7 @@ def test_the_asset_shows_what_is_new_what_is_due_and_why_not(instance, resources
     (materialization,) = result.asset_materializations_for_node("retraining_policy")
     shown = {name: each.value for name, each in materialization.metadata.items()}
     assert (shown["due"], shown["due at night"], shown["champion"]) == (False, True, "1")
-    assert shown["waits for"] == "2 of 5 new recordings, 0.2 of 30 new minutes, since champion version 1"
+    assert shown["why not"] == "2 of 5 new recordings, 0.2 of 30 new minutes, since champion version 1"
     assert "| slice--run_0 | 0.1 | changed |\n| slice--run_7 | 0.1 | new |" in shown["what is new"]
 
 

@@ -33,11 +33,11 @@ def retraining_policy(  # Dagster takes the bare class alone for an output witho
     decision, tonight = decide(policy, state), decide(policy, state, at_night=True)
     metadata: dict[str, Any] = {
         "due": decision.due,
-        "because" if decision.due else "waits for": decision.reason,
+        "why" if decision.due else "why not": decision.reason,
         "due at night": tonight.due,
         "champion": state.champion or "none",
         "new recordings": len(state.new),
-        "new minutes": sum(each.minutes for each in state.new),
+        "new minutes": round(sum(each.minutes for each in state.new), 1),
         "not yet tried": len(state.untried),
         "tried by": state.tried_by or "no later version",
         "live skill": "; ".join(state.decayed) or "no decay known",
