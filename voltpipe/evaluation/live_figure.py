@@ -21,7 +21,7 @@ def live_skill_png(scores: pd.DataFrame, drifted: frozenset[str], expected_r2: f
         drifted: recordings whose statistics drifted, marked red.
         expected_r2: of the champion on held-out recordings, a dashed line.
     """
-    order = {key: place for place, key in enumerate(scores.sort_values("scored_utc")["recording"].unique())}
+    order = {key: place for place, key in enumerate(scores.sort_values("scored_utc")["recording"].unique(), 1)}
     means = scores.groupby(["version", "forecaster", "organoid", "recording"], sort=False)["r2"].mean().reset_index()
     means["place"] = means["recording"].map(order)
     with mpl.rc_context(STYLE):
@@ -44,7 +44,8 @@ def live_skill_png(scores: pd.DataFrame, drifted: frozenset[str], expected_r2: f
                     label=f"champion, {organoid}" if version_number == 0 else None,
                 )
         moved = champion[champion["recording"].isin(drifted)]
-        axes.plot(moved["place"], moved["r2"], "o", markersize=10, fillstyle="none", color=WARNING, label="drifted")
+        if len(moved):
+            axes.plot(moved["place"], moved["r2"], "o", markersize=10, fillstyle="none", color=WARNING, label="drifted")
         if expected_r2 is not None:
             axes.axhline(expected_r2, color=FAINT, linestyle="--", linewidth=1, label="held out at training")
         axes.set_xlabel("recordings, in the order in which they came")

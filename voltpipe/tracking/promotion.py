@@ -202,12 +202,9 @@ def _follows(store: TrackingStore) -> str | None:
 
 def _describe(store: TrackingStore, entries: Sequence[Entry]) -> None:
     """Tell the trail's latest lines where MLflow's page begins."""
-    rows = [
-        f"| {e.at_utc:%Y-%m-%d %H:%M} | {e.version} | {e.action} | {e.champion_after or 'none'} | {e.who} |"
-        for e in reversed(entries[-_DESCRIBED:])
-    ]
-    table = "\n".join(["| when (UTC) | version | | champion then | by |", "| --- | --- | --- | --- | --- |", *rows])
-    store.client.update_registered_model(MODEL_NAME, f"{DESCRIPTION}\n\n## What happened\n\n{table}")
+    # A list: MLflow's page sets a table's cells without any space between them.
+    told = "\n".join(f"- {entry.brief}" for entry in reversed(entries[-_DESCRIBED:]))
+    store.client.update_registered_model(MODEL_NAME, f"{DESCRIPTION}\n\n## What happened\n\n{told}")
 
 
 def _is_there(store: TrackingStore, version: str | None) -> bool:

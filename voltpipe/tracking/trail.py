@@ -53,12 +53,17 @@ class Entry(Settings):
         return self.champion_before != self.champion_after
 
     @property
-    def line(self) -> str:
-        """For the terminal."""
+    def brief(self) -> str:
+        """What was done, when and by whom."""
         moved = f"champion {self.champion_before or 'none'} -> {self.champion_after or 'none'}"
         place = moved if self.moves else f"champion stays {self.champion_after or 'none'}"
         when = f"{self.at_utc:%Y-%m-%d %H:%M} UTC"
-        return f"{when}  version {self.version} {self.action} ({place}) by {self.who}: {self.why}"
+        return f"{when}  version {self.version} {self.action} ({place}) by {self.who}"
+
+    @property
+    def line(self) -> str:
+        """The same, and why."""
+        return f"{self.brief}: {self.why}"
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def test_the_trail_tells_who_did_what_when_why_from_what_to_what(store, new_vers
     tags = version_tags(store, "2")
     assert (tags["gate.decision"], tags["gate.by"]) == ("refused", "nightly_retraining")
     page = store.client.get_registered_model("voltage-forecaster").description
-    assert "| 2 | refused | 1 | nightly_retraining |" in page
+    assert "version 2 refused (champion stays 1) by nightly_retraining" in page
 
 
 def test_promoting_the_champion_again_leaves_no_second_line(store, new_version, promote, trail):
