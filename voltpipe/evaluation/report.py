@@ -1,7 +1,7 @@
 """The evaluation report: one page that needs nothing else, its numbers, and its figures as files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,10 +47,11 @@ def write_report(
     detail: EvaluationDetail,
     connectivity: pd.DataFrame,
     diagnosis: Diagnosis | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> Report:
     """Write `report.html`, `metrics.json` and a PNG a figure into `folder`, each whole or not at all.
 
-    Without a diagnosis the page has no such sections.
+    Without a diagnosis the page has no such sections. `links` are addresses named among where it comes from, by name.
     """
     drawn = figures(evaluation, detail)
     general = tuple(drawn)
@@ -64,7 +65,8 @@ def write_report(
             aside.write_bytes(drawn[name].png)
     evaluation.write(report.metrics_path)
     with written_whole(report.html_path) as aside:
-        aside.write_text(render_page(evaluation, drawn, general, connectivity, diagnosis), encoding="utf-8")
+        page = render_page(evaluation, drawn, general, connectivity, diagnosis, links)
+        aside.write_text(page, encoding="utf-8")
     return report
 
 
@@ -74,6 +76,7 @@ def render_page(
     general: Sequence[str],
     connectivity: pd.DataFrame,
     diagnosis: Diagnosis | None,
+    links: Mapping[str, str] | None = None,
 ) -> str:
     """The page as HTML; `general` names the figures that belong to no other section."""
     protocol = evaluation.provenance.protocol
@@ -92,6 +95,7 @@ def render_page(
         figures=on_page(drawn),
         general_figures=general,
         provenance=evaluation.provenance,
+        links=links or {},
         settings={
             group: {name: json.dumps(value) for name, value in settings.items()}
             for group, settings in evaluation.provenance.settings.items()

@@ -15,15 +15,17 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from voltpipe.errors import VoltpipeError
-from voltpipe.files import folder_written_whole, write_json
+from voltpipe.files import file_digest, folder_written_whole, read_json, write_json
 from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.forecasting.tensor_files import write_tensors
 from voltpipe.settings import Settings
 
 _STATE_FILE = "state.json"
+_DIGESTS_FILE = "digests.json"
 _TENSORS = ("weights", "best_weights", "optimizer")
 _EPOCH_FOLDER = re.compile(r"epoch-\d{7}")
 _KEPT = 2
@@ -93,8 +95,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of an epoch, then remove those that are no longer needed."""
     with folder_written_whole(folder / f"epoch-{checkpoint.state.epoch:07d}") as aside:
         for name in _TENSORS:
-            save_file(getattr(checkpoint, name), aside / f"{name}.safetensors")
+            write_tensors(aside / f"{name}.safetensors", getattr(checkpoint, name))
         write_json(aside / _STATE_FILE, checkpoint.state.model_dump(mode="json"))
+        # A single bit that flips on the disk would be gone on with, unseen.
+        write_json(aside / _DIGESTS_FILE, {path.name: file_digest(path) for path in aside.iterdir()})
     for old in _epoch_folders(folder)[_KEPT:]:
         shutil.rmtree(old)
 
@@ -108,9 +112,10 @@ def load_checkpoint(folder: Path, made_with: Mapping[str, str]) -> Checkpoint | 
     problems = []
     for epoch_folder in _epoch_folders(folder):
         try:
+            _check_undamaged(epoch_folder)
             state = TrainingState.model_validate_json((epoch_folder / _STATE_FILE).read_bytes())
             tensors = {name: load_file(epoch_folder / f"{name}.safetensors") for name in _TENSORS}
-        except (OSError, SafetensorError, ValidationError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             problems.append(f"{epoch_folder} ({error})")
             continue
         _check_same_training(epoch_folder, state.made_with, made_with)
@@ -137,6 +142,13 @@ def read_state(folder: Path) -> TrainingState:
 def _epoch_folders(folder: Path) -> list[Path]:
     """The newest first."""
     return sorted((path for path in folder.iterdir() if _EPOCH_FOLDER.fullmatch(path.name)), reverse=True)
+
+
+def _check_undamaged(folder: Path) -> None:
+    """Raise if a file of a checkpoint is not what was written."""
+    for name, digest in read_json(folder / _DIGESTS_FILE).items():
+        if file_digest(folder / name) != digest:
+            raise ValueError(f"{name} has changed since it was written")
 
 
 def _check_same_training(folder: Path, found: Mapping[str, str], expected: Mapping[str, str]) -> None:

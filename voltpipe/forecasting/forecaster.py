@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from pydantic import ValidationError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from voltpipe.files import folder_written_whole, write_json
@@ -28,6 +27,7 @@ from voltpipe.forecasting.forecaster_files import (
     read_weights,
 )
 from voltpipe.forecasting.module import ForecastModule
+from voltpipe.forecasting.tensor_files import write_tensors
 from voltpipe.windows.window_set import WindowSet
 
 
@@ -239,10 +239,10 @@ class Forecaster:
                 "this forecaster was made for one recording; save the one that it was made from, and make it again"
             )
         with folder_written_whole(folder) as aside:
-            save_file(self.module.state_dict(), aside / WEIGHTS_FILE)
+            write_tensors(aside / WEIGHTS_FILE, self.module.state_dict())
             write_json(aside / CONFIG_FILE, self.config.model_dump(mode="json"))
             if self.distribution:
-                save_file(self.distribution.state_dict(), aside / DISTRIBUTION_TABLES_FILE)
+                write_tensors(aside / DISTRIBUTION_TABLES_FILE, self.distribution.state_dict())
                 write_json(aside / DISTRIBUTION_FILE, self.distribution.config.model_dump(mode="json"))
 
     @classmethod

@@ -21,6 +21,7 @@ from voltpipe.pipeline.assets import (
     windows,
 )
 from voltpipe.pipeline.assets import lake as lake_assets
+from voltpipe.pipeline.dead_runs import in_own_process
 from voltpipe.pipeline.jobs import (
     forecast_recordings,
     ingest_recordings,
@@ -86,8 +87,7 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
             sensors.lake_changes,
             retraining.retraining,
             retraining.policy_changes,
-            sensors.mlflow_after_failure,
-            sensors.mlflow_after_cancellation,
+            sensors.dead_runs,
         ],
-        executor=dg.in_process_executor,
+        executor=in_own_process(lake),
     )

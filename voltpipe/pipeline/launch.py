@@ -16,6 +16,7 @@ from voltpipe.pipeline.jobs import INGEST_JOB, LAKE_REPORT_JOB, SEARCH_JOB, TRAI
 from voltpipe.pipeline.partitions import RECORDINGS, batches, range_tags, recording_keys
 from voltpipe.tracking.store import TrackingStore
 
+_INTERRUPTED = "It was interrupted; the same asked for again goes on where it stopped."
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -82,7 +83,16 @@ class Launcher:
                 raise_on_error=False,
             )
         if not result.success:
-            raise RunError(f"{job_name} failed; run {result.run_id} in the Dagster UI has its log. {_cause(result)}")
+            cause = _cause(result)
+            if cause == _INTERRUPTED:
+                self._report_canceled(run_id)
+            raise RunError(f"{job_name} failed; run {run_id} in the Dagster UI has its log. {cause}")
+
+    def _report_canceled(self, run_id: str) -> None:
+        """Dagster takes an interruption that was not asked for in its pages for a failure."""
+        run = self.instance.get_run_by_id(run_id)
+        if run is not None and run.status is dg.DagsterRunStatus.FAILURE:
+            self.instance.report_run_canceled(run, "It was interrupted where it ran.")
 
 
 def register_raw_recordings(lake: Lake, instance: dg.DagsterInstance) -> None:
@@ -100,7 +110,7 @@ def _cause(result: dg.ExecuteInProcessResult) -> str:
             while error is not None and error.cause is not None:
                 error = error.cause
             if error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
-                return "It was interrupted; the same asked for again goes on where it stopped."
+                return _INTERRUPTED
             if error is not None:
                 return f"{event.step_key}: {error.message.strip()}"
     return ""

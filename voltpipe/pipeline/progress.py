@@ -1,12 +1,15 @@
 """Listeners to a training: the terminal, the Dagster run, the MLflow run; and the fence that stops an orphan."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import dagster as dg
 
 from voltpipe.forecasting.progress import EpochRecord, Progress
 from voltpipe.tracking.run import TrackedRun
+from voltpipe.tracking.store import refusals
 
 PROGRESS_TAG = "voltpipe/progress"
 
@@ -31,6 +34,8 @@ class DagsterProgress:
 
     context: dg.OpExecutionContext
     asset_key: dg.AssetKey
+    mlflow_page: str
+    """Where the learning curve can be followed."""
 
     def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
         """Reset the tag, which a retried run copies from its parent."""
@@ -44,7 +49,11 @@ class DagsterProgress:
             dg.Failure: the run ended while this process went on; whoever retries it must be the only writer.
         """
         stop_if_ended(self.context)
-        self._tag(f"epoch {record.epoch}, {record.remaining_s:.0f} s left")
+        r2 = sum(record.validation_r2.values()) / len(record.validation_r2)
+        self._tag(
+            f"epoch {record.epoch}, {record.remaining_s:.0f} s left, {record.windows_per_s:.0f} windows/s, "
+            f"validation R2 {r2:.3f}"
+        )
         self.context.log_event(
             dg.AssetObservation(
                 self.asset_key,
@@ -56,6 +65,7 @@ class DagsterProgress:
                     "windows_per_s": record.windows_per_s,
                     "elapsed_s": record.elapsed_s,
                     "remaining_s": record.remaining_s,
+                    "MLflow run": dg.MetadataValue.url(self.mlflow_page),
                 },
             )
         )
@@ -66,18 +76,20 @@ class DagsterProgress:
 
 @dataclass(frozen=True)
 class MlflowProgress:
-    """The learning curve in the MLflow run."""
+    """The learning curve in the MLflow run. A server that is down stops no training: the curve is completed later."""
 
     run: TrackedRun
 
     def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
         """Say what is trained where."""
         del resumed_after_epoch
-        self.run.set_tags({"device": device, "parameters": str(parameters)})
+        with _forgiven():
+            self.run.set_tags({"device": device, "parameters": str(parameters)})
 
     def epoch_finished(self, record: EpochRecord) -> None:
         """Log the epoch's figures."""
-        self.run.log_epoch(record)
+        with _forgiven():
+            self.run.log_epoch(record)
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,14 @@ class AllProgress:
         """Tell each."""
         for listener in self.listeners:
             listener.epoch_finished(record)
+
+
+@contextmanager
+def _forgiven() -> Iterator[None]:
+    try:
+        yield
+    except refusals() as error:
+        print(f"MLflow did not take this: {error}", file=sys.stderr, flush=True)
 
 
 def stop_if_ended(context: dg.OpExecutionContext) -> None:

@@ -81,12 +81,20 @@ class JsonValues(dg.ConfigurableIOManager):
     root: str = Field(description="the lake's folder")
 
     def handle_output(self, context: dg.OutputContext, obj: BaseModel) -> None:
-        """Write the value whole, in the folder of the asset's stage."""
-        write_json(value_path(Lake(Path(self.root)), context.asset_key.path[-1]), obj.model_dump(mode="json"))
+        """Write the value whole, in the folder of the asset's stage, and among the run's own."""
+        lake, asset, content = Lake(Path(self.root)), context.asset_key.path[-1], obj.model_dump(mode="json")
+        write_json(_value_of_run(lake, asset, context.run_id), content)
+        write_json(value_path(lake, asset), content)
 
     def load_input(self, context: dg.InputContext) -> BaseModel:
-        """Read the value as the type with which the downstream asset annotates it."""
-        path = value_path(Lake(Path(self.root)), context.asset_key.path[-1])
+        """Read the value as the type with which the downstream asset annotates it.
+
+        What the run itself made goes before the newest, which is another run's where two train at once.
+        """
+        lake, asset = Lake(Path(self.root)), context.asset_key.path[-1]
+        path = value_path(lake, asset)
+        if (run_id := _made_by(context)) and _value_of_run(lake, asset, run_id).exists():
+            path = _value_of_run(lake, asset, run_id)
         if not path.exists():
             raise dg.Failure(
                 f"{context.asset_key.to_user_string()} is not in this lake yet; materialize it first",
@@ -101,3 +109,15 @@ class JsonValues(dg.ConfigurableIOManager):
 def value_path(lake: Lake, asset: str) -> Path:
     """Where the value of an asset lies in the lake."""
     return lake.root / STAGE_FOLDERS[asset] / f"{asset}.json"
+
+
+def _made_by(context: dg.InputContext) -> str | None:
+    """The run that made an input, this one or the one that it retries, as far as Dagster can tell."""
+    try:
+        return context.upstream_output.run_id if context.upstream_output else None
+    except dg.DagsterInvariantViolationError:
+        return None
+
+
+def _value_of_run(lake: Lake, asset: str, run_id: str) -> Path:
+    return lake.dagster / "storage" / run_id / f"{asset}.json"

@@ -1,10 +1,9 @@
-"""What happens by itself when a run dies: MLflow is told; and when recordings were judged: their page is written."""
+"""What happens by itself when a process dies: its runs are ended; and when recordings were judged: their page."""
 
 import dagster as dg
 
-from voltpipe.pipeline.resources import TrackingResource
-from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
-from voltpipe.tracking.lifecycle import close_leftover_runs
+from voltpipe.pipeline.dead_runs import bury_dead_runs
+from voltpipe.pipeline.resources import LakeResource, TrackingResource
 
 lake_changes = dg.AutomationConditionSensorDefinition(
     "lake_changes",
@@ -15,18 +14,8 @@ lake_changes = dg.AutomationConditionSensorDefinition(
 )
 
 
-def _close(context: dg.RunStatusSensorContext, tracking: TrackingResource, status: str) -> dg.SkipReason | None:
-    closed = close_leftover_runs(tracking.store, DAGSTER_RUN_TAG, context.dagster_run.run_id, status=status)
-    return None if closed else dg.SkipReason("it left no MLflow run open")
-
-
-@dg.run_status_sensor(run_status=dg.DagsterRunStatus.FAILURE, default_status=dg.DefaultSensorStatus.RUNNING)
-def mlflow_after_failure(context: dg.RunStatusSensorContext, tracking: TrackingResource) -> dg.SkipReason | None:
-    """A killed process cannot close its MLflow run, so its Dagster run's end does."""
-    return _close(context, tracking, "FAILED")
-
-
-@dg.run_status_sensor(run_status=dg.DagsterRunStatus.CANCELED, default_status=dg.DefaultSensorStatus.RUNNING)
-def mlflow_after_cancellation(context: dg.RunStatusSensorContext, tracking: TrackingResource) -> dg.SkipReason | None:
-    """Likewise after a termination."""
-    return _close(context, tracking, "KILLED")
+@dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def dead_runs(context: dg.SensorEvaluationContext, lake: LakeResource, tracking: TrackingResource) -> dg.SkipReason:
+    """A killed process closes neither its Dagster run nor its MLflow run, so they are closed here."""
+    buried = bury_dead_runs(lake.lake, context.instance, tracking.store)
+    return dg.SkipReason(f"ended, their process being gone: {', '.join(buried) or 'none'}")

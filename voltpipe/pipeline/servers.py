@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +21,12 @@ from voltpipe.tracking.store import TrackingStore
 from voltpipe.tracking.ui import server_command
 
 WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
-_START_S = 90.0
+_START_S = 180.0
 _STOP_S = 30.0
+_RESTARTS, _RESTARTS_WITHIN_S = 5, 600.0
+"""A server that went down is started again, but not more often than so."""
+_ORPHANS = ("-m dagster_webserver", "-m dagster._daemon", "-m mlflow", "uvicorn", "mlflow.server")
+"""What the servers start besides runs, as their command lines show it."""
 
 
 class ServerError(VoltpipeError):
@@ -38,10 +44,10 @@ class Server:
 
 
 def serve(lake: Lake, *, host: str, dagster_port: int, mlflow_port: int) -> None:
-    """Serve until Ctrl-C or SIGTERM.
+    """Serve until Ctrl-C or SIGTERM. A server that goes down is started again.
 
     Raises:
-        ServerError: a port is taken, or a server did not come up or went down by itself.
+        ServerError: a port is taken, or a server did not come up or goes down again and again.
     """
     for name, port in (("Dagster", dagster_port), ("MLflow", mlflow_port)):
         if port_taken(host, port):
@@ -85,14 +91,18 @@ def _run_all(servers: list[Server]) -> None:
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for server in servers:
+            server.log.unlink(missing_ok=True)
             processes[server.name] = _start(server, os.environ)
         for server in servers:
             _await(server, processes[server.name], stop_asked)
             print(f"{server.name:8} {server.address}", flush=True)
         print("Ctrl-C stops both.", flush=True)
+        restarts: deque[float] = deque(maxlen=_RESTARTS)
         while not stop_asked:
             for server in servers:
-                _raise_if_down(server, processes[server.name])
+                if processes[server.name].poll() is not None:
+                    processes[server.name] = _start_again(server, processes[server.name], restarts)
+                    _await(server, processes[server.name], stop_asked)
             time.sleep(0.5)
     finally:
         _stop(processes.values())
@@ -100,11 +110,34 @@ def _run_all(servers: list[Server]) -> None:
 
 def _start(server: Server, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     server.log.parent.mkdir(parents=True, exist_ok=True)
-    with server.log.open("wb") as log:
+    with server.log.open("ab") as log:
         # A session of its own, so that a Ctrl-C in the terminal reaches the server once, from here.
         return subprocess.Popen(
             server.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
         )
+
+
+def _start_again(
+    server: Server, process: "subprocess.Popen[bytes]", restarts: deque[float]
+) -> "subprocess.Popen[bytes]":
+    """Start a server that went down, unless that happens all the time."""
+    now_s = time.monotonic()
+    if len(restarts) == _RESTARTS and now_s - restarts[0] < _RESTARTS_WITHIN_S:
+        _raise_if_down(server, process)
+    restarts.append(now_s)
+    print(f"{server.name} stopped with status {process.returncode}, and is started again", flush=True)
+    _end_orphans(process)
+    return _start(server, os.environ)
+
+
+def _end_orphans(process: "subprocess.Popen[bytes]") -> None:
+    """End the servers that one left behind which was killed: they hold its port. Runs that it launched go on."""
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True).stdout
+    for line in listing.splitlines():
+        pid, group, command = line.split(maxsplit=2)
+        if int(group) == process.pid and any(name in command for name in _ORPHANS):
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def _await(server: Server, process: "subprocess.Popen[bytes]", stop_asked: list[bool]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.history import note_untouched, read_history, read_source
+from voltpipe.recordings.history import RecordingHistory, Verdict, note_untouched, read_history, read_source
 from voltpipe.recordings.raw import find_raw, is_being_written, raw_state
 
 QUIET_S = 5.0
@@ -51,6 +51,8 @@ def find_arrivals(
         try:
             state = raw_state(path)
             history = read_history(lake, key)
+            if history is not None and _lacks_file(lake, key, history):
+                history = None  # deleted, or set aside because it was damaged
             if history is not None and history.raw_state == state:
                 continue
             if not _is_quiet(state, (grew or {}).get(key)) or is_being_written(path):
@@ -68,6 +70,10 @@ def find_arrivals(
         except FileNotFoundError:  # it went away meanwhile
             continue
     return arrivals
+
+
+def _lacks_file(lake: Lake, key: RecordingKey, history: RecordingHistory) -> bool:
+    return history.present.verdict is Verdict.CONDITIONED and not lake.conditioned_path(key).exists()
 
 
 def _n_bytes(state: str) -> int:

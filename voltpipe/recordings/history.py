@@ -65,13 +65,13 @@ class RecordingHistory(Settings):
 
 
 def read_history(lake: Lake, key: RecordingKey) -> RecordingHistory | None:
-    """The history of a recording; None if it was never judged."""
+    """The history of a recording; None if it was never judged, or what was noted is damaged: it is judged anew then."""
     path = lake.history_path(key)
     try:
         stat = path.stat()
-    except FileNotFoundError:
+        return _read(path, stat.st_mtime_ns, stat.st_ino)
+    except (FileNotFoundError, ValueError):
         return None
-    return _read(path, stat.st_mtime_ns, stat.st_ino)
 
 
 def read_source(path: Path) -> Source:

@@ -29,7 +29,7 @@ def tracked_run(
 
     It is shown inside `parent`, if there is one. It ends FINISHED; KILLED after KeyboardInterrupt, SystemExit or one of
     `killed_by`; FAILED after any other exception. What no exception tells of (kill -9) is left RUNNING for
-    `close_leftover_runs`, or for the retry.
+    `close_leftover_runs`, or for the retry. Who goes on with it sets tags of its own, and ends it from then on.
     """
     nested = {PARENT_TAG: parent.run_id} if parent else {}
     run = _begin(store, name, identity, {**tags, **nested})
@@ -37,7 +37,7 @@ def tracked_run(
         yield run
     except BaseException as error:
         killed = isinstance(error, (KeyboardInterrupt, SystemExit, *killed_by))
-        _end_after(run, error, "KILLED" if killed else "FAILED")
+        _end_after(run, tags, error, "KILLED" if killed else "FAILED")
         raise
     store.client.set_terminated(run.run_id, "FINISHED")
 
@@ -59,19 +59,22 @@ def _begin(store: TrackingStore, name: str, identity: str, tags: Mapping[str, st
         )
         return TrackedRun(store, begun.info.run_id)
     run = TrackedRun(store, found[0].info.run_id)
+    run.set_tags(tags)  # before it is RUNNING: whoever closes leftovers looks at them
     store.client.update_run(run.run_id, status="RUNNING")
     if FAILURE_TAG in found[0].data.tags:
         store.client.delete_tag(run.run_id, FAILURE_TAG)
-    run.set_tags(tags)
     return run
 
 
-def _end_after(run: TrackedRun, error: BaseException, status: str) -> None:
+def _end_after(run: TrackedRun, tags: Mapping[str, str], error: BaseException, status: str) -> None:
     from mlflow.exceptions import MlflowException
 
     # A query that was interrupted lives on in the traceback, and keeps SQLite locked for what is written now.
     clear_frames(error.__traceback__)
     try:
+        known = run.store.client.get_run(run.run_id).data.tags
+        if any(known.get(name) != value for name, value in tags.items()):
+            return  # somebody else goes on with it
         run.set_tags({FAILURE_TAG: f"{type(error).__name__}: {error}"[:_FAILURE_LENGTH]})
         run.store.client.set_terminated(run.run_id, status)
     except MlflowException as refused:  # the error that matters is the one that ended the run

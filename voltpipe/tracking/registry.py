@@ -81,13 +81,17 @@ def register(run: TrackedRun, model_uri: str, *, card: str, tags: Mapping[str, s
     _ensure_registered_model(run.store)
     versions = client.search_model_versions(f"name = '{MODEL_NAME}' and run_id = '{run.run_id}'")
     known = next((version for version in versions if version.source == model.artifact_location), None)
-    # MLflow would look for `models:/<id>` in its global store, so the model is named by its place.
-    version = known or client.create_model_version(
-        MODEL_NAME, model.artifact_location, run.run_id, model_id=model.model_id
-    )
-    client.update_model_version(MODEL_NAME, version.version, card)
-    for key, value in tags.items():
-        client.set_model_version_tag(MODEL_NAME, version.version, key, value)
+    if known is None:
+        # At one stroke: a process that is killed leaves a whole version or none.
+        # MLflow would look for `models:/<id>` in its global store, so the model is named by its place.
+        version = client.create_model_version(
+            MODEL_NAME, model.artifact_location, run.run_id, tags=dict(tags), description=card, model_id=model.model_id
+        )
+    else:
+        version = known
+        client.update_model_version(MODEL_NAME, version.version, card)
+        for key, value in tags.items():
+            client.set_model_version_tag(MODEL_NAME, version.version, key, value)
     # Which the model's own page shows as its versions.
     named = json.dumps([{"name": MODEL_NAME, "version": str(version.version)}])
     client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": named})

@@ -75,6 +75,7 @@ def log_forecaster(
         digest = file_digest(saved)
         model = _logged(run, digest)
         if model is None:
+            _give_up_unfinished(run)
             model = _create(run, forecaster, digest)
             _upload(run, model, saved, forecaster, history_mv)
     run.log_metrics(metrics, model_id=model.model_id)
@@ -103,6 +104,16 @@ def _logged(run: TrackedRun, digest: str) -> "LoggedModel | None":
         f"source_run_id = '{run.run_id}' AND tags.`{_DIGEST_TAG}` = '{digest}'",
     )
     return next((model for model in models if model.status == LoggedModelStatus.READY), None)
+
+
+def _give_up_unfinished(run: TrackedRun) -> None:
+    """What a killed process or a full disk left half-uploaded is shown as failed, not as under way for ever."""
+    from mlflow.entities import LoggedModelStatus
+
+    client = run.store.client
+    for model in client.search_logged_models([run.store.experiment_id], f"source_run_id = '{run.run_id}'"):
+        if model.status == LoggedModelStatus.PENDING:
+            client.finalize_logged_model(model.model_id, "FAILED")
 
 
 def _create(run: TrackedRun, forecaster: Forecaster, digest: str) -> "LoggedModel":

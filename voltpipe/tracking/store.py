@@ -32,10 +32,20 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # Whatever somebody may have put among the artifacts.
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+# A server that is down would hold up each epoch for four minutes; a retry waits longer for it than that.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 
 
 class TrackingError(VoltpipeError):
     """MLflow's records do not allow what was asked for."""
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What MLflow's client raises where its server does not answer or refuses, or its database is locked or full."""
+    from mlflow.exceptions import MlflowException
+
+    return (MlflowException,)
 
 
 @contextmanager

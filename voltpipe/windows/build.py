@@ -1,5 +1,6 @@
 """Writes a window set: the conditioned samples once, and the index of windows over them."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def build_window_set(
     with folder_written_whole(folder) as aside:
         shape = (windowed[-1].stop_row, len(manifest.channel_names))
         samples = open_memmap(aside / SAMPLES_FILE, "w+", np.float32, shape)  # type: ignore[no-untyped-call]
+        _reserve(aside / SAMPLES_FILE)
         train_sum_mv, n_train = _write_samples(samples, windowed, spans, recordings)
         samples.flush()
         np.save(aside / INDEX_FILE, index)
@@ -70,6 +72,13 @@ def build_window_set(
         write_json(aside / MANIFEST_FILE, content)
         manifest.save(aside)
     return WindowSet(folder)
+
+
+def _reserve(path: Path) -> None:
+    """Raise OSError if the disk lacks room: found out through a memory map, that ends the process without a word."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _lay_out(

@@ -75,6 +75,18 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, name: 
     assert read.state.epoch == 1
 
 
+def test_a_single_bit_that_flipped_is_noticed(tmp_path: Path):
+    for n_epochs in (1, 2):
+        save_checkpoint(tmp_path, checkpoint(n_epochs))
+    newest = tmp_path / "epoch-0000002" / "weights.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes(content)
+    read = load_checkpoint(tmp_path, MADE_WITH)
+    assert read is not None
+    assert read.state.epoch == 1
+
+
 def test_if_all_are_damaged_each_is_named(tmp_path: Path):
     for n_epochs in (1, 2):
         save_checkpoint(tmp_path, checkpoint(n_epochs))

@@ -62,6 +62,12 @@ def small_windows() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def good_training() -> dict[str, Any]:
+    """Settings of `trained_forecaster` with which `materialized` trained its good forecaster."""
+    return dict(GOOD_TRAINING)
+
+
+@pytest.fixture(scope="session")
 def fill_raw(spiking_mv, put_recording) -> Callable[[Lake], None]:
     """Six recordings of an organoid into a lake: run_2 is going to be held out, run_4 to validate."""
 

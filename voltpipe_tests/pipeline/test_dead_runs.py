@@ -98,6 +98,12 @@ def test_a_run_whose_process_lives_is_left_alone(trainable, instance, store, run
     assert list((trainable.dagster / "running").iterdir()) == []
 
 
+def test_a_run_on_another_machine_is_left_to_that_machine(trainable, instance, store, running):
+    (trainable.dagster / "running" / running.run_id).write_text("another machine")
+    assert bury_dead_runs(trainable, instance, store) == []
+    assert instance.get_run_by_id(running.run_id).status is dg.DagsterRunStatus.STARTED
+
+
 def test_a_run_that_ended_before_its_process_was_killed_keeps_its_end(trainable, instance, store, running):
     instance.report_run_canceled(running)
     assert bury_dead_runs(trainable, instance, store) == []

@@ -140,8 +140,7 @@ def test_jobs_sensors_and_schedules(definitions):
         "retraining",
         "policy_changes",
         "live_scoring",
-        "mlflow_after_failure",
-        "mlflow_after_cancellation",
+        "dead_runs",
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in definitions.sensors)
     (schedule,) = definitions.schedules

@@ -16,13 +16,12 @@ from voltpipe.lake import LAKE_VARIABLE
 from voltpipe.pipeline.build import build_definitions
 from voltpipe.pipeline.jobs import TRAIN_JOB
 from voltpipe.pipeline.launch import Launcher, RunError
-from voltpipe.pipeline.resources import TrackingResource
+from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
-from voltpipe.pipeline.sensors import mlflow_after_cancellation, mlflow_after_failure
+from voltpipe.pipeline.sensors import dead_runs
 from voltpipe.tracking.lifecycle import FAILURE_TAG
 from voltpipe.windows.window_set import SAMPLES_FILE
 
-ENDS = (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
 EPOCHS = 12
 TRAINING = {"max_epochs": EPOCHS, "windows_per_epoch": 96, "budget_s": 600.0, "device": "cpu"}
 WORKER = """
@@ -56,24 +55,15 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def close(trainable, instance):
-    """Calls a run-status sensor with a run that ended."""
+def tick(trainable, instance):
+    """Lets the daemon's sensor look after runs once."""
 
-    def call(sensor, run_id):
-        run = instance.get_run_by_id(run_id)
-        records = instance.get_records_for_run(run_id).records
-        (ended,) = [record.event_log_entry for record in records if record.event_log_entry.dagster_event_type in ENDS]
+    def tick():
         tracking = TrackingResource(folder=str(trainable.mlflow), dagster_url="", mlflow_url="")
-        context = dg.build_run_status_sensor_context(
-            sensor_name=sensor.name,
-            dagster_instance=instance,
-            dagster_run=run,
-            dagster_event=ended.dagster_event,
-            resources={"tracking": tracking},
-        )
-        return sensor(context)
+        resources = {"lake": LakeResource(root=str(trainable.root)), "tracking": tracking}
+        return dead_runs(dg.build_sensor_context(instance=instance, resources=resources))
 
-    return call
+    return tick
 
 
 @pytest.fixture
@@ -122,7 +112,7 @@ def worker(trainable, ops, tmp_path):
         process.wait(10)
 
 
-def test_a_training_that_fails_is_failed_in_both(trainable, store, close, materialize):
+def test_a_training_that_fails_is_failed_in_both(trainable, store, materialize):
     assert materialize("recording_split", "window_set").status is dg.DagsterRunStatus.SUCCESS
     (samples,) = trainable.windows.glob(f"set-*/{SAMPLES_FILE}")
     broken = np.load(samples)
@@ -134,7 +124,6 @@ def test_a_training_that_fails_is_failed_in_both(trainable, store, close, materi
     assert mlflow_run.info.status == "FAILED"
     assert "not finite" in mlflow_run.data.tags[FAILURE_TAG]
     assert run.tags[MLFLOW_RUN_TAG] == mlflow_run.info.run_id
-    assert isinstance(close(mlflow_after_failure, run.run_id), dg.SkipReason)
 
 
 def await_epoch(lake, process, epoch, limit_s=120):
@@ -145,7 +134,7 @@ def await_epoch(lake, process, epoch, limit_s=120):
         time.sleep(0.02)
 
 
-def test_a_killed_training_is_closed_and_goes_on_as_the_same_mlflow_run(trainable, instance, store, close, worker):
+def test_a_killed_training_is_closed_and_goes_on_as_the_same_mlflow_run(trainable, instance, store, tick, worker):
     process = worker()
     await_epoch(trainable, process, 3)
     process.send_signal(signal.SIGKILL)
@@ -155,9 +144,8 @@ def test_a_killed_training_is_closed_and_goes_on_as_the_same_mlflow_run(trainabl
     assert killed.status is dg.DagsterRunStatus.STARTED
     assert mlflow_run.info.status == "RUNNING"
 
-    instance.report_run_failed(killed)  # this and the next are what Dagster's daemon does
-    instance.event_log_storage.free_concurrency_slots_for_run(killed.run_id)
-    assert close(mlflow_after_failure, killed.run_id) is None
+    tick()
+    assert instance.get_run_by_id(killed.run_id).status is dg.DagsterRunStatus.FAILURE
     (mlflow_run,) = store.tagged_runs({})
     assert mlflow_run.info.status == "FAILED"
 
@@ -200,12 +188,14 @@ def interrupt(_run=None):
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_ctrl_c_ends_a_training_as_killed_and_it_is_said_how_to_go_on(instance, store, train_and_meanwhile):
+def test_ctrl_c_ends_a_training_as_canceled_and_killed_and_it_is_said_how_to_go_on(
+    instance, store, train_and_meanwhile
+):
     complaint = train_and_meanwhile(interrupt)
     assert "It was interrupted; the same asked for again goes on where it stopped" in complaint
     (run,) = instance.get_runs()
     (mlflow_run,) = store.tagged_runs({})
-    assert (run.status, mlflow_run.info.status) == (dg.DagsterRunStatus.FAILURE, "KILLED")
+    assert (run.status, mlflow_run.info.status) == (dg.DagsterRunStatus.CANCELED, "KILLED")
     assert "DagsterExecutionInterruptedError" in mlflow_run.data.tags[FAILURE_TAG]
 
 
@@ -225,9 +215,9 @@ def test_a_training_whose_run_has_ended_stops_by_itself(instance, train_and_mean
     assert "has ended, so this training stops; its last checkpoint stays for the retry" in complaint
 
 
-def test_a_run_that_was_terminated_leaves_its_mlflow_run_killed(trainable, instance, store, close):
+def test_a_run_that_was_terminated_leaves_its_mlflow_run_killed(trainable, instance, store, tick):
     run = instance.create_run_for_job(build_definitions(trainable).resolve_job_def(TRAIN_JOB))
     left = store.client.create_run(store.experiment_id, tags={DAGSTER_RUN_TAG: run.run_id})
     instance.report_run_canceled(run)
-    assert close(mlflow_after_cancellation, run.run_id) is None
+    tick()
     assert store.client.get_run(left.info.run_id).info.status == "KILLED"

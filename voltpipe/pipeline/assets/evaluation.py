@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
+from voltpipe.pipeline.patience import patient
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.shown import connectivity_metadata, figure_metadata, score_metadata
 from voltpipe.pipeline.values import EvaluatedValue, ReportedValue, TrainedValue
@@ -30,6 +31,7 @@ HONESTY = {
         for name, description in HONESTY.items()
     ],
 )
+@patient
 def forecast_evaluation(
     context: dg.AssetExecutionContext, lake: LakeResource, trained_forecaster: TrainedValue
 ) -> Iterator[dg.Output[EvaluatedValue] | dg.AssetCheckResult]:
@@ -86,6 +88,7 @@ def forecast_evaluation(
 
 
 @dg.asset(group_name=GROUP, kinds={"html", "mlflow"}, code_version="2")
+@patient
 def evaluation_report(
     context: dg.AssetExecutionContext, tracking: TrackingResource, forecast_evaluation: EvaluatedValue
 ) -> ReportedValue:
@@ -102,8 +105,14 @@ def evaluation_report(
     folder = Path(forecast_evaluation.folder)
     evaluation = Evaluation.read(folder / EVALUATION_FILE)
     connectivity = pd.read_parquet(folder / CONNECTIVITY_FILE)
-    report = write_report(folder, evaluation, read_detail(folder / DETAIL_FILE), connectivity, Diagnosis.read(folder))
-    run = TrackedRun(tracking.store, forecast_evaluation.trained.mlflow_run_id)
+    trained = forecast_evaluation.trained
+    run = TrackedRun(tracking.store, trained.mlflow_run_id)
+    links = {
+        "trained by": tracking.dagster_run_link(trained.dagster_run_id),
+        "tracked by": tracking.mlflow_run_link(run.run_id),
+    }
+    diagnosis = Diagnosis.read(folder)
+    report = write_report(folder, evaluation, read_detail(folder / DETAIL_FILE), connectivity, diagnosis, links)
     run.log_evaluation(evaluation, folder)
     run.log_metrics(metrics(summaries(connectivity)))
     context.add_output_metadata(

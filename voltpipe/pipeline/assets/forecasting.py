@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from voltpipe.errors import VoltpipeError
 from voltpipe.files import content_digest
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.instance import TRAINING_POOL
 from voltpipe.pipeline.launchpad import handed_to, settings_from, settings_schema
+from voltpipe.pipeline.patience import patient
 from voltpipe.pipeline.progress import AllProgress, DagsterProgress, MlflowProgress, TerminalProgress
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.run_tags import DAGSTER_LINK_TAG, DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
@@ -30,11 +30,11 @@ ASSET_KEY = dg.AssetKey("trained_forecaster")
     config_schema=settings_schema(TrainingSettings),
     pool=TRAINING_POOL,
 )
+@patient
 def train_op(
     context: dg.OpExecutionContext, lake: LakeResource, tracking: TrackingResource, window_set: WindowSetValue
 ) -> TrainedValue:
     """Train, with a checkpoint each epoch, inside one MLflow run that outlives retries."""
-    from voltpipe.forecasting.checkpoint import CheckpointBusyError
     from voltpipe.forecasting.training import train
     from voltpipe.tracking.lifecycle import tracked_run
     from voltpipe.tracking.lineage import BEGAN_FROM_TAG
@@ -54,21 +54,18 @@ def train_op(
         killed_by=(dg.DagsterExecutionInterruptedError,),
     ) as run:
         context.instance.add_run_tags(context.run_id, {MLFLOW_RUN_TAG: run.run_id})
-        run.set_note(f"Trained by [Dagster run {context.run_id[:8]}]({link}) on window set `{windows.digest[:16]}`.")
+        run.set_note(
+            f"Trained by [Dagster run {context.run_id[:8]}]({link}) as "
+            f"[{ASSET_KEY.to_user_string()}]({tracking.dagster_url}/assets/{ASSET_KEY.to_user_string()}) on window set "
+            f"`{windows.digest[:16]}`."
+        )
         _log_beginning(run, lake.lake, windows, settings)
-        listeners = (TerminalProgress(), MlflowProgress(run), DagsterProgress(context, ASSET_KEY))
-        try:
-            earlier = load_forecaster(settings.begin_from, tracking.store) if settings.begin_from else None
-            if settings.begin_from and (run_id := training_run_id(settings.begin_from, tracking.store)):
-                run.set_tags({BEGAN_FROM_TAG: run_id})
-            result = train(
-                windows, settings, checkpoint_folder=folder, progress=AllProgress(listeners), begin_from=earlier
-            )
-        except (CheckpointBusyError, OSError) as error:
-            # Not by a retry policy: that would take a termination for a failure, and begin again.
-            raise dg.RetryRequested(max_retries=3, seconds_to_wait=10) from error
-        except VoltpipeError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+        mlflow_page = tracking.mlflow_run_link(run.run_id)
+        listeners = (TerminalProgress(), MlflowProgress(run), DagsterProgress(context, ASSET_KEY, mlflow_page))
+        earlier = load_forecaster(settings.begin_from, tracking.store) if settings.begin_from else None
+        if settings.begin_from and (run_id := training_run_id(settings.begin_from, tracking.store)):
+            run.set_tags({BEGAN_FROM_TAG: run_id})
+        result = train(windows, settings, checkpoint_folder=folder, progress=AllProgress(listeners), begin_from=earlier)
         for record in result.history:
             run.log_epoch(record)
         log_origin(run, windows, settings, result)
@@ -76,7 +73,7 @@ def train_op(
         {
             **settings.model_dump(mode="json", exclude_none=True),
             **result.facts(),
-            "MLflow run": dg.MetadataValue.url(tracking.mlflow_run_link(run.run_id)),
+            "MLflow run": dg.MetadataValue.url(mlflow_page),
             "path": dg.MetadataValue.path(folder),
         }
     )

@@ -11,6 +11,7 @@ from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
 from voltpipe.pipeline.instance import REGISTRY_POOL
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
+from voltpipe.pipeline.patience import patient
 from voltpipe.pipeline.resources import TrackingResource
 from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
 from voltpipe.pipeline.shown import gate_metadata, trail_metadata
@@ -46,6 +47,7 @@ GATE_CHECKS = {
         )
     ],
 )
+@patient
 def registered_forecaster(
     context: dg.AssetExecutionContext, tracking: TrackingResource, evaluation_report: ReportedValue
 ) -> Iterator[dg.Output[RegisteredValue] | dg.AssetCheckResult]:
@@ -115,6 +117,7 @@ def registered_forecaster(
         for rule, description in GATE_CHECKS.items()
     ],
 )
+@patient
 def champion_forecaster(
     context: dg.AssetExecutionContext, tracking: TrackingResource, registered_forecaster: RegisteredValue
 ) -> Iterator[dg.Output[RegisteredValue] | dg.AssetCheckResult]:

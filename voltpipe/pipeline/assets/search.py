@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import yaml
 
-from voltpipe.errors import VoltpipeError
 from voltpipe.files import content_digest, written_whole
 from voltpipe.forecasting.progress import EpochRecord, Progress
 from voltpipe.forecasting.search.settings import SearchSettings
@@ -18,6 +17,7 @@ from voltpipe.lake import Lake
 from voltpipe.pipeline.assets.forecasting import ASSET_KEY as TRAINED_KEY
 from voltpipe.pipeline.instance import TRAINING_POOL
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
+from voltpipe.pipeline.patience import patient
 from voltpipe.pipeline.progress import (
     PROGRESS_TAG,
     AllProgress,
@@ -45,6 +45,7 @@ RUN_CONFIG_FILE = "train_forecaster.yaml"
     code_version="1",
     output_required=False,
 )
+@patient
 def found_settings(
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource, window_set: WindowSetValue
 ) -> Iterator[dg.Output[FoundValue]]:
@@ -53,7 +54,6 @@ def found_settings(
     A run that trains as well, such as that of "Materialize all", searches nothing: its training would not wait for it.
     """
     from voltpipe.evaluation.revision import code_revision
-    from voltpipe.forecasting.checkpoint import CheckpointBusyError
     from voltpipe.forecasting.search.search import search
     from voltpipe.tracking.lifecycle import tracked_run
     from voltpipe.windows.window_set import WindowSet
@@ -77,17 +77,12 @@ def found_settings(
         run.set_note(f"Searched by [Dagster run {op.run_id[:8]}]({link}) on window set `{window_set.digest[:16]}`.")
         run.log_parameters({"search": settings.identity()})
         run.log_environment(device=settings.device.value, revision=code_revision())
-        try:
-            result = search(
-                WindowSet(Path(window_set.folder)),
-                settings,
-                folder=folder,
-                progress=_TrackedTrials(op, run, folder.name, tags, settings.n_trials),
-            )
-        except (CheckpointBusyError, OSError) as error:
-            raise dg.RetryRequested(max_retries=3, seconds_to_wait=10) from error
-        except VoltpipeError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+        result = search(
+            WindowSet(Path(window_set.folder)),
+            settings,
+            folder=folder,
+            progress=_TrackedTrials(op, run, folder.name, tags, settings.n_trials),
+        )
         run_config = _write_run_config(folder, result.settings)
         _log_result(run, result, run_config)
     metadata = {

@@ -9,10 +9,13 @@ from pydantic import Field
 from voltpipe.lake import RecordingKey
 from voltpipe.pipeline.assets.recordings import conditioned_recording
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
+from voltpipe.pipeline.patience import patient
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.pipeline.values import WindowSetValue
+from voltpipe.recordings.damage import sound_recordings
+from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.shared_conditioning import conditioning_label
-from voltpipe.recordings.store import conditioned_recordings, open_conditioned
+from voltpipe.recordings.store import open_conditioned
 from voltpipe.windows.manifest import SplitManifest, split_recordings
 from voltpipe.windows.settings import WindowSettings
 from voltpipe.windows.split import Role, Split
@@ -33,11 +36,13 @@ class SplitSettings(WindowSettings):
     config_schema=settings_schema(SplitSettings),
     code_version="1",
 )
+@patient
 def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> SplitManifest:
     """Who is in which split: held-out recordings, held-out time and training data, with digests."""
     settings = settings_from(SplitSettings, context.op_execution_context.op_config)
-    recordings = conditioned_recordings(lake.lake, settings.organoid)
+    recordings, damaged = sound_recordings(lake.lake, settings.organoid)
     manifest = split_recordings(recordings, settings.part(WindowSettings), SplitManifest.load(lake.lake.windows))
+    manifest = manifest.model_copy(update={"excluded": {**manifest.excluded, **damaged}})
     context.add_output_metadata(
         {
             **{f"{role.value} recordings": len(manifest.of_role(role)) for role in Role},
@@ -70,6 +75,7 @@ def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> Sp
         ),
     ],
 )
+@patient
 def window_set(
     context: dg.AssetExecutionContext, lake: LakeResource, recording_split: SplitManifest
 ) -> Iterator[dg.Output[WindowSetValue] | dg.AssetCheckResult]:
@@ -82,7 +88,14 @@ def window_set(
         entry.key: open_conditioned(lake.lake.conditioned_path(RecordingKey.parse(entry.key)))
         for entry in recording_split.recordings
     }
-    built = build_window_set(folder, recording_split, recordings)
+    try:
+        built = build_window_set(folder, recording_split, recordings)
+    except RecordingError as error:
+        _, damaged = sound_recordings(lake.lake, read_all=True)
+        raise dg.Failure(
+            f"{error}; {', '.join(damaged)} set aside, and conditioned anew by itself: materialize recording_split",
+            allow_retries=False,
+        ) from error
     counts = {split: len(built.windows(split)) for split in Split}
     yield dg.Output(
         WindowSetValue(folder=str(folder), digest=built.digest),
