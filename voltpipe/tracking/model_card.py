@@ -92,8 +92,8 @@ forecast_mv = forecaster.predict_mv(history_mv)
 ```
 
 ```
-MLFLOW_TRACKING_URI=sqlite:///$PWD/data_lake/mlflow/mlflow.db \
-    mlflow models serve -m models:/voltage-forecaster@champion --env-manager local
+export MLFLOW_TRACKING_URI=sqlite:///$PWD/data_lake/mlflow/mlflow.db
+mlflow models serve -m models:/voltage-forecaster@champion --env-manager local
 ```
 
 `history_mv` is float32 ({shape}) at {config.rate_hz:g} Hz in mV; `forecast_mv` has the same channels at {horizons}.
