@@ -57,7 +57,7 @@ def read_weights(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
     if found != wanted:
         odd = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
         raise ForecasterError(
-            f"{path} does not fit its config: "
+            f"{path} does not fit its config; train again if another version of voltpipe saved it. "
             + "; ".join(f"{name}: found {found.get(name)}, expected {wanted.get(name)}" for name in odd[:3])
         )
     if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):

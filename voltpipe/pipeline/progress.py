@@ -136,6 +136,6 @@ def summary(record: EpochRecord) -> str:
     r2 = "  ".join(f"{r2:.3f} at {horizon}" for horizon, r2 in record.validation_r2.items())
     return (
         f"epoch {record.epoch:3d}  {record.elapsed_s:5.0f} s  train loss {record.train_loss:.4f}  "
-        f"validation loss {record.validation_loss:.4f}  R2 {r2}  {record.windows_per_s:.0f} windows/s  "
+        f"validation loss {record.validation_loss:.4f}  R2 {r2} samples ahead  {record.windows_per_s:.0f} windows/s  "
         f"{record.remaining_s:.0f} s left"
     )
