@@ -11,9 +11,9 @@ from voltpipe.evaluation.connectivity_figure import CONNECTIVITY, connectivity_f
 from voltpipe.evaluation.connectivity_summary import mean_agreement, summaries
 from voltpipe.evaluation.connectivity_text import comparison_table, connectivity_verdict, strongest_table
 from voltpipe.evaluation.detail import EvaluationDetail
-from voltpipe.evaluation.diagnosis import Diagnosis
-from voltpipe.evaluation.diagnosis_figures import diagnosis_figures
-from voltpipe.evaluation.diagnosis_text import resemblance_text, robustness_text, worst_group_text
+from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
+from voltpipe.evaluation.diagnosis.figures import diagnosis_figures
+from voltpipe.evaluation.diagnosis.text import resemblance_text, robustness_text, worst_group_text
 from voltpipe.evaluation.distribution_table import distribution_table
 from voltpipe.evaluation.drawing import RenderedFigure
 from voltpipe.evaluation.evaluation import Evaluation

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import voltpipe
-from voltpipe.evaluation.diagnosis import Diagnosis
+from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
 from voltpipe.files import read_json
 from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
 from voltpipe.pipeline.build import build_definitions

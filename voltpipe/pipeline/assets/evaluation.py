@@ -39,7 +39,7 @@ def forecast_evaluation(
     from voltpipe.evaluation.connectivity import CONNECTIVITY_FILE, connectivity_table, write_connectivity
     from voltpipe.evaluation.connectivity_summary import metrics, summaries
     from voltpipe.evaluation.detail_file import write_detail
-    from voltpipe.evaluation.diagnosis import diagnose
+    from voltpipe.evaluation.diagnosis.diagnosis import diagnose
     from voltpipe.evaluation.evaluate import evaluate
     from voltpipe.forecasting.baselines.fit import fit_baselines
     from voltpipe.forecasting.training_result import read_result
@@ -98,7 +98,7 @@ def evaluation_report(
     from voltpipe.evaluation.connectivity import CONNECTIVITY_FILE
     from voltpipe.evaluation.connectivity_summary import metrics, summaries
     from voltpipe.evaluation.detail_file import read_detail
-    from voltpipe.evaluation.diagnosis import Diagnosis
+    from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
     from voltpipe.evaluation.report import write_report
     from voltpipe.tracking.run import TrackedRun
 

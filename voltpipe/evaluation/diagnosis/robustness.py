@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from voltpipe.evaluation.corruption import CORRUPTIONS, Shown
+from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS, Shown
 from voltpipe.evaluation.held_out import as_used, regime_windows
 from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from voltpipe.evaluation.groups import Grouping, Moments
+from voltpipe.evaluation.diagnosis.groups import Grouping, Moments
 from voltpipe.windows.window_set import WindowSet
 
 _BLOCKS_PER_RECORDING = 10

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from voltpipe.evaluation.diagnosis import Diagnosis
+from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
+from voltpipe.evaluation.diagnosis.group_figure import ERRORS_BY_GROUP, group_figure
+from voltpipe.evaluation.diagnosis.resemblance import FACTOR
+from voltpipe.evaluation.diagnosis.robustness import breaking_levels
 from voltpipe.evaluation.drawing import BASELINES, FAINT, FORECASTER, INK, RenderedFigure, new_figure, render
 from voltpipe.evaluation.evaluation import Evaluation
-from voltpipe.evaluation.group_figure import ERRORS_BY_GROUP, group_figure
 from voltpipe.evaluation.labels import duration_label, forecaster_label, regime_label
-from voltpipe.evaluation.resemblance import FACTOR
-from voltpipe.evaluation.robustness import breaking_levels
 
 ROBUSTNESS, RESEMBLANCE = "robustness", "resemblance"
 _LOWEST_R2 = -0.5

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from voltpipe.evaluation.activity import MEASURES, Activity
-from voltpipe.evaluation.resemblance import resemblance
+from voltpipe.evaluation.diagnosis.activity import MEASURES, Activity
+from voltpipe.evaluation.diagnosis.resemblance import resemblance
 from voltpipe.forecasting.point_mass import PointMass
 
 RESET = PointMass(-70.0, 1e-3)

@@ -1,8 +1,8 @@
 """A diagnosis in plain words."""
 
-from voltpipe.evaluation.diagnosis import Diagnosis
+from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
+from voltpipe.evaluation.diagnosis.robustness import breaking_levels
 from voltpipe.evaluation.labels import duration_label
-from voltpipe.evaluation.robustness import breaking_levels
 
 
 def worst_group_text(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> str:

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from voltpipe.evaluation.group_errors import GroupErrors
-from voltpipe.evaluation.groups import Moments, groupings
+from voltpipe.evaluation.diagnosis.group_errors import GroupErrors
+from voltpipe.evaluation.diagnosis.groups import Moments, groupings
 from voltpipe.windows.window_set import Split
 
 N_SAMPLES = 8000

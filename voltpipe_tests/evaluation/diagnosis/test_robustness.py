@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from voltpipe.evaluation.corruption import CORRUPTIONS, Shown
-from voltpipe.evaluation.robustness import breaking_levels, robustness
+from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS, Shown
+from voltpipe.evaluation.diagnosis.robustness import breaking_levels, robustness
 from voltpipe.windows.window_set import Split
 
 BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}

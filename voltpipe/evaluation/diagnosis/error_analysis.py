@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from voltpipe.evaluation.detail import predict_mv, windows_per_batch
-from voltpipe.evaluation.group_errors import GroupErrors
-from voltpipe.evaluation.groups import Moments, groupings
+from voltpipe.evaluation.diagnosis.group_errors import GroupErrors
+from voltpipe.evaluation.diagnosis.groups import Moments, groupings
 from voltpipe.evaluation.held_out import as_used, regime_windows
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet

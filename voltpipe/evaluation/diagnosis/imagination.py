@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from voltpipe.evaluation.activity import Activity
+from voltpipe.evaluation.diagnosis.activity import Activity
+from voltpipe.evaluation.diagnosis.resemblance import resemblance
 from voltpipe.evaluation.held_out import as_used, regime_windows
-from voltpipe.evaluation.resemblance import resemblance
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.point_mass import find_point_mass
 from voltpipe.forecasting.roll_out import roll_out

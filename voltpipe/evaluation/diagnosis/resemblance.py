@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import wasserstein_distance
 
-from voltpipe.evaluation.activity import MEASURES, Activity, Measure, Values
+from voltpipe.evaluation.diagnosis.activity import MEASURES, Activity, Measure, Values
 
 _COLUMNS = ("measure", "unit", "recorded", "imagined", "distance", "noise_floor", "resembles")
 FACTOR = 2.0

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from voltpipe.evaluation.activity import MEASURES
-from voltpipe.evaluation.corruption import CORRUPTIONS
-from voltpipe.evaluation.diagnosis import Diagnosis, diagnose
+from voltpipe.evaluation.diagnosis.activity import MEASURES
+from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS
+from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis, diagnose
+from voltpipe.evaluation.diagnosis.imagination import imagined_resemblance
 from voltpipe.evaluation.evaluate import evaluate
-from voltpipe.evaluation.imagination import imagined_resemblance
 from voltpipe.evaluation.report import write_report
 from voltpipe.forecasting.baselines.fit import fit_baselines
 from voltpipe.windows.window_set import Split

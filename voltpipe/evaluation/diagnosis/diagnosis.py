@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from voltpipe.evaluation.error_analysis import errors_by_group
-from voltpipe.evaluation.honesty import HonestyCheck, honesty_checks
-from voltpipe.evaluation.imagination import imagined_resemblance
-from voltpipe.evaluation.robustness import robustness
+from voltpipe.evaluation.diagnosis.error_analysis import errors_by_group
+from voltpipe.evaluation.diagnosis.honesty import HonestyCheck, honesty_checks
+from voltpipe.evaluation.diagnosis.imagination import imagined_resemblance
+from voltpipe.evaluation.diagnosis.robustness import robustness
 from voltpipe.files import read_json, write_json, written_whole
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet

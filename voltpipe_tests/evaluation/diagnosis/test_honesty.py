@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from voltpipe.evaluation.honesty import honesty_checks
+from voltpipe.evaluation.diagnosis.honesty import honesty_checks
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import Split
 
