@@ -25,6 +25,7 @@ from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.revision import code_revision
 from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.evaluation.suitability import check_conditioning, check_layout
+from voltpipe.forecasting.device import cpu_threads
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.windows.split import Split
@@ -70,7 +71,8 @@ def evaluate(
     if not regimes:
         raise EvaluationError("no window is held out: expected windows in split 'test' or 'time'; add recordings")
     counts = ErrorCounts(len(forecaster.horizons), window_set)
-    with torch.inference_mode():
+    # On one thread: two wait for each other many times as long as they compute, once anything else is computed as well.
+    with torch.inference_mode(), cpu_threads(1):
         sums = {
             regime: _score(contenders, window_set, regime, windows[regime], counts if regime == regimes[0] else None)
             for regime in regimes

@@ -12,6 +12,7 @@ from voltpipe.evaluation.diagnosis.honesty import HonestyCheck, honesty_checks
 from voltpipe.evaluation.diagnosis.imagination import imagined_resemblance
 from voltpipe.evaluation.diagnosis.robustness import robustness
 from voltpipe.files import read_json, write_json, written_whole
+from voltpipe.forecasting.device import cpu_threads
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
 
@@ -57,9 +58,10 @@ def diagnose(forecaster: Forecaster, baselines: Mapping[str, Forecaster], window
     """
     others = {name: baselines[name] for name in (LOOK_UP, AUTOREGRESSION) if name in baselines}
     contenders = {forecaster.config.architecture: forecaster, **others}
-    return Diagnosis(
-        errors_by_group=errors_by_group(forecaster, baselines[LOOK_UP], window_set),
-        robustness=robustness(contenders, window_set),
-        resemblance=imagined_resemblance(forecaster, window_set),
-        honesty=honesty_checks(forecaster, baselines[LOOK_UP], window_set),
-    )
+    with cpu_threads(1):  # thousands of small steps, which threads would only wait for each other at
+        return Diagnosis(
+            errors_by_group=errors_by_group(forecaster, baselines[LOOK_UP], window_set),
+            robustness=robustness(contenders, window_set),
+            resemblance=imagined_resemblance(forecaster, window_set),
+            honesty=honesty_checks(forecaster, baselines[LOOK_UP], window_set),
+        )
