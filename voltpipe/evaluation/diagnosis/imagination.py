@@ -12,8 +12,8 @@ from voltpipe.forecasting.roll_out import roll_out
 from voltpipe.forecasting.training_rows import training_values_mv
 from voltpipe.windows.window_set import WindowSet
 
-_IMAGINED_S = 2.0
-_MOST_SAMPLES = 2000
+_IMAGINED_S = 1.0
+_MOST_SAMPLES = 1000
 _MOST_RECORDINGS = 4
 _SEED = 0
 

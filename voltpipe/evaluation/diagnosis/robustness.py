@@ -14,7 +14,7 @@ from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
 
-_MOST_WINDOWS = 100
+_MOST_WINDOWS = 60
 _SEED = 0
 _COLUMNS = ("corruption", "unit", "level", "forecaster", "horizon", "r2")
 

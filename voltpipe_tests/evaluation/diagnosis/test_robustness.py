@@ -51,7 +51,7 @@ def test_faults_are_what_their_names_say():
 @pytest.fixture(scope="module")
 def table(window_set_of, forecaster_by):
     """White noise of SD 2 mV: persistence errs by twice its variance, and the mean by once."""
-    voltage_mv = np.random.default_rng(0).normal(-55, 2, (2, 3000, 12))
+    voltage_mv = np.random.default_rng(0).normal(-55, 2, (2, 3000, 60))
     window_set = window_set_of(list(voltage_mv), [Split.TRAIN, Split.TEST])
     contenders = {
         "persistence": lambda history_z, *_: history_z[:, -1:].expand(-1, 3, -1),
