@@ -1,6 +1,6 @@
 """What the figures need beyond the scores: distributions of errors, and forecasts next to the truth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +118,17 @@ def predict_mv(forecaster: Forecaster, batch: Batch) -> Float[Tensor, "batch hor
 def windows_per_batch(window_set: WindowSet) -> int:
     """How many windows are gathered at a time; keeps memory bounded whatever the context and the channels."""
     return max(1, _BATCH_SAMPLES // (window_set.settings.window_samples * window_set.n_channels))
+
+
+def batches_by_recording(
+    windows: Int64[np.ndarray, " window"], window_set: WindowSet
+) -> Iterator[Int64[np.ndarray, " batch"]]:
+    """Windows of one recording at a time, and not too many."""
+    size = windows_per_batch(window_set)
+    recordings = window_set.index["recording"][windows]
+    for of_recording in np.split(windows, np.flatnonzero(np.diff(recordings)) + 1):
+        for start in range(0, len(of_recording), size):
+            yield of_recording[start : start + size]
 
 
 def _nearest_rank(values: Float[Tensor, " value"], quantile: float) -> int:

@@ -14,10 +14,10 @@ from voltpipe.evaluation.contender_sums import ContenderSums, no_errors
 from voltpipe.evaluation.detail import (
     ErrorCounts,
     EvaluationDetail,
+    batches_by_recording,
     choose_examples,
     choose_stretch,
     predict_mv,
-    windows_per_batch,
 )
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError, Provenance, Score
 from voltpipe.evaluation.held_out import as_used, regime_windows
@@ -126,15 +126,6 @@ def _check_fits(name: str, forecaster: Forecaster, window_set: WindowSet) -> Non
         )
 
 
-def _batches(windows: Int64[np.ndarray, " window"], window_set: WindowSet) -> Iterator[Int64[np.ndarray, " batch"]]:
-    """Windows of one recording at a time, and not too many."""
-    size = windows_per_batch(window_set)
-    recordings = window_set.index["recording"][windows]
-    for of_recording in np.split(windows, np.flatnonzero(np.diff(recordings)) + 1):
-        for start in range(0, len(of_recording), size):
-            yield of_recording[start : start + size]
-
-
 def _score(
     contenders: Mapping[str, Forecaster],
     window_set: WindowSet,
@@ -147,7 +138,9 @@ def _score(
     first = next(iter(contenders))
     used = {name: as_used(contender, window_set, regime) for name, contender in contenders.items()}
     recordings = window_set.index["recording"]
-    for recording, batches in groupby(_batches(windows, window_set), lambda positions: int(recordings[positions[0]])):
+    for recording, batches in groupby(
+        batches_by_recording(windows, window_set), lambda positions: int(recordings[positions[0]])
+    ):
         of_recording = {name: no_errors(contender, window_set) for name, contender in contenders.items()}
         for positions in batches:
             batch = window_set.batch(positions)

@@ -35,6 +35,11 @@ def regime_windows(forecaster: Forecaster, window_set: WindowSet) -> dict[Regime
     return {regime: positions[:: -(-len(positions) // most)] for regime, positions in windows.items() if len(positions)}
 
 
+def strictest_windows(forecaster: Forecaster, window_set: WindowSet) -> tuple[Regime, Int64[np.ndarray, " window"]]:
+    """The regime in which least was known of what is scored, of those that have windows, and these."""
+    return next(iter(regime_windows(forecaster, window_set).items()))
+
+
 def _after_adaptation(
     window_set: WindowSet, windows: Int64[np.ndarray, " window"]
 ) -> Int64[np.ndarray, " later_window"]:

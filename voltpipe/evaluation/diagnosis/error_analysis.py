@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from voltpipe.evaluation.detail import predict_mv, windows_per_batch
+from voltpipe.evaluation.detail import batches_by_recording, predict_mv
 from voltpipe.evaluation.diagnosis.group_errors import GroupErrors
 from voltpipe.evaluation.diagnosis.groups import Moments, groupings
-from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation.held_out import as_used, strictest_windows
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
 
@@ -15,7 +15,7 @@ _MOST_WINDOWS = 4000
 
 def errors_by_group(forecaster: Forecaster, look_up: Forecaster, window_set: WindowSet) -> pd.DataFrame:
     """Errors on held-out windows of the strictest regime, by group, at each horizon (see `GroupErrors.table`)."""
-    regime, windows = next(iter(regime_windows(forecaster, window_set).items()))
+    regime, windows = strictest_windows(forecaster, window_set)
     windows = windows[:: -(-len(windows) // _MOST_WINDOWS)]
     contenders = {forecaster.config.architecture: forecaster, look_up.config.architecture: look_up}
     horizons = forecaster.horizons
@@ -24,14 +24,11 @@ def errors_by_group(forecaster: Forecaster, look_up: Forecaster, window_set: Win
     }
     sums = GroupErrors(window_set, groupings(window_set), horizons, list(contenders))
     used = {name: as_used(contender, window_set, regime) for name, contender in contenders.items()}
-    recordings, size = window_set.index["recording"][windows], windows_per_batch(window_set)
-    for of_recording in np.split(windows, np.flatnonzero(np.diff(recordings)) + 1):
-        number = int(window_set.index["recording"][of_recording[0]])
-        for start in range(0, len(of_recording), size):
-            positions = of_recording[start : start + size]
-            batch = window_set.batch(positions)
-            origin_rows = window_set.index["start_row"][positions].astype(np.int64) + window_set.context - 1
-            forecasts_mv = {name: predict_mv(use(number), batch)[:, own_rows[name]] for name, use in used.items()}
-            truth_mv = batch.target_mv()[:, [window_set.horizons.index(horizon) for horizon in horizons]]
-            sums.add(Moments(batch.history_mv(), number, origin_rows), forecasts_mv, truth_mv)
+    for positions in batches_by_recording(windows, window_set):
+        number = int(window_set.index["recording"][positions[0]])
+        batch = window_set.batch(positions)
+        origin_rows = window_set.index["start_row"][positions].astype(np.int64) + window_set.context - 1
+        forecasts_mv = {name: predict_mv(use(number), batch)[:, own_rows[name]] for name, use in used.items()}
+        truth_mv = batch.target_mv()[:, [window_set.horizons.index(horizon) for horizon in horizons]]
+        sums.add(Moments(batch.history_mv(), number, origin_rows), forecasts_mv, truth_mv)
     return sums.table()

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation.held_out import as_used, strictest_windows
 from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.leakage import covered_rows
@@ -48,7 +48,7 @@ def honesty_checks(forecaster: Forecaster, look_up: Forecaster, window_set: Wind
         look_up: the conditional mean, fitted on the same training rows.
         window_set: with held-out windows.
     """
-    regime, windows = next(iter(regime_windows(forecaster, window_set).items()))
+    regime, windows = strictest_windows(forecaster, window_set)
     windows = _some(windows, window_set)
     trial = _Trial(window_set, windows, forecaster.horizons[0])
     used = as_used(forecaster, window_set, regime)

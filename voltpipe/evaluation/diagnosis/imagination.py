@@ -5,7 +5,7 @@ import pandas as pd
 
 from voltpipe.evaluation.diagnosis.activity import Activity
 from voltpipe.evaluation.diagnosis.resemblance import resemblance
-from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation.held_out import as_used, strictest_windows
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.point_mass import find_point_mass
 from voltpipe.forecasting.roll_out import roll_out
@@ -24,17 +24,19 @@ def imagined_resemblance(forecaster: Forecaster, window_set: WindowSet) -> pd.Da
     Empty where the forecaster has no predictive distribution one sample ahead, or less than two such recordings were
     held out (see `resemblance`).
     """
-    regime, windows = next(iter(regime_windows(forecaster, window_set).items()))
+    if forecaster.distribution is None or 1 not in forecaster.horizons:
+        return resemblance([], [])
+    regime, windows = strictest_windows(forecaster, window_set)
     held_out = dict.fromkeys(window_set.index["recording"][windows].tolist())
     organoids = {number: window_set.recordings[number].organoid for number in held_out}
     first = next(iter(organoids))
     numbers = [number for number in held_out if organoids[number] == organoids[first]][:_MOST_RECORDINGS]
     n_samples = min(round(_IMAGINED_S * window_set.rate_hz), _MOST_SAMPLES)
-    reset = find_point_mass(training_values_mv(window_set))
     pieces = (_held_out_mv(window_set, windows, number, n_samples) for number in numbers)
     stretches_mv = [piece_mv for piece_mv in pieces if piece_mv is not None]
-    if forecaster.distribution is None or 1 not in forecaster.horizons or len(stretches_mv) < 2:
+    if len(stretches_mv) < 2:
         return resemblance([], [])
+    reset = find_point_mass(training_values_mv(window_set))
     context = window_set.context
     running = as_used(forecaster, window_set, regime)(first)
     imagined_mv = roll_out(

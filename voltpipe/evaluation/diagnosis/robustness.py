@@ -1,15 +1,15 @@
 """How much skill is left when what a forecaster is shown is not what it was trained on."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from voltpipe.evaluation.detail import predict_mv
 from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS, Shown
-from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation.held_out import as_used, strictest_windows
 from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
@@ -29,7 +29,7 @@ def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> p
         window_set: with held-out windows.
     """
     first = next(iter(contenders.values()))
-    regime, windows = next(iter(regime_windows(first, window_set).items()))
+    regime, windows = strictest_windows(first, window_set)
     windows = windows[np.linspace(0, len(windows) - 1, min(len(windows), _MOST_WINDOWS)).astype(np.int64)]
     used = {name: as_used(contender, window_set, regime) for name, contender in contenders.items()}
     recordings = window_set.index["recording"][windows]
@@ -43,26 +43,18 @@ def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> p
                 generator = torch.Generator().manual_seed(_SEED + int(number))
                 shown = Shown(batch.history_mv(), mean_mv, sd_mv, window_set.rate_hz, generator)
                 corrupted_mv = corruption.apply(shown, level) if level else shown.history_mv
+                history_z = (corrupted_mv - batch.mean_mv[:, None]) / batch.sd_mv[:, None]
+                corrupted = replace(batch, history_z=history_z)
                 for name, of_recording in used.items():
                     contender = of_recording(int(number))
                     truth_mv = batch.target_mv()[:, [window_set.horizons.index(h) for h in contender.horizons]]
-                    sums[name].add(_forecast_mv(contender, corrupted_mv, batch.mean_mv, batch.sd_mv), truth_mv)
+                    sums[name].add(predict_mv(contender, corrupted), truth_mv)
             rows += [
                 (corruption.name, corruption.unit, level, name, horizon, r2)
                 for name, contender in contenders.items()
                 for horizon, r2 in zip(contender.horizons, sums[name].r2(), strict=True)
             ]
     return pd.DataFrame(rows, columns=list(_COLUMNS))
-
-
-def _forecast_mv(
-    forecaster: Forecaster,
-    history_mv: Float[Tensor, "window context channel"],
-    mean_mv: Float[Tensor, "window channel"],
-    sd_mv: Float[Tensor, "window channel"],
-) -> Float[Tensor, "window horizon channel"]:
-    forecast_z = forecaster.predict_z((history_mv - mean_mv[:, None]) / sd_mv[:, None], mean_mv, sd_mv)
-    return forecast_z * sd_mv[:, None] + mean_mv[:, None]
 
 
 def breaking_levels(table: pd.DataFrame, forecaster: str, horizon: int) -> dict[str, float | None]:
