@@ -66,6 +66,8 @@ class RenderedFigure:
     title: str
     caption: str
     """How to read it, in a line."""
+    basis: str
+    """The unit of what is drawn, and how much of what it is drawn from."""
     svg: str
     """For a page: no ground of its own, ink in the page's text colour, as wide as its container."""
     png: bytes
@@ -78,16 +80,17 @@ def new_figure(height_in: float) -> Figure:
 
 
 def render(
-    name: str, draw: Callable[[], Figure], *, title: str, subtitle: str, caption: str, warning: str
+    name: str, draw: Callable[[], Figure], *, title: str, subtitle: str, caption: str, basis: str, warning: str = ""
 ) -> RenderedFigure:
     """Draw and render a figure. A PNG stands alone, so it bears title and subtitle; a warning stands on both."""
     # matplotlib can be styled only globally; a Dagster step is a process of its own.
     # Ids within a figure must differ from those of the others on the same page, and not from run to run.
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        return _rendered(draw(), title=title, subtitle=subtitle, caption=caption, warning=warning)
+        svg, png = _pictures(draw(), title=f"{title}: {subtitle}", warning=warning)
+    return RenderedFigure(title, caption, basis, svg, png)
 
 
-def _rendered(figure: Figure, *, title: str, subtitle: str, caption: str, warning: str) -> RenderedFigure:
+def _pictures(figure: Figure, *, title: str, warning: str) -> tuple[str, bytes]:
     if warning:
         figure.suptitle(warning, color=WARNING, fontsize=8)
     svg = io.BytesIO()
@@ -98,10 +101,8 @@ def _rendered(figure: Figure, *, title: str, subtitle: str, caption: str, warnin
         dpi=_RASTER_DPI,
         metadata={"Date": None, "Creator": None, "Type": None, "Format": None},
     )
-    figure.suptitle(
-        "\n".join(filter(None, [f"{title}: {subtitle}", warning])), color=WARNING if warning else INK, fontsize=9
-    )
-    return RenderedFigure(title, caption, _for_page(svg.getvalue().decode()), _small_png(figure))
+    figure.suptitle("\n".join(filter(None, [title, warning])), color=WARNING if warning else INK, fontsize=9)
+    return _for_page(svg.getvalue().decode()), _small_png(figure)
 
 
 def _small_png(figure: Figure) -> bytes:

@@ -1,6 +1,6 @@
 """The figures of the lake's page: when each organoid was recorded, and how good its recordings are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -29,30 +29,28 @@ def lake_figures(entries: Sequence[CatalogueEntry]) -> dict[str, RenderedFigure]
         shown = _latest_organoids(dated)
         n_organoids = len({entry.key.organoid for entry in dated})
         some = f", the {len(shown)} of {n_organoids} recorded last" if len(shown) < n_organoids else ""
-        drawn[COVERAGE] = _render(
+        drawn[COVERAGE] = render(
             COVERAGE,
             lambda: draw_coverage(dated, shown),
             title="When each organoid was recorded",
+            subtitle=f"{len(dated):,} recordings",
             caption=f"A mark for each recording, a row for each organoid{some}. Where a file does not say when it was "
             "recorded, the date at which it was last changed stands for it.",
-            n_shown=len(dated),
+            basis=f"dates · {len(dated):,} recordings",
         )
     if measured:
-        drawn[QUALITY] = _render(
+        drawn[QUALITY] = render(
             QUALITY,
             lambda: draw_quality(measured),
             title="Quality, from the oldest recording to the newest",
+            subtitle=f"{len(measured):,} recordings",
             caption="From above: noise of the median channel (MAD, as an SD); of the worst channel, the share of "
             "samples that stand at its extreme, the share of its variance that is mains hum, and how far its mean "
             "wanders from where it began. A triangle: this very figure is warned of; the worst is named. A cross: not "
             "used, for whatever reason. What rises from some recording on tells when a rig or a preparation changed.",
-            n_shown=len(measured),
+            basis=f"units on the axes · {len(measured):,} recordings",
         )
     return drawn
-
-
-def _render(name: str, draw: Callable[[], Figure], *, title: str, caption: str, n_shown: int) -> RenderedFigure:
-    return render(name, draw, title=title, subtitle=f"{n_shown:,} recordings", caption=caption, warning="")
 
 
 def _day(entry: CatalogueEntry) -> float:

@@ -20,6 +20,9 @@ def filled(template: str, **shown: object) -> str:
     return environment.get_template(template).render(**shown)
 
 
-def on_page(drawn: Mapping[str, RenderedFigure]) -> dict[str, tuple[RenderedFigure, Markup]]:
-    """Figures as `parts.html` shows them: the SVGs were made by matplotlib, which escapes the text in them."""
-    return {name: (figure, Markup(figure.svg)) for name, figure in drawn.items()}
+def on_page(drawn: Mapping[str, RenderedFigure], provenance: str = "") -> dict[str, tuple[RenderedFigure, Markup, str]]:
+    """Figures as `parts.html` shows them: the SVGs were made by matplotlib, which escapes the text in them.
+
+    `provenance` says in a few words what they were made from, where that is not the page's own subject.
+    """
+    return {name: (figure, Markup(figure.svg), provenance) for name, figure in drawn.items()}

@@ -13,10 +13,10 @@ from voltpipe.evaluation.connectivity_text import comparison_table, connectivity
 from voltpipe.evaluation.detail import EvaluationDetail
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
 from voltpipe.evaluation.diagnosis.figures import diagnosis_figures
-from voltpipe.evaluation.diagnosis.text import resemblance_text, robustness_text, worst_group_text
+from voltpipe.evaluation.diagnosis.text import honesty_text, resemblance_text, robustness_text, worst_group_text
 from voltpipe.evaluation.distribution_table import distribution_table
 from voltpipe.evaluation.drawing import RenderedFigure
-from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.evaluation.evaluation import Evaluation, Provenance
 from voltpipe.evaluation.figures import figures
 from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label, regime_label
 from voltpipe.evaluation.page import filled, on_page
@@ -92,7 +92,7 @@ def render_page(
         has_ceiling=bool(evaluation.ceiling_r2),
         connectivity=_connectivity_section(evaluation, connectivity),
         diagnosis=_diagnosis_section(evaluation, diagnosis) if diagnosis else None,
-        figures=on_page(drawn),
+        figures=on_page(drawn, _provenance_text(evaluation.provenance)),
         general_figures=general,
         provenance=evaluation.provenance,
         links=links or {},
@@ -134,4 +134,9 @@ def _diagnosis_section(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str
         "resemblance": resemblance_text(diagnosis),
         "measures": list(diagnosis.resemblance.itertuples()),
         "honesty": diagnosis.honesty,
+        "honesty_text": honesty_text(diagnosis),
     }
+
+
+def _provenance_text(provenance: Provenance) -> str:
+    return f"window set {provenance.window_set_digest[:12]} · code {provenance.code_revision[:12]}"

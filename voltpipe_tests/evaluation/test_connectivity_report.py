@@ -82,7 +82,7 @@ def test_names_of_organoids_and_channels_cannot_become_markup(coupled, known, tm
     )
     report = write_report(tmp_path, evaluation, replace(detail, stretch=None), nasty)
     page = report.html_path.read_text()
-    section = page[page.index("Who drives whom") : page.index("<h2>Figures")]
+    section = page[page.index("Who drives whom") : page.index("<h2>Where this comes from")]
     assert "&lt;b&gt;n1&lt;/b&gt; → n2" in section
     assert "<b>" not in section
     assert "<i>" not in section

@@ -216,7 +216,7 @@ def test_the_report_shows_both_regimes_apart_and_where_they_come_from(evaluated,
     evaluation, _ = evaluated()
     time_starts = page.index("<h3>Held-out time</h3>")
     test_section = page[page.index("<h3>Held-out recordings</h3>") : time_starts]
-    time_section = page[time_starts : page.index("<h2>Figures</h2>")]
+    time_section = page[time_starts : page.index("<h2>Forecasts beside the truth</h2>")]
     for regime, section in ((Regime.TEST, test_section), (Regime.TIME, time_section)):
         r2 = evaluation.score("shared_cnn_lstm", regime, 1).r2
         assert f"<td>{r2:.3f}</td>" in section

@@ -41,7 +41,7 @@ def robustness_figure(table: pd.DataFrame, forecaster: str, *, rate_hz: float, s
         caption="R² from clean (left) to broken (right), when what the forecaster is shown is faulty and the truth is "
         "not. A vertical line marks the first level at which a baseline is ahead. Curves that leave below are worse "
         "than the mean.",
-        warning="",
+        basis=f"R² · {int(table['n_targets'].max()):,} targets at each level",
     )
 
 
@@ -84,7 +84,7 @@ def resemblance_figure(table: pd.DataFrame, *, subtitle: str) -> RenderedFigure:
         caption="The forecaster ran free: each sample was drawn from its own distribution and fed back. A dot is how "
         "far that activity lies from recordings, in units of how far recordings lie from each other: at 1 it might be "
         "another recording, right of the line it is told from one.",
-        warning="",
+        basis="ratio of distances",
     )
 
 

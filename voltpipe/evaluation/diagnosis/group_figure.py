@@ -17,6 +17,7 @@ def group_figure(table: pd.DataFrame, forecaster: str, *, rate_hz: float, subtit
     """RMSE by group at the shortest horizon of a table of errors by group, which has rows."""
     horizon = int(table["horizon"].min())
     shown = table[table["horizon"] == horizon]
+    n_targets = int(shown[shown["forecaster"] == forecaster].groupby("kind")["n_targets"].sum().max())
     return render(
         ERRORS_BY_GROUP,
         lambda: draw_groups(shown, forecaster),
@@ -25,7 +26,7 @@ def group_figure(table: pd.DataFrame, forecaster: str, *, rate_hz: float, subtit
         caption="Each dot is the root of the mean squared error in mV over the targets of one group, with its 95 % "
         "interval; the faint dot is a look-up on the same targets. Kinds of groups stand one below the other, the one "
         f"whose groups differ most first; of more than {_MOST_GROUPS} groups, those that err most.",
-        warning="",
+        basis=f"mV · {n_targets:,} targets",
     )
 
 

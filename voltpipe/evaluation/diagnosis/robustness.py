@@ -16,7 +16,7 @@ from voltpipe.windows.window_set import WindowSet
 
 _MOST_WINDOWS = 60
 _SEED = 0
-_COLUMNS = ("corruption", "unit", "level", "forecaster", "horizon", "r2")
+_COLUMNS = ("corruption", "unit", "level", "forecaster", "horizon", "n_targets", "r2")
 
 
 def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> p
                     truth_mv = batch.target_mv()[:, [window_set.horizons.index(h) for h in contender.horizons]]
                     sums[name].add(predict_mv(contender, corrupted), truth_mv)
             rows += [
-                (corruption.name, corruption.unit, level, name, horizon, r2)
+                (corruption.name, corruption.unit, level, name, horizon, sums[name].n_targets, r2)
                 for name, contender in contenders.items()
                 for horizon, r2 in zip(contender.horizons, sums[name].r2(), strict=True)
             ]

@@ -48,3 +48,11 @@ def resemblance_text(diagnosis: Diagnosis) -> str:
         f"Running free, it is like another recording by {len(table) - len(told)} of {len(table)} measures, but not by: "
         f"{', '.join(told)}."
     )
+
+
+def honesty_text(diagnosis: Diagnosis) -> str:
+    """Which checks of the evaluation itself failed."""
+    failed = [check.name.replace("_", " ") for check in diagnosis.honesty if not check.passed]
+    if failed:
+        return f"{len(diagnosis.honesty)} checks were made, and failed: {', '.join(failed)}."
+    return f"{len(diagnosis.honesty)} checks were made, and all passed."
