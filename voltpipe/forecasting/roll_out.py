@@ -1,10 +1,18 @@
 """Free running: voltages that a forecaster holds for possible, drawn sample by sample from its own distribution."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
+from torch import Tensor
 
+from voltpipe.forecasting.architectures.every_step import EveryStepModule
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+
+_Follow = Callable[[Tensor], Tensor]
+"""Takes the next sample of each run, (run, channel), and gives the forecasts from it, (run, horizon, channel)."""
 
 
 def roll_out(
@@ -32,11 +40,44 @@ def roll_out(
         )
     nearest = forecaster.horizons.index(1)
     draw = torch.Generator().manual_seed(seed)
-    known_mv, drawn_mv = history_mv[..., -forecaster.config.context_samples :, :], []
+    known_mv = torch.from_numpy(np.ascontiguousarray(history_mv)).reshape(-1, *history_mv.shape[-2:])
+    known_mv = known_mv[:, -forecaster.config.context_samples :]
+    follow = _step_by_step(forecaster, known_mv) or _by_windows(forecaster, known_mv)
+    present_mv, drawn_mv = known_mv[:, -1], []
     for _ in range(n_samples):
-        forecast_mv = torch.from_numpy(forecaster.predict_mv(known_mv))
-        present_mv = torch.from_numpy(known_mv[..., -1, :].copy())
+        forecast_mv = follow(present_mv)
         level = torch.rand(forecast_mv.shape, generator=draw)
-        drawn_mv.append(distribution.sample_mv(present_mv, forecast_mv, level)[..., [nearest], :].numpy())
-        known_mv = np.concatenate([known_mv[..., 1:, :], drawn_mv[-1]], axis=-2)
-    return np.concatenate(drawn_mv, axis=-2)
+        present_mv = distribution.sample_mv(present_mv, forecast_mv, level)[:, nearest]
+        drawn_mv.append(present_mv)
+    return torch.stack(drawn_mv, dim=1).reshape(*history_mv.shape[:-2], n_samples, -1).numpy()
+
+
+def _by_windows(forecaster: Forecaster, known_mv: Float[Tensor, "run time channel"]) -> _Follow:
+    """Takes sample after sample from the last known one on, and forecasts from the window that each ends."""
+    window_mv = known_mv[:, :-1]
+
+    def follow(sample_mv: Tensor) -> Tensor:
+        nonlocal window_mv
+        window_mv = torch.cat([window_mv, sample_mv[:, None]], dim=1)[:, -forecaster.config.context_samples :]
+        return torch.from_numpy(forecaster.predict_mv(window_mv.numpy()))
+
+    return follow
+
+
+def _step_by_step(forecaster: Forecaster, known_mv: Float[Tensor, "run time channel"]) -> _Follow | None:
+    """The same at a fraction of the work, from what a network remembers; None if it does not work step by step."""
+    module = forecaster.module.eval()
+    if not (isinstance(module, EveryStepModule) and module.streams):
+        return None
+    forecaster.predict_mv(known_mv.numpy())  # refuses what does not fit
+    past: Any = None
+
+    @torch.inference_mode()
+    def follow(sample_mv: Tensor) -> Tensor:
+        nonlocal past
+        forecast_mv, past = module.next_forecast_mv(sample_mv, past)
+        return forecast_mv
+
+    for sample_mv in known_mv[:, :-1].unbind(1):
+        follow(sample_mv)
+    return follow

@@ -62,13 +62,13 @@ class Stream:
                 f"{int((~np.isfinite(sample_mv)).sum())} that are not finite; begin another stream after a gap"
             )
         voltage_mv = torch.from_numpy(sample_mv)
-        forecast_mv, self._past = self._module.next_forecast_mv(voltage_mv, self._past)
+        forecast_mv, self._past = self._module.next_forecast_mv(voltage_mv[None], self._past)
         self.n_seen += 1
         if self._adapts:
             self._not_noted.append(voltage_mv.clone())
             if len(self._not_noted) >= REFRESH_SAMPLES:
                 self._refresh()
-        return forecast_mv.numpy()
+        return forecast_mv[0].numpy()
 
     def _refresh(self) -> None:
         voltage_mv = torch.stack(self._not_noted)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from voltpipe.forecasting.baselines.fit import fit_baselines
+from voltpipe.forecasting.distribution.fit import calibrated
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
 from voltpipe.forecasting.roll_out import roll_out
 from voltpipe.windows.window_set import Split
@@ -52,3 +54,18 @@ def test_a_roll_out_needs_a_horizon_of_one_sample(neurons_mv, write_window_set):
     window_set = write_window_set(list(zip(splits, neurons_mv[:2], strict=True)), horizons_samples=(2, 5))
     with pytest.raises(ForecasterError, match="train it with a horizon of 1"):
         roll_out(fit_baselines(window_set)["persistence"], neurons_mv[2][:30], 10, seed=0)
+
+
+def test_a_network_that_works_step_by_step_runs_as_it_would_by_windows(planted_windows, monkeypatch):
+    torch.manual_seed(0)
+    forecaster = Forecaster.unfitted("coupled_cnn_lstm", planted_windows)
+    forecaster.module.fit(planted_windows)
+    torch.nn.init.normal_(forecaster.module.read_out[-1].weight, std=0.1)
+    forecaster = calibrated(forecaster, planted_windows)
+    history_mv = planted_windows.batch(planted_windows.windows(Split.TEST)[:2]).history_mv().numpy()
+    stepwise_mv = roll_out(forecaster, history_mv, 10, seed=0)
+    monkeypatch.setattr(type(forecaster.module), "streams", False)
+    windowed_mv = roll_out(forecaster, history_mv, 10, seed=0)
+    np.testing.assert_allclose(stepwise_mv[:, 0], windowed_mv[:, 0], atol=0.05)
+    # A forecast on the border of two cells of the distribution may fall on either side.
+    assert np.mean(np.abs(stepwise_mv - windowed_mv) < 0.1) > 0.85

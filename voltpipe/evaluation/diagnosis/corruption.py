@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-_HUM_HZ = 50.0
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,11 @@ def _noise(shown: Shown, sd_mv: float) -> Tensor:
     return shown.history_mv + sd_mv * torch.randn(shown.history_mv.shape, generator=shown.generator)
 
 
-def _hum(shown: Shown, amplitude_mv: float) -> Tensor:
+def _hum(shown: Shown, amplitude_mv: float, mains_hz: float) -> Tensor:
     """The same in all channels, at a random phase of each window."""
     n_windows, context, _ = shown.history_mv.shape
     time_s = torch.arange(context) / shown.rate_hz
-    phase = 2 * torch.pi * (_HUM_HZ * time_s + shown.rand(n_windows, 1))
+    phase = 2 * torch.pi * (mains_hz * time_s + shown.rand(n_windows, 1))
     return shown.history_mv + amplitude_mv * torch.sin(phase)[..., None]
 
 
@@ -103,7 +102,8 @@ def _gain(shown: Shown, error_percent: float) -> Tensor:
 
 CORRUPTIONS = (
     Corruption("noise", "mV (SD)", (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0), _noise),
-    Corruption("50 Hz hum", "mV", (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0), _hum),
+    Corruption("50 Hz hum", "mV", (0.0, 0.1, 0.2, 0.5, 1.0, 2.0), partial(_hum, mains_hz=50.0)),
+    Corruption("60 Hz hum", "mV", (0.0, 0.1, 0.2, 0.5, 1.0, 2.0), partial(_hum, mains_hz=60.0)),
     Corruption("drift", "mV", (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0), _offset),
     Corruption("dropped samples", "share", (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5), _dropped),
     Corruption("dead channels", "share", (0.0, 0.02, 0.05, 0.1, 0.2, 0.5), _dead),

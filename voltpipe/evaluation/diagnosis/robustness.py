@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from voltpipe.evaluation.detail import predict_mv
-from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS, Shown
+from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS, Corruption, Shown
 from voltpipe.evaluation.held_out import as_used, strictest_windows
 from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster
@@ -33,27 +33,35 @@ def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> p
     windows = windows[np.linspace(0, len(windows) - 1, min(len(windows), _MOST_WINDOWS)).astype(np.int64)]
     used = {name: as_used(contender, window_set, regime) for name, contender in contenders.items()}
     recordings = window_set.index["recording"][windows]
-    batches = [window_set.batch(windows[recordings == number]) for number in np.unique(recordings)]
+    batches = {int(number): window_set.batch(windows[recordings == number]) for number in np.unique(recordings)}
     mean_mv, sd_mv = window_set.train_mean_mv(), window_set.calibration_mv(0)[1]
-    rows = []
-    for corruption in CORRUPTIONS:
-        for level in corruption.levels:
-            sums = {name: ErrorSums(len(each.horizons), mean_mv) for name, each in contenders.items()}
-            for number, batch in zip(np.unique(recordings), batches, strict=True):
-                generator = torch.Generator().manual_seed(_SEED + int(number))
-                shown = Shown(batch.history_mv(), mean_mv, sd_mv, window_set.rate_hz, generator)
-                corrupted_mv = corruption.apply(shown, level) if level else shown.history_mv
-                history_z = (corrupted_mv - batch.mean_mv[:, None]) / batch.sd_mv[:, None]
-                corrupted = replace(batch, history_z=history_z)
-                for name, of_recording in used.items():
-                    contender = of_recording(int(number))
-                    truth_mv = batch.target_mv()[:, [window_set.horizons.index(h) for h in contender.horizons]]
-                    sums[name].add(predict_mv(contender, corrupted), truth_mv)
-            rows += [
-                (corruption.name, corruption.unit, level, name, horizon, sums[name].n_targets, r2)
-                for name, contender in contenders.items()
-                for horizon, r2 in zip(contender.horizons, sums[name].r2(), strict=True)
-            ]
+
+    def r2_by_horizon(corruption: Corruption, level: float) -> dict[tuple[str, int], float]:
+        sums = {name: ErrorSums(len(each.horizons), mean_mv) for name, each in contenders.items()}
+        for number, batch in batches.items():
+            generator = torch.Generator().manual_seed(_SEED + number)
+            shown = Shown(batch.history_mv(), mean_mv, sd_mv, window_set.rate_hz, generator)
+            corrupted_mv = corruption.apply(shown, level) if level else shown.history_mv
+            history_z = (corrupted_mv - batch.mean_mv[:, None]) / batch.sd_mv[:, None]
+            corrupted = replace(batch, history_z=history_z)
+            for name, of_recording in used.items():
+                contender = of_recording(number)
+                truth_mv = batch.target_mv()[:, [window_set.horizons.index(h) for h in contender.horizons]]
+                sums[name].add(predict_mv(contender, corrupted), truth_mv)
+        return {
+            (name, horizon): r2
+            for name, contender in contenders.items()
+            for horizon, r2 in zip(contender.horizons, sums[name].r2(), strict=True)
+        }
+
+    n_targets = len(windows) * window_set.n_channels
+    clean = r2_by_horizon(CORRUPTIONS[0], 0.0)
+    rows = [
+        (corruption.name, corruption.unit, level, name, horizon, n_targets, r2)
+        for corruption in CORRUPTIONS
+        for level in corruption.levels
+        for (name, horizon), r2 in (r2_by_horizon(corruption, level) if level else clean).items()
+    ]
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 

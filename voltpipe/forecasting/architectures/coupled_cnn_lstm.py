@@ -180,15 +180,15 @@ class CoupledCnnLstm(EveryStepModule):
         return states.reshape(len(voltage_mv), -1, *states.shape[1:])
 
     def next_states(
-        self, voltage_mv: Float[Tensor, "1 1 channel"], bins: Int64[Tensor, "1 1 channel"], past: Any
-    ) -> tuple[Float[Tensor, "1 channel 1 state"], Any]:
+        self, voltage_mv: Float[Tensor, "batch 1 channel"], bins: Int64[Tensor, "batch 1 channel"], past: Any
+    ) -> tuple[Float[Tensor, "batch channel 1 state"], Any]:
         """The same after one more sample, from what the LSTM and the convolution remember."""
         if past is None:
             n_features = 2 + self.messages.n_messages
             past = _Past(
                 voltage_mv[:, :0],
                 bins[:, :0],
-                voltage_mv.new_zeros(voltage_mv.shape[-1], n_features, self.kernel_samples),
+                voltage_mv.new_zeros(voltage_mv.numel(), n_features, self.kernel_samples),
                 None,
             )
         last_mv, last_bins = torch.cat([past.voltage_mv, voltage_mv], dim=1), torch.cat([past.bins, bins], dim=1)
@@ -196,7 +196,9 @@ class CoupledCnnLstm(EveryStepModule):
         last_samples = torch.cat([past.last_samples[..., 1:], features[..., None]], dim=-1)
         remembered, cell = self.lstm(features[:, None], past.lstm)
         states = torch.cat([relu(self.convolution(last_samples.flatten(1))), remembered[:, 0]], dim=-1)
-        return states[None, :, None], _Past(last_mv[:, -2:], last_bins[:, -2:], last_samples, cell)
+        return states.reshape(len(voltage_mv), -1, 1, states.shape[-1]), _Past(
+            last_mv[:, -2:], last_bins[:, -2:], last_samples, cell
+        )
 
     def _features(
         self, voltage_mv: Float[Tensor, "batch time channel"], bins: Int64[Tensor, "batch time channel"]

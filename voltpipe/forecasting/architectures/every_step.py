@@ -110,8 +110,8 @@ class EveryStepModule(TrainedModule):
         """
 
     def next_states(
-        self, voltage_mv: Float[Tensor, "1 1 channel"], bins: Int64[Tensor, "1 1 channel"], past: Any
-    ) -> tuple[Float[Tensor, "1 channel 1 state"], Any]:
+        self, voltage_mv: Float[Tensor, "batch 1 channel"], bins: Int64[Tensor, "batch 1 channel"], past: Any
+    ) -> tuple[Float[Tensor, "batch channel 1 state"], Any]:
         """What the network knows after one more sample, and what it has to remember for the next.
 
         Args:
@@ -123,12 +123,12 @@ class EveryStepModule(TrainedModule):
         return self.states(seen_mv, self.look_up.bins(seen_mv), seen_mv.shape[1] - 1), seen_mv
 
     def next_forecast_mv(
-        self, voltage_mv: Float[Tensor, " channel"], past: Any
-    ) -> tuple[Float[Tensor, "horizon channel"], Any]:
+        self, voltage_mv: Float[Tensor, "batch channel"], past: Any
+    ) -> tuple[Float[Tensor, "batch horizon channel"], Any]:
         """Forecast in mV after one more sample, and what has to be remembered for the next."""
-        sample_mv = voltage_mv[None, None]
+        sample_mv = voltage_mv[:, None]
         states, past = self.next_states(sample_mv, self.look_up.bins(sample_mv), past)
-        return (self.base_mv(sample_mv, 0) + self.change_mv(states))[0, 0], past
+        return (self.base_mv(sample_mv, 0) + self.change_mv(states))[:, 0], past
 
     def base_mv(
         self, history_mv: Float[Tensor, "batch time channel"], first_sample: int

@@ -45,6 +45,8 @@ def test_faults_are_what_their_names_say():
     assert set(lags) == {0, 1, 2}
     hum = BY_NAME["50 Hz hum"].apply(shown(), 1.0) - clean
     torch.testing.assert_close(hum[:, 20:], hum[:, :10], atol=1e-4, rtol=0)
+    hum = BY_NAME["60 Hz hum"].apply(shown(), 1.0) - clean
+    torch.testing.assert_close(hum[:, 25:], -hum[:, :5], atol=1e-4, rtol=0)
     torch.testing.assert_close(BY_NAME["gain error"].apply(shown(), 10.0) + 55, (clean + 55) * 1.1)
 
 
