@@ -12,12 +12,14 @@ from voltpipe.evaluation.connectivity_summary import mean_agreement, summaries
 from voltpipe.evaluation.connectivity_text import comparison_table, connectivity_verdict, strongest_table
 from voltpipe.evaluation.detail import EvaluationDetail
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
+from voltpipe.evaluation.diagnosis.explorers import diagnosis_explorers
 from voltpipe.evaluation.diagnosis.figures import diagnosis_figures
 from voltpipe.evaluation.diagnosis.text import honesty_text, resemblance_text, robustness_text, worst_group_text
 from voltpipe.evaluation.distribution_table import distribution_table
 from voltpipe.evaluation.drawing import RenderedFigure
 from voltpipe.evaluation.evaluation import Evaluation, Provenance
 from voltpipe.evaluation.figures import figures
+from voltpipe.evaluation.interactive import embedded
 from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label, regime_label
 from voltpipe.evaluation.page import filled, on_page
 from voltpipe.evaluation.regimes import Regime
@@ -92,6 +94,7 @@ def render_page(
         has_ceiling=bool(evaluation.ceiling_r2),
         connectivity=_connectivity_section(evaluation, connectivity),
         diagnosis=_diagnosis_section(evaluation, diagnosis) if diagnosis else None,
+        explorers=embedded(diagnosis_explorers(diagnosis, evaluation.provenance.rate_hz) if diagnosis else {}),
         figures=on_page(drawn, _provenance_text(evaluation.provenance)),
         general_figures=general,
         provenance=evaluation.provenance,
@@ -139,4 +142,4 @@ def _diagnosis_section(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str
 
 
 def _provenance_text(provenance: Provenance) -> str:
-    return f"window set {provenance.window_set_digest[:12]} · code {provenance.code_revision[:12]}"
+    return f"window set {provenance.window_set_digest[:12]} · {provenance.code_revision}"
