@@ -152,8 +152,10 @@ def forecast(
         forecaster = load_forecaster(model, settings=from_options(ChampionSettings, options))
     for warning in said:
         click.echo(f"voltpipe: {warning.message}", err=True)
-    rows = forecast_file(forecaster, file, hints, out, every_ms=every_ms, organoid=organoid, adapt_ms=adapt_ms)
-    click.echo(f"{rows:,} forecasts in {out}")
+    made = forecast_file(forecaster, file, hints, out, every_ms=every_ms, organoid=organoid, adapt_ms=adapt_ms)
+    click.echo(f"{made.rows:,} forecasts in {out}")
+    if made.notice and made.notice.warns:
+        click.echo(f"voltpipe: take the forecasts of {file.name} with care: {made.notice.text}", err=True)
 
 
 @main.command()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from voltpipe.evaluation.adaptation import adapted_to_beginning
-from voltpipe.evaluation.forecast_recording import forecast_recording
+from voltpipe.evaluation.forecast_recording import WrittenForecasts, forecast_recording
 from voltpipe.evaluation.suitability import check_conditioning, check_size
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig, ForecasterError
 from voltpipe.recordings.channels import channels_named
@@ -29,7 +29,7 @@ def forecast_file(
     organoid: str | None = None,
     adapt_ms: float | None = None,
     facts: Mapping[str, str] | None = None,
-) -> int:
+) -> WrittenForecasts:
     """Forecast a raw file, or a conditioned recording, at regular moments; as `forecast_recording`.
 
     Args:
@@ -43,7 +43,7 @@ def forecast_file(
         facts: what else the file is to say of itself.
 
     Returns:
-        The number of rows.
+        How many rows there are, and what was noticed of the recording.
 
     Raises:
         RecordingError: the file cannot be read or conditioned.

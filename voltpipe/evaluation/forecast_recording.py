@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from voltpipe.evaluation.suitability import check_layout
 from voltpipe.files import written_whole
+from voltpipe.forecasting.familiarity.notice import Notice, Noticing
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
 from voltpipe.recordings.recording import Recording
 from voltpipe.recordings.sample_times import sample_times_s
 
+FAMILIARITY_KEY = b"voltpipe.familiarity"
+"""Of the file's metadata: what was noticed of the recording, as JSON."""
 _CHUNK_VALUES = 1 << 20
 """Voltages held at once: windows times context times channels."""
 
@@ -37,6 +41,15 @@ SPIKE_CHANCE = "spike_chance"
 """A further column, where spikes are seen: the chance that the channel spikes up to `time_s`."""
 
 
+@dataclass(frozen=True)
+class WrittenForecasts:
+    """What became of forecasting a recording."""
+
+    rows: int
+    notice: Notice | None
+    """How much of the recording is unlike the training rows; None of a forecaster that cannot tell."""
+
+
 def forecast_recording(
     forecaster: Forecaster,
     recording: Recording,
@@ -45,7 +58,7 @@ def forecast_recording(
     every_ms: float,
     from_ms: float = 0.0,
     facts: Mapping[str, str] | None = None,
-) -> int:
+) -> WrittenForecasts:
     """Forecast at regular moments of a recording, and write a row for each moment, horizon and channel.
 
     Histories never reach over a gap in time. The last forecasts lie behind the end of the recording.
@@ -60,7 +73,7 @@ def forecast_recording(
         facts: what else the file is to say of itself, beside the forecaster's config.
 
     Returns:
-        The number of rows.
+        How many rows there are, and what was noticed of the recording, which the file's metadata says as well.
 
     Raises:
         ForecasterError: the recording has another rate or other channels, is too short, or holds NaN.
@@ -68,19 +81,24 @@ def forecast_recording(
     origins = _origins(forecaster, recording, every_ms, from_ms)
     names = pa.array(recording.channel_names)
     schema = _schema(forecaster, facts or {})
-    rows = 0
+    rows, noticing = 0, Noticing(recording.channel_names)
     with written_whole(out) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
         samples_each = max(forecaster.config.context_samples, int(np.diff(origins, prepend=origins[0]).max()))
         for chunk in _chunks(origins, samples_each * len(names)):
             history_mv = _histories(forecaster, recording, chunk)
             forecast_mv = forecaster.predict_mv(history_mv)
+            if forecaster.familiarity:
+                noticing.add(forecaster.familiarity.judge(torch.from_numpy(np.ascontiguousarray(history_mv))))
             table = _table(forecaster, chunk, forecast_mv, names, recording)
             for name, values in _distribution_columns(forecaster, history_mv[:, -1], forecast_mv).items():
                 table = table.append_column(name, pa.array(values.ravel()))
             table = table.cast(schema)
             writer.write_table(table)
             rows += table.num_rows
-    return rows
+        notice = noticing.notice() if forecaster.familiarity else None
+        if notice:
+            writer.add_key_value_metadata({FAMILIARITY_KEY: json.dumps(notice.facts())})
+    return WrittenForecasts(rows, notice)
 
 
 def _schema(forecaster: Forecaster, facts: Mapping[str, str]) -> pa.Schema:

@@ -15,16 +15,17 @@ from voltpipe.files import folder_written_whole, write_json
 from voltpipe.forecasting.architectures.registry import MODULES
 from voltpipe.forecasting.coupling.coupling import Coupling
 from voltpipe.forecasting.distribution.distribution import Distribution
+from voltpipe.forecasting.familiarity.familiarity import Familiarity
 from voltpipe.forecasting.forecaster_config import ForecasterConfig as ForecasterConfig
 from voltpipe.forecasting.forecaster_config import ForecasterError as ForecasterError
 from voltpipe.forecasting.forecaster_files import (
     CONFIG_FILE,
-    DISTRIBUTION_FILE,
-    DISTRIBUTION_TABLES_FILE,
     WEIGHTS_FILE,
     read_config,
     read_distribution,
+    read_familiarity,
     read_weights,
+    write_part,
 )
 from voltpipe.forecasting.module import ForecastModule
 from voltpipe.forecasting.tensor_files import write_tensors
@@ -41,6 +42,8 @@ class Forecaster:
     """Whether it was made by `for_recording` or `adapted_to`, and so is not for other organoids' recordings."""
     distribution: Distribution | None = None
     """What the truth may be, given a forecast; None if that was never fitted (see `distribution.fit.calibrated`)."""
+    familiarity: Familiarity | None = None
+    """What it recognises its training rows by; None if that was never learned (see `familiarity.fit.familiar`)."""
 
     @classmethod
     def unfitted(
@@ -242,8 +245,9 @@ class Forecaster:
             write_tensors(aside / WEIGHTS_FILE, self.module.state_dict())
             write_json(aside / CONFIG_FILE, self.config.model_dump(mode="json"))
             if self.distribution:
-                write_tensors(aside / DISTRIBUTION_TABLES_FILE, self.distribution.state_dict())
-                write_json(aside / DISTRIBUTION_FILE, self.distribution.config.model_dump(mode="json"))
+                write_part(aside, "distribution", self.distribution)
+            if self.familiarity:
+                write_part(aside, "familiarity", self.familiarity)
 
     @classmethod
     def load(cls, folder: Path) -> "Forecaster":
@@ -260,4 +264,4 @@ class Forecaster:
         except ValidationError as error:
             raise ForecasterError(f"{folder / CONFIG_FILE} has unusable architecture settings: {error}") from error
         module.load_state_dict(read_weights(folder / WEIGHTS_FILE, module.state_dict()))
-        return cls(module, config, distribution=read_distribution(folder))
+        return cls(module, config, distribution=read_distribution(folder), familiarity=read_familiarity(folder))

@@ -1,6 +1,8 @@
-"""Reads the files of a forecaster. Nothing in them can run code."""
+"""The files of a forecaster. Nothing in them can run code."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -8,27 +10,45 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from voltpipe.files import write_json
 from voltpipe.forecasting.architectures.registry import MODULES
 from voltpipe.forecasting.distribution.distribution import Distribution, DistributionConfig
+from voltpipe.forecasting.familiarity.familiarity import Familiarity, FamiliarityConfig
 from voltpipe.forecasting.forecaster_config import ForecasterConfig, ForecasterError
+from voltpipe.forecasting.tensor_files import write_tensors
 
 WEIGHTS_FILE = "weights.safetensors"
 CONFIG_FILE = "forecaster.json"
-DISTRIBUTION_TABLES_FILE = "distribution.safetensors"
-DISTRIBUTION_FILE = "distribution.json"
+_Part = TypeVar("_Part", Distribution, Familiarity)
+"""What a forecaster may have beside its weights: tables, and the config that says their sizes."""
+
+
+def write_part(folder: Path, name: str, part: Distribution | Familiarity) -> None:
+    """Write its tables (safetensors) and its config (JSON)."""
+    write_tensors(folder / f"{name}.safetensors", part.state_dict())
+    write_json(folder / f"{name}.json", part.config.model_dump(mode="json"))
 
 
 def read_distribution(folder: Path) -> Distribution | None:
     """The predictive distribution, or None where there is none."""
-    path = folder / DISTRIBUTION_FILE
+    return _read_part(folder, "distribution", lambda said: Distribution(DistributionConfig.model_validate_json(said)))
+
+
+def read_familiarity(folder: Path) -> Familiarity | None:
+    """What it recognises its training rows by, or None where it does not."""
+    return _read_part(folder, "familiarity", lambda said: Familiarity(FamiliarityConfig.model_validate_json(said)))
+
+
+def _read_part(folder: Path, name: str, made: Callable[[bytes], _Part]) -> _Part | None:
+    path = folder / f"{name}.json"
     if not path.exists():
         return None
     try:
-        distribution = Distribution(DistributionConfig.model_validate_json(path.read_bytes()))
+        part = made(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise ForecasterError(f"{path} is not a distribution's ({error}); save or download it again") from error
-    distribution.load_state_dict(read_weights(folder / DISTRIBUTION_TABLES_FILE, distribution.state_dict()))
-    return distribution
+        raise ForecasterError(f"{path} is not a {name}'s ({error}); save or download it again") from error
+    part.load_state_dict(read_weights(folder / f"{name}.safetensors", part.state_dict()))
+    return part
 
 
 def read_config(path: Path) -> ForecasterConfig:

@@ -30,6 +30,7 @@ from voltpipe.forecasting.data_parallel import helper_processes
 from voltpipe.forecasting.device import Compute, cpu_threads, denormals_flushed, keep_memory
 from voltpipe.forecasting.distribution.fit import calibrated
 from voltpipe.forecasting.epoch import Descent, TrainingError
+from voltpipe.forecasting.familiarity.fit import familiar
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig
 from voltpipe.forecasting.module import TrainedModule
 from voltpipe.forecasting.progress import EpochRecord, Progress
@@ -220,9 +221,9 @@ class _Training:
         return None
 
     def best_forecaster(self) -> Forecaster:
-        """The forecaster with its best weights and its predictive distribution, on the CPU."""
+        """The forecaster with its best weights, its predictive distribution and what is familiar to it, on the CPU."""
         self.module.cpu().load_state_dict(self.best_weights)
-        return calibrated(self.forecaster, self.window_set)
+        return familiar(calibrated(self.forecaster, self.window_set), self.window_set)
 
 
 def _check_continues(earlier: ForecasterConfig, settings: TrainingSettings, window_set: WindowSet) -> None:

@@ -13,9 +13,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 
 from voltpipe.files import file_digest
+from voltpipe.forecasting.familiarity.notice import Noticing
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.recordings.shared_conditioning import conditioning_label
 from voltpipe.tracking.run import TrackedRun
@@ -41,8 +43,19 @@ class ServedForecaster:
     def predict(
         self, model_input: Float32[np.ndarray, "batch context channel"], params: dict[str, Any] | None = None
     ) -> Float32[np.ndarray, "batch horizon channel"]:
-        """Forecast in mV from histories in mV. There are no parameters; MLflow passes the argument anyway."""
-        return self.forecaster.predict_mv(np.asarray(model_input, np.float32))
+        """Forecast in mV from histories in mV. There are no parameters; MLflow passes the argument anyway.
+
+        Warns:
+            UserWarning: histories are unlike those trained on; it stands in the server's log.
+        """
+        history_mv = np.array(model_input, np.float32)
+        forecast_mv = self.forecaster.predict_mv(history_mv)
+        if self.forecaster.familiarity:
+            noticing = Noticing(tuple(f"number {channel}" for channel in range(history_mv.shape[2])))
+            noticing.add(self.forecaster.familiarity.judge(torch.from_numpy(history_mv)))
+            if (notice := noticing.notice()).warns:
+                warnings.warn(f"take these forecasts with care: {notice.text}", stacklevel=2)
+        return forecast_mv
 
 
 def _load_pyfunc(path: str) -> ServedForecaster:

@@ -82,7 +82,7 @@ def trained(tmp_path, conditioned):
 def forecast(tmp_path):
     def run(forecaster: Forecaster, file: Path, hints: Hints | None = None, every_ms: float = 10.0) -> pd.DataFrame:
         out = tmp_path / "forecast.parquet"
-        rows = forecast_file(forecaster, file, hints or Hints(), out, every_ms=every_ms)
+        rows = forecast_file(forecaster, file, hints or Hints(), out, every_ms=every_ms).rows
         frame = pq.read_table(out).to_pandas()
         assert len(frame) == rows
         return frame.astype({"channel": str}).round({"time_s": 6})

@@ -9,6 +9,7 @@ import pytest
 
 from voltpipe.evaluation import forecast_recording as module
 from voltpipe.evaluation.forecast_recording import forecast_recording
+from voltpipe.forecasting.familiarity.fit import familiar
 from voltpipe.forecasting.forecaster import ForecasterError
 from voltpipe.windows.split import Split
 
@@ -58,9 +59,9 @@ def test_weights_that_belong_to_channels_forecast_no_other_channels(forecaster_b
 @pytest.fixture
 def forecast(persistence, tmp_path):
     def run(recording, every_ms=10.0):
-        rows = forecast_recording(persistence, recording, tmp_path / "forecast.parquet", every_ms=every_ms)
+        made = forecast_recording(persistence, recording, tmp_path / "forecast.parquet", every_ms=every_ms)
         frame = pq.read_table(tmp_path / "forecast.parquet").to_pandas()
-        assert len(frame) == rows
+        assert len(frame) == made.rows
         frame["origin"] = (frame.time_s * 1000 - frame.horizon_ms).round().astype(int)
         return frame
 
@@ -119,3 +120,30 @@ def test_what_cannot_be_forecast_is_named_and_leaves_no_file(forecast, tmp_path,
     with pytest.raises(ForecasterError, match=reason):
         forecast(recording)
     assert list(tmp_path.iterdir()) == []
+
+
+@dataclass(frozen=True)
+class Noise(Ramp):
+    """White noise about -60 mV; n1 stands still in the second half."""
+
+    def read_mv(self, start_sample, stop_sample):
+        voltage_mv = np.random.default_rng(1).normal(-60, 4, (self.n_samples, 2))
+        voltage_mv[self.n_samples // 2 :, 1] = -60.0
+        return voltage_mv[start_sample:stop_sample].astype(np.float32)
+
+
+def test_what_is_unlike_the_training_rows_is_said_in_the_file(forecaster_by, window_set_of, tmp_path):
+    rng = np.random.default_rng(0)
+    recordings_mv = [rng.normal(-60, 4, (2000, 2)).astype(np.float32) for _ in range(2)]
+    windows = window_set_of(recordings_mv, [Split.TRAIN, Split.VALIDATION])
+    rule = forecaster_by("persistence", lambda z, mean, sd: z[:, -1:].expand(-1, len(HORIZONS), -1), windows)
+    out = tmp_path / "f.parquet"
+    assert forecast_recording(rule, Noise(2000), out, every_ms=10.0).notice is None
+    assert module.FAMILIARITY_KEY not in pq.read_metadata(out).metadata
+    made = forecast_recording(familiar(rule, windows), Noise(2000), out, every_ms=10.0)
+    assert made.notice
+    assert made.notice.warns
+    assert made.notice.share == pytest.approx(0.5, abs=0.03)
+    assert made.notice.channels == ("n1",)
+    said = json.loads(pq.read_metadata(out).metadata[module.FAMILIARITY_KEY])
+    assert said == json.loads(json.dumps(made.notice.facts()))

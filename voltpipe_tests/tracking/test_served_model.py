@@ -10,14 +10,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from voltpipe.forecasting.familiarity.familiarity import Familiarity, FamiliarityConfig
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.tracking.registry import load_forecaster, register
-from voltpipe.tracking.served_model import FORECASTER_FOLDER, log_forecaster, served_forecast_mv
+from voltpipe.tracking.served_model import FORECASTER_FOLDER, ServedForecaster, log_forecaster, served_forecast_mv
 from voltpipe.tracking.store import TrackingError
 
 EXPECTED_MV = [[-55.0, -60.0, -62.0], [-57.5, -60.0, -61.0]]
@@ -53,6 +55,15 @@ def test_it_predicts_mv_from_mv_for_any_number_of_windows(model_folder, history_
     for n_windows in (1, 5):
         windows = np.repeat(history_mv[:1], n_windows, axis=0)
         assert served.predict(windows).tolist() == [EXPECTED_MV] * n_windows
+
+
+def test_histories_unlike_those_trained_on_are_warned_of(forecaster, history_mv):
+    config = FamiliarityConfig(n_channels=3, context_samples=4, rate_hz=500.0, false_alarms=0.01)
+    served = ServedForecaster(replace(forecaster, familiarity=Familiarity(config)))
+    with pytest.warns(UserWarning, match=r"with care: 100.0% of it is unlike .* by: level"):
+        assert served.predict(history_mv)[0].tolist() == EXPECTED_MV
+    served.forecaster.familiarity.limits.fill_(1e6)
+    assert served.predict(history_mv)[0].tolist() == EXPECTED_MV
 
 
 def test_a_history_of_another_length_is_refused_by_the_signature(model_folder):

@@ -88,10 +88,10 @@ def _clipped(shown: Shown, share: float) -> Tensor:
 
 
 def _late(shown: Shown, most_samples: float) -> Tensor:
-    """Each channel lags by a number of samples of its own."""
+    """Each channel lags by a number of samples of its own; what came before the window is its beginning, mirrored."""
     _, context, n_channels = shown.history_mv.shape
     lag = (shown.rand(n_channels) * (most_samples + 1)).long()
-    rows = (torch.arange(context)[:, None] - lag).clamp(min=0)
+    rows = (torch.arange(context)[:, None] - lag).abs()
     return shown.history_mv.gather(1, rows.expand(len(shown.history_mv), -1, -1))
 
 

@@ -73,7 +73,7 @@ def recording_forecast(  # Dagster takes the bare class alone for an output with
             "registry page": dg.MetadataValue.url(tracking.version_link(present.version)),
         }
         try:
-            metadata |= _forecast(lake.lake, partition, forecaster, present, settings)
+            metadata |= _forecast(context, lake.lake, partition, forecaster, present, settings)
         except VoltpipeError as error:
             context.log.warning(f"{partition} is not forecast: {error}")
             refused[partition] = str(error)
@@ -89,6 +89,7 @@ def recording_forecast(  # Dagster takes the bare class alone for an output with
 
 
 def _forecast(
+    context: dg.AssetExecutionContext,
     lake: Lake,
     partition: str,
     forecaster: "Forecaster",
@@ -105,7 +106,7 @@ def _forecast(
     recording = _fit_to_forecast(lake, key)
     adapts = key.organoid not in forecaster.config.organoids and forecaster.adapts
     digest = open_conditioned(recording).digest
-    rows = forecast_file(
+    made = forecast_file(
         forecaster,
         recording,
         Hints(),
@@ -115,10 +116,13 @@ def _forecast(
         adapt_ms=settings.adapt_ms if adapts else None,
         facts={"version": version.version, "recording": partition, "recording_digest": digest},
     )
+    if made.notice and made.notice.warns:
+        context.log.warning(f"take the forecasts of {partition} with care: {made.notice.text}")
     return {
         "forecast": True,
-        "dagster/row_count": rows,
+        "dagster/row_count": made.rows,
         "recording_digest": digest,
+        **({"familiarity": made.notice.text, **made.notice.facts()} if made.notice else {}),
         "digest": file_digest(out),
         "size_bytes": out.stat().st_size,
         "path": dg.MetadataValue.path(out),
