@@ -26,10 +26,10 @@ import dagster as dg
 from dagster._core.scheduler.instigation import TickStatus
 
 from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
-from voltpipe.pipeline.arrival import raw_recordings
+from voltpipe.pipeline.arrival import RECORDINGS_PER_TICK, raw_recordings
 from voltpipe.pipeline.assets.recordings import CONDITIONED_KEY
 from voltpipe.pipeline.instance import CONFIG_FILE, open_instance
-from voltpipe.pipeline.partitions import recording_keys
+from voltpipe.pipeline.partitions import BATCH_SIZE, recording_keys
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.pipeline.servers import WORKSPACE
 from voltpipe.recordings.history import Verdict, note_verdict, read_source
@@ -83,7 +83,7 @@ def fill(lake: Lake, n_recordings: int) -> None:
 def measure_ticks(lake: Lake) -> None:
     """The sensor on files of which none, then all are judged."""
     with open_instance(lake) as instance:
-        _tick(lake, instance, "all files new")
+        _tick(lake, instance, "all files new", n_runs=RECORDINGS_PER_TICK // BATCH_SIZE)
         found = find_raw(lake).found
         instance.add_dynamic_partitions("recordings", [str(key) for key in found])
         for key, path in found.items():
@@ -91,14 +91,14 @@ def measure_ticks(lake: Lake) -> None:
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(CONDITIONED_KEY, partition=str(key), metadata={"verdict": "conditioned"})
             )
-        _tick(lake, instance, "nothing happened, the first look of a process")
-        _tick(lake, instance, "nothing happened")
+        _tick(lake, instance, "nothing happened, the first look of a process", n_runs=0)
+        _tick(lake, instance, "nothing happened", n_runs=0)
         next(iter(found.values())).write_text("another content")
         os.utime(next(iter(found.values())), (1e9, 1e9))
-        _tick(lake, instance, "one file changed")
+        _tick(lake, instance, "one file changed", n_runs=1)
         for path in found.values():
             os.utime(path, (1e9, 1e9))
-        _tick(lake, instance, "every file touched, the first 500 digested")
+        _tick(lake, instance, "every file touched, the first 500 digested", n_runs=1)
 
 
 def measure_pages(lake: Lake) -> None:
@@ -152,15 +152,19 @@ def dagster(lake: Lake, *arguments: str) -> Iterator[None]:
 
 
 def _judge(lake: Lake, key: RecordingKey, path: Path) -> None:
+    conditioned = lake.conditioned_path(key)
+    conditioned.parent.mkdir(parents=True, exist_ok=True)
+    conditioned.touch()  # without it the recording would have to be conditioned again
     note_verdict(lake, key, raw_state(path), read_source(path), Verdict.CONDITIONED, digest=str(key), duration_s=10.0)
 
 
-def _tick(lake: Lake, instance: dg.DagsterInstance, what: str) -> None:
+def _tick(lake: Lake, instance: dg.DagsterInstance, what: str, *, n_runs: int) -> None:
     context = dg.build_sensor_context(instance=instance, resources={"lake": LakeResource(root=str(lake.root))})
     began, began_cpu = time.perf_counter(), time.process_time()
     result = raw_recordings(context)
     took_s, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
     assert isinstance(result, dg.SensorResult)
+    assert len(result.run_requests or ()) == n_runs, f"{what}: asked for {result.run_requests}"
     cost = f"{len(result.run_requests or ())} runs, cursor {len(result.cursor or '')} bytes, {cpu_s:.2f} s of a core"
     _say(f"tick: {what} ({cost})", took_s, TICK_LIMIT_S)
 

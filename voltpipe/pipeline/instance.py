@@ -27,7 +27,7 @@ concurrency:
   runs: {max_concurrent_runs: 4}
   # One training at a time.
   pools: {granularity: op, default_limit: 1}
-sensors: {use_threads: true, num_workers: 4}
+sensors: {use_threads: true, num_workers: 4, num_submit_workers: 4}
 retention:
   sensor: {purge_after_days: {skipped: 7, failure: 30, success: -1}}
 """
