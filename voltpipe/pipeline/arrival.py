@@ -20,8 +20,8 @@ from voltpipe.recordings.arrivals import Arrivals, find_arrivals
 from voltpipe.settings import Settings
 
 RECORDINGS_PER_TICK, RUNS_PER_TICK = 128, 4
-"""So much is asked for at one tick: of each recording of a run that it queues the daemon notes twice that it is planned,
-one commit each, which takes 10 to 20 ms a recording."""
+"""So much is asked for at one tick: the daemon notes of each recording twice that it is planned, one commit each, which
+takes 10 to 20 ms a recording."""
 RECORDINGS_UNDER_WAY = 1024
 """No more is asked for while so many are waiting."""
 FIRST_REST_S, LONGEST_REST_S = 120.0, 3600.0

@@ -23,6 +23,11 @@ run_monitoring:
   poll_interval_seconds: 10
   start_timeout_seconds: 180
   free_slots_after_run_end_seconds: 30
+# A run whose code server is gone waits for the next one.
+run_coordinator:
+  module: dagster.core.run_coordinator
+  class: QueuedRunCoordinator
+  config: {max_user_code_failure_retries: 40, user_code_failure_retry_delay: 5}
 concurrency:
   runs: {max_concurrent_runs: 4}
   # One training at a time.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.lake import LAKE_VARIABLE, Lake
+from voltpipe.pipeline import code_server
 from voltpipe.pipeline.dead_runs import bury_dead_runs
 from voltpipe.pipeline.instance import open_instance
 from voltpipe.pipeline.launch import register_raw_recordings
@@ -25,6 +26,8 @@ _START_S = 180.0
 _STOP_S = 30.0
 _RESTARTS, _RESTARTS_WITHIN_S = 5, 600.0
 """A server that went down is started again, but not more often than so."""
+_LOOK_S = 5.0
+"""So often the code server is looked after, which goes down without a word."""
 _ORPHANS = ("-m dagster_webserver", "-m dagster._daemon", "-m mlflow", "uvicorn", "mlflow.server")
 """What the servers start besides runs, as their command lines show it."""
 
@@ -98,11 +101,16 @@ def _run_all(servers: list[Server]) -> None:
             print(f"{server.name:8} {server.address}", flush=True)
         print("Ctrl-C stops both.", flush=True)
         restarts: deque[float] = deque(maxlen=_RESTARTS)
+        looked_s = time.monotonic()
         while not stop_asked:
             for server in servers:
                 if processes[server.name].poll() is not None:
                     processes[server.name] = _start_again(server, processes[server.name], restarts)
                     _await(server, processes[server.name], stop_asked)
+            if time.monotonic() - looked_s > _LOOK_S:
+                looked_s = time.monotonic()
+                if code_server.revive(servers[0].address):
+                    print("Dagster's code server stopped, and is started again", flush=True)
             time.sleep(0.5)
     finally:
         _stop(processes.values())

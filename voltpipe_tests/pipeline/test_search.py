@@ -1,7 +1,11 @@
 """A search seen from Dagster and MLflow: one run that holds its trials, and settings that can be trained with."""
 
+import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -9,7 +13,9 @@ import pytest
 import yaml
 
 from voltpipe.files import read_json
+from voltpipe.forecasting.search.search import JOURNAL_FILE
 from voltpipe.forecasting.search.settings import SearchSettings
+from voltpipe.lake import LAKE_VARIABLE, Lake
 from voltpipe.pipeline.build import build_definitions
 from voltpipe.pipeline.jobs import SEARCH_JOB, TRAIN_JOB
 from voltpipe.pipeline.launch import Launcher, RunError
@@ -33,6 +39,22 @@ SEARCH = {
     "n_trials": 3,
     "device": "cpu",
 }
+KILLED_IN_ITS_SECOND_TRIAL = """
+import json, os, signal, sys
+import torch
+from voltpipe.lake import Lake
+from voltpipe.pipeline.assets.search import _Place
+from voltpipe.pipeline.launch import Launcher
+
+def kill(self, record):
+    epoch_finished(self, record)
+    if record.epoch == 2 and "trial 2 of" in self.trial:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+epoch_finished, _Place.epoch_finished = _Place.epoch_finished, kill
+torch.set_num_threads(1)
+Launcher(Lake.default()).search(**json.loads(sys.argv[1]))
+"""
 
 
 @pytest.fixture
@@ -144,6 +166,43 @@ def test_a_terminated_search_leaves_nothing_running_and_goes_on(trainable, insta
     epochs = [metric.step for metric in store.client.get_metric_history(after[1].info.run_id, "validation/loss")]
     assert epochs == [1, 2, 3, 4]
     assert after[1].data.tags[DAGSTER_RUN_TAG] == instance.get_runs()[0].run_id
+
+
+def test_a_killed_search_keeps_its_trials_goes_on_and_finds_what_an_undisturbed_one_finds(
+    trainable, instance, store, small_windows, tmp_path
+):
+    undisturbed = Lake(tmp_path / "undisturbed")
+    shutil.copytree(trainable.root, undisturbed.root)
+    asked = {"split": small_windows, "search": {**SEARCH, "pruner": "none"}}
+    environment = {**os.environ, LAKE_VARIABLE: str(trainable.root)}
+    command = [sys.executable, "-c", KILLED_IN_ITS_SECOND_TRIAL, json.dumps(asked)]
+    killed = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    (run,) = instance.get_runs()
+    assert run.status is dg.DagsterRunStatus.STARTED
+    parent, (first, second) = parent_and_trials(store)
+    assert [each.info.status for each in (parent, first, second)] == ["RUNNING", "FINISHED", "RUNNING"]
+    journal = (next(trainable.searches.glob("*-*")) / JOURNAL_FILE).read_bytes()
+
+    Launcher(trainable).search(**asked)
+    rerun, buried = instance.get_runs()
+    assert buried.run_id == run.run_id
+    assert (buried.status, rerun.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS)
+    again, trials = parent_and_trials(store)
+    assert [each.info.status for each in (again, *trials)] == ["FINISHED"] * 4
+    assert [each.info.run_id for each in (again, *trials[:2])] == [each.info.run_id for each in (parent, first, second)]
+    assert trials[0].info.end_time == first.info.end_time  # what was acknowledged is not done again
+    assert (next(trainable.searches.glob("*-*")) / JOURNAL_FILE).read_bytes().startswith(journal)
+    epochs = [metric.step for metric in store.client.get_metric_history(second.info.run_id, "validation/loss")]
+    assert epochs == [1, 2, 3, 4]
+
+    Launcher(undisturbed).search(**asked)
+    assert found(trainable).settings == found(undisturbed).settings
+    assert without_seconds(found(trainable).table) == without_seconds(found(undisturbed).table)
+
+
+def without_seconds(table):
+    return [[cell for place, cell in enumerate(line.split("|")) if place != 5] for line in table.splitlines()]
 
 
 def test_a_search_that_cannot_be_is_told_of_in_a_sentence(trainable):

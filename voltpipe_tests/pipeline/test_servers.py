@@ -110,18 +110,21 @@ def listeners(process_ids):
     return found
 
 
-def process_of(lake, command):
-    """The one of them with a command like this."""
-    (found,) = (
-        process
-        for process in processes_of(lake)
-        if command in Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
-    )
-    return found
+def kill(lake, command):
+    """Kill those of them with a command like this."""
+    for process in processes_of(lake):
+        if command in Path(f"/proc/{process}/cmdline").read_text().replace("\0", " "):
+            os.kill(process, signal.SIGKILL)
+
+
+def runs(port):
+    """Status of each run."""
+    answer = ask(port, "{ runsOrError { ... on Runs { results { status } } } }")
+    return [each["status"] for each in answer["runsOrError"]["results"]]
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
-def test_both_pages_survive_a_kill_a_raw_file_is_conditioned_though_training_is_paused_and_ctrl_c_ends_all(
+def test_all_servers_survive_a_kill_a_raw_file_is_conditioned_though_training_is_paused_and_ctrl_c_ends_all(
     tmp_path, put_recording, spiking_mv
 ):
     lake, elsewhere = Lake(tmp_path / "lake"), tmp_path / "elsewhere"
@@ -143,14 +146,19 @@ def test_both_pages_survive_a_kill_a_raw_file_is_conditioned_though_training_is_
         ask(dagster, f'mutation {{ stopSensor(id: "{paused}") {{ __typename }} }}')
         states = {name: state["status"] for name, state in sensors(dagster).items()}
         assert (states["retraining"], states["raw_recordings"]) == ("STOPPED", "RUNNING")
-        os.kill(process_of(lake, "-m dagster._daemon"), signal.SIGKILL)
-        os.kill(process_of(lake, "-m mlflow"), signal.SIGKILL)
+        kill(lake, "-m dagster._daemon")
+        kill(lake, "-m mlflow")
         said = {up.stdout.readline().decode().split()[0] for _ in range(3)}
         assert said == {"Ctrl-C", "Dagster", "MLflow"}  # both are started again
         path = put_recording(lake, "run_0", spiking_mv(0))
         copied_at = time.time() - 60
         os.utime(path, (copied_at, copied_at))
+        until(lambda: answers(f"http://127.0.0.1:{dagster}/server_info"), up)
+        until(lambda: runs(dagster), up)
+        kill(lake, "-m dagster api grpc")
+        assert up.stdout.readline() == b"Dagster's code server stopped, and is started again\n"
         until(lake.conditioned_path(RecordingKey("slice", "run_0")).exists, up)
+        until(lambda: not set(runs(dagster)) & {"QUEUED", "STARTING", "STARTED"}, up)
         up.send_signal(signal.SIGINT)
         assert up.wait(120) == 0
         assert not port_taken("127.0.0.1", dagster)

@@ -1,0 +1,42 @@
+"""The code server behind Dagster's pages and daemon, started again when it dies.
+
+Dagster starts again whatever else it runs, but leaves this to somebody who clicks "Reload"; until then no sensor ticks
+and no run begins.
+"""
+
+import json
+import urllib.request
+from typing import Any
+
+_ANSWER_S = 10.0
+_LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError {
+    __typename ... on PythonError { className } } } } } }"""
+_UNREACHABLE = "DagsterUserCodeUnreachableError"
+
+
+def revive(address: str) -> bool:
+    """Reload the code locations whose server is gone, as the button of Dagster's page does; returns if there was one.
+
+    A location whose code cannot be loaded is left alone: that is for a person to read and to mend.
+    """
+    try:
+        entries = _ask(address, _LOCATIONS)["workspaceOrError"]["locationEntries"]
+        gone = [each["name"] for each in entries if _is_unreachable(each["locationOrLoadError"])]
+        for name in gone:
+            reload = f"reloadRepositoryLocation(repositoryLocationName: {json.dumps(name)})"
+            _ask(address, f"mutation {{ {reload} {{ __typename }} }}")
+    except (OSError, ValueError, KeyError):  # the webserver is down or busy: it is looked after, and asked again
+        return False
+    return bool(gone)
+
+
+def _is_unreachable(answer: dict[str, str] | None) -> bool:
+    return answer is not None and answer.get("className") == _UNREACHABLE
+
+
+def _ask(address: str, query: str) -> dict[str, Any]:
+    request = urllib.request.Request(f"{address}/graphql", json.dumps({"query": query}).encode())
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=_ANSWER_S) as answer:
+        found: dict[str, Any] = json.loads(answer.read())["data"]
+    return found
