@@ -40,6 +40,11 @@ def strictest_windows(forecaster: Forecaster, window_set: WindowSet) -> tuple[Re
     return next(iter(regime_windows(forecaster, window_set).items()))
 
 
+def evenly(windows: Int64[np.ndarray, " window"], at_most: int) -> Int64[np.ndarray, " fewer"]:
+    """So many of the windows at most, evenly spread."""
+    return windows[np.linspace(0, len(windows) - 1, min(at_most, len(windows))).astype(np.int64)]
+
+
 def _after_adaptation(
     window_set: WindowSet, windows: Int64[np.ndarray, " window"]
 ) -> Int64[np.ndarray, " later_window"]:

@@ -14,7 +14,13 @@ from voltpipe.evaluation.detail import EvaluationDetail
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
 from voltpipe.evaluation.diagnosis.explorers import diagnosis_explorers
 from voltpipe.evaluation.diagnosis.figures import diagnosis_figures
-from voltpipe.evaluation.diagnosis.text import honesty_text, resemblance_text, robustness_text, worst_group_text
+from voltpipe.evaluation.diagnosis.text import (
+    honesty_text,
+    out_of_distribution_text,
+    resemblance_text,
+    robustness_text,
+    worst_group_text,
+)
 from voltpipe.evaluation.distribution_table import distribution_table
 from voltpipe.evaluation.drawing import RenderedFigure
 from voltpipe.evaluation.evaluation import Evaluation, Provenance
@@ -133,6 +139,7 @@ def _connectivity_section(evaluation: Evaluation, table: pd.DataFrame) -> dict[s
 def _diagnosis_section(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str, object]:
     return {
         "worst_group": worst_group_text(diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz),
+        "out_of_distribution": out_of_distribution_text(diagnosis.out_of_distribution),
         "robustness": robustness_text(diagnosis, evaluation.forecaster),
         "resemblance": resemblance_text(diagnosis),
         "measures": list(diagnosis.resemblance.itertuples()),

@@ -1,7 +1,7 @@
 """What can go wrong with a recording, from hardly at all to badly: applied to what a forecaster is shown."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -18,7 +18,11 @@ class Shown:
     sd_mv: Float[Tensor, " channel"]
     """Of the training samples."""
     rate_hz: float
-    generator: torch.Generator
+    generator: torch.Generator = field(default_factory=torch.Generator)
+
+    def drawn(self, seed: int) -> "Shown":
+        """The same with draws of its own."""
+        return replace(self, generator=torch.Generator().manual_seed(seed))
 
     def rand(self, *shape: int) -> Tensor:
         """Even draws from 0 to 1."""
@@ -37,6 +41,11 @@ class Corruption:
     unit: str
     levels: tuple[float, ...]
     apply: Callable[[Shown, float], Float[Tensor, "window context channel"]]
+
+
+def level_text(level: float, unit: str) -> str:
+    """A level with its unit."""
+    return f"{level:.0%}" if unit == "share" else f"{level:g} {unit}"
 
 
 def _noise(shown: Shown, sd_mv: float) -> Tensor:

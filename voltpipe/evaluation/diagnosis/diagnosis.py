@@ -10,6 +10,7 @@ import torch
 from voltpipe.evaluation.diagnosis.error_analysis import errors_by_group
 from voltpipe.evaluation.diagnosis.honesty import HonestyCheck, honesty_checks
 from voltpipe.evaluation.diagnosis.imagination import imagined_resemblance
+from voltpipe.evaluation.diagnosis.out_of_distribution import out_of_distribution
 from voltpipe.evaluation.diagnosis.robustness import robustness
 from voltpipe.files import read_json, write_json, written_whole
 from voltpipe.forecasting.device import cpu_threads
@@ -17,7 +18,7 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
 
 LOOK_UP, AUTOREGRESSION = "look_up", "autoregression"
-_TABLES = ("errors_by_group", "robustness", "resemblance")
+_TABLES = ("errors_by_group", "robustness", "out_of_distribution", "resemblance")
 _HONESTY_FILE = "honesty.json"
 
 
@@ -27,6 +28,8 @@ class Diagnosis:
 
     errors_by_group: pd.DataFrame
     robustness: pd.DataFrame
+    out_of_distribution: pd.DataFrame
+    """Empty where the forecaster does not judge what it is shown."""
     resemblance: pd.DataFrame
     """Empty where the forecaster cannot run free, or too little was held out to compare with."""
     honesty: tuple[HonestyCheck, ...]
@@ -62,6 +65,7 @@ def diagnose(forecaster: Forecaster, baselines: Mapping[str, Forecaster], window
         return Diagnosis(
             errors_by_group=errors_by_group(forecaster, baselines[LOOK_UP], window_set),
             robustness=robustness(contenders, window_set),
+            out_of_distribution=out_of_distribution(forecaster, window_set),
             resemblance=imagined_resemblance(forecaster, window_set),
             honesty=honesty_checks(forecaster, baselines[LOOK_UP], window_set),
         )

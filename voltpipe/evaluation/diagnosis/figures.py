@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
 from voltpipe.evaluation.diagnosis.group_figure import ERRORS_BY_GROUP, group_figure
+from voltpipe.evaluation.diagnosis.out_of_distribution_figure import OUT_OF_DISTRIBUTION, out_of_distribution_figure
 from voltpipe.evaluation.diagnosis.resemblance import FACTOR
 from voltpipe.evaluation.diagnosis.robustness import breaking_levels
 from voltpipe.evaluation.drawing import BASELINES, FAINT, FORECASTER, INK, RenderedFigure, new_figure, render
@@ -25,6 +26,8 @@ def diagnosis_figures(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str,
         ERRORS_BY_GROUP: group_figure(diagnosis.errors_by_group, name, rate_hz=rate_hz, subtitle=subtitle),
         ROBUSTNESS: robustness_figure(diagnosis.robustness, name, rate_hz=rate_hz, subtitle=subtitle),
     }
+    if len(diagnosis.out_of_distribution):
+        drawn[OUT_OF_DISTRIBUTION] = out_of_distribution_figure(diagnosis.out_of_distribution, subtitle=subtitle)
     if len(diagnosis.resemblance):
         drawn[RESEMBLANCE] = resemblance_figure(diagnosis.resemblance, subtitle=subtitle)
     return drawn

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import torch
 
 from voltpipe.evaluation.detail import predict_mv
 from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS, Corruption, Shown
-from voltpipe.evaluation.held_out import as_used, strictest_windows
+from voltpipe.evaluation.held_out import as_used, evenly, strictest_windows
 from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
@@ -30,7 +29,7 @@ def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> p
     """
     first = next(iter(contenders.values()))
     regime, windows = strictest_windows(first, window_set)
-    windows = windows[np.linspace(0, len(windows) - 1, min(len(windows), _MOST_WINDOWS)).astype(np.int64)]
+    windows = evenly(windows, _MOST_WINDOWS)
     used = {name: as_used(contender, window_set, regime) for name, contender in contenders.items()}
     recordings = window_set.index["recording"][windows]
     batches = {int(number): window_set.batch(windows[recordings == number]) for number in np.unique(recordings)}
@@ -39,8 +38,7 @@ def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> p
     def r2_by_horizon(corruption: Corruption, level: float) -> dict[tuple[str, int], float]:
         sums = {name: ErrorSums(len(each.horizons), mean_mv) for name, each in contenders.items()}
         for number, batch in batches.items():
-            generator = torch.Generator().manual_seed(_SEED + number)
-            shown = Shown(batch.history_mv(), mean_mv, sd_mv, window_set.rate_hz, generator)
+            shown = Shown(batch.history_mv(), mean_mv, sd_mv, window_set.rate_hz).drawn(_SEED + number)
             corrupted_mv = corruption.apply(shown, level) if level else shown.history_mv
             history_z = (corrupted_mv - batch.mean_mv[:, None]) / batch.sd_mv[:, None]
             corrupted = replace(batch, history_z=history_z)

@@ -1,8 +1,17 @@
 """A diagnosis in plain words."""
 
+import pandas as pd
+
+from voltpipe.evaluation.diagnosis.corruption import level_text
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
+from voltpipe.evaluation.diagnosis.out_of_distribution import CLEAN
 from voltpipe.evaluation.diagnosis.robustness import breaking_levels
 from voltpipe.evaluation.labels import duration_label
+
+_MOSTLY = 0.9
+"""Of the faulty windows, for a fault to be noticed."""
+_DRIFTED = 0.03
+"""Of the clean windows; neighbours overlap, so that somewhat more or less than 1 % are false alarms by chance."""
 
 
 def worst_group_text(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> str:
@@ -23,7 +32,7 @@ def robustness_text(diagnosis: Diagnosis, forecaster: str) -> str:
     table = diagnosis.robustness
     units = table.groupby("corruption")["unit"].first()
     broken = breaking_levels(table, forecaster, int(table["horizon"].min()))
-    behind = [f"{name} {level:g} {units[name]}" for name, level in broken.items() if level]
+    behind = [f"{name} {level_text(level, units[name])}" for name, level in broken.items() if level]
     if any(level == 0 for level in broken.values()):
         return "A baseline is ahead of it even where nothing is wrong."
     if not behind:
@@ -31,6 +40,24 @@ def robustness_text(diagnosis: Diagnosis, forecaster: str) -> str:
     stays = [name for name, level in broken.items() if level is None]
     ahead = f" It stays ahead under: {', '.join(stays)}." if stays else ""
     return f"A baseline is ahead of it from here on: {'; '.join(behind)}.{ahead}"
+
+
+def out_of_distribution_text(table: pd.DataFrame) -> str:
+    """Which faults are noticed at prediction time, and how many false alarms that costs."""
+    if table.empty:
+        return "Not asked: this forecaster does not judge what it is shown."
+    at_limit = table[table["is_limit"]]
+    false_alarms = float(at_limit.loc[at_limit["corruption"] == CLEAN, "recognised"].iloc[0])
+    faults = at_limit[at_limit["corruption"] != CLEAN]
+    sure = faults[faults["recognised"] >= _MOSTLY].drop_duplicates("corruption")
+    noticed = [f"{fault.corruption} from {level_text(fault.level, fault.unit)}" for fault in sure.itertuples()]
+    unnoticed = [name for name in faults["corruption"].unique() if name not in set(sure["corruption"])]
+    parts = [f"It noticed in nine of ten windows: {'; '.join(noticed)}." if noticed else "It noticed no fault."]
+    if unnoticed:
+        parts.append(f"It did not notice: {', '.join(unnoticed)}.")
+    drift = ", more than the 1% aimed at: these recordings are not quite like those trained on"
+    parts.append(f"On clean windows {false_alarms:.1%} are false alarms{drift if false_alarms > _DRIFTED else ''}.")
+    return " ".join(parts)
 
 
 def resemblance_text(diagnosis: Diagnosis) -> str:

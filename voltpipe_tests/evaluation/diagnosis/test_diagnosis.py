@@ -11,9 +11,11 @@ from voltpipe.evaluation.diagnosis.activity import MEASURES
 from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis, diagnose
 from voltpipe.evaluation.diagnosis.imagination import imagined_resemblance
+from voltpipe.evaluation.diagnosis.out_of_distribution import CLEAN
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.report import write_report
 from voltpipe.forecasting.baselines.fit import fit_baselines
+from voltpipe.forecasting.familiarity.fit import familiar
 from voltpipe.windows.window_set import Split
 
 
@@ -32,7 +34,7 @@ def window_set(window_set_of):
 @pytest.fixture(scope="module")
 def diagnosis(window_set) -> Diagnosis:
     baselines = fit_baselines(window_set)
-    return diagnose(baselines["look_up"], baselines, window_set)
+    return diagnose(familiar(baselines["look_up"], window_set), baselines, window_set)
 
 
 def test_it_asks_everything(diagnosis):
@@ -40,6 +42,7 @@ def test_it_asks_everything(diagnosis):
     assert {"channel", "recording", "present voltage", "time since its spike", "firing rate"} <= kinds
     assert set(diagnosis.errors_by_group.forecaster) == {"look_up"}
     assert set(diagnosis.robustness.corruption) == {corruption.name for corruption in CORRUPTIONS}
+    assert set(diagnosis.out_of_distribution.corruption) == {CLEAN, *diagnosis.robustness.corruption}
     assert set(diagnosis.robustness.forecaster) == {"look_up", "autoregression"}
     assert diagnosis.resemblance.measure.tolist() == [measure.name for measure in MEASURES]
     assert [check.passed for check in diagnosis.honesty] == [True] * 3
@@ -53,7 +56,7 @@ def test_channels_that_do_not_hear_each_other_are_imagined_so(diagnosis):
 def test_it_is_read_as_it_was_written(diagnosis, tmp_path):
     diagnosis.write(tmp_path)
     found = Diagnosis.read(tmp_path)
-    for name in ("errors_by_group", "robustness", "resemblance"):
+    for name in ("errors_by_group", "robustness", "out_of_distribution", "resemblance"):
         pd.testing.assert_frame_equal(getattr(found, name), getattr(diagnosis, name), check_dtype=False)
     assert found.honesty == diagnosis.honesty
 
@@ -64,12 +67,17 @@ def page(diagnosis, window_set, no_connectivity, tmp_path_factory) -> str:
     evaluation, detail = evaluate(baselines.pop("look_up"), window_set, baselines)
     folder = tmp_path_factory.mktemp("report")
     report = write_report(folder, evaluation, detail, no_connectivity, diagnosis)
-    assert {"errors_by_group", "robustness", "resemblance"} <= report.figure_paths.keys()
+    assert {"errors_by_group", "robustness", "out_of_distribution", "resemblance"} <= report.figure_paths.keys()
     return report.html_path.read_text()
 
 
 def test_the_page_shows_all_of_it_once(page):
-    for title in ("Where it errs, 1 ms ahead", "What faults cost, 1 ms ahead", "Does what it imagines behave"):
+    for title in (
+        "Where it errs, 1 ms ahead",
+        "What faults cost, 1 ms ahead",
+        "Does it notice",
+        "Does what it imagines behave",
+    ):
         assert page.count(f"<h3>{title}") == 1, title
     for drawn in ("present voltage", "50 Hz hum", "Fano factor"):
         assert drawn in page

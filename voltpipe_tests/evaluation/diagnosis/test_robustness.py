@@ -14,7 +14,7 @@ BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}
 def shown() -> Shown:
     history_mv = torch.from_numpy(np.random.default_rng(0).normal(-55, 2, (4, 30, 40)).astype(np.float32))
     mean_mv, sd_mv = torch.full((40,), -55.0), torch.full((40,), 2.0)
-    return Shown(history_mv, mean_mv, sd_mv, 1000.0, torch.Generator().manual_seed(1))
+    return Shown(history_mv, mean_mv, sd_mv, 1000.0).drawn(1)
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
