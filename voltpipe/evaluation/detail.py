@@ -18,6 +18,7 @@ from voltpipe.windows.window_set import Batch, WindowSet
 EXAMPLE_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)
 CHANNEL_QUANTILES = (0.1, 0.5, 0.9)
 STRETCH_SAMPLES = 250
+N_WORST = 20
 _BATCH_SAMPLES = 1 << 19
 _ERROR_BINS, _ERROR_SPAN_SD = 121, 6
 _JOINT_BINS, _JOINT_SPAN_SD = 100, 5
@@ -70,6 +71,8 @@ class EvaluationDetail:
     joint_counts: Int64[np.ndarray, "truth forecast"]
     """Targets at the shortest horizon by their true and their forecast voltage."""
     examples: tuple[Example, ...]
+    worst: tuple[Example, ...]
+    """The largest errors at the shortest horizon."""
     stretch: Stretch | None
     """None where no stretch was held out in one piece."""
     history: tuple[EpochRecord, ...]
@@ -96,6 +99,8 @@ class ErrorCounts:
         self.error_counts = np.zeros((n_horizons, _ERROR_BINS), np.int64)
         self.joint_counts = np.zeros((_JOINT_BINS, _JOINT_BINS), np.int64)
         self.window_squared_error: list[Tensor] = []
+        self.largest_squared_error: list[Tensor] = []
+        """At the shortest horizon, of each window's worst channel."""
 
     def add(
         self, forecast_mv: Float[Tensor, "batch horizon channel"], truth_mv: Float[Tensor, "batch horizon channel"]
@@ -107,6 +112,7 @@ class ErrorCounts:
         first = (truth_mv[:, 0].numpy().ravel(), forecast_mv[:, 0].numpy().ravel())
         self.joint_counts += np.histogram2d(*first, bins=self.joint_edges_mv)[0].astype(np.int64)
         self.window_squared_error.append(error_mv.square().mean((1, 2)))
+        self.largest_squared_error.append(error_mv[:, 0].square().amax(1))
 
 
 def predict_mv(forecaster: Forecaster, batch: Batch) -> Float[Tensor, "batch horizon channel"]:
@@ -145,41 +151,76 @@ def choose_examples(
 
     `used` gives the forecaster for a recording.
     """
-    examples = []
-    for quantile in EXAMPLE_QUANTILES:
-        window = windows[[_nearest_rank(window_squared_error, quantile)]]
-        entry = window_set.index[window[0]]
-        forecaster = used(int(entry["recording"]))
-        horizon_rows = [window_set.horizons.index(horizon) for horizon in forecaster.horizons]
-        batch = window_set.batch(window)
-        forecast_mv = predict_mv(forecaster, batch)[0]
-        error_mv = forecast_mv - batch.target_mv()[0, horizon_rows]
-        channel = _nearest_rank(error_mv.square().mean(0), quantile)
-        samples_z = window_set.stretch(window, window_set.settings.window_samples)[0, :, channel]
-        samples_mv = (samples_z * batch.sd_mv[0, channel] + batch.mean_mv[0, channel]).numpy()
-        recording = window_set.recordings[entry["recording"]]
-        last_known_row = int(entry["start_row"]) + window_set.context - 1
-        examples.append(
-            Example(
-                recording=recording.key,
-                channel=window_set.channel_names[channel],
-                origin_s=(last_known_row - recording.start_row) / window_set.rate_hz,
-                error_quantile=quantile,
-                history_mv=samples_mv[: window_set.context],
-                truth_mv=samples_mv[window_set.context : window_set.context + forecaster.horizons[-1]],
-                forecast_mv=forecast_mv[:, channel].numpy(),
-                band_mv=_band_mv(forecaster, batch, channel),
-            )
-        )
-    return tuple(examples)
+    ranks = [_nearest_rank(window_squared_error, quantile) for quantile in EXAMPLE_QUANTILES]
+    return tuple(
+        _example(used, window_set, windows[rank], quantile)
+        for rank, quantile in zip(ranks, EXAMPLE_QUANTILES, strict=True)
+    )
 
 
-def _band_mv(forecaster: Forecaster, batch: Batch, channel: int) -> Float32[np.ndarray, "2 horizon"] | None:
-    if forecaster.distribution is None:
-        return None
-    present_mv, forecast_mv = batch.history_mv()[0, -1], predict_mv(forecaster, batch)[0]
-    ends = [LEVELS[bound] for bound in bounds(BAND)]
-    return forecaster.distribution.quantiles_mv(present_mv, forecast_mv, ends)[..., channel].numpy()
+def choose_worst(
+    used: Callable[[int], Forecaster],
+    window_set: WindowSet,
+    windows: Int64[np.ndarray, " window"],
+    largest_squared_error: Float[Tensor, " window"],
+) -> tuple[Example, ...]:
+    """The forecasts at the shortest horizon that erred most, the worst first, no two of windows that overlap.
+
+    `largest_squared_error` is that of each window's worst channel.
+    """
+    chosen: list[int] = []
+    for place in largest_squared_error.argsort(descending=True).tolist():
+        window = int(windows[place])
+        starts = window_set.index["start_row"][[window, *chosen]].astype(np.int64)
+        if (abs(starts[1:] - starts[0]) >= window_set.settings.window_samples).all():
+            chosen.append(window)
+        if len(chosen) == N_WORST:
+            break
+    return tuple(_example(used, window_set, window, 1.0, n_horizons=1) for window in chosen)
+
+
+def _example(
+    used: Callable[[int], Forecaster],
+    window_set: WindowSet,
+    window: int | np.integer,
+    quantile: float,
+    n_horizons: int | None = None,
+) -> Example:
+    """The channel of a window whose squared error over the first horizons has the given rank."""
+    entry = window_set.index[window]
+    forecaster = used(int(entry["recording"]))
+    horizon_rows = [window_set.horizons.index(horizon) for horizon in forecaster.horizons]
+    batch = window_set.batch([int(window)])
+    forecast_mv = predict_mv(forecaster, batch)
+    error_mv = (forecast_mv - batch.target_mv()[:, horizon_rows])[0, :n_horizons]
+    channel = _nearest_rank(error_mv.square().mean(0), quantile)
+    samples_z = window_set.stretch(np.array([window]), window_set.settings.window_samples)[0, :, channel]
+    samples_mv = (samples_z * batch.sd_mv[0, channel] + batch.mean_mv[0, channel]).numpy()
+    recording = window_set.recordings[entry["recording"]]
+    last_known_row = int(entry["start_row"]) + window_set.context - 1
+    present_mv = batch.history_mv()[:, -1]
+    return Example(
+        recording=recording.key,
+        channel=window_set.channel_names[channel],
+        origin_s=(last_known_row - recording.start_row) / window_set.rate_hz,
+        error_quantile=quantile,
+        history_mv=samples_mv[: window_set.context],
+        truth_mv=samples_mv[window_set.context : window_set.context + forecaster.horizons[-1]],
+        forecast_mv=forecast_mv[0, :, channel].numpy(),
+        band_mv=band_mv(forecaster, present_mv, forecast_mv)[:, 0, :, channel].numpy()
+        if forecaster.distribution
+        else None,
+    )
+
+
+def band_mv(
+    forecaster: Forecaster,
+    present_mv: Float[Tensor, "*batch channel"],
+    forecast_mv: Float[Tensor, "*batch horizon channel"],
+) -> Float[Tensor, "2 *batch horizon channel"]:
+    """The ends of the 80 % interval of a forecaster that has a distribution."""
+    assert forecaster.distribution
+    return forecaster.distribution.quantiles_mv(present_mv, forecast_mv, [LEVELS[end] for end in bounds(BAND)])
 
 
 def choose_stretch(

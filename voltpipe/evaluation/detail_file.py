@@ -43,6 +43,7 @@ def read_detail(path: Path) -> EvaluationDetail:
                 "channel_names": tuple(content["channel_names"]),
                 "channel_types": tuple(content["channel_types"]),
                 "examples": tuple(Example(**example) for example in content["examples"]),
+                "worst": tuple(Example(**example) for example in content["worst"]),
                 "stretch": stretch and Stretch(**stretch | {"channels": tuple(stretch["channels"])}),
                 "history": tuple(_epoch(record) for record in content["history"]),
             }

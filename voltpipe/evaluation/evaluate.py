@@ -17,6 +17,7 @@ from voltpipe.evaluation.detail import (
     batches_by_recording,
     choose_examples,
     choose_stretch,
+    choose_worst,
     predict_mv,
 )
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError, Provenance, Score
@@ -195,7 +196,6 @@ def _detail(
     r2_by_channel = {name: of_one.errors.r2_by_channel() for name, of_one in sums.items()}
     used = as_used(forecaster, window_set, regime)
     own_r2 = r2_by_channel[forecaster.config.architecture][0]
-    window_squared_error = torch.cat(counts.window_squared_error)
     return EvaluationDetail(
         regime=regime,
         horizons=forecaster.horizons,
@@ -206,7 +206,8 @@ def _detail(
         error_counts=counts.error_counts,
         joint_edges_mv=counts.joint_edges_mv,
         joint_counts=counts.joint_counts,
-        examples=choose_examples(used, window_set, windows, window_squared_error),
+        examples=choose_examples(used, window_set, windows, torch.cat(counts.window_squared_error)),
+        worst=choose_worst(used, window_set, windows, torch.cat(counts.largest_squared_error)),
         stretch=choose_stretch(used, window_set, windows, own_r2),
         history=tuple(history),
     )

@@ -10,7 +10,7 @@ from voltpipe.evaluation.detail import EvaluationDetail
 from voltpipe.evaluation.distribution_figures import draw_calibration
 from voltpipe.evaluation.drawing import RenderedFigure, render
 from voltpipe.evaluation.evaluation import Evaluation
-from voltpipe.evaluation.forecast_figures import draw_examples, draw_stretch
+from voltpipe.evaluation.forecast_figures import draw_examples, draw_stretch, draw_worst
 from voltpipe.evaluation.labels import duration_label, forecaster_label, regime_label
 from voltpipe.evaluation.score_figures import (
     draw_channels,
@@ -85,6 +85,14 @@ def _drawings(evaluation: Evaluation, detail: EvaluationDetail) -> Iterator[_Dra
         "times out of five.",
         f"mV · {len(detail.examples)} of {score.n_targets:,} forecasts",
         partial(draw_examples, detail, rate_hz),
+    )
+    yield _Drawing(
+        "worst",
+        f"The worst forecasts, {nearest} ahead",
+        "The largest errors of all, the largest first, no two of them from overlapping windows; above each its channel "
+        "and by how much the forecast was too high. What they have in common is what is hardest.",
+        f"mV · {len(detail.worst)} of {score.n_targets:,} forecasts",
+        partial(draw_worst, detail, rate_hz),
     )
     yield _Drawing(
         "r2_by_channel",

@@ -11,7 +11,7 @@ from voltpipe.evaluation.connectivity_figure import CONNECTIVITY, connectivity_f
 from voltpipe.evaluation.connectivity_summary import mean_agreement, summaries
 from voltpipe.evaluation.connectivity_text import comparison_table, connectivity_verdict, strongest_table
 from voltpipe.evaluation.detail import EvaluationDetail
-from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
+from voltpipe.evaluation.diagnosis.diagnosis import LOOK_UP, Diagnosis
 from voltpipe.evaluation.diagnosis.explorers import diagnosis_explorers
 from voltpipe.evaluation.diagnosis.figures import diagnosis_figures
 from voltpipe.evaluation.diagnosis.text import (
@@ -25,6 +25,7 @@ from voltpipe.evaluation.distribution_table import distribution_table
 from voltpipe.evaluation.drawing import RenderedFigure
 from voltpipe.evaluation.evaluation import Evaluation, Provenance
 from voltpipe.evaluation.figures import figures
+from voltpipe.evaluation.gain_over import gain_over
 from voltpipe.evaluation.interactive import embedded
 from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label, regime_label
 from voltpipe.evaluation.page import filled, on_page
@@ -121,6 +122,7 @@ def _regime_section(evaluation: Evaluation, regime: Regime) -> dict[str, object]
         "r2": score_table(evaluation, regime),
         "distribution": distribution_table(evaluation, regime),
         "errors": [(duration_label(s.horizon, evaluation.provenance.rate_hz), s) for s in scores],
+        "gains": [gain_over(evaluation, LOOK_UP, regime, s.horizon) for s in scores],
     }
 
 

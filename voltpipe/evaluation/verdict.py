@@ -1,12 +1,14 @@
 """One sentence or two that say what the scores say."""
 
 from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.evaluation.gain_over import gain_over
 from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.windows.settings import Protocol
 
 NOTICEABLE_R2 = 0.002
 """Smaller differences of R2 are called none: that much a second training with another seed may change."""
+_ONE_RECORDING = "There was one recording to judge by: another might say otherwise."
 
 _SITUATIONS = {
     Regime.TEST: "On recordings it never saw",
@@ -32,7 +34,8 @@ def verdict(evaluation: Evaluation) -> str:
         skill = f"{name} explains {_share(score.r2)} of the voltage's variance {ahead} ahead"
         share = evaluation.share_of_ceiling(regime, nearest)
         skill += "" if share is None else f", {share:.0%} of what can be predicted"
-    return f"{warning}{situation}, {skill}. {_against_baselines(evaluation, regime)}"
+    words = f"{warning}{situation}, {skill}. {_against_baselines(evaluation, regime)}"
+    return words if len(evaluation.provenance.recordings[regime]) > 1 else f"{words} {_ONE_RECORDING}"
 
 
 def _share(r2: float) -> str:
@@ -44,32 +47,48 @@ def _against_baselines(evaluation: Evaluation, regime: Regime) -> str:
     beaten, clauses = [], []
     for baseline in evaluation.baselines:
         label = f"the {forecaster_label(baseline)}" if baseline == "look_up" else forecaster_label(baseline)
-        better, level, worse = _compare(evaluation, regime, baseline)
-        if better and not level and not worse:
+        found = _compare(evaluation, regime, baseline)
+        if set(found) == {_BETTER}:
             beaten.append(label)
             continue
-        clauses += [f"better than {label} {_at(better)}"] if better else []
-        clauses += [f"no better than {label} {_at(level) if better or worse else 'at any horizon'}"] if level else []
-        clauses += [f"worse than {label} {_at(worse) if better or level else 'at every horizon'}"] if worse else []
+        only = len(found) == 1
+        clauses += [f"better than {label} {_at(found[_BETTER])}"] if _BETTER in found else []
+        for standing, words in _WORDS.items():
+            if standing in found:
+                at = _EVERYWHERE[standing] if only else _at(found[standing])
+                clauses.append(f"{words} {label} {at}")
     sentences = [f"It beats {_list(beaten)} at every horizon."] if beaten else []
     if clauses:
         sentences.append(f"It is {_list(clauses)}.")
     return " ".join(sentences) or "There is no baseline beside it."
 
 
-def _compare(evaluation: Evaluation, regime: Regime, baseline: str) -> tuple[list[str], list[str], list[str]]:
-    """Horizons (in ms) at which the forecaster is better, level and worse."""
-    better: list[str] = []
-    level: list[str] = []
-    worse: list[str] = []
+_BETTER, _UNSURE, _LEVEL, _WORSE = "better", "unsure", "level", "worse"
+_WORDS = {
+    _UNSURE: "not beyond doubt better than",
+    _LEVEL: "no better than",
+    _WORSE: "worse than",
+}
+_EVERYWHERE = {_UNSURE: "at any horizon", _LEVEL: "at any horizon", _WORSE: "at every horizon"}
+
+
+def _compare(evaluation: Evaluation, regime: Regime, baseline: str) -> dict[str, list[str]]:
+    """Horizons (in ms) by how the forecaster stands there.
+
+    Better is what is noticeably ahead, with the whole paired interval over recordings where there are several.
+    """
+    found: dict[str, list[str]] = {}
     for horizon in evaluation.horizons:
         other = evaluation.find_score(baseline, regime, horizon)
         if other is None:
             continue
         gain = evaluation.score(evaluation.forecaster, regime, horizon).r2 - other.r2
-        group = better if gain > NOTICEABLE_R2 else worse if gain < -NOTICEABLE_R2 else level
-        group.append(duration_label(horizon, evaluation.provenance.rate_hz))
-    return better, level, worse
+        standing = _BETTER if gain > NOTICEABLE_R2 else _WORSE if gain < -NOTICEABLE_R2 else _LEVEL
+        paired = gain_over(evaluation, baseline, regime, horizon)
+        if standing == _BETTER and paired and paired.lower is not None and paired.lower <= 0:
+            standing = _UNSURE
+        found.setdefault(standing, []).append(duration_label(horizon, evaluation.provenance.rate_hz))
+    return found
 
 
 def _at(durations: list[str]) -> str:

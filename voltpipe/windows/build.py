@@ -92,6 +92,7 @@ def _lay_out(
         recording = recordings[entry.key]
         if recording.digest != entry.digest:
             raise SplitError(f"{entry.key} was conditioned anew since the split was made; materialize recording_split")
+        condition = recording.facts.get("condition")
         windowed.append(
             WindowedRecording(
                 key=entry.key,
@@ -101,6 +102,7 @@ def _lay_out(
                 calibration_stop_row=row + recording.calibration_samples,
                 mean_mv=tuple(recording.mean_mv.tolist()),
                 sd_mv=tuple(recording.sd_mv.tolist()),
+                condition=None if condition is None else str(condition),
             )
         )
         spans += [

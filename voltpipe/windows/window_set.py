@@ -38,6 +38,8 @@ class WindowedRecording:
     """No held-out target before this row is scored: its z-score was taken from there."""
     mean_mv: tuple[float, ...]
     sd_mv: tuple[float, ...]
+    condition: str | None = None
+    """Under which it was recorded, where its file or sidecar says."""
 
     @property
     def organoid(self) -> str:

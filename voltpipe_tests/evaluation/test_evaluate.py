@@ -194,6 +194,19 @@ def test_examples_run_from_easy_to_hard_and_show_the_recording_itself(noisy_deta
         assert example.truth_mv == pytest.approx(channel_mv[last_known + 1 : last_known + 6], abs=1e-4)
 
 
+def test_the_worst_are_the_largest_errors_of_windows_apart(noisy_detail):
+    detail, recording_mv = noisy_detail
+    truth_mv, forecast_mv = recording_mv[20:396], recording_mv[10:386]  # what repeats every 10
+    largest_mv = np.abs(forecast_mv - truth_mv).max()
+
+    errors_mv = [abs(e.forecast_mv[0] - e.truth_mv[0]) for e in detail.worst]
+    assert errors_mv[0] == pytest.approx(largest_mv, abs=1e-4)
+    assert errors_mv == sorted(errors_mv, reverse=True)
+    origins = np.sort([e.origin_s for e in detail.worst])
+    assert np.diff(origins).min() >= 0.025 - 1e-9
+    assert 10 <= len(detail.worst) <= 400 // 25
+
+
 def test_the_stretch_holds_forecasts_made_at_each_of_its_samples(noisy_detail):
     detail, recording_mv = noisy_detail
     stretch = detail.stretch
@@ -259,8 +272,9 @@ def test_a_detail_survives_its_file(noisy_detail, tmp_path):
 
     np.testing.assert_equal(vars(restored.stretch), vars(detail.stretch))
     np.testing.assert_equal([vars(e) for e in restored.examples], [vars(e) for e in detail.examples])
+    np.testing.assert_equal([vars(e) for e in restored.worst], [vars(e) for e in detail.worst])
     assert restored.history == detail.history
-    nested = {"stretch", "examples", "history"}
+    nested = {"stretch", "examples", "worst", "history"}
     np.testing.assert_equal(
         {name: value for name, value in vars(restored).items() if name not in nested},
         {name: value for name, value in vars(detail).items() if name not in nested},

@@ -7,9 +7,12 @@ from functools import cache
 import numpy as np
 import pytest
 
+from voltpipe.evaluation.diagnosis.seed_spread import seed_spread
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.evaluation import Evaluation, Provenance, Score
 from voltpipe.evaluation.figures import figures
+from voltpipe.evaluation.gain_over import gain_over
+from voltpipe.evaluation.recording_errors import RecordingErrors
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.report import render_page, write_report
 from voltpipe.evaluation.skill_bar import skill_bars
@@ -22,18 +25,28 @@ from voltpipe.windows.window_set import Split
 NASTY = '<script>alert("n1")</script>'
 
 
-def evaluation_of(r2, *, ceiling=None, observable=None, protocol=Protocol.HELD_OUT, regime=Regime.TEST):
+def evaluation_of(
+    r2,
+    *,
+    ceiling=None,
+    observable=None,
+    protocol=Protocol.HELD_OUT,
+    regime=Regime.TEST,
+    recordings=("alpha--run_1", "alpha--run_2"),
+    by_recording=(),
+    settings=None,
+):
     """R2 by forecaster and horizon; the first forecaster is the one that is evaluated."""
     provenance = Provenance(
         window_set_digest="d" * 64,
         protocol=protocol,
         preparation=None,
         organoids=("alpha",),
-        recordings={Split.TRAIN: ("alpha--run_0",), regime: ("alpha--run_1",)},
+        recordings={Split.TRAIN: ("alpha--run_0",), regime: recordings},
         n_channels=2,
         rate_hz=500.0,
         trained_on=("alpha",),
-        settings={},
+        settings=settings or {},
         code_revision="voltpipe 0",
         created_utc=datetime(2026, 1, 2, tzinfo=UTC),
     )
@@ -54,6 +67,7 @@ def evaluation_of(r2, *, ceiling=None, observable=None, protocol=Protocol.HELD_O
     return Evaluation(
         forecaster=next(iter(r2)),
         scores=scores,
+        by_recording=by_recording,
         ceiling_r2=ceiling or {},
         ceiling_standard_error={},
         observable_ceiling_r2=observable or {},
@@ -179,6 +193,84 @@ def test_the_verdict_on_a_forecaster_without_skill_says_so():
     )
 
 
+def errors_of(forecaster, by_recording):
+    """SSE at one horizon on recordings whose SST is 100 mV squared."""
+    return tuple(
+        RecordingErrors(
+            forecaster=forecaster,
+            regime=Regime.TEST,
+            recording=f"alpha--run_{number}",
+            channel_type="electrode",
+            horizons=(1,),
+            squared_error_mv2=(squared,),
+            total_mv2=(100.0,),
+            n_targets=10,
+        )
+        for number, squared in enumerate(by_recording, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("look_up_errs", "words"),
+    [
+        ((32.0, 32.2, 31.8), "It beats the look-up at every horizon."),
+        ((60.0, 10.0, 26.0), "It is not beyond doubt better than the look-up at any horizon."),
+    ],
+)
+def test_a_lead_that_recordings_do_not_agree_on_is_no_claim(look_up_errs, words):
+    own, other = (30.0, 30.0, 30.0), look_up_errs
+    r2 = {"net": {1: 1 - sum(own) / 300}, "look_up": {1: 1 - sum(other) / 300}}
+    recordings = tuple(f"alpha--run_{number}" for number in (1, 2, 3))
+    evaluation = evaluation_of(
+        r2, recordings=recordings, by_recording=errors_of("net", own) + errors_of("look_up", other)
+    )
+
+    assert evaluation.score("net", Regime.TEST, 1).r2 == pytest.approx(0.7)
+    assert evaluation.score("look_up", Regime.TEST, 1).r2 == pytest.approx(0.68)
+    assert verdict(evaluation).endswith(words)
+
+
+def test_the_interval_of_a_lead_is_paired_over_recordings():
+    # Recordings differ far more than the two forecasters do on any of them.
+    by_recording = errors_of("net", (10.0, 50.0, 90.0)) + errors_of("look_up", (12.0, 52.0, 92.0))
+    evaluation = evaluation_of({"net": {1: 0.5}, "look_up": {1: 0.48}}, by_recording=by_recording)
+
+    gain = gain_over(evaluation, "look_up", Regime.TEST, 1)
+
+    assert (gain.gain, gain.lower, gain.upper) == pytest.approx((0.02, 0.02, 0.02))
+    assert gain_over(evaluation, "persistence", Regime.TEST, 1) is None
+
+
+def test_one_recording_is_said_to_be_one():
+    evaluation = evaluation_of({"net": {1: 0.7}, "look_up": {1: 0.6}}, recordings=("alpha--run_1",))
+
+    assert verdict(evaluation).endswith("There was one recording to judge by: another might say otherwise.")
+
+
+def trained_with(seed, r2, *, learning_rate=1e-3):
+    settings = {"training": {"seed": seed, "learning_rate": learning_rate, "elapsed_s": 9.0 * seed}, "windows": {}}
+    return evaluation_of({"net": {1: r2}, "look_up": {1: 0.70}}, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("others", "passed", "words"),
+    [
+        ([0.751, 0.749], True, "3 seeds differ by 0.0010 (SD): that is not the seed"),
+        ([0.70, 0.80], False, "3 seeds differ by 0.0500 (SD): that may be no more than the seed"),
+        ([], True, "another seed would change is not known"),
+    ],
+)
+def test_a_lead_is_held_against_the_spread_of_seeds(others, passed, words):
+    alike = [trained_with(seed, r2) for seed, r2 in enumerate(others, 1)]
+    unlike = [trained_with(7, 0.2, learning_rate=1e-2)]
+
+    check = seed_spread(trained_with(0, 0.75), alike + unlike)
+
+    assert check.passed is passed
+    assert words in check.finding
+    assert "+0.050" in check.finding
+
+
 def test_the_bar_runs_from_persistence_or_the_mean_to_the_ceiling():
     evaluation = evaluation_of(
         {
@@ -237,6 +329,7 @@ def test_every_figure_is_small_and_says_how_to_read_it(drawn):
         "r2_by_horizon",
         "stretch",
         "examples",
+        "worst",
         "r2_by_channel",
         "error_distribution",
         "forecast_against_truth",

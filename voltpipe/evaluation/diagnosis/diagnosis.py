@@ -1,7 +1,7 @@
 """Where a forecaster fails and what its score is worth: all that is asked of it beyond the scores."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -33,6 +33,10 @@ class Diagnosis:
     resemblance: pd.DataFrame
     """Empty where the forecaster cannot run free, or too little was held out to compare with."""
     honesty: tuple[HonestyCheck, ...]
+
+    def also(self, check: HonestyCheck) -> "Diagnosis":
+        """With one more check."""
+        return replace(self, honesty=(*self.honesty, check))
 
     def write(self, folder: Path) -> None:
         """Each table as Parquet, the checks as JSON; each whole or not at all."""

@@ -28,7 +28,14 @@ def _errors(table: pd.DataFrame) -> Model:
     """The kind whose groups differ most stands first."""
     share = table.groupby(["kind", "group"], sort=False)["share_of_error"].transform("max")
     rank = share.groupby(table["kind"]).rank(method="dense", ascending=False)
-    values = {"R²": "r2", "RMSE (mV)": "rmse_mv", "bias (mV)": "bias_mv"}
+    values = {
+        "R²": "r2",
+        "RMSE (mV)": "rmse_mv",
+        "bias (mV)": "bias_mv",
+        "truths inside the 80 % interval": "coverage80",
+        "squared error above the best possible (mV²)": "loss_mv2",
+    }
+    values = {label: column for label, column in values.items() if table[column].notna().any()}
     intervals = [f"{column}{end}" for column in values.values() for end in ("", "_low", "_high")]
     shown = table.loc[rank <= _MOST_GROUPS, ["kind", "group", "horizon", "forecaster", "n_targets", *intervals]]
     first = shown["horizon"] == shown["horizon"].iloc[0]

@@ -42,8 +42,19 @@ class GroupErrors:
         moments: Moments,
         forecasts_mv: Mapping[str, Float[Tensor, "window horizon channel"]],
         truth_mv: Float[Tensor, "window horizon channel"],
+        *,
+        bands_mv: Mapping[str, Float[Tensor, "2 window horizon channel"]] | None = None,
+        least_mv2: Float[Tensor, "window horizon channel"] | None = None,
     ) -> None:
-        """Take in some windows of one recording, and what each contender forecast from them."""
+        """Take in some windows of one recording, and what each contender forecast from them.
+
+        Args:
+            moments: the windows.
+            forecasts_mv: by contender.
+            truth_mv: what came.
+            bands_mv: the ends of the 80 % interval, of contenders that have one.
+            least_mv2: squared error that the best possible forecast is to be expected to make, where that is known.
+        """
         if not self._groupings:
             return
         groups = torch.stack([each.group_of(moments) for each in self._groupings])
@@ -62,10 +73,16 @@ class GroupErrors:
         for row in range(len(self._horizons)):
             found[:, :, row, _COUNT] = summed(torch.ones_like(truth_mv[:, row]))[:, None]
             found[:, :, row, _TOTAL] = summed(deviation_mv[:, row].square())[:, None]
+            found[:, :, row, _LEAST] = np.nan if least_mv2 is None else summed(least_mv2[:, row])[:, None]
             for number, name in enumerate(self._contenders):
                 error_mv = forecasts_mv[name][:, row] - truth_mv[:, row]
                 found[:, number, row, _SQUARED] = summed(error_mv.square())
                 found[:, number, row, _ERROR] = summed(error_mv)
+                found[:, number, row, _INSIDE] = np.nan
+                if bands_mv and name in bands_mv:
+                    low_mv, high_mv = bands_mv[name][:, :, row]
+                    inside = (low_mv < truth_mv[:, row]) & (truth_mv[:, row] <= high_mv)
+                    found[:, number, row, _INSIDE] = summed(inside.float())
         for block, sums in zip(blocks, found, strict=True):
             key = moments.recording, int(block)
             self._blocks[key] = self._blocks[key] + sums if key in self._blocks else sums
@@ -83,9 +100,12 @@ class GroupErrors:
         """A row for each group, contender and horizon that has targets.
 
         `kind` and `group` name the group; `horizon` is in samples. `r2` (about the channels' training means),
-        `rmse_mv` and `bias_mv` (mean of forecast less truth) stand with their 95 % intervals by a bootstrap over
-        tenths of recordings (`_low`, `_high`; see Kuensch, Annals of Statistics 17, 1989). `share_of_targets` and
-        `share_of_error` are the group's shares of all targets and of all squared error of its kind.
+        `rmse_mv`, `bias_mv` (mean of forecast less truth), `coverage80` (the share of truths inside the 80 % interval)
+        and `loss_mv2` (mean squared error above that of the best possible forecast) stand with their 95 % intervals by
+        a bootstrap over tenths of recordings (`_low`, `_high`; see Kuensch, Annals of Statistics 17, 1989).
+        `ceiling_r2` is the R2 of the best possible forecast. `share_of_targets`, `share_of_error` and `share_of_loss`
+        are the group's shares of all targets, of all squared error and of all loss of its kind. NaN is what cannot be
+        known: of forecasters without a distribution, or of recordings that are not simulated.
         """
         parts = [pd.DataFrame(columns=list(_COLUMNS))]
         if self._blocks:
@@ -102,15 +122,14 @@ class GroupErrors:
         generator = np.random.default_rng(_SEED)
         drawn = generator.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), _RESAMPLES)
         whole = blocks.sum(0)
-        count, squared = whole[:, :, _COUNT], whole[:, :, _SQUARED]
+        count, squared, least = (whole[:, :, part] for part in (_COUNT, _SQUARED, _LEAST))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ceiling_r2 = 1 - least / whole[:, :, _TOTAL]
         places = np.nonzero(count)
         contenders, horizons, groups = places
         scores = {name: values[places] for name, values in _scores(whole).items()}
         resampled = _scores(np.tensordot(drawn.astype(float), blocks, axes=1))
-        bounds = {
-            name: np.nanquantile(values[:, contenders, horizons, groups], _INTERVAL, axis=0)
-            for name, values in resampled.items()
-        }
+        bounds = {name: _interval(values[:, contenders, horizons, groups]) for name, values in resampled.items()}
         return pd.DataFrame(
             {
                 "kind": grouping.kind,
@@ -120,6 +139,8 @@ class GroupErrors:
                 "n_targets": count[places],
                 "share_of_targets": _share(count)[places],
                 "share_of_error": _share(squared)[places],
+                "share_of_loss": _share(squared - least)[places],
+                "ceiling_r2": ceiling_r2[places],
                 **scores,
                 **{f"{name}_low": low for name, (low, _) in bounds.items()},
                 **{f"{name}_high": high for name, (_, high) in bounds.items()},
@@ -127,9 +148,9 @@ class GroupErrors:
         )
 
 
-_SUMS = ("count", "total", "squared", "error")
-_COUNT, _TOTAL, _SQUARED, _ERROR = range(len(_SUMS))
-_SCORES = ("r2", "rmse_mv", "bias_mv")
+_SUMS = ("count", "total", "squared", "error", "inside", "least")
+_COUNT, _TOTAL, _SQUARED, _ERROR, _INSIDE, _LEAST = range(len(_SUMS))
+_SCORES = ("r2", "rmse_mv", "bias_mv", "coverage80", "loss_mv2")
 _COLUMNS = {
     "kind": "str",
     "group": "str",
@@ -138,18 +159,30 @@ _COLUMNS = {
     "n_targets": "int64",
     "share_of_targets": "float64",
     "share_of_error": "float64",
+    "share_of_loss": "float64",
+    "ceiling_r2": "float64",
     **{f"{score}{end}": "float64" for score in _SCORES for end in ("", "_low", "_high")},
 }
 
 
 def _scores(sums: Float64[np.ndarray, "*any horizon sum group"]) -> dict[str, np.ndarray]:
     """NaN where a group has no targets."""
-    count, total, squared, error = np.moveaxis(sums, -2, 0)
+    count, total, squared, error, inside, least = np.moveaxis(sums, -2, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        figures = (1 - squared / total, np.sqrt(squared / count), error / count)
+        r2, rmse_mv = 1 - squared / total, np.sqrt(squared / count)
+        figures = (r2, rmse_mv, error / count, inside / count, (squared - least) / count)
     return {name: np.where(count > 0, values, np.nan) for name, values in zip(_SCORES, figures, strict=True)}
 
 
+def _interval(resampled: Float64[np.ndarray, "resample row"]) -> np.ndarray:
+    """Of each row's values; NaN where it has none."""
+    known = ~np.isnan(resampled).all(0)
+    ends = np.full((2, resampled.shape[1]), np.nan)
+    ends[:, known] = np.nanquantile(resampled[:, known], _INTERVAL, axis=0)
+    return ends
+
+
 def _share(of_groups: Float64[np.ndarray, "contender horizon group"]) -> np.ndarray:
-    """Zero where there is nothing to share."""
-    return np.asarray(of_groups / np.maximum(of_groups.sum(-1, keepdims=True), np.finfo(float).tiny))
+    """Zero where there is nothing to share; NaN where not even the sum is above zero."""
+    whole = of_groups.sum(-1, keepdims=True)
+    return np.where(of_groups == 0, 0.0, of_groups / np.where(whole > 0, whole, np.nan))

@@ -1,9 +1,10 @@
 """The figure of errors by group."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from voltpipe.evaluation.drawing import BASELINES, FAINT, FORECASTER, INK, RenderedFigure, new_figure, render
+from voltpipe.evaluation.drawing import BASELINES, CEILING, FAINT, FORECASTER, INK, RenderedFigure, new_figure, render
 from voltpipe.evaluation.labels import duration_label, forecaster_label
 
 ERRORS_BY_GROUP = "errors_by_group"
@@ -24,8 +25,10 @@ def group_figure(table: pd.DataFrame, forecaster: str, *, rate_hz: float, subtit
         title=f"Where it errs, {duration_label(horizon, rate_hz)} ahead",
         subtitle=subtitle,
         caption="Each dot is the root of the mean squared error in mV over the targets of one group, with its 95 % "
-        "interval; the faint dot is a look-up on the same targets. Kinds of groups stand one below the other, the one "
-        f"whose groups differ most first; of more than {_MOST_GROUPS} groups, those that err most.",
+        "interval; the faint dot is a look-up on the same targets"
+        + (", the golden line what even the best forecast would err" if shown["ceiling_r2"].notna().any() else "")
+        + ". Kinds of groups stand one below the other, first the one that has the group which loses most out of "
+        f"proportion; of more than {_MOST_GROUPS} groups, those that err most.",
         basis=f"mV · {n_targets:,} targets",
     )
 
@@ -34,9 +37,10 @@ def draw_groups(table: pd.DataFrame, forecaster: str) -> Figure:
     """One line a group, of one horizon."""
     own = table[table["forecaster"] == forecaster].set_index(["kind", "group"])
     other = table[table["forecaster"] == LOOK_UP].set_index(["kind", "group"])["rmse_mv"]
-    spread_mv = own.groupby("kind")["rmse_mv"].agg(lambda rmse_mv: rmse_mv.max() - rmse_mv.min())
+    share = own["share_of_loss"].fillna(own["share_of_error"])
+    out_of_proportion = (share - own["share_of_targets"]).groupby("kind").max()
     lines: list[tuple[str, str | None]] = []
-    for kind in spread_mv.sort_values(ascending=False).index:
+    for kind in out_of_proportion.sort_values(ascending=False).index:
         groups = own.loc[kind]
         worst = groups["rmse_mv"].nlargest(_MOST_GROUPS).index
         lines += [(kind, None), *((kind, group) for group in groups.index if group in worst)]
@@ -49,6 +53,8 @@ def draw_groups(table: pd.DataFrame, forecaster: str) -> Figure:
         found = own.loc[(kind, group)]
         axes.plot([found["rmse_mv_low"], found["rmse_mv_high"]], [row, row], color=FORECASTER)
         axes.plot(found["rmse_mv"], row, "o", color=FORECASTER, markersize=4)
+        least_mv = np.sqrt(max(found["rmse_mv"] ** 2 - found["loss_mv2"], 0.0))
+        axes.plot(least_mv, row, "|", color=CEILING, markersize=8)
         if (kind, group) in other.index:
             axes.plot(other[(kind, group)], row, "o", color=BASELINES[LOOK_UP], markersize=3, alpha=0.7)
     axes.set_yticks(range(len(lines)), [kind if group is None else group for kind, group in lines])

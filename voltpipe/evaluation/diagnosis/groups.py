@@ -1,6 +1,6 @@
 """Into which groups the targets of an evaluation fall: by channel, by moment, by what the channel is about to do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from voltpipe.forecasting.coupling.coupling import Coupling, SenderType
 from voltpipe.forecasting.coupling.spikes import onsets, standing_at
 from voltpipe.forecasting.point_mass import PointMass, find_point_mass
 from voltpipe.forecasting.training_rows import training_stretches, training_values_mv
@@ -43,10 +44,15 @@ class Grouping:
     """By the position in `names`."""
 
 
-def groupings(window_set: WindowSet) -> tuple[Grouping, ...]:
+def groupings(window_set: WindowSet, couplings: Mapping[str, Coupling] | None = None) -> tuple[Grouping, ...]:
     """The ways to divide the targets of a window set; what needs visible spikes is left out where there are none.
 
     Borders (of voltages, rates, states) come from the training rows alone.
+
+    Args:
+        window_set: whose targets are divided.
+        couplings: what a forecaster found of who drives whom, by organoid: a channel's type is inferred from what its
+            spikes do to others.
     """
     values_mv = training_values_mv(window_set)
     found = [
@@ -54,6 +60,8 @@ def groupings(window_set: WindowSet) -> tuple[Grouping, ...]:
         _by_channel("neuron type", window_set.channel_types, tuple(dict.fromkeys(window_set.channel_types))),
         _by_recording("recording", [recording.key for recording in window_set.recordings]),
         _by_recording("organoid", [recording.organoid for recording in window_set.recordings]),
+        _by_recording("condition", [recording.condition or "not said" for recording in window_set.recordings]),
+        _by_inferred_type(window_set, couplings or {}),
         Grouping("part of the recording", _QUARTERS, _quarter_of(window_set)),
         _by_voltage(values_mv),
     ]
@@ -66,6 +74,21 @@ def groupings(window_set: WindowSet) -> tuple[Grouping, ...]:
 def _by_channel(kind: str, label_of_channel: Sequence[str], names: Sequence[str]) -> Grouping:
     groups = torch.tensor([names.index(label) for label in label_of_channel])
     return Grouping(kind, tuple(names), lambda moments: groups.expand(len(moments.history_mv), -1))
+
+
+def _by_inferred_type(window_set: WindowSet, couplings: Mapping[str, Coupling]) -> Grouping:
+    kinds = list(SenderType)
+    unknown = torch.full((window_set.n_channels,), kinds.index(SenderType.UNKNOWN))
+    of_organoid = {
+        organoid: torch.tensor([kinds.index(kind) for kind in coupling.sender_types])
+        for organoid, coupling in couplings.items()
+    }
+    of_recording = [of_organoid.get(recording.organoid, unknown) for recording in window_set.recordings]
+
+    def group_of(moments: Moments) -> Int64[Tensor, "window channel"]:
+        return of_recording[moments.recording].expand(len(moments.history_mv), -1)
+
+    return Grouping("inferred type", tuple(kind.value for kind in kinds) if couplings else (), group_of)
 
 
 def _by_recording(kind: str, label_of_recording: Sequence[str]) -> Grouping:

@@ -15,15 +15,29 @@ _DRIFTED = 0.03
 
 
 def worst_group_text(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> str:
-    """Which group of targets errs most out of proportion, at the shortest horizon."""
+    """Which group of targets loses most out of proportion, at the shortest horizon.
+
+    What it loses is counted from the best possible forecast, where that is known, and from the truth elsewhere.
+    """
     table = diagnosis.errors_by_group
     horizon = int(table["horizon"].min())
     own = table[(table["forecaster"] == forecaster) & (table["horizon"] == horizon)]
-    worst = own.loc[(own["share_of_error"] - own["share_of_targets"]).idxmax()]
+    ahead = duration_label(horizon, rate_hz)
+    by_error = own.loc[(own["share_of_error"] - own["share_of_targets"]).idxmax()]
+    words = (
+        f"Of all squared error {ahead} ahead, {by_error['share_of_error']:.0%} comes from "
+        f"{by_error['share_of_targets']:.0%} of the targets: {by_error['kind']}, {by_error['group']}. "
+        f"Its RMSE there is {by_error['rmse_mv']:.3g} mV."
+    )
+    known = own[own["share_of_loss"].notna()]
+    if known.empty:
+        return words
+    by_loss = known.loc[(known["share_of_loss"] - known["share_of_targets"]).idxmax()]
+    place = f"{by_loss['kind']}, {by_loss['group']}"
     return (
-        f"Of all squared error {duration_label(horizon, rate_hz)} ahead, {worst['share_of_error']:.0%} comes from "
-        f"{worst['share_of_targets']:.0%} of the targets: {worst['kind']}, {worst['group']}. Its RMSE there is "
-        f"{worst['rmse_mv']:.3g} mV."
+        f"Of what it loses against the best possible forecast {ahead} ahead, {by_loss['share_of_loss']:.0%} is lost on "
+        f"{by_loss['share_of_targets']:.0%} of the targets: {place} (R² {by_loss['r2']:.3f}, ceiling "
+        f"{by_loss['ceiling_r2']:.3f}). {words}"
     )
 
 

@@ -1,11 +1,12 @@
 """From a trained forecaster to its scores beside all baselines, and the report."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
 
-from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
+from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation, EvaluationError
 from voltpipe.pipeline.patience import patient
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.shown import connectivity_metadata, figure_metadata, score_metadata
@@ -19,13 +20,14 @@ HONESTY = {
     "leak_probe": "a memoriser of the training windows does not beat the look-up on held-out ones",
     "other_moments": "forecasts say nothing of the truth of other moments",
     "time_reversal": "the future is forecast better than the past",
+    "seed_spread": "the lead over the best baseline is more than another seed would change",
 }
 
 
 @dg.asset(
     group_name=GROUP,
     kinds={"pytorch"},
-    code_version="4",
+    code_version="5",
     check_specs=[
         dg.AssetCheckSpec(name, asset="forecast_evaluation", description=description)
         for name, description in HONESTY.items()
@@ -40,6 +42,7 @@ def forecast_evaluation(
     from voltpipe.evaluation.connectivity_summary import metrics, summaries
     from voltpipe.evaluation.detail_file import write_detail
     from voltpipe.evaluation.diagnosis.diagnosis import diagnose
+    from voltpipe.evaluation.diagnosis.seed_spread import seed_spread
     from voltpipe.evaluation.evaluate import evaluate
     from voltpipe.forecasting.baselines.fit import fit_baselines
     from voltpipe.forecasting.training_result import read_result
@@ -66,7 +69,8 @@ def forecast_evaluation(
     write_detail(folder / DETAIL_FILE, detail)
     connectivity = connectivity_table(result.forecaster, windows)
     write_connectivity(folder / CONNECTIVITY_FILE, connectivity)
-    diagnosis = diagnose(result.forecaster, baselines, windows)
+    others = _readable(path for path in lake.lake.reports.glob(f"*/{EVALUATION_FILE}") if path.parent != folder)
+    diagnosis = diagnose(result.forecaster, baselines, windows).also(seed_spread(evaluation, others))
     diagnosis.write(folder)
     # Numbers under their MLflow names: Dagster plots them from one materialization to the next.
     yield dg.Output(
@@ -87,7 +91,13 @@ def forecast_evaluation(
         )
 
 
-@dg.asset(group_name=GROUP, kinds={"html", "mlflow"}, code_version="2")
+def _readable(paths: Iterable[Path]) -> Iterator[Evaluation]:
+    for path in paths:
+        with suppress(EvaluationError):  # of former versions, or damaged: no reason to fail this one
+            yield Evaluation.read(path)
+
+
+@dg.asset(group_name=GROUP, kinds={"html", "mlflow"}, code_version="3")
 @patient
 def evaluation_report(
     context: dg.AssetExecutionContext, tracking: TrackingResource, forecast_evaluation: EvaluatedValue

@@ -1,5 +1,8 @@
 """Errors are laid at the door of the group that made them."""
 
+from copy import copy
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +10,7 @@ import torch
 
 from voltpipe.evaluation.diagnosis.group_errors import GroupErrors
 from voltpipe.evaluation.diagnosis.groups import Moments, groupings
+from voltpipe.forecasting.coupling.coupling import SenderType
 from voltpipe.windows.window_set import Split
 
 N_SAMPLES = 8000
@@ -81,6 +85,53 @@ def test_an_interval_is_as_wide_as_stretches_differ(table):
     assert uneven.bias_mv_low < uneven.bias_mv < uneven.bias_mv_high
     # Half of ten stretches err by 2 mV more: the mean of ten such draws has an SD of 0.32 mV.
     assert uneven.bias_mv_high - uneven.bias_mv_low == pytest.approx(2 * 1.96 * 0.32, rel=0.25)
+
+
+def test_what_is_unavoidable_is_no_loss_and_intervals_are_counted(window_set):
+    moments, truth_mv = moments_of(window_set, 1)
+    off_mv = truth_mv.clone()
+    off_mv[..., 2] += 0.5  # squared: 0.25, of which 0.2 is unavoidable
+    off_mv[..., 1] += 0.2  # squared: 0.04, all of it unavoidable
+    least_mv2 = torch.tensor([0.0, 0.04, 0.2]).expand_as(truth_mv)
+    # n0 is always inside its interval, n1 in the first half alone, n2 never.
+    half_width_mv = torch.tensor([1.0, 1.0, 0.1]).repeat(*truth_mv.shape[:2], 1)
+    half_width_mv[len(truth_mv) // 2 :, :, 1] = 0.1
+    sums = GroupErrors(window_set, groupings(window_set), window_set.horizons, ["off", "right"])
+    sums.add(
+        moments,
+        {"off": off_mv, "right": truth_mv},
+        truth_mv,
+        bands_mv={"off": torch.stack([off_mv - half_width_mv, off_mv + half_width_mv])},
+        least_mv2=least_mv2,
+    )
+
+    table = sums.table()
+    by_channel = [row(table, "channel", name) for name in ("n0", "n1", "n2")]
+    assert [found.loss_mv2 for found in by_channel] == pytest.approx([0, 0, 0.05], abs=1e-5)
+    assert [found.share_of_loss for found in by_channel] == pytest.approx([0, 0, 1], abs=1e-3)
+    assert [found.share_of_error for found in by_channel] == pytest.approx([0, 0.04 / 0.29, 0.25 / 0.29], abs=1e-4)
+    assert [found.coverage80 for found in by_channel] == pytest.approx([1, 0.5, 0], abs=1e-3)
+    worst = by_channel[2]
+    assert worst.ceiling_r2 - worst.r2 == pytest.approx((1 - worst.r2) * 0.05 / 0.25, rel=1e-4)
+    assert np.isnan(row(table, "channel", "n0", "right").coverage80)
+
+
+def test_conditions_and_types_found_are_ways_to_divide(window_set, coupled):
+    coupling = next(iter(coupled[0].couplings().values()))
+    of_alpha = replace(coupling, sender_types=(SenderType.EXCITATORY, SenderType.UNKNOWN, SenderType.INHIBITORY))
+    treated = [replace(r, condition=c) for r, c in zip(window_set.recordings, (None, "ttx", "ttx"), strict=True)]
+    conditioned = copy(window_set)
+    conditioned.recordings = tuple(treated)
+    by_kind = {grouping.kind: grouping for grouping in groupings(conditioned, {"alpha": of_alpha})}
+
+    def names_of(kind, recording):
+        moments, _ = moments_of(window_set, recording)
+        return np.array(by_kind[kind].names)[by_kind[kind].group_of(moments).numpy()][0].tolist()
+
+    assert names_of("condition", 0) == ["not said"] * 3
+    assert names_of("condition", 1) == ["ttx"] * 3
+    assert names_of("inferred type", 1) == ["excitatory", "unknown", "inhibitory"]
+    assert names_of("inferred type", 2) == ["unknown"] * 3  # of beta nothing is known
 
 
 def test_the_groups_of_moments_are_what_their_names_say(window_set):
