@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 REPORT_FOLDER = "report"
 SCORES_FILE = "scores.csv"
 SPLIT_TAG = "mlflow.data.context"
-"""What a recording was used for, on each of a run's inputs."""
+"""What each of a run's inputs was used for."""
 
 _VERSIONED = ("voltpipe", "torch", "numpy", "mlflow")
 DIGEST_LENGTH = 32
@@ -29,13 +29,19 @@ DIGEST_LENGTH = 32
 
 
 @dataclass(frozen=True)
-class RecordingInput:
-    """A recording as a run's input."""
+class RunInput:
+    """A recording, or the window set made from them, as a run's input: what MLflow calls a dataset."""
 
-    key: str
+    name: str
     digest: str
-    split: str
+    used_for: str
+    """The split that a recording is in; or what else was done with it."""
     path: Path
+
+    @property
+    def short_digest(self) -> str:
+        """So much of the digest as MLflow has room for."""
+        return self.digest[:DIGEST_LENGTH]
 
 
 @dataclass(frozen=True)
@@ -84,15 +90,36 @@ class TrackedRun:
         self.log_metrics(metrics, step=record.epoch, elapsed_s=record.elapsed_s)
 
     def log_metrics(
-        self, metrics: Mapping[str, float], *, step: int = 0, elapsed_s: float = 0.0, model_id: str | None = None
+        self,
+        metrics: Mapping[str, float],
+        *,
+        step: int = 0,
+        elapsed_s: float = 0.0,
+        model_id: str | None = None,
+        dataset: RunInput | None = None,
     ) -> None:
-        """Log figures at a step, in one call; with `model_id` they are the logged model's as well."""
+        """Log figures at a step, in one call.
+
+        With `model_id` they are the logged model's as well, whose page names the `dataset` on which they were found.
+        """
         from mlflow.entities import Metric
 
         timestamp_ms = self.start_time_ms + round(1000 * elapsed_s)
         self.store.client.log_batch(
             self.run_id,
-            metrics=[Metric(name, value, timestamp_ms, step, model_id=model_id) for name, value in metrics.items()],
+            metrics=[
+                Metric(
+                    name,
+                    value,
+                    timestamp_ms,
+                    step,
+                    model_id=model_id,
+                    dataset_name=dataset.name if dataset else None,
+                    dataset_digest=dataset.short_digest if dataset else None,
+                    run_id=self.run_id,
+                )
+                for name, value in metrics.items()
+            ],
         )
 
     def log_environment(self, *, device: str, revision: str) -> None:
@@ -108,8 +135,8 @@ class TrackedRun:
             }
         )
 
-    def log_recordings(self, recordings: Iterable[RecordingInput]) -> None:
-        """Log recordings as the run's dataset inputs, each with its digest and the split it is in."""
+    def log_inputs(self, inputs: Iterable[RunInput]) -> None:
+        """Log the run's dataset inputs, each with its digest and what it was used for. Again changes nothing."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         self.store.client.log_inputs(
@@ -117,14 +144,14 @@ class TrackedRun:
             [
                 DatasetInput(
                     Dataset(
-                        name=recording.key,
-                        digest=recording.digest[:DIGEST_LENGTH],
+                        name=each.name,
+                        digest=each.short_digest,
                         source_type="local",
-                        source=json.dumps({"uri": recording.path.as_uri()}),
+                        source=json.dumps({"uri": each.path.as_uri()}),
                     ),
-                    [InputTag(SPLIT_TAG, recording.split)],
+                    [InputTag(SPLIT_TAG, each.used_for)],
                 )
-                for recording in recordings
+                for each in inputs
             ],
         )
 

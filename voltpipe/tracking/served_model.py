@@ -20,7 +20,7 @@ from voltpipe.files import file_digest
 from voltpipe.forecasting.familiarity.notice import Noticing
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.recordings.shared_conditioning import conditioning_label
-from voltpipe.tracking.run import TrackedRun
+from voltpipe.tracking.run import RunInput, TrackedRun
 from voltpipe.tracking.store import TrackingError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def log_forecaster(
     forecaster: Forecaster,
     history_mv: Float32[np.ndarray, "batch context channel"],
     metrics: Mapping[str, float],
+    scored_on: RunInput | None = None,
 ) -> str:
     """Log a forecaster as a model of a run, with its metrics. The same forecaster logged twice is one model.
 
@@ -75,6 +76,7 @@ def log_forecaster(
         forecaster: the forecaster.
         history_mv: held-out histories, at least two, kept as the input example.
         metrics: its scores, by MLflow name.
+        scored_on: where these were found, which the model's page then names.
 
     Returns:
         The model's URI, `models:/<model id>`.
@@ -91,7 +93,9 @@ def log_forecaster(
             _give_up_unfinished(run)
             model = _create(run, forecaster, digest)
             _upload(run, model, saved, forecaster, history_mv)
-    run.log_metrics(metrics, model_id=model.model_id)
+    if scored_on:
+        run.log_inputs([scored_on])
+    run.log_metrics(metrics, model_id=model.model_id, dataset=scored_on)
     return f"models:/{model.model_id}"
 
 

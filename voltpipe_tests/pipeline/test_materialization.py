@@ -165,6 +165,7 @@ def test_the_mlflow_run_holds_settings_figures_by_epoch_environment_and_inputs(m
     assert {"device", "revision", "version.torch"} <= run.data.tags.keys()
     inputs = {each.dataset.name: each.tags[0].value for each in run.inputs.dataset_inputs}
     manifest = SplitManifest.load(materialized.lake.windows)
+    assert inputs.pop("window_set") == "evaluation"
     assert inputs == {recording.key: recording.role.value for recording in manifest.recordings}
     artifacts = {artifact.path for artifact in client.list_artifacts(run_id, "report")}
     assert "report/metrics.json" in artifacts

@@ -13,7 +13,7 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.tracking.judgement import judge
 from voltpipe.tracking.lifecycle import tracked_run
 from voltpipe.tracking.registry import register
-from voltpipe.tracking.run import RecordingInput
+from voltpipe.tracking.run import RunInput
 from voltpipe.tracking.served_model import log_forecaster
 from voltpipe.tracking.settings import GateSettings
 from voltpipe.windows.settings import WindowSettings
@@ -87,8 +87,8 @@ def registered(store, history_mv, tmp_path):
 
     def make(forecaster, name, *, learned_from=()):
         with tracked_run(store, name="training", identity=name, tags={}) as run:
-            run.log_recordings(
-                RecordingInput(f"other--{digest[0]}", digest, Split.TRAIN, tmp_path / digest) for digest in learned_from
+            run.log_inputs(
+                RunInput(f"other--{digest[0]}", digest, Split.TRAIN, tmp_path / digest) for digest in learned_from
             )
             return register(run, log_forecaster(run, forecaster, history_mv, {}), card="card", tags={}).version
 

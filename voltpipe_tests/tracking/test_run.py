@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from voltpipe.forecasting.progress import EpochRecord
-from voltpipe.tracking.run import RecordingInput
+from voltpipe.tracking.run import RunInput
 from voltpipe.tracking.store import TrackingError
 from voltpipe.windows.settings import WindowSettings
 
@@ -65,10 +65,10 @@ def test_an_epoch_logged_again_is_one_point_of_the_curve(run):
 
 
 def test_recordings_are_inputs_with_digest_and_split(run, tmp_path):
-    run.log_recordings(
+    run.log_inputs(
         [
-            RecordingInput("organoid_1--0", "ab" * 32, "train", tmp_path / "0.parquet"),
-            RecordingInput("organoid_1--2", "cd" * 32, "test", tmp_path / "2.parquet"),
+            RunInput("organoid_1--0", "ab" * 32, "train", tmp_path / "0.parquet"),
+            RunInput("organoid_1--2", "cd" * 32, "test", tmp_path / "2.parquet"),
         ]
     )
     inputs = {entry.dataset.name: entry for entry in page(run).inputs.dataset_inputs}

@@ -19,16 +19,18 @@ import pytest
 from voltpipe.forecasting.familiarity.familiarity import Familiarity, FamiliarityConfig
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.tracking.registry import load_forecaster, register
+from voltpipe.tracking.run import RunInput
 from voltpipe.tracking.served_model import FORECASTER_FOLDER, ServedForecaster, log_forecaster, served_forecast_mv
 from voltpipe.tracking.store import TrackingError
 
+SCORED_ON = RunInput("window_set", "ab" * 32, "evaluation", Path("/lake/windows/set-ab"))
 EXPECTED_MV = [[-55.0, -60.0, -62.0], [-57.5, -60.0, -61.0]]
 """Half and a quarter of the last sample's deviation from -60 mV: 10, 0 and -4 mV."""
 
 
 @pytest.fixture
 def model(run, forecaster, history_mv):
-    uri = log_forecaster(run, forecaster, history_mv, {"test/r2/h1": 0.7})
+    uri = log_forecaster(run, forecaster, history_mv, {"test/r2/h1": 0.7}, SCORED_ON)
     return run.store.client.get_logged_model(uri.removeprefix("models:/"))
 
 
@@ -42,6 +44,10 @@ def test_the_logged_model_is_linked_with_its_run_and_scores(run, model):
     assert model.source_run_id == run.run_id
     assert model.params["horizons_samples"] == "1, 2"
     assert {metric.key: metric.value for metric in model.metrics} == {"test/r2/h1": 0.7}
+    [score] = model.metrics  # which MLflow's page of the model names its datasets by
+    assert (score.dataset_name, score.dataset_digest) == ("window_set", "ab" * 16)
+    [dataset] = [each.dataset for each in run.store.client.get_run(run.run_id).inputs.dataset_inputs]
+    assert (dataset.name, dataset.digest) == ("window_set", "ab" * 16)
     [output] = run.store.client.get_run(run.run_id).outputs.model_outputs
     assert output.model_id == model.model_id
 
@@ -109,7 +115,7 @@ def test_a_planted_pickle_is_never_executed(model_folder, tmp_path, history_mv):
 
 
 def test_the_same_forecaster_logged_again_is_the_same_model(run, forecaster, history_mv, model):
-    assert log_forecaster(run, forecaster, history_mv, {"test/r2/h1": 0.7}) == f"models:/{model.model_id}"
+    assert log_forecaster(run, forecaster, history_mv, {"test/r2/h1": 0.7}, SCORED_ON) == f"models:/{model.model_id}"
     forecaster.module.weights[:] = 0.1
     assert log_forecaster(run, forecaster, history_mv, {"test/r2/h1": 0.1}) != f"models:/{model.model_id}"
 

@@ -5,7 +5,7 @@ import pytest
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.tracking.lifecycle import tracked_run
 from voltpipe.tracking.lineage import BEGAN_FROM_TAG, Lineage, lineages
-from voltpipe.tracking.run import RecordingInput
+from voltpipe.tracking.run import RunInput
 from voltpipe.tracking.targets import choose_targets
 
 HELD_OUT = {f"org--{number}": f"{number}" * 64 for number in range(1, 8)}
@@ -57,7 +57,7 @@ def trained(store, tmp_path):
     def train(digest, **tags):
         with tracked_run(store, name="training", identity=digest, tags=tags) as run:
             run.log_parameters({"windows": {"time_fraction": 0.2}})
-            run.log_recordings([RecordingInput(f"org--{digest}", digest * 64, "train", tmp_path / digest)])
+            run.log_inputs([RunInput(f"org--{digest}", digest * 64, "train", tmp_path / digest)])
         return run.run_id
 
     return train

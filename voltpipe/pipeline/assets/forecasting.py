@@ -149,13 +149,13 @@ def training_folder(lake: Lake, window_set_digest: str, settings: TrainingSettin
 def _log_beginning(run: "TrackedRun", lake: Lake, windows: "WindowSet", settings: TrainingSettings) -> None:
     """Parameters, environment and inputs, before the first epoch."""
     from voltpipe.evaluation.revision import code_revision
-    from voltpipe.tracking.run import RecordingInput
+    from voltpipe.tracking.run import RunInput
 
     run.log_parameters({"training": settings, "windows": windows.settings})
     run.log_environment(device=settings.device.value, revision=code_revision())
     roles = {key: role for role, keys in windows.manifest["roles"].items() for key in keys}
-    run.log_recordings(
-        RecordingInput(
+    run.log_inputs(
+        RunInput(
             recording.key,
             recording.digest,
             roles[recording.key],

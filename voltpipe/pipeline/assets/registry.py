@@ -59,7 +59,7 @@ def registered_forecaster(
     from voltpipe.tracking.housekeeping import WINDOW_SET_TAG
     from voltpipe.tracking.model_card import model_card
     from voltpipe.tracking.registry import load_forecaster, register
-    from voltpipe.tracking.run import TrackedRun
+    from voltpipe.tracking.run import RunInput, TrackedRun
     from voltpipe.tracking.served_model import log_forecaster
     from voltpipe.windows.window_set import WindowSet
 
@@ -71,7 +71,8 @@ def registered_forecaster(
     held_out = next(iter(regime_windows(result.forecaster, windows).values()))
     history_mv = windows.batch(held_out[:2]).history_mv().numpy()
     run = TrackedRun(tracking.store, evaluated.trained.mlflow_run_id)
-    model_uri = log_forecaster(run, forecaster, history_mv, evaluation.metrics())
+    scored_on = RunInput("window_set", windows.digest, "evaluation", windows.folder)
+    model_uri = log_forecaster(run, forecaster, history_mv, evaluation.metrics(), scored_on)
     card = model_card(evaluation, forecaster, _origin(tracking, evaluation_report, result))
     registered = register(
         run,
