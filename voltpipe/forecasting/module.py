@@ -79,6 +79,13 @@ class ForecastModule(nn.Module, ABC):
         """Of each network that was trained on; none where no coupling is made use of."""
         return ()
 
+    def voltage_filters(self) -> Float[Tensor, "filter lag"] | None:
+        """What the first convolution over time weighs a channel's own voltage by, the last sample first.
+
+        None where there is no such convolution.
+        """
+        return None
+
     @abstractmethod
     def forward(
         self,

@@ -45,6 +45,11 @@ class Attention(EveryStepModule):
     def _by_head(self, values: Float[Tensor, "moment channel width"]) -> Float[Tensor, "moment head channel unit"]:
         return values.reshape(*values.shape[:2], self.heads, -1).transpose(1, 2)
 
+    def voltage_filters(self) -> Float[Tensor, "filter lag"]:
+        """Tokens are filters of the last samples."""
+        by_sample = self.token.weight.reshape(len(self.token.weight), self.kernel_samples, -1)
+        return by_sample[..., 0].flip(1)
+
     def states(
         self,
         voltage_mv: Float[Tensor, "batch time channel"],

@@ -37,6 +37,11 @@ class CnnLstm(LstmResidual):
             nn.Dropout1d(_TIME_STEP_DROPOUT),
         )
 
+    def voltage_filters(self) -> Float[Tensor, "filter lag"]:
+        """Filters take in all time steps of a channel and of its neighbours; these are the channel's own."""
+        weight = self.convolutions[0].get_parameter("weight")
+        return weight[:, :, weight.shape[-1] // 2].flip(1)
+
     def _last_state(self, inputs: Float[Tensor, "batch context channel"]) -> Float[Tensor, "batch unit"]:
         """What is known after the last sample."""
         return super()._last_state(inputs + self.convolutions(inputs))

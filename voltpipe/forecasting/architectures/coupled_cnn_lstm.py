@@ -165,6 +165,11 @@ class CoupledCnnLstm(EveryStepModule):
             return self.lagged.expected_mv(history_mv, first_sample)
         return super().base_mv(history_mv, first_sample)
 
+    def voltage_filters(self) -> Float[Tensor, "filter lag"]:
+        """One voltage among what each filter takes in of its last samples."""
+        by_feature = self.convolution.weight.reshape(len(self.convolution.weight), -1, self.kernel_samples)
+        return by_feature[:, 0].flip(1)
+
     def states(
         self,
         voltage_mv: Float[Tensor, "batch time channel"],

@@ -36,6 +36,11 @@ class MultiScale(EveryStepModule):
         self.first = nn.Linear(2, filters)
         self.convolutions = nn.ModuleList([nn.Linear(2 * filters, filters) for _ in range(scales)])
 
+    def voltage_filters(self) -> Float[Tensor, "filter lag"]:
+        """Those of the finest scale, as they are while no rectifier between them and the voltage closes."""
+        weight = self.convolutions[0].get_parameter("weight")
+        return torch.matmul(weight.reshape(len(weight), 2, -1), self.first.weight[:, 0]).flip(1)
+
     def states(
         self,
         voltage_mv: Float[Tensor, "batch time channel"],

@@ -44,6 +44,11 @@ class SharedCnnLstm(EveryStepModule):
         self.convolutions = nn.ModuleList([nn.Conv1d(2, filters, kernel), nn.Conv1d(filters, filters, kernel)])
         self.lstm = nn.LSTM(filters, settings.hidden_units, batch_first=True)
 
+    def voltage_filters(self) -> Float[Tensor, "filter lag"]:
+        """Those of the first of two."""
+        by_input: Tensor = self.convolutions[0].get_parameter("weight")
+        return by_input[:, 0].flip(1)
+
     def states(
         self,
         voltage_mv: Float[Tensor, "batch time channel"],

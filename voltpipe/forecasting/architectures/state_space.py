@@ -73,6 +73,12 @@ class StateSpace(EveryStepModule):
         self.recurrences = nn.ModuleList([Recurrence(settings) for _ in range(settings.layers)])
         self.mixes = nn.ModuleList([nn.Linear(settings.width, settings.width) for _ in range(settings.layers)])
 
+    def voltage_filters(self) -> Float[Tensor, "filter lag"]:
+        """The recurrences of the first layer, written out over the memory."""
+        first = self.recurrences[0]
+        assert isinstance(first, Recurrence)
+        return first.kernel(self.memory_samples) * self.first.weight[:, :1]
+
     def states(
         self,
         voltage_mv: Float[Tensor, "batch time channel"],
