@@ -27,6 +27,9 @@ from voltpipe.evaluation.evaluation import Evaluation, Provenance
 from voltpipe.evaluation.figures import figures
 from voltpipe.evaluation.gain_over import gain_over
 from voltpipe.evaluation.interactive import embedded
+from voltpipe.evaluation.interpretation.figures import interpretation_figures
+from voltpipe.evaluation.interpretation.interpretation import Interpretation
+from voltpipe.evaluation.interpretation.section import interpretation_section
 from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label, regime_label
 from voltpipe.evaluation.page import filled, on_page
 from voltpipe.evaluation.regimes import Regime
@@ -56,16 +59,20 @@ def write_report(
     detail: EvaluationDetail,
     connectivity: pd.DataFrame,
     diagnosis: Diagnosis | None = None,
+    interpretation: Interpretation | None = None,
     links: Mapping[str, str] | None = None,
 ) -> Report:
     """Write `report.html`, `metrics.json` and a PNG a figure into `folder`, each whole or not at all.
 
-    Without a diagnosis the page has no such sections. `links` are addresses named among where it comes from, by name.
+    Without a diagnosis or an interpretation the page has no such sections. `links` are addresses named among where it
+    comes from, by name.
     """
     drawn = figures(evaluation, detail)
     general = tuple(drawn)
     if diagnosis:
         drawn |= diagnosis_figures(evaluation, diagnosis)
+    if interpretation:
+        drawn |= interpretation_figures(evaluation, interpretation)
     if len(connectivity):
         drawn[CONNECTIVITY] = connectivity_figure(connectivity)
     report = Report(folder / REPORT_FILE, folder / METRICS_FILE, {name: folder / f"{name}.png" for name in drawn})
@@ -74,7 +81,7 @@ def write_report(
             aside.write_bytes(drawn[name].png)
     evaluation.write(report.metrics_path)
     with written_whole(report.html_path) as aside:
-        page = render_page(evaluation, drawn, general, connectivity, diagnosis, links)
+        page = render_page(evaluation, drawn, general, connectivity, diagnosis, interpretation, links)
         aside.write_text(page, encoding="utf-8")
     return report
 
@@ -85,6 +92,7 @@ def render_page(
     general: Sequence[str],
     connectivity: pd.DataFrame,
     diagnosis: Diagnosis | None,
+    interpretation: Interpretation | None = None,
     links: Mapping[str, str] | None = None,
 ) -> str:
     """The page as HTML; `general` names the figures that belong to no other section."""
@@ -101,6 +109,7 @@ def render_page(
         has_ceiling=bool(evaluation.ceiling_r2),
         connectivity=_connectivity_section(evaluation, connectivity),
         diagnosis=_diagnosis_section(evaluation, diagnosis) if diagnosis else None,
+        interpretation=interpretation_section(evaluation, interpretation, connectivity) if interpretation else None,
         explorers=embedded(diagnosis_explorers(diagnosis, evaluation.provenance.rate_hz) if diagnosis else {}),
         figures=on_page(drawn, _provenance_text(evaluation.provenance)),
         general_figures=general,

@@ -49,7 +49,7 @@ BLOCKING_CHECKS = {
     "registered_forecaster": {"serves"},
 }
 OTHER_CHECKS = {
-    "forecast_evaluation": {"leak_probe", "other_moments", "time_reversal", "seed_spread"},
+    "forecast_evaluation": {"leak_probe", "other_moments", "time_reversal", "seed_spread", "attribution_sanity"},
     "raw_recording": {"readable"},
     "conditioned_recording": {
         "finite",

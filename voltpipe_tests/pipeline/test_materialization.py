@@ -9,6 +9,7 @@ import pytest
 
 import voltpipe
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
+from voltpipe.evaluation.interpretation.interpretation import Interpretation
 from voltpipe.files import read_json
 from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
 from voltpipe.pipeline.build import build_definitions
@@ -218,11 +219,14 @@ def test_each_evaluation_is_checked_and_diagnosed(materialized):
         for name in ("leak_probe", "other_moments", "time_reversal"):
             assert "R2" in checks[name].metadata["finding"].value
         assert checks["leak_probe"].passed
+        assert "random weights" in checks["attribution_sanity"].metadata["finding"].value
     pages = list(materialized.lake.reports.glob("*/report.html"))
     assert len(pages) == 2
     for page in pages:
         assert "look_up" in set(Diagnosis.read(page.parent).errors_by_group.forecaster)
         assert "Where it errs" in page.read_text()
+        assert Interpretation.read(page.parent).asked
+        assert "What its forecasts follow from" in page.read_text()
 
 
 def test_the_champion_forecasts_from_a_notebook(materialized, monkeypatch, spiking_mv):

@@ -21,13 +21,14 @@ HONESTY = {
     "other_moments": "forecasts say nothing of the truth of other moments",
     "time_reversal": "the future is forecast better than the past",
     "seed_spread": "the lead over the best baseline is more than another seed would change",
+    "attribution_sanity": "what forecasts are said to follow from is not said of random weights as well",
 }
 
 
 @dg.asset(
     group_name=GROUP,
     kinds={"pytorch"},
-    code_version="5",
+    code_version="6",
     check_specs=[
         dg.AssetCheckSpec(name, asset="forecast_evaluation", description=description)
         for name, description in HONESTY.items()
@@ -44,6 +45,8 @@ def forecast_evaluation(
     from voltpipe.evaluation.diagnosis.diagnosis import diagnose
     from voltpipe.evaluation.diagnosis.seed_spread import seed_spread
     from voltpipe.evaluation.evaluate import evaluate
+    from voltpipe.evaluation.interpretation.interpretation import interpret
+    from voltpipe.evaluation.interpretation.text import metrics as interpretation_metrics
     from voltpipe.forecasting.baselines.fit import fit_baselines
     from voltpipe.forecasting.training_result import read_result
     from voltpipe.simulation.ceiling import ceiling_in_samples, observable_ceiling_in_samples
@@ -72,6 +75,8 @@ def forecast_evaluation(
     others = _readable(path for path in lake.lake.reports.glob(f"*/{EVALUATION_FILE}") if path.parent != folder)
     diagnosis = diagnose(result.forecaster, baselines, windows).also(seed_spread(evaluation, others))
     diagnosis.write(folder)
+    interpretation = interpret(result.forecaster, windows)
+    interpretation.write(folder)
     # Numbers under their MLflow names: Dagster plots them from one materialization to the next.
     yield dg.Output(
         EvaluatedValue(folder=str(folder), trained=trained_forecaster),
@@ -80,6 +85,7 @@ def forecast_evaluation(
             **connectivity_metadata(connectivity, evaluation),
             **evaluation.metrics(),
             **metrics(summaries(connectivity)),
+            **interpretation_metrics(interpretation),
         },
     )
     for check in diagnosis.honesty:
@@ -89,6 +95,13 @@ def forecast_evaluation(
             severity=dg.AssetCheckSeverity.WARN,
             metadata={"finding": check.finding, "R2": check.r2},
         )
+    sanity = interpretation.sanity
+    yield dg.AssetCheckResult(
+        check_name="attribution_sanity",
+        passed=sanity.passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"finding": sanity.finding, "rank correlation": sanity.rank_correlation},
+    )
 
 
 def _readable(paths: Iterable[Path]) -> Iterator[Evaluation]:
@@ -97,7 +110,7 @@ def _readable(paths: Iterable[Path]) -> Iterator[Evaluation]:
             yield Evaluation.read(path)
 
 
-@dg.asset(group_name=GROUP, kinds={"html", "mlflow"}, code_version="3")
+@dg.asset(group_name=GROUP, kinds={"html", "mlflow"}, code_version="4")
 @patient
 def evaluation_report(
     context: dg.AssetExecutionContext, tracking: TrackingResource, forecast_evaluation: EvaluatedValue
@@ -109,6 +122,8 @@ def evaluation_report(
     from voltpipe.evaluation.connectivity_summary import metrics, summaries
     from voltpipe.evaluation.detail_file import read_detail
     from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
+    from voltpipe.evaluation.interpretation.interpretation import Interpretation
+    from voltpipe.evaluation.interpretation.text import metrics as interpretation_metrics
     from voltpipe.evaluation.report import write_report
     from voltpipe.tracking.run import TrackedRun
 
@@ -122,9 +137,11 @@ def evaluation_report(
         "tracked by": tracking.mlflow_run_link(run.run_id),
     }
     diagnosis = Diagnosis.read(folder)
-    report = write_report(folder, evaluation, read_detail(folder / DETAIL_FILE), connectivity, diagnosis, links)
+    interpretation = Interpretation.read(folder)
+    detail = read_detail(folder / DETAIL_FILE)
+    report = write_report(folder, evaluation, detail, connectivity, diagnosis, interpretation, links)
     run.log_evaluation(evaluation, folder)
-    run.log_metrics(metrics(summaries(connectivity)))
+    run.log_metrics({**metrics(summaries(connectivity)), **interpretation_metrics(interpretation)})
     context.add_output_metadata(
         {
             "report": dg.MetadataValue.path(report.html_path),

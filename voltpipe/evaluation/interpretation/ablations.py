@@ -1,0 +1,81 @@
+"""Ablations: what is lost when a forecaster does not know the other channels, or not what was longer ago."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from voltpipe.evaluation.interpretation.losses import Loss, losses, units_of
+from voltpipe.evaluation.interpretation.moments import Moments
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.windows.window_set import WindowSet
+
+COUPLING, HISTORY = "coupling", "history"
+KEPT_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+
+_GROUPS = 10
+"""One of so many groups of channels is kept, and scored, when the others are cut: small enough to hear little of it."""
+_GROUPS_TRIED = 3
+_COLUMNS = ("ablation", "kept_ms", "horizon", "r2", "r2_lost", "low", "high", "n_windows", "n_targets", "unit")
+
+
+def ablation_table(
+    used: Callable[[int], Forecaster],
+    horizons: tuple[int, ...],
+    moments: Moments,
+    kept_ms: Sequence[float] = KEPT_MS,
+) -> pd.DataFrame:
+    """R2 that is lost at each horizon, with its 95 % interval.
+
+    Rows `coupling`: the histories of the other channels are those of another moment; with more than ten channels a
+    tenth of them is kept together, and hears itself. Rows `history`: all that lies further back than `kept_ms` is what
+    might have been (see `Moments.other_past_z`); times that reach beyond the windows are left out. `unit` is what the
+    interval takes to vary: recordings, or blocks of windows where there are few of them.
+
+    Args:
+        used: gives the forecaster for a recording, by its number.
+        horizons: of its forecasts.
+        moments: the windows.
+        kept_ms: how much of the history is kept.
+    """
+    unit, units = units_of(moments)
+    forecast_mv = moments.forecast_mv(used, moments.batch.history_z, np.arange(len(moments)))
+
+    def lost(
+        ablation: str,
+        kept: float,
+        rows: Int64[np.ndarray, " history"],
+        histories_z: Float[Tensor, "draw history context channel"],
+        counted: Float[Tensor, "history channel"],
+    ) -> pd.DataFrame:
+        without_mv = torch.stack([moments.forecast_mv(used, history_z, rows) for history_z in histories_z])
+        found: Iterator[Loss] = losses(moments, horizons, rows, forecast_mv[rows], without_mv, counted, units[rows])
+        return pd.DataFrame(found).assign(ablation=ablation, kept_ms=kept, n_windows=len(moments))
+
+    parts = []
+    if moments.window_set.n_channels > 1:
+        rows, kept = _kept_channels(moments)
+        histories_z = torch.where(kept[:, None] > 0, moments.batch.history_z[rows], moments.elsewhere_z()[:, rows])
+        parts.append(lost(COUPLING, np.nan, rows, histories_z, kept))
+    everything = torch.ones(len(moments), moments.window_set.n_channels)
+    for n_kept, ms in kept_samples(moments.window_set, kept_ms).items():
+        parts.append(lost(HISTORY, ms, np.arange(len(moments)), moments.other_past_z(n_kept), everything))
+    return pd.concat(parts, ignore_index=True).assign(unit=unit)[list(_COLUMNS)]
+
+
+def kept_samples(window_set: WindowSet, kept_ms: Sequence[float] = KEPT_MS) -> dict[int, float]:
+    """Numbers of samples within a window's history, with their durations in ms."""
+    samples = {round(ms / 1000 * window_set.rate_hz): ms for ms in reversed(kept_ms)}
+    return {number: samples[number] for number in sorted(samples) if 0 < number < window_set.context}
+
+
+def _kept_channels(moments: Moments) -> tuple[Int64[np.ndarray, " history"], Float[Tensor, "history channel"]]:
+    """Which window each history is of, and (1) which channels are kept in it."""
+    n_channels = moments.window_set.n_channels
+    n_groups = min(_GROUPS, n_channels)
+    rows = np.repeat(np.arange(len(moments)), min(_GROUPS_TRIED, n_groups))
+    group = torch.arange(len(rows)) % n_groups
+    return rows, (torch.arange(n_channels) % n_groups == group[:, None]).float()

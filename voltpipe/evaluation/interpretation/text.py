@@ -1,0 +1,206 @@
+"""What forecasts follow from, in plain words and small tables."""
+
+import pandas as pd
+import torch
+
+from voltpipe.evaluation.connectivity_summary import COUPLING as FOUND
+from voltpipe.evaluation.connectivity_summary import mean_agreement, summaries
+from voltpipe.evaluation.interpretation.ablations import COUPLING, HISTORY
+from voltpipe.evaluation.interpretation.attribution import OTHERS, OWN, Method
+from voltpipe.evaluation.interpretation.channels import ON_ITSELF, ON_OTHERS
+from voltpipe.evaluation.interpretation.interpretation import Interpretation
+from voltpipe.evaluation.labels import duration_label, forecaster_label
+from voltpipe.forecasting.coupling.recovery import auroc
+
+NOT_ASKED = (
+    "Not asked: too little was held out. Each window is compared with two others of the same recording that share no "
+    "sample with it."
+)
+WORTH_NOTHING = 1e-3
+"""R2 that is called nothing."""
+
+_ABLATIONS = {
+    COUPLING: "the other channels",
+    ON_ITSELF: "its own history (one channel, on itself)",
+    ON_OTHERS: "any one channel (on the others)",
+}
+INFLUENCE, UNTRAINED = "influence in this forecaster", "the same of random weights"
+
+
+def ablation_text(table: pd.DataFrame, rate_hz: float) -> str:
+    """What the other channels are worth, and what is worth nothing of the past."""
+    said = []
+    coupling = table[table["ablation"] == COUPLING]
+    if len(coupling):
+        first, most = coupling.iloc[0], coupling.loc[coupling["r2_lost"].idxmax()]
+        if not coupling["r2_lost"].any():
+            said.append("Each channel is forecast by itself: without the others nothing changes.")
+        else:
+            said.append(f"Without the other channels it loses {_lost(first)} of R² {_ahead(first, rate_hz)}")
+            more = f", and most {_ahead(most, rate_hz)}: {_lost(most)}" if most["horizon"] != first["horizon"] else ""
+            said[-1] += f"{more}."
+    history = table[table["ablation"] == HISTORY]
+    if len(history):
+        said.append(_history_text(history))
+    return " ".join(said)
+
+
+def _history_text(history: pd.DataFrame) -> str:
+    worth = history.assign(at_most=history["high"].fillna(history["r2_lost"])).groupby("kept_ms")["at_most"].max()
+    without_worth = worth.index[worth.iloc[::-1].cummax().iloc[::-1] <= WORTH_NOTHING]
+    if not len(without_worth):
+        longest = worth.index[-1]
+        return f"It makes use of all it is shown: even what lies more than {longest:g} ms back may be worth something."
+    return (
+        f"What lies more than {without_worth[0]:g} ms back is worth less than {WORTH_NOTHING:g} of R² at any horizon."
+    )
+
+
+def ablation_rows(table: pd.DataFrame, rate_hz: float) -> pd.DataFrame:
+    """R2 lost by what is not known (rows) and some horizons (columns), as texts: with half the 95 % interval."""
+    names = [
+        _ABLATIONS.get(ablation, f"all but the last {kept_ms:g} ms")
+        for ablation, kept_ms in zip(table["ablation"], table["kept_ms"], strict=True)
+    ]
+    cells = table.assign(name=names, cell=[_cell(row) for _, row in table.iterrows()])
+    cells = cells[cells["horizon"].isin(some_horizons(table["horizon"]))]
+    rows = cells.pivot(index="name", columns="horizon", values="cell").reindex(dict.fromkeys(names))
+    return rows.rename(columns=lambda horizon: duration_label(int(horizon), rate_hz))
+
+
+def some_horizons(horizons: "pd.Series[int]") -> list[int]:
+    """The first, the last and one between."""
+    known = sorted(int(horizon) for horizon in horizons.unique())
+    return sorted({known[0], known[len(known) // 2], known[-1]})
+
+
+def attribution_text(table: pd.DataFrame, architecture: str, rate_hz: float) -> str:
+    """By which method, and why, and how much of a forecast goes back to the channel itself."""
+    integrated = table[table["method"] == Method.INTEGRATED_GRADIENTS.value]
+    missed = float(integrated["missed"].max())
+    label = forecaster_label(architecture)
+    shown = shown_attribution(table)
+    if (shown["method"] == Method.OCCLUSION.value).all():
+        how = (
+            f"Integrated gradients miss {missed:.0%} of what there is to explain in {label}: no gradient crosses its "
+            "look-up of voltages or its recognition of spikes. So samples were exchanged for those of another moment, "
+            "part by part."
+        )
+    else:
+        how = f"By integrated gradients, which add up to all but {missed:.1%} of the differences between forecasts."
+    first = shown[shown["horizon"] == shown["horizon"].min()]
+    by_source = first.groupby("source")["attribution_mv"].sum()
+    total = float(by_source.sum())
+    if not total:
+        return f"{how} Its forecasts do not depend on what it is shown."
+    most = first.loc[first["attribution_mv"].idxmax()]
+    whose = "of the channel itself" if most["source"] == OWN else "of the other channels"
+    others = (
+        f" {by_source.get(OTHERS, 0) / total:.0%} of all attribution goes to other channels."
+        if OTHERS in by_source
+        else ""
+    )
+    return (
+        f"{how} {duration_label(int(first['horizon'].iloc[0]), rate_hz)} ahead, what counts most are the samples "
+        f"{most['from_ms']:.3g} to {most['to_ms']:.3g} ms back {whose}.{others}"
+    )
+
+
+def shown_attribution(table: pd.DataFrame) -> pd.DataFrame:
+    """Of the method that is complete."""
+    occluded = table[table["method"] == Method.OCCLUSION.value]
+    return occluded if len(occluded) else table
+
+
+def influence_text(influence: pd.DataFrame, rankings: pd.DataFrame | None) -> str:
+    """Whether channels are heard, and whether those are that are connected."""
+    if influence.empty:
+        return "There is no other channel to hear."
+    if not influence["influence_mv"].any():
+        return "No forecast changes when another channel's history does: it was not learned who drives whom."
+    strong = influence.loc[influence["influence_mv"].idxmax()]
+    said = (
+        f"The strongest influence is that of {strong['sender']} on {strong['receiver']}: exchanging the former's "
+        f"history changes the forecast of the latter by {strong['influence_mv']:.2g} mV (root mean square)."
+    )
+    if rankings is None:
+        return f"{said} The true connections are not known."
+    return (
+        f"{said} By influence alone, connected pairs are told from others with an AUROC of "
+        f"{rankings.loc[INFLUENCE, 'AUROC']:.3f}; with random weights it is {rankings.loc[UNTRAINED, 'AUROC']:.3f}, "
+        "where guessing has 0.5."
+    )
+
+
+def rankings_table(influence: pd.DataFrame, connectivity: pd.DataFrame) -> pd.DataFrame | None:
+    """AUROC of finding the true connections by influence, and by what else is known; None where the truth is not."""
+    found = influence_auroc(influence)
+    if found is None:
+        return None
+    rows = dict(found)
+    agreement = mean_agreement(summaries(connectivity))
+    if agreement:
+        rows |= {
+            "estimated coupling" if name == FOUND else name: ranking.auroc
+            for name, ranking in agreement.rankings.items()
+        }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["AUROC"])
+
+
+def influence_auroc(influence: pd.DataFrame) -> dict[str, float] | None:
+    """The chance that a connected pair has more influence than an unconnected one, also without training."""
+    truth = influence["is_connected_truth"] if len(influence) else pd.Series(dtype="boolean")
+    if truth.empty or truth.isna().any() or truth.nunique() < 2:
+        return None
+    is_connected = torch.from_numpy(truth.to_numpy(bool, copy=True))
+    return {
+        name: auroc(torch.from_numpy(influence[column].to_numpy(copy=True)), is_connected)
+        for name, column in ((INFLUENCE, "influence_mv"), (UNTRAINED, "untrained_mv"))
+    }
+
+
+def filter_text(responses: pd.DataFrame, architecture: str) -> str:
+    """How many filters there are, and which frequencies they let through best."""
+    if responses.empty:
+        return f"In {forecaster_label(architecture)} there is no convolution over time."
+    best = responses.loc[responses.groupby("filter")["gain_db"].idxmax(), "frequency_hz"]
+    highest_hz = float(responses["frequency_hz"].max())
+    counts = {
+        "slow changes best": int((best <= highest_hz / 4).sum()),
+        "fast ones": int((best >= 3 * highest_hz / 4).sum()),
+    }
+    between = len(best) - sum(counts.values())
+    return (
+        f"Of {len(best)} filters, {counts['slow changes best']} let slow changes through best (below "
+        f"{highest_hz / 4:g} Hz), {counts['fast ones']} fast ones (above {3 * highest_hz / 4:g} Hz), {between} what "
+        "lies between."
+    )
+
+
+def metrics(interpretation: Interpretation) -> dict[str, float]:
+    """Figures under their MLflow names: `interpretation/r2_lost/coupling/h1` and so on, and `influence_auroc`."""
+    coupling = interpretation.ablations[interpretation.ablations["ablation"] == COUPLING]
+    figures = {f"r2_lost/coupling/h{row.horizon}": float(row.r2_lost) for row in coupling.itertuples()}
+    found = influence_auroc(interpretation.influence)
+    if found:
+        figures["influence_auroc"] = found[INFLUENCE]
+    return {f"interpretation/{name}": value for name, value in figures.items()}
+
+
+def _ahead(row: pd.Series, rate_hz: float) -> str:
+    return f"{duration_label(int(row['horizon']), rate_hz)} ahead"
+
+
+def _lost(row: pd.Series) -> str:
+    interval = "" if pd.isna(row["low"]) else f" (95 %: {_signed(row['low'])} to {_signed(row['high'])})"
+    return f"{_signed(row['r2_lost'])}{interval}"
+
+
+def _cell(row: pd.Series) -> str:
+    reach = "" if pd.isna(row["low"]) else f" ± {row['high'] - row['r2_lost']:.4f}"
+    return f"{_signed(row['r2_lost'], 4)}{reach}"
+
+
+def _signed(value: float, digits: int = 3) -> str:
+    rounded = round(value, digits) or 0.0  # never a minus before zero
+    return f"{rounded:.{digits}f}".replace("-", "−")  # noqa: RUF001

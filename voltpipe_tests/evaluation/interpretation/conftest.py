@@ -1,0 +1,41 @@
+"""A tissue in which all that can be known is known: every channel repeats what channel n3 did five samples before."""
+
+import numpy as np
+import pytest
+import torch
+
+from voltpipe.windows.window_set import Split
+
+N_CHANNELS, SENDER, KEPT = 4, 3, 5
+
+
+def echo_mv(seed: int, n_samples: int = 400) -> np.ndarray:
+    """Noise in n3; the others are where n3 was five samples before the sample that comes before."""
+    said = np.random.default_rng(seed).normal(0, 2, n_samples)
+    voltage_mv = np.repeat(np.roll(said, KEPT)[:, None], N_CHANNELS, 1)
+    voltage_mv[:, SENDER] = said
+    return voltage_mv
+
+
+def hear(history_z, *_):
+    """What comes next in all channels but n3 is the fifth sample of n3 from the end; of n3 nothing is known."""
+    forecast_z = history_z[:, -KEPT, SENDER, None].repeat(1, N_CHANNELS)
+    return (forecast_z * (torch.arange(N_CHANNELS) != SENDER))[:, None]
+
+
+@pytest.fixture(scope="session")
+def echo_set(window_set_of):
+    """Four recordings, of which three are held out."""
+    return window_set_of([echo_mv(seed) for seed in range(4)], [Split.TRAIN, *[Split.TEST] * 3])
+
+
+@pytest.fixture(scope="session")
+def hearing(forecaster_by, echo_set):
+    """A forecaster that reads n3 five samples back, and nothing else."""
+    return forecaster_by("attention", hear, echo_set, horizons=(1,))
+
+
+@pytest.fixture(scope="session")
+def alone(forecaster_by, echo_set):
+    """A forecaster of which each channel hears only itself."""
+    return forecaster_by("lstm", lambda history_z, *_: history_z[:, -2:-1] - history_z[:, -1:], echo_set, horizons=(1,))

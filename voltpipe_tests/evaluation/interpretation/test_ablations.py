@@ -1,0 +1,82 @@
+"""What is lost is what was used, no more and no less."""
+
+import numpy as np
+import pytest
+
+from voltpipe.evaluation.interpretation.ablations import ablation_table, kept_samples
+from voltpipe.evaluation.interpretation.channels import ON_ITSELF, ON_OTHERS, Shuffled
+from voltpipe.evaluation.interpretation.moments import Moments
+from voltpipe.evaluation.interpretation.text import ablation_text
+from voltpipe.windows.window_set import Split
+
+ALL_THERE_IS = 3 / 4
+"""R2 of a perfect forecast of three of four channels."""
+
+
+@pytest.fixture(scope="module")
+def moments(echo_set):
+    return Moments(echo_set, echo_set.windows(Split.TEST), 1200)
+
+
+def lost(table, **where):
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def test_a_cut_behind_the_sample_that_is_read_costs_nothing_and_before_it_all(hearing, moments):
+    table = ablation_table(lambda _: hearing, (1,), moments, kept_ms=(4.0, 6.0))
+    cut, kept = (lost(table, ablation="history", kept_ms=ms) for ms in (4.0, 6.0))
+    assert cut["r2"] == pytest.approx(ALL_THERE_IS, abs=0.02)
+    assert cut["r2_lost"] == pytest.approx(ALL_THERE_IS, abs=0.15)
+    assert cut["low"] < ALL_THERE_IS < cut["high"]
+    assert (kept["r2_lost"], kept["low"], kept["high"]) == (0, 0, 0)
+    assert "more than 6 ms back is worth less than 0.001" in ablation_text(table, 1000.0)
+
+
+def test_what_is_heard_of_others_is_lost_without_them_and_no_more_than_that(hearing, moments):
+    coupling = lost(ablation_table(lambda _: hearing, (1,), moments), ablation="coupling")
+    assert coupling["r2_lost"] == pytest.approx(ALL_THERE_IS, abs=0.15)
+    assert coupling["unit"] == "recordings"
+
+
+def test_who_hears_only_itself_loses_nothing_without_the_others(alone, moments):
+    table = ablation_table(lambda _: alone, (1,), moments)
+    coupling = lost(table, ablation="coupling")
+    assert (coupling["r2_lost"], coupling["low"], coupling["high"]) == (0, 0, 0)
+    assert ablation_text(table, 1000.0).startswith("Each channel is forecast by itself")
+    assert (table.loc[table["kept_ms"] >= 2, "r2_lost"] == 0).all()
+    assert lost(table, ablation="history", kept_ms=1.0)["r2_lost"] != 0
+
+
+def test_one_channel_alone_is_worth_all_there_is_and_the_others_nothing(hearing, moments):
+    table = Shuffled(lambda _: hearing, (1,), moments).losses_by_channel().set_index("channel")
+    assert table.loc["n3", "r2_lost"] == pytest.approx(ALL_THERE_IS, abs=0.15)
+    assert (table.loc[["n0", "n1", "n2"], ["r2_lost", "low", "high"]] == 0).all(axis=None)
+
+
+def test_what_a_channel_is_worth_to_itself_and_to_others_is_told_apart(hearing, alone, moments):
+    of_hearing, of_alone = (
+        Shuffled(lambda _, each=each: each, (1,), moments).pooled_losses().set_index("ablation")["r2_lost"]
+        for each in (hearing, alone)
+    )
+    assert of_hearing[ON_ITSELF] == 0
+    assert of_hearing[ON_OTHERS] == pytest.approx(
+        ALL_THERE_IS / 3, abs=0.1
+    )  # one channel in three is all that is heard
+    assert of_alone[ON_OTHERS] == 0
+    assert of_alone[ON_ITSELF] != 0
+
+
+def test_few_recordings_are_judged_by_blocks_of_windows(window_set_of, alone):
+    noise_mv = np.random.default_rng(0).normal(0, 1, (300, 4))
+    window_set = window_set_of([noise_mv, noise_mv], [Split.TRAIN, Split.TEST])
+    table = ablation_table(lambda _: alone, (1,), Moments(window_set, window_set.windows(Split.TEST), 40))
+    assert set(table["unit"]) == {"blocks of windows"}
+    assert table["low"].notna().all()
+
+
+def test_times_are_whole_samples_within_a_window(echo_set):
+    assert kept_samples(echo_set) == {1: 1.0, 2: 2.0, 5: 5.0, 10: 10.0}
+    assert kept_samples(echo_set, (0.2, 1.2)) == {1: 1.2}

@@ -1,0 +1,60 @@
+"""A forecast is attributed to what it was made from."""
+
+import numpy as np
+import pytest
+import torch
+
+from voltpipe.evaluation.interpretation.attribution import Explained, Method, attribution_table
+from voltpipe.evaluation.interpretation.moments import Moments
+from voltpipe.evaluation.interpretation.text import attribution_text
+from voltpipe.windows.window_set import Split
+
+
+@pytest.fixture(scope="module")
+def moments(echo_set):
+    return Moments(echo_set, echo_set.windows(Split.TEST), 24)
+
+
+def test_all_of_a_forecast_goes_back_to_the_one_sample_it_reads(hearing, moments):
+    table = attribution_table(lambda _: hearing, (1,), moments)
+    assert set(table["method"]) == {Method.INTEGRATED_GRADIENTS.value}
+    assert table["missed"].max() < 1e-5
+    (counts,) = table[table["attribution_mv"] > 0].itertuples()
+    assert (counts.from_ms, counts.to_ms, counts.source) == (2.0, 5.0, "others")
+    explained = Explained(lambda _: hearing, (1,), moments)
+    change_mv = (moments.batch.history_z - explained.elsewhere_z)[:, -5, 3] * (explained.receivers != 3)
+    assert counts.attribution_mv == pytest.approx(float(change_mv.abs().mean()))
+
+
+def test_occlusion_says_the_same_of_a_linear_forecaster(alone, moments):
+    explained = Explained(lambda _: alone, (1,), moments)
+    integrated_mv, missed = explained.integrated_mv(0)
+    torch.testing.assert_close(explained.occluded_mv()[:, 0], integrated_mv, atol=1e-5, rtol=0)
+    assert missed < 1e-5
+    assert (integrated_mv[:, 0, 0] != 0).all()  # the last sample, of the channel itself
+    assert (integrated_mv[..., 1] == 0).all()  # and nothing of others
+
+
+def test_where_no_gradient_crosses_it_is_said_and_samples_are_exchanged(forecaster_by, echo_set, hearing, moments):
+    rounding = forecaster_by("attention", lambda *seen: hearing.module(*seen).round(), echo_set, horizons=(1,))
+    table = attribution_table(lambda _: rounding, (1,), moments)
+    integrated = table[table["method"] == Method.INTEGRATED_GRADIENTS.value]
+    assert set(integrated["missed"]) == {1.0}
+    assert (integrated["attribution_mv"] == 0).all()
+    (counts,) = table[table["attribution_mv"] > 0].itertuples()
+    assert (counts.method, counts.from_ms, counts.source) == (Method.OCCLUSION.value, 2.0, "others")
+    text = attribution_text(table, "attention", 1000.0)
+    assert "Integrated gradients miss 100%" in text
+    assert "2 to 5 ms back of the other channels. 100% of all attribution goes to other channels." in text
+
+
+def test_a_channel_alone_has_only_itself_to_count(window_set_of, forecaster_by):
+    noise_mv = np.random.default_rng(0).normal(0, 1, (300, 1))
+    window_set = window_set_of([noise_mv, noise_mv], [Split.TRAIN, Split.TEST])
+    moments = Moments(window_set, window_set.windows(Split.TEST), 8)
+    for rule in (lambda history_z, *_: history_z[:, -3:-2], lambda history_z, *_: history_z[:, -3:-2].round()):
+        forecaster = forecaster_by("lstm", rule, window_set, horizons=(1,))
+        table = attribution_table(lambda _, forecaster=forecaster: forecaster, (1,), moments)
+        (counts,) = table[table["attribution_mv"] > 0].itertuples()
+        assert (counts.from_ms, counts.source) == (2.0, "own")
+        assert set(table["source"]) == {"own"}

@@ -1,0 +1,105 @@
+"""Every forecaster is interpreted in true words, whatever it is and whatever was recorded."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from voltpipe.evaluation.evaluate import evaluate
+from voltpipe.evaluation.interpretation.interpretation import Interpretation, interpret
+from voltpipe.evaluation.interpretation.text import metrics
+from voltpipe.evaluation.report import write_report
+from voltpipe.forecasting.architectures.registry import ARCHITECTURES
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.windows.window_set import Split
+
+SMALL = {"hidden_units": 8}
+
+
+def noise_mv(seed: int, n_channels: int, n_samples: int = 300) -> np.ndarray:
+    return np.random.default_rng(seed).normal(-60, 5, (n_samples, n_channels))
+
+
+def held_out(window_set_of, n_channels: int, n_samples: int = 300):
+    recordings_mv = [noise_mv(seed, n_channels, n_samples) for seed in range(3)]
+    return window_set_of(recordings_mv, [Split.TRAIN, Split.VALIDATION, Split.TEST], stride=5)
+
+
+def page_of(forecaster, window_set, folder, no_connectivity, interpretation=None):
+    evaluation, detail = evaluate(forecaster, window_set, {})
+    interpretation = interpretation or interpret(forecaster, window_set)
+    report = write_report(folder, evaluation, detail, no_connectivity, interpretation=interpretation)
+    return report.html_path.read_text(), report.figure_paths
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_can_be_interpreted(name, window_set_of):
+    window_set = held_out(window_set_of, 2)
+    small = SMALL if ARCHITECTURES[name].settings_type.model_fields.keys() >= SMALL.keys() else None
+    forecaster = Forecaster.unfitted(name, window_set, small)
+    forecaster.module.fit(window_set)
+    found = interpret(forecaster, window_set)
+    assert found.asked
+    assert found.filters.empty == name.startswith("lstm")
+    assert (found.ablations["r2_lost"].abs() < 1).all()
+
+
+def test_what_is_written_is_read(hearing, echo_set, tmp_path):
+    interpretation = interpret(hearing, echo_set)
+    interpretation.write(tmp_path)
+    again = Interpretation.read(tmp_path)
+    for name, value in asdict(interpretation).items():
+        if isinstance(value, pd.DataFrame):
+            pd.testing.assert_frame_equal(getattr(again, name), value)
+    assert again.sanity == interpretation.sanity
+    assert metrics(again)["interpretation/r2_lost/coupling/h1"] == pytest.approx(0.75, abs=0.2)
+
+
+def test_the_page_says_what_forecasts_follow_from(hearing, echo_set, tmp_path, no_connectivity):
+    page, figures = page_of(hearing, echo_set, tmp_path, no_connectivity)
+    assert "What its forecasts follow from" in page
+    assert "What lies more than 5 ms back is worth less than 0.001 of R² at any horizon." in page
+    assert "By integrated gradients, which add up to all but 0.0%" in page
+    assert "The strongest influence is that of n3 on n" in page
+    assert "The true connections are not known." in page
+    assert {"ablations", "attribution", "influence"} <= set(figures)
+    assert "filters" not in figures
+
+
+def test_a_single_channel_has_no_others(window_set_of, forecaster_by, tmp_path, no_connectivity):
+    window_set = held_out(window_set_of, 1)
+    forecaster = forecaster_by("lstm", lambda history_z, *_: history_z[:, -3:-2], window_set, horizons=(1,))
+    page, figures = page_of(forecaster, window_set, tmp_path, no_connectivity)
+    assert "Without the other channels" not in page
+    assert "There is no other channel to hear." in page
+    assert "influence" not in figures
+
+
+def test_too_little_held_out_is_said(window_set_of, forecaster_by, tmp_path, no_connectivity):
+    window_set = held_out(window_set_of, 2, n_samples=40)
+    forecaster = forecaster_by("lstm", lambda history_z, *_: history_z[:, -1:], window_set, horizons=(1,))
+    interpretation = interpret(forecaster, window_set)
+    interpretation.write(tmp_path)
+    interpretation = Interpretation.read(tmp_path)
+    assert not interpretation.asked
+    assert not interpretation.sanity.passed
+    page, figures = page_of(forecaster, window_set, tmp_path, no_connectivity, interpretation)
+    assert "Not asked: too little was held out." in page
+    assert "attribution" not in figures
+
+
+def test_at_a_high_rate_only_whole_milliseconds_within_a_window_are_cut(
+    window_set_of, forecaster_by, tmp_path, no_connectivity
+):
+    said_mv = [np.random.default_rng(seed).normal(0, 1, 800) for seed in range(3)]
+    recordings_mv = [np.stack([each_mv, np.roll(each_mv, 18)], 1) for each_mv in said_mv]
+    window_set = window_set_of(recordings_mv, [Split.TRAIN, Split.VALIDATION, Split.TEST])
+    window_set.rate_hz = 15_000.0
+    forecaster = forecaster_by(
+        "lstm", lambda history_z, *_: history_z[:, -18:-17].flip(2) * torch.tensor([0, 1]), window_set, horizons=(1,)
+    )
+    page, _ = page_of(forecaster, window_set, tmp_path, no_connectivity)
+    assert "It makes use of all it is shown: even what lies more than 1 ms back may be worth something." in page
+    assert "what counts most are the samples 1 to 1.33 ms back of the other channels" in page
