@@ -206,6 +206,23 @@ def history() -> None:
 
 
 @main.command()
+@click.argument("versions", nargs=-1, required=True, metavar="VERSION VERSION...")
+def compare(versions: tuple[str, ...]) -> None:
+    """Compare registered forecasters on held-out recordings from which none of them learned, and write a page of it.
+
+    A VERSION is a number or an alias, such as champion; the others are compared with the first.
+    """
+    from voltpipe.tracking.compare import compare_registered
+    from voltpipe.tracking.store import TrackingStore
+
+    lake = Lake.default()
+    page, verdicts = compare_registered(lake, TrackingStore.of(lake), versions)
+    for verdict in verdicts:
+        click.echo(verdict)
+    click.echo(page)
+
+
+@main.command()
 @click.argument("key", metavar="ORGANOID--RECORDING")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="F.nwb", help="where to write")
 @click.option("--session-start", type=click.DateTime(), required=True, help="when the recording began, UTC")

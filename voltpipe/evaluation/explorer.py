@@ -13,7 +13,6 @@ from bokeh.models import CDSView, ColumnDataSource, CustomJS, FactorRange, Group
 from bokeh.plotting import figure
 from bokeh.transform import dodge
 
-from voltpipe.evaluation.drawing import BASELINES, FORECASTER, GROUPS
 from voltpipe.evaluation.labels import forecaster_label
 
 _INK = "#767e87"
@@ -46,13 +45,16 @@ class Explorer:
         choices: columns that are chosen from.
         category: the column whose values stand along an axis.
         series: the column whose values are told apart by colour.
+        colours: of each value of the series.
     """
 
-    def __init__(self, table: pd.DataFrame, *, choices: Sequence[str], category: str, series: str) -> None:
+    def __init__(
+        self, table: pd.DataFrame, *, choices: Sequence[str], category: str, series: str, colours: Mapping[str, str]
+    ) -> None:
         names = dict.fromkeys([*choices, category, series], str)
         # What looks like a formula, Bokeh would fetch a typesetter for.
         self._table = table.astype(names).replace(dict.fromkeys(names, _FORMULA), " ", regex=True)
-        self._choices, self._category, self._series = list(choices), category, series
+        self._choices, self._category, self._series, self._colours = list(choices), category, series, colours
         self._selects = [_select(name, list(self._table[name].unique())) for name in choices]
         chosen = self._table.groupby(self._choices, sort=False)[category]
         self._factors = {"|".join(key): list(categories.unique()) for key, categories in chosen}
@@ -87,7 +89,7 @@ class Explorer:
         for number, name in enumerate(names):
             offset = _APART * (0.5 - number / (len(names) - 1)) if len(names) > 1 else 0.0
             y = dodge(self._category, offset, range=self._axis)
-            look = {"source": source, "view": self._view(name), "color": _colour(name, number)}
+            look = {"source": source, "view": self._view(name), "color": self._colours[name]}
             look["legend_label"] = forecaster_label(name)
             low, high = (f"{values[first]}_{end}" for end in ("low", "high"))
             lines.append(plot.segment(x0=low, x1=high, y0=y, y1=y, line_width=2, **look))
@@ -95,6 +97,8 @@ class Explorer:
         shown = [*self._choices, self._category, self._series]
         plot.add_tools(_hover(marks, shown, values))
         self._turn(plot, row_px=_ROW_PX)
+        if len(values) == 1:
+            return _stacked(self._selects, plot)
         which = _select("value", list(values))
         arguments = {"columns": dict(values), "marks": marks, "lines": lines, "axis": plot.xaxis[0]}
         which.js_on_change("value", CustomJS(args=arguments, code=_CHANGE_VALUE))
@@ -107,8 +111,8 @@ class Explorer:
         ends = self._table.groupby(keys, sort=False)[[self._category, value]].shift(-1)
         ends = ends.fillna(self._table).rename(columns={self._category: "next_category", value: "next_value"})
         source, marks = _source(self._table.join(ends)), []
-        for number, name in enumerate(self._table[self._series].unique()):
-            look = {"source": source, "view": self._view(name), "color": _colour(name, number)}
+        for name in self._table[self._series].unique():
+            look = {"source": source, "view": self._view(name), "color": self._colours[name]}
             look["legend_label"] = forecaster_label(name)
             plot.segment(self._category, value, "next_category", "next_value", line_width=2, **look)
             marks.append(plot.scatter(self._category, value, size=7, **look))
@@ -150,11 +154,6 @@ def _stacked(selects: Sequence[Select], plot: figure) -> Model:
 
 def _select(name: str, options: list[str]) -> Select:
     return Select(title=name, value=options[0], options=options, width_policy="max", stylesheets=[_SELECT_CSS])
-
-
-def _colour(name: str, number: int) -> str:
-    """The first series is what the page is about."""
-    return FORECASTER if number == 0 else BASELINES.get(name, GROUPS[number % len(GROUPS)])
 
 
 def _hover(marks: Sequence[Model], columns: Sequence[str], values: Mapping[str, str]) -> HoverTool:

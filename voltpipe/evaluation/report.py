@@ -110,7 +110,9 @@ def render_page(
         connectivity=_connectivity_section(evaluation, connectivity),
         diagnosis=_diagnosis_section(evaluation, diagnosis) if diagnosis else None,
         interpretation=interpretation_section(evaluation, interpretation, connectivity) if interpretation else None,
-        explorers=embedded(diagnosis_explorers(diagnosis, evaluation.provenance.rate_hz) if diagnosis else {}),
+        explorers=embedded(
+            diagnosis_explorers(diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz) if diagnosis else {}
+        ),
         figures=on_page(drawn, _provenance_text(evaluation.provenance)),
         general_figures=general,
         provenance=evaluation.provenance,

@@ -30,7 +30,8 @@ def table():
 
 
 def _explorer(table):
-    return Explorer(table, choices=["kind", "horizon"], category="group", series="forecaster")
+    colours = {"coupled_cnn_lstm": "#d55e00", "look_up": "#2f8fd0"}
+    return Explorer(table, choices=["kind", "horizon"], category="group", series="forecaster", colours=colours)
 
 
 def _selects(model):
@@ -56,10 +57,11 @@ def _parts(chosen):
 
 
 def test_one_may_choose_every_kind_horizon_and_value(table):
-    selects = _selects(_explorer(table).rows({"R2": "r2"}))
+    selects = _selects(_explorer(table).rows({"R2": "r2", "lower": "r2_low"}))
     assert selects["kind"].options == ["type", "channel"]
     assert selects["horizon"].options == ["1 ms", "5 ms"]
-    assert selects["value"].options == ["R2"]
+    assert selects["value"].options == ["R2", "lower"]
+    assert "value" not in _selects(_explorer(table).rows({"R2": "r2"}))
 
 
 def test_what_is_drawn_at_first_is_what_is_chosen_at_first(table):

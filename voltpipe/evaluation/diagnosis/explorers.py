@@ -4,6 +4,7 @@ import pandas as pd
 from bokeh.models import Model
 
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
+from voltpipe.evaluation.drawing import BASELINES, FORECASTER
 from voltpipe.evaluation.explorer import Explorer
 from voltpipe.evaluation.labels import duration_label
 
@@ -12,11 +13,12 @@ _MOST_GROUPS = 40
 """Of a kind; of more, those with the greatest share of the squared error. The table beside the page has all."""
 
 
-def diagnosis_explorers(diagnosis: Diagnosis, rate_hz: float) -> dict[str, Model]:
+def diagnosis_explorers(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> dict[str, Model]:
     """By name."""
+    colours = BASELINES | {forecaster: FORECASTER}
     return {
-        ERRORS: _errors(_with_labels(diagnosis.errors_by_group, rate_hz)),
-        FAULTS: _faults(_with_labels(diagnosis.robustness, rate_hz)),
+        ERRORS: _errors(_with_labels(diagnosis.errors_by_group, rate_hz), colours),
+        FAULTS: _faults(_with_labels(diagnosis.robustness, rate_hz), colours),
     }
 
 
@@ -24,7 +26,7 @@ def _with_labels(table: pd.DataFrame, rate_hz: float) -> pd.DataFrame:
     return table.assign(horizon=[duration_label(int(horizon), rate_hz) for horizon in table["horizon"]])
 
 
-def _errors(table: pd.DataFrame) -> Model:
+def _errors(table: pd.DataFrame, colours: dict[str, str]) -> Model:
     """The kind whose groups differ most stands first."""
     share = table.groupby(["kind", "group"], sort=False)["share_of_error"].transform("max")
     rank = share.groupby(table["kind"]).rank(method="dense", ascending=False)
@@ -41,14 +43,16 @@ def _errors(table: pd.DataFrame) -> Model:
     first = shown["horizon"] == shown["horizon"].iloc[0]
     spread_mv = shown[first].groupby("kind")["rmse_mv"].agg(lambda rmse_mv: rmse_mv.max() - rmse_mv.min())
     shown = shown.sort_values("kind", key=lambda kind: -kind.map(spread_mv), kind="stable")
-    explorer = Explorer(shown.round(5), choices=["kind", "horizon"], category="group", series="forecaster")
+    explorer = Explorer(
+        shown.round(5), choices=["kind", "horizon"], category="group", series="forecaster", colours=colours
+    )
     return explorer.rows(values)
 
 
-def _faults(table: pd.DataFrame) -> Model:
+def _faults(table: pd.DataFrame, colours: dict[str, str]) -> Model:
     table = table.assign(
         fault=table["corruption"] + " (" + table["unit"] + ")", level=[f"{level:g}" for level in table["level"]]
     )
     shown = table[["fault", "level", "horizon", "forecaster", "n_targets", "r2"]].round(5)
-    explorer = Explorer(shown, choices=["fault", "horizon"], category="level", series="forecaster")
+    explorer = Explorer(shown, choices=["fault", "horizon"], category="level", series="forecaster", colours=colours)
     return explorer.curves("r2", "R²", "level of the fault")

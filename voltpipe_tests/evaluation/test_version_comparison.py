@@ -1,0 +1,138 @@
+"""Several forecasters side by side: what is better is said only where recordings agree."""
+
+import re
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+
+from voltpipe.evaluation.comparison_page import verdicts, write_comparison
+from voltpipe.evaluation.evaluation import Evaluation, EvaluationError, Provenance, Score
+from voltpipe.evaluation.recording_errors import RecordingErrors
+from voltpipe.evaluation.regimes import Regime
+from voltpipe.evaluation.version_comparison import MEAN, compare_versions
+from voltpipe.windows.settings import Protocol
+
+RECORDINGS = ("alpha--a", "alpha--b", "alpha--c", "beta--d")
+
+
+def evaluation_with(squared_error_mv2, *, horizons=(1, 5), digest="d" * 64):
+    """SSE by recording, the same at each horizon, of an SST of 100 mV squared each."""
+    provenance = Provenance(
+        window_set_digest=digest,
+        protocol=Protocol.HELD_OUT,
+        preparation=None,
+        organoids=("alpha", "beta"),
+        recordings={Regime.TEST: RECORDINGS},
+        n_channels=2,
+        rate_hz=1000.0,
+        trained_on=("alpha", "beta"),
+        settings={},
+        code_revision="voltpipe 0",
+        created_utc=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    errors = tuple(
+        RecordingErrors(
+            forecaster="net",
+            regime=Regime.TEST,
+            recording=key,
+            channel_type="electrode",
+            horizons=horizons,
+            squared_error_mv2=(squared,) * len(horizons),
+            total_mv2=(100.0,) * len(horizons),
+            n_targets=10,
+        )
+        for key, squared in zip(RECORDINGS, squared_error_mv2, strict=True)
+    )
+    scores = tuple(
+        Score(
+            forecaster="net",
+            regime=Regime.TEST,
+            horizon=horizon,
+            r2=1 - sum(squared_error_mv2) / 400,
+            r2_channel_median=0.0,
+            rmse_mv=1.0,
+            mae_mv=1.0,
+            n_targets=40,
+        )
+        for horizon in horizons
+    )
+    return Evaluation(
+        forecaster="net",
+        scores=scores,
+        by_recording=errors,
+        ceiling_r2={},
+        ceiling_standard_error={},
+        provenance=provenance,
+    )
+
+
+OLD = evaluation_with((20.0, 50.0, 80.0, 50.0))
+BETTER = evaluation_with((18.0, 48.1, 78.0, 47.9))
+WORSE = evaluation_with((22.0, 52.1, 82.0, 51.9))
+MIXED = evaluation_with((10.0, 55.0, 90.0, 44.0))
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    evaluations = {"version 1": OLD, "version 2": BETTER, "version 3": WORSE, "version 4": MIXED}
+    return compare_versions(evaluations, RECORDINGS)
+
+
+def test_it_is_said_of_each_whether_it_is_better_than_the_first(comparison):
+    assert [re.match(r".* (is .*?|cannot.*?) version 1", verdict)[1] for verdict in verdicts(comparison)] == [
+        "is better than",
+        "is worse than",
+        "cannot be told from",
+    ]
+    assert "mean R² 0.5200 against 0.5000, a gain of +0.0200 (95 % between +0.01" in verdicts(comparison)[0]
+
+
+def test_gains_are_pooled_over_recordings_and_given_by_organoid(comparison):
+    gains = comparison.gains[comparison.gains["forecaster"] == "version 2"].set_index(["group", "horizon"])
+    assert set(gains.index.get_level_values("horizon")) == {"1 ms", "5 ms", MEAN}
+    assert gains.loc[("all", "1 ms"), "gain"] == pytest.approx(0.02)
+    assert gains.loc[("organoid alpha", MEAN), "gain"] == pytest.approx((2 + 1.9 + 2) / 300)
+    assert gains.loc[("organoid beta", MEAN), "n_recordings"] == 1
+    assert pd.isna(gains.loc[("organoid beta", MEAN), "low"])
+    assert comparison.n_targets == 40
+
+
+def test_each_recording_has_its_score(comparison):
+    of_one = comparison.by_recording.query("recording == 'alpha--c' and horizon == '5 ms'").set_index("forecaster")
+    assert of_one["r2"].to_dict() == pytest.approx(
+        {"version 1": 0.2, "version 2": 0.22, "version 3": 0.18, "version 4": 0.1}
+    )
+
+
+def test_recordings_that_do_not_count_are_left_out():
+    alone = compare_versions({"version 1": OLD, "version 4": MIXED}, ["alpha--a"])
+    assert set(alone.by_recording["recording"]) == {"alpha--a"}
+    assert verdicts(alone) == (
+        "version 4 against version 1: mean R² 0.9000 against 0.8000, on one recording: which is better cannot be told.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "recordings", "reason"),
+    [
+        (evaluation_with((1.0,) * 4, digest="e" * 64), RECORDINGS, "different window sets"),
+        (evaluation_with((1.0,) * 4, horizons=(2,)), RECORDINGS, "no horizon in common"),
+        (BETTER, (), "learned from by one of them"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(other, recordings, reason):
+    with pytest.raises(EvaluationError, match=reason):
+        compare_versions({"version 1": OLD, "version 2": other}, recordings)
+
+
+def test_the_page_needs_nothing_else_and_its_tables_lie_beside_it(comparison, tmp_path):
+    path = write_comparison(tmp_path / "comparison", comparison)
+    page = path.read_text()
+    for verdict in verdicts(comparison):
+        assert verdict in page
+    assert len(page) < 5_000_000
+    markup = re.sub(r"<script([^>]*)>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"""(src|href)=["'](?!#|data:)""", markup)
+    pd.testing.assert_frame_equal(pd.read_parquet(path.parent / "gains.parquet"), comparison.gains)
+    assert {each.name for each in path.parent.iterdir()} == {"comparison.html", "gains.parquet", "by_recording.parquet"}
