@@ -15,6 +15,8 @@ from voltpipe.evaluation.diagnosis.diagnosis import LOOK_UP, Diagnosis
 from voltpipe.evaluation.diagnosis.explorers import diagnosis_explorers
 from voltpipe.evaluation.diagnosis.figures import diagnosis_figures
 from voltpipe.evaluation.diagnosis.text import (
+    bad_channels_text,
+    following_text,
     honesty_text,
     out_of_distribution_text,
     resemblance_text,
@@ -154,7 +156,9 @@ def _diagnosis_section(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str
         "worst_group": worst_group_text(diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz),
         "out_of_distribution": out_of_distribution_text(diagnosis.out_of_distribution),
         "robustness": robustness_text(diagnosis, evaluation.forecaster),
+        "bad_channels": bad_channels_text(diagnosis.bad_channels),
         "resemblance": resemblance_text(diagnosis),
+        "following": following_text(diagnosis.following),
         "measures": list(diagnosis.resemblance.itertuples()),
         "honesty": diagnosis.honesty,
         "honesty_text": honesty_text(diagnosis),

@@ -78,6 +78,6 @@ def _step_by_step(forecaster: Forecaster, known_mv: Float[Tensor, "run time chan
         forecast_mv, past = module.next_forecast_mv(sample_mv, past)
         return forecast_mv
 
-    for sample_mv in known_mv[:, :-1].unbind(1):
+    for sample_mv in known_mv[:, -module.memory_samples : -1].unbind(1):
         follow(sample_mv)
     return follow

@@ -15,11 +15,14 @@ from voltpipe.forecasting.coupling.spike_trains import measure_onsets
 from voltpipe.forecasting.coupling.spikes import onsets, standing_at
 from voltpipe.forecasting.point_mass import PointMass
 
+RATE, BURSTS = "firing rate", "bursts of a channel"
 _FANO_MS = 50.0
 _CORRELATION_MS = 10.0
 _TILING_MS = 5.0
 _SPECTRUM_S = 0.256
 _LEAST_INTERVALS = 3
+_BURST_SPIKES, _BURST_INTERVAL_MS = 4, 100.0
+_BALANCE_MS = 100.0
 _VOLTAGES = 5000
 
 Values = Float64[np.ndarray, " value"]
@@ -32,14 +35,22 @@ class Activity:
     voltage_mv: Float32[np.ndarray, "time channel"]
     rate_hz: float
     spikes: Bool[np.ndarray, "time channel"] | None
+    effects: tuple[int, ...] = ()
+    """1 for a channel that excites, -1 for one that inhibits, 0 where that is not known; none where it is of none."""
 
     @classmethod
-    def of(cls, voltage_mv: Float32[np.ndarray, "time channel"], rate_hz: float, reset: PointMass | None) -> "Activity":
+    def of(
+        cls,
+        voltage_mv: Float32[np.ndarray, "time channel"],
+        rate_hz: float,
+        reset: PointMass | None,
+        effects: tuple[int, ...] = (),
+    ) -> "Activity":
         """With spikes where the voltage first stands at the reset."""
         if reset is None:
             return cls(voltage_mv, rate_hz, None)
         at_reset = standing_at(torch.from_numpy(voltage_mv), reset.voltage_mv, reset.tolerance_mv)
-        return cls(voltage_mv, rate_hz, onsets(at_reset).numpy())
+        return cls(voltage_mv, rate_hz, onsets(at_reset).numpy(), effects)
 
     def samples(self, duration_ms: float) -> int:
         """At least one."""
@@ -132,6 +143,43 @@ def _avalanche_sizes(activity: Activity) -> Values:
     return np.asarray(sums[edges[1::2]] - sums[edges[::2]], np.float64)
 
 
+def _bursts_of_channels(activity: Activity) -> list[Values]:
+    """The number of spikes in each burst of each channel.
+
+    Four spikes or more, each within a quarter of the channel's mean interval of the one before, and within 100 ms
+    (Wagenaar, Pine and Potter 2006, BMC Neurosci. 7:11).
+    """
+    bursts = []
+    for intervals_ms in _intervals_of_channels_ms(activity):
+        longest_ms = min(_BURST_INTERVAL_MS, intervals_ms.mean() / 4) if len(intervals_ms) else 0.0
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], intervals_ms < longest_ms, [False]])))
+        n_spikes = edges[1::2] - edges[::2] + 1
+        bursts.append(n_spikes[n_spikes >= _BURST_SPIKES].astype(np.float64))
+    return bursts
+
+
+def _burst_rates_hz(activity: Activity) -> Values:
+    duration_s = len(activity.voltage_mv) / activity.rate_hz
+    return np.array([len(bursts) / duration_s for bursts in _bursts_of_channels(activity)])
+
+
+def _shares_in_bursts(activity: Activity) -> Values:
+    """Of the spikes of each channel that has any."""
+    assert activity.spikes is not None
+    in_bursts, n_spikes = [bursts.sum() for bursts in _bursts_of_channels(activity)], activity.spikes.sum(0)
+    return np.asarray(np.array(in_bursts)[n_spikes > 0] / n_spikes[n_spikes > 0])
+
+
+def _excitatory_shares(activity: Activity) -> Values:
+    """Of the spikes in each 100 ms, those of channels that excite; none where no channel is known to, or to inhibit."""
+    effects = np.array(activity.effects)
+    if not {1, -1} <= set(activity.effects):
+        return np.empty(0)
+    counts = activity.counts(_BALANCE_MS)
+    excitatory, known = counts[:, effects == 1].sum(1), counts[:, effects != 0].sum(1)
+    return np.asarray(excitatory[known > 0] / known[known > 0])
+
+
 def _of_pairs(values: Float64[np.ndarray, "time channel"]) -> Values:
     """Pearson correlations of all pairs of channels that vary."""
     varying = values[:, values.std(0) > 0]
@@ -144,7 +192,7 @@ MEASURES = (
     Measure("voltage", "mV", False, _voltages_mv),
     Measure("power spectrum", "dB", False, _spectrum_db, in_order=True),
     Measure("voltage correlation", "", False, _voltage_correlations),
-    Measure("firing rate", "spikes/s", True, _rates_hz),
+    Measure(RATE, "spikes/s", True, _rates_hz),
     Measure("interval between spikes", "ms", True, _intervals_ms),
     Measure("irregularity (CV)", "", True, _irregularities),
     Measure("Fano factor", "", True, _fano_factors),
@@ -152,4 +200,7 @@ MEASURES = (
     Measure("spike-time tiling", "", True, _tilings),
     Measure("population activity", "spikes", True, _population_counts),
     Measure("avalanche size", "spikes", True, _avalanche_sizes),
+    Measure(BURSTS, "bursts/s", True, _burst_rates_hz),
+    Measure("share of spikes in bursts", "", True, _shares_in_bursts),
+    Measure("excitatory share of spikes", "", True, _excitatory_shares),
 )

@@ -42,6 +42,10 @@ class Corruption:
     levels: tuple[float, ...]
     apply: Callable[[Shown, float], Float[Tensor, "window context channel"]]
 
+    def at(self, level: float) -> Callable[[Shown], Tensor]:
+        """The fault at a level."""
+        return lambda shown: self.apply(shown, level)
+
 
 def level_text(level: float, unit: str) -> str:
     """A level with its unit."""

@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from voltpipe.evaluation.diagnosis.bad_channel import bad_channels
 from voltpipe.evaluation.diagnosis.error_analysis import errors_by_group
+from voltpipe.evaluation.diagnosis.following import following
 from voltpipe.evaluation.diagnosis.honesty import HonestyCheck, honesty_checks
 from voltpipe.evaluation.diagnosis.imagination import imagined_resemblance
 from voltpipe.evaluation.diagnosis.out_of_distribution import out_of_distribution
@@ -18,7 +20,7 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
 
 LOOK_UP, AUTOREGRESSION = "look_up", "autoregression"
-_TABLES = ("errors_by_group", "robustness", "out_of_distribution", "resemblance")
+_TABLES = ("errors_by_group", "robustness", "bad_channels", "out_of_distribution", "resemblance", "following")
 _HONESTY_FILE = "honesty.json"
 
 
@@ -28,10 +30,13 @@ class Diagnosis:
 
     errors_by_group: pd.DataFrame
     robustness: pd.DataFrame
+    bad_channels: pd.DataFrame
     out_of_distribution: pd.DataFrame
     """Empty where the forecaster does not judge what it is shown."""
     resemblance: pd.DataFrame
     """Empty where the forecaster cannot run free, or too little was held out to compare with."""
+    following: pd.DataFrame
+    """Likewise."""
     honesty: tuple[HonestyCheck, ...]
 
     def also(self, check: HonestyCheck) -> "Diagnosis":
@@ -69,7 +74,9 @@ def diagnose(forecaster: Forecaster, baselines: Mapping[str, Forecaster], window
         return Diagnosis(
             errors_by_group=errors_by_group(forecaster, baselines[LOOK_UP], window_set),
             robustness=robustness(contenders, window_set),
+            bad_channels=bad_channels(forecaster, window_set),
             out_of_distribution=out_of_distribution(forecaster, window_set),
             resemblance=imagined_resemblance(forecaster, window_set),
+            following=following(forecaster, window_set),
             honesty=honesty_checks(forecaster, baselines[LOOK_UP], window_set),
         )

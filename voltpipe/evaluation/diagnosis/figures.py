@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
+from voltpipe.evaluation.diagnosis.following_figure import FOLLOWING, following_figure
 from voltpipe.evaluation.diagnosis.group_figure import ERRORS_BY_GROUP, group_figure
 from voltpipe.evaluation.diagnosis.out_of_distribution_figure import OUT_OF_DISTRIBUTION, out_of_distribution_figure
 from voltpipe.evaluation.diagnosis.resemblance import FACTOR
@@ -15,6 +16,8 @@ from voltpipe.evaluation.labels import duration_label, forecaster_label, regime_
 
 ROBUSTNESS, RESEMBLANCE = "robustness", "resemblance"
 _LOWEST_R2 = -0.5
+_FURTHEST = 100.0
+"""Times the distance between recordings; what these have none of lies there."""
 
 
 def diagnosis_figures(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str, RenderedFigure]:
@@ -30,6 +33,8 @@ def diagnosis_figures(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str,
         drawn[OUT_OF_DISTRIBUTION] = out_of_distribution_figure(diagnosis.out_of_distribution, subtitle=subtitle)
     if len(diagnosis.resemblance):
         drawn[RESEMBLANCE] = resemblance_figure(diagnosis.resemblance, subtitle=subtitle)
+    if len(diagnosis.following):
+        drawn[FOLLOWING] = following_figure(diagnosis.following, subtitle=subtitle)
     return drawn
 
 
@@ -86,14 +91,14 @@ def resemblance_figure(table: pd.DataFrame, *, subtitle: str) -> RenderedFigure:
         subtitle=subtitle,
         caption="The forecaster ran free: each sample was drawn from its own distribution and fed back. A dot is how "
         "far that activity lies from recordings, in units of how far recordings lie from each other: at 1 it might be "
-        "another recording, right of the line it is told from one.",
+        "another recording, right of the dotted line it is told from one.",
         basis="ratio of distances",
     )
 
 
 def draw_resemblance(table: pd.DataFrame) -> Figure:
     """A line a measure."""
-    ratio = (table["distance"] / table["noise_floor"]).to_numpy()
+    ratio = (table["distance"] / table["noise_floor"]).clip(upper=_FURTHEST).to_numpy()
     figure = new_figure(0.5 + 0.22 * len(table))
     axes = figure.subplots()
     rows = np.arange(len(table))

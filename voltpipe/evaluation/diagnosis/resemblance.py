@@ -20,7 +20,8 @@ def resemblance(imagined: Sequence[Activity], recorded: Sequence[Activity]) -> p
     `recorded` and `imagined` are means of the measured values. `distance` is how far the values of imagined activity
     lie from those of recordings, on average over all pairs of the two: Wasserstein's distance of the distributions in
     the measure's unit, or for a spectrum the root of the mean squared difference. `noise_floor` is the same among
-    recordings; what is imagined `resembles` the recorded if it is less than twice as far from them.
+    recordings; what is imagined `resembles` the recorded if it is less than twice as far from them. What cannot be
+    measured, or is nought everywhere, is left out.
 
     Args:
         imagined: free-running roll-outs; without any the table is empty.
@@ -31,8 +32,8 @@ def resemblance(imagined: Sequence[Activity], recorded: Sequence[Activity]) -> p
         if measure.needs_spikes and any(each.spikes is None for each in (*imagined, *recorded)):
             continue
         own, truth = [[measure.of(each) for each in activities] for activities in (imagined, recorded)]
-        if not all(map(len, (*own, *truth))):
-            continue  # too few spikes or channels to measure it
+        if not all(map(len, (*own, *truth))) or not any(map(np.any, (*own, *truth))):
+            continue
         apart = _distance(measure)
         distances = [apart(a, b) for a, b in product(own, truth)]
         floor = [apart(a, b) for a, b in combinations(truth, 2)]

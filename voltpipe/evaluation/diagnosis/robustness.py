@@ -1,20 +1,15 @@
 """How much skill is left when what a forecaster is shown is not what it was trained on."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
-from voltpipe.evaluation.detail import predict_mv
-from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS, Corruption, Shown
-from voltpipe.evaluation.held_out import as_used, evenly, strictest_windows
+from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS
+from voltpipe.evaluation.diagnosis.faulty import Fault, FaultyForecasts, nothing_wrong
 from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
 
-_MOST_WINDOWS = 60
-_SEED = 0
 _COLUMNS = ("corruption", "unit", "level", "forecaster", "horizon", "n_targets", "r2")
 
 
@@ -27,38 +22,25 @@ def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> p
         contenders: by name, the forecaster first.
         window_set: with held-out windows.
     """
-    first = next(iter(contenders.values()))
-    regime, windows = strictest_windows(first, window_set)
-    windows = evenly(windows, _MOST_WINDOWS)
-    used = {name: as_used(contender, window_set, regime) for name, contender in contenders.items()}
-    recordings = window_set.index["recording"][windows]
-    batches = {int(number): window_set.batch(windows[recordings == number]) for number in np.unique(recordings)}
-    mean_mv, sd_mv = window_set.train_mean_mv(), window_set.calibration_mv(0)[1]
+    forecasts = FaultyForecasts(contenders, window_set)
+    n_targets = forecasts.n_windows * window_set.n_channels
 
-    def r2_by_horizon(corruption: Corruption, level: float) -> dict[tuple[str, int], float]:
-        sums = {name: ErrorSums(len(each.horizons), mean_mv) for name, each in contenders.items()}
-        for number, batch in batches.items():
-            shown = Shown(batch.history_mv(), mean_mv, sd_mv, window_set.rate_hz).drawn(_SEED + number)
-            corrupted_mv = corruption.apply(shown, level) if level else shown.history_mv
-            history_z = (corrupted_mv - batch.mean_mv[:, None]) / batch.sd_mv[:, None]
-            corrupted = replace(batch, history_z=history_z)
-            for name, of_recording in used.items():
-                contender = of_recording(number)
-                truth_mv = batch.target_mv()[:, [window_set.horizons.index(h) for h in contender.horizons]]
-                sums[name].add(predict_mv(contender, corrupted), truth_mv)
+    def r2_by_horizon(fault: Fault) -> dict[tuple[str, int], float]:
+        sums = {name: ErrorSums(len(each.horizons), window_set.train_mean_mv()) for name, each in contenders.items()}
+        for name, forecast_mv, truth_mv in forecasts.after(fault):
+            sums[name].add(forecast_mv, truth_mv)
         return {
             (name, horizon): r2
             for name, contender in contenders.items()
             for horizon, r2 in zip(contender.horizons, sums[name].r2(), strict=True)
         }
 
-    n_targets = len(windows) * window_set.n_channels
-    clean = r2_by_horizon(CORRUPTIONS[0], 0.0)
+    clean = r2_by_horizon(nothing_wrong)
     rows = [
         (corruption.name, corruption.unit, level, name, horizon, n_targets, r2)
         for corruption in CORRUPTIONS
         for level in corruption.levels
-        for (name, horizon), r2 in (r2_by_horizon(corruption, level) if level else clean).items()
+        for (name, horizon), r2 in (r2_by_horizon(corruption.at(level)) if level else clean).items()
     ]
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 

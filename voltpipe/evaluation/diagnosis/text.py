@@ -2,8 +2,11 @@
 
 import pandas as pd
 
+from voltpipe.evaluation.diagnosis.activity import BURSTS, RATE
+from voltpipe.evaluation.diagnosis.bad_channel import planted_ranks
 from voltpipe.evaluation.diagnosis.corruption import level_text
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
+from voltpipe.evaluation.diagnosis.following import LEAD, SPIKES
 from voltpipe.evaluation.diagnosis.out_of_distribution import CLEAN
 from voltpipe.evaluation.diagnosis.robustness import breaking_levels
 from voltpipe.evaluation.labels import duration_label
@@ -56,6 +59,22 @@ def robustness_text(diagnosis: Diagnosis, forecaster: str) -> str:
     return f"A baseline is ahead of it from here on: {'; '.join(behind)}.{ahead}"
 
 
+def bad_channels_text(table: pd.DataFrame) -> str:
+    """Whether one bad channel shows in the errors by channel, and what it costs the others."""
+    if table.empty:
+        return "Not asked what one bad channel costs the others: there is but one."
+    ranks = planted_ranks(table)
+    parts = []
+    for fault, trials in ranks.groupby("fault", sort=False):
+        n_found, before_mv, after_mv = trials["found"].sum(), trials["clean_rmse_mv"].mean(), trials["rmse_mv"].mean()
+        parts.append(
+            f"With {fault}, what was planted had the largest errors of all in {n_found} of {len(trials)} trials: "
+            f"the RMSE there grew from {before_mv:.3g} to {after_mv:.3g} mV, the squared error of all others by "
+            f"{trials['others_lose'].mean():.1%}."
+        )
+    return " ".join(parts)
+
+
 def out_of_distribution_text(table: pd.DataFrame) -> str:
     """Which faults are noticed at prediction time, and how many false alarms that costs."""
     if table.empty:
@@ -83,12 +102,29 @@ def resemblance_text(diagnosis: Diagnosis) -> str:
             "organoid of some seconds each."
         )
     told = table.loc[~table["resembles"].astype(bool), "measure"].tolist()
-    if not told:
-        return f"Running free, it is like another recording by all {len(table)} measures."
-    return (
-        f"Running free, it is like another recording by {len(table) - len(told)} of {len(table)} measures, but not by: "
-        f"{', '.join(told)}."
+    by = f"all {len(table)}" if not told else f"{len(table) - len(told)} of {len(table)}"
+    exceptions = f", but not by: {', '.join(told)}" if told else ""
+    measured = set(table["measure"])
+    quiet = " No channel bursts in either." if RATE in measured and BURSTS not in measured else ""
+    return f"Running free, it is like another recording by {by} measures{exceptions}.{quiet}"
+
+
+def following_text(table: pd.DataFrame) -> str:
+    """How long a roll-out says more of its own recording than of another, and how many spikes it hits."""
+    if table.empty:
+        return "Not asked how long a single run follows the truth: that takes the same."
+    lead = table[table["measure"] == LEAD].iloc[0]
+    at_least = "at least " if lead["own"] >= lead["time_ms"] else ""
+    said = (
+        f"A single run stays nearer to what followed than to what another recording holds for {at_least}"
+        f"{lead['own']:.0f} ms "
+        f"(95% interval over {int(lead['n_starts'])} starts: {lead['own_low']:.0f} to {lead['own_high']:.0f} ms)."
     )
+    spikes = table[table["measure"] == SPIKES]
+    if spikes.empty:
+        return f"{said} No spikes are seen, so none can be hit."
+    hits = (f"{hit.own:.2f} over {hit.time_ms:g} ms ({hit.shuffled:.2f})" for hit in spikes.itertuples())
+    return f"{said} F1 of its spikes, within 2 ms of those recorded (in brackets: elsewhere): {', '.join(hits)}."
 
 
 def honesty_text(diagnosis: Diagnosis) -> str:

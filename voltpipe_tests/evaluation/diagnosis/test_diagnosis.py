@@ -10,6 +10,7 @@ import pytest
 from voltpipe.evaluation.diagnosis.activity import MEASURES
 from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis, diagnose
+from voltpipe.evaluation.diagnosis.following import DISTANCE, LEAD, SPIKES, following
 from voltpipe.evaluation.diagnosis.imagination import imagined_resemblance
 from voltpipe.evaluation.diagnosis.out_of_distribution import CLEAN
 from voltpipe.evaluation.evaluate import evaluate
@@ -44,7 +45,9 @@ def test_it_asks_everything(diagnosis):
     assert set(diagnosis.robustness.corruption) == {corruption.name for corruption in CORRUPTIONS}
     assert set(diagnosis.out_of_distribution.corruption) == {CLEAN, *diagnosis.robustness.corruption}
     assert set(diagnosis.robustness.forecaster) == {"look_up", "autoregression"}
-    assert diagnosis.resemblance.measure.tolist() == [measure.name for measure in MEASURES]
+    assert set(diagnosis.resemblance.measure) <= {measure.name for measure in MEASURES}
+    assert set(diagnosis.following.measure) == {DISTANCE, SPIKES, LEAD}
+    assert diagnosis.bad_channels.is_planted.sum() == 9  # three channels dead, and three pairs swapped
     assert [check.passed for check in diagnosis.honesty] == [True] * 3
 
 
@@ -56,7 +59,7 @@ def test_channels_that_do_not_hear_each_other_are_imagined_so(diagnosis):
 def test_it_is_read_as_it_was_written(diagnosis, tmp_path):
     diagnosis.write(tmp_path)
     found = Diagnosis.read(tmp_path)
-    for name in ("errors_by_group", "robustness", "out_of_distribution", "resemblance"):
+    for name in ("errors_by_group", "robustness", "bad_channels", "out_of_distribution", "resemblance", "following"):
         pd.testing.assert_frame_equal(getattr(found, name), getattr(diagnosis, name), check_dtype=False)
     assert found.honesty == diagnosis.honesty
 
@@ -67,7 +70,13 @@ def page(diagnosis, window_set, no_connectivity, tmp_path_factory) -> str:
     evaluation, detail = evaluate(baselines.pop("look_up"), window_set, baselines)
     folder = tmp_path_factory.mktemp("report")
     report = write_report(folder, evaluation, detail, no_connectivity, diagnosis)
-    assert {"errors_by_group", "robustness", "out_of_distribution", "resemblance"} <= report.figure_paths.keys()
+    assert {
+        "errors_by_group",
+        "robustness",
+        "out_of_distribution",
+        "resemblance",
+        "following",
+    } <= report.figure_paths.keys()
     return report.html_path.read_text()
 
 
@@ -95,3 +104,4 @@ def test_the_page_says_it_in_words(page, diagnosis):
 def test_what_cannot_run_free_is_not_asked_to(window_set, forecaster_by):
     rule = forecaster_by("persistence", lambda history_z, *_: history_z[:, -1:].expand(-1, 3, -1), window_set)
     assert imagined_resemblance(rule, window_set).empty
+    assert following(rule, window_set).empty

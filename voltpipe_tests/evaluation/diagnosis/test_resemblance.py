@@ -1,14 +1,20 @@
 """The activity of a network is told from that of another, and not from itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from voltpipe.evaluation.diagnosis.activity import MEASURES, Activity
 from voltpipe.evaluation.diagnosis.resemblance import resemblance
 from voltpipe.forecasting.point_mass import PointMass
+from voltpipe.simulation.network import draw_network
+from voltpipe.simulation.process import PROCESS
+from voltpipe.simulation.stepper import NetworkState
 
 RESET = PointMass(-70.0, 1e-3)
 RATE_HZ = 1000.0
+N_SAMPLES = 2000
 OF = {measure.name: measure.of for measure in MEASURES}
 
 
@@ -54,6 +60,26 @@ def test_the_measures_of_a_poisson_process_are_known():
     assert OF["spike-time tiling"](random).mean() == pytest.approx(0, abs=0.02)
 
 
+def test_the_bursts_of_a_train_are_known():
+    """Three times in four seconds five spikes 5 ms apart, and single spikes half a second apart from them."""
+    spikes = np.zeros((4000, 2), bool)
+    for first in (500, 1500, 2500):
+        spikes[first : first + 25 : 5, 0] = True
+    spikes[[1000, 2000, 3000], 0] = True
+    spikes[10::100, 1] = True
+    bursting = activity(spikes)
+    assert OF["bursts of a channel"](bursting).tolist() == [0.75, 0.0]
+    assert OF["share of spikes in bursts"](bursting).tolist() == pytest.approx([15 / 18, 0.0])
+
+
+def test_the_balance_of_excitation_and_inhibition_is_known():
+    spikes = np.zeros((4000, 3), bool)
+    spikes[10::20, :2] = spikes[15::50, 2] = True
+    balanced = replace(activity(spikes), effects=(1, 0, -1))
+    assert OF["excitatory share of spikes"](balanced) == pytest.approx(5 / 7)
+    assert len(OF["excitatory share of spikes"](activity(spikes))) == 0
+
+
 def test_a_tone_stands_out_of_the_spectrum():
     time_s = np.arange(4096) / RATE_HZ
     voltage_mv = np.random.default_rng(0).normal(0, 0.1, (4096, 2)) + np.sin(2 * np.pi * 125 * time_s)[:, None]
@@ -64,7 +90,8 @@ def test_a_tone_stands_out_of_the_spectrum():
 def test_more_of_the_same_resembles_it():
     recorded = [poisson(seed, together=0.01) for seed in range(4)]
     found = resemblance([poisson(9, together=0.01)], recorded)
-    assert len(found) == len(MEASURES)
+    # None of these channels bursts, nor is it known what they do.
+    assert set(OF) - set(found.measure) == {"excitatory share of spikes"}
     assert found.resembles.all()
 
 
@@ -79,3 +106,29 @@ def test_without_visible_spikes_the_voltage_alone_is_compared():
     rng = np.random.default_rng(0)
     recorded = [Activity.of(rng.normal(size=(1000, 3)).astype(np.float32), RATE_HZ, None) for _ in range(3)]
     assert resemblance(recorded[:1], recorded).measure.tolist() == ["voltage", "power spectrum", "voltage correlation"]
+
+
+@pytest.fixture(scope="module")
+def of_networks() -> list[Activity]:
+    """Two seconds of the reference network, recorded eight times."""
+    rng = np.random.default_rng(0)
+    state = NetworkState.start(draw_network(72)[None], 8, rng)
+    state.advance(100, rng)
+    samples_mv = []
+    for _ in range(N_SAMPLES):
+        state.advance(1, rng)
+        samples_mv.append(state.voltage_mv[0])
+    effects = (1,) * PROCESS.n_excitatory + (-1,) * PROCESS.n_inhibitory
+    return [Activity.of(run_mv, RATE_HZ, RESET, effects) for run_mv in np.stack(samples_mv, axis=1)]
+
+
+def test_the_true_network_passes_and_a_shuffled_one_does_not(of_networks):
+    *recorded, once_more, again = of_networks
+    assert resemblance([once_more, again], recorded).resembles.all()
+    rng = np.random.default_rng(0)
+    order = rng.permuted(np.arange(N_SAMPLES)[:, None].repeat(100, axis=1), axis=0)
+    shuffled_mv = np.take_along_axis(once_more.voltage_mv, order, axis=0)
+    shuffled = resemblance([Activity.of(shuffled_mv, RATE_HZ, RESET, once_more.effects)], recorded)
+    told = set(shuffled.measure[~shuffled.resembles])
+    assert {"power spectrum", "interval between spikes", "irregularity (CV)", "Fano factor"} <= told
+    assert "voltage" not in told
