@@ -14,11 +14,12 @@ from voltpipe.settings import Settings
 from voltpipe.tracking.store import TrackingError, TrackingStore
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow.entities import Run
 
     from voltpipe.evaluation.evaluation import Evaluation
 
-REPORT_FOLDER = "report"
+REPORT_FOLDER, TABLES_FOLDER = "report", "tables"
 SCORES_FILE = "scores.csv"
 SPLIT_TAG = "mlflow.data.context"
 """What each of a run's inputs was used for."""
@@ -156,9 +157,26 @@ class TrackedRun:
         )
 
     def log_evaluation(self, evaluation: "Evaluation", report_folder: Path) -> None:
-        """Log an evaluation: its metrics, and the report's files."""
+        """Log an evaluation: its metrics, the report's files, and their tables as MLflow shows tables."""
+        import pandas as pd
+
         self.log_metrics(evaluation.metrics())
         self.store.client.log_artifacts(self.run_id, str(report_folder), REPORT_FOLDER)
+        self.log_tables({path.stem: pd.read_parquet(path) for path in sorted(report_folder.glob("*.parquet"))})
+
+    def log_tables(self, tables: Mapping[str, "pd.DataFrame"]) -> None:
+        """Log tables by name, in place of former ones. They are MLflow's own, which `mlflow.load_table` reads.
+
+        MLflow's `log_table` would append to what an evaluation that was cut off has logged already.
+        """
+        from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+
+        for name, table in tables.items():
+            content = table.to_json(orient="split", index=False, date_format="iso")
+            self.store.client.log_text(self.run_id, content, f"{TABLES_FOLDER}/{name}.json")
+        logged = [{"path": f"{TABLES_FOLDER}/{name}.json", "type": "table"} for name in tables]
+        if logged:
+            self.set_tags({MLFLOW_LOGGED_ARTIFACTS: json.dumps(logged)})
 
     def log_file(self, path: Path) -> None:
         """Log a file as an artifact."""

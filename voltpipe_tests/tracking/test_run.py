@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from voltpipe.forecasting.progress import EpochRecord
@@ -99,3 +101,15 @@ def test_an_evaluation_brings_its_metrics_and_its_report(run, evaluation, tmp_pa
     assert page(run).data.metrics["baseline/persistence/r2/h1"] == 0.6
     copied = Path(run.store.client.download_artifacts(run.run_id, "report/report.html"))
     assert copied.read_text() == "<h1>ok</h1>"
+
+
+def test_an_evaluation_logged_again_leaves_each_table_once(run, evaluation, tmp_path):
+    report = tmp_path / "report"
+    report.mkdir()
+    for r2 in (0.5, 0.7):
+        table = pd.DataFrame({"group": ["<b>n0</b>", "n1"], "r2": [r2, np.nan]})
+        table.to_parquet(report / "errors.parquet", index=False)
+        run.log_evaluation(evaluation({1: r2}), report)
+    experiment = page(run).info.experiment_id
+    loaded = run.store.client.load_table(experiment, "tables/errors.json", run_ids=[run.run_id])
+    pd.testing.assert_frame_equal(loaded, table, check_dtype=False)
