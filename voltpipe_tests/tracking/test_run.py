@@ -103,7 +103,7 @@ def test_an_evaluation_brings_its_metrics_and_its_report(run, evaluation, tmp_pa
     assert copied.read_text() == "<h1>ok</h1>"
 
 
-def test_an_evaluation_logged_again_leaves_each_table_once(run, evaluation, tmp_path):
+def test_an_evaluation_logged_again_leaves_each_table_once(run, evaluation, tmp_path, monkeypatch):
     report = tmp_path / "report"
     report.mkdir()
     for r2 in (0.5, 0.7):
@@ -111,5 +111,6 @@ def test_an_evaluation_logged_again_leaves_each_table_once(run, evaluation, tmp_
         table.to_parquet(report / "errors.parquet", index=False)
         run.log_evaluation(evaluation({1: r2}), report)
     experiment = page(run).info.experiment_id
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", run.store.uri)  # where MLflow looks for tables
     loaded = run.store.client.load_table(experiment, "tables/errors.json", run_ids=[run.run_id])
     pd.testing.assert_frame_equal(loaded, table, check_dtype=False)
