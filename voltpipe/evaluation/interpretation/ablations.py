@@ -67,9 +67,9 @@ def ablation_table(
 
 
 def kept_samples(window_set: WindowSet, kept_ms: Sequence[float] = KEPT_MS) -> dict[int, float]:
-    """Numbers of samples within a window's history, with their durations in ms."""
-    samples = {round(ms / 1000 * window_set.rate_hz): ms for ms in reversed(kept_ms)}
-    return {number: samples[number] for number in sorted(samples) if 0 < number < window_set.context}
+    """Numbers of samples within a window's history, with how long they take in ms: about as long as is asked for."""
+    numbers = sorted({round(ms / 1000 * window_set.rate_hz) for ms in kept_ms})
+    return {number: 1000 * number / window_set.rate_hz for number in numbers if 0 < number < window_set.context}
 
 
 def _kept_channels(moments: Moments) -> tuple[Int64[np.ndarray, " history"], Float[Tensor, "history channel"]]:

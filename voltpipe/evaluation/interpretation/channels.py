@@ -75,7 +75,7 @@ class Shuffled:
             found = self._losses(histories, everything, np.arange(len(histories)))
             parts.append(pd.DataFrame(found).assign(channel=names[sender], n_windows=len(histories)))
         columns = ["channel", "horizon", "r2_lost", "low", "high", "n_windows", "n_targets"]
-        return pd.concat(parts, ignore_index=True)[columns].astype({"low": float, "high": float})
+        return pd.concat(parts, ignore_index=True)[columns]
 
     def _losses(
         self,

@@ -133,7 +133,7 @@ def draw_ablations(table: pd.DataFrame, rate_hz: float) -> Figure:
 
 def _intervals(axes: Axes, places: np.ndarray, table: pd.DataFrame, colour: str, label: str) -> None:
     known = table["low"].notna().to_numpy()
-    axes.vlines(places[known], table["low"][known].astype(float), table["high"][known].astype(float), color=colour)
+    axes.vlines(places[known], table["low"][known], table["high"][known], color=colour)
     axes.plot(places, table["r2_lost"], "o-", color=colour, markersize=3.5, linewidth=0.8, label=label)
 
 

@@ -24,9 +24,9 @@ class Loss:
     horizon: int
     r2: float
     r2_lost: float
-    low: float | None
-    """None where there is but one unit to judge by."""
-    high: float | None
+    low: float
+    """NaN where there is but one unit to judge by."""
+    high: float
     n_targets: int
 
 
@@ -68,7 +68,8 @@ def losses(
         one = slice(column, column + 1)
         gain = paired_gain(kept[:, one], lost[:, one], total[:, one], error_rate=_ERROR_RATE)
         r2 = 1 - float(kept[:, column].sum() / total[:, column].sum())
-        yield Loss(horizon, r2, gain.gain, gain.lower, gain.upper, int(counted.sum()))
+        low, high = (np.nan if bound is None else bound for bound in (gain.lower, gain.upper))
+        yield Loss(horizon, r2, gain.gain, low, high, int(counted.sum()))
 
 
 def units_of(moments: Moments) -> tuple[str, Int64[np.ndarray, " window"]]:

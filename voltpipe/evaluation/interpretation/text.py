@@ -10,6 +10,8 @@ from voltpipe.evaluation.interpretation.attribution import OTHERS, OWN, Method
 from voltpipe.evaluation.interpretation.channels import ON_ITSELF, ON_OTHERS
 from voltpipe.evaluation.interpretation.interpretation import Interpretation
 from voltpipe.evaluation.labels import duration_label, forecaster_label
+from voltpipe.forecasting.architectures.every_step import EveryStepModule
+from voltpipe.forecasting.architectures.registry import MODULES
 from voltpipe.forecasting.coupling.recovery import auroc
 
 NOT_ASKED = (
@@ -21,36 +23,40 @@ WORTH_NOTHING = 1e-3
 
 _ABLATIONS = {
     COUPLING: "the other channels",
-    ON_ITSELF: "its own history (one channel, on itself)",
-    ON_OTHERS: "any one channel (on the others)",
+    ON_ITSELF: "one channel, for itself",
+    ON_OTHERS: "one channel, for the others",
 }
 INFLUENCE, UNTRAINED = "influence in this forecaster", "the same of random weights"
 
 
 def ablation_text(table: pd.DataFrame, rate_hz: float) -> str:
     """What the other channels are worth, and what is worth nothing of the past."""
-    said = []
-    coupling = table[table["ablation"] == COUPLING]
-    if len(coupling):
-        first, most = coupling.iloc[0], coupling.loc[coupling["r2_lost"].idxmax()]
-        if not coupling["r2_lost"].any():
-            said.append("Each channel is forecast by itself: without the others nothing changes.")
-        else:
-            said.append(f"Without the other channels it loses {_lost(first)} of R² {_ahead(first, rate_hz)}")
-            more = f", and most {_ahead(most, rate_hz)}: {_lost(most)}" if most["horizon"] != first["horizon"] else ""
-            said[-1] += f"{more}."
-    history = table[table["ablation"] == HISTORY]
-    if len(history):
-        said.append(_history_text(history))
-    return " ".join(said)
+    coupling, history = (table[table["ablation"] == kind] for kind in (COUPLING, HISTORY))
+    said = [_coupling_text(coupling, rate_hz)] if len(coupling) else []
+    return " ".join([*said, _history_text(history)] if len(history) else said)
+
+
+def _coupling_text(coupling: pd.DataFrame, rate_hz: float) -> str:
+    if not coupling["r2_lost"].any():
+        return "Each channel is forecast by itself: without the others nothing changes."
+    first, most = coupling.iloc[0], coupling.loc[coupling["r2_lost"].idxmax()]
+    if most["r2_lost"] <= 0:
+        misled = "mislead it" if most["high"] < 0 else "are worth nothing to it"
+        return (
+            f"The other channels {misled}: without them it loses {_lost(first, rate_hz)}; less than nothing is a gain."
+        )
+    more = f", and most {_lost(most, rate_hz)}" if _signed(most["r2_lost"]) != _signed(first["r2_lost"]) else ""
+    return f"Without the other channels it loses {_lost(first, rate_hz)}{more}."
 
 
 def _history_text(history: pd.DataFrame) -> str:
     worth = history.assign(at_most=history["high"].fillna(history["r2_lost"])).groupby("kept_ms")["at_most"].max()
     without_worth = worth.index[worth.iloc[::-1].cummax().iloc[::-1] <= WORTH_NOTHING]
     if not len(without_worth):
-        longest = worth.index[-1]
-        return f"It makes use of all it is shown: even what lies more than {longest:g} ms back may be worth something."
+        return (
+            f"Nothing that it is shown can be left out for certain: what lies more than {worth.index[-1]:g} ms back "
+            f"may be worth up to {worth.iloc[-1]:.2g} of R²."
+        )
     return (
         f"What lies more than {without_worth[0]:g} ms back is worth less than {WORTH_NOTHING:g} of R² at any horizon."
     )
@@ -81,10 +87,14 @@ def attribution_text(table: pd.DataFrame, architecture: str, rate_hz: float) -> 
     label = forecaster_label(architecture)
     shown = shown_attribution(table)
     if (shown["method"] == Method.OCCLUSION.value).all():
+        why = (
+            "no gradient crosses its look-up of voltages or its recognition of spikes"
+            if issubclass(MODULES[architecture], EveryStepModule)
+            else "its forecasts do not change smoothly from one moment to another"
+        )
         how = (
-            f"Integrated gradients miss {missed:.0%} of what there is to explain in {label}: no gradient crosses its "
-            "look-up of voltages or its recognition of spikes. So samples were exchanged for those of another moment, "
-            "part by part."
+            f"Integrated gradients miss {missed:.0%} of what there is to explain in {label}: {why}. So samples were "
+            "exchanged for those of another moment, part by part."
         )
     else:
         how = f"By integrated gradients, which add up to all but {missed:.1%} of the differences between forecasts."
@@ -120,8 +130,9 @@ def influence_text(influence: pd.DataFrame, rankings: pd.DataFrame | None) -> st
         return "No forecast changes when another channel's history does: it was not learned who drives whom."
     strong = influence.loc[influence["influence_mv"].idxmax()]
     said = (
-        f"The strongest influence is that of {strong['sender']} on {strong['receiver']}: exchanging the former's "
-        f"history changes the forecast of the latter by {strong['influence_mv']:.2g} mV (root mean square)."
+        f"The strongest influence in {strong['organoid']} is that of {strong['sender']} on {strong['receiver']}: "
+        f"exchanging the former's history changes the forecast of the latter by {strong['influence_mv']:.2g} mV "
+        "(root mean square)."
     )
     if rankings is None:
         return f"{said} The true connections are not known."
@@ -187,13 +198,9 @@ def metrics(interpretation: Interpretation) -> dict[str, float]:
     return {f"interpretation/{name}": value for name, value in figures.items()}
 
 
-def _ahead(row: pd.Series, rate_hz: float) -> str:
-    return f"{duration_label(int(row['horizon']), rate_hz)} ahead"
-
-
-def _lost(row: pd.Series) -> str:
+def _lost(row: pd.Series, rate_hz: float) -> str:
     interval = "" if pd.isna(row["low"]) else f" (95 %: {_signed(row['low'])} to {_signed(row['high'])})"
-    return f"{_signed(row['r2_lost'])}{interval}"
+    return f"{_signed(row['r2_lost'])}{interval} of R² {duration_label(int(row['horizon']), rate_hz)} ahead"
 
 
 def _cell(row: pd.Series) -> str:

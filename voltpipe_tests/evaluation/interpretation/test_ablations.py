@@ -79,4 +79,4 @@ def test_few_recordings_are_judged_by_blocks_of_windows(window_set_of, alone):
 
 def test_times_are_whole_samples_within_a_window(echo_set):
     assert kept_samples(echo_set) == {1: 1.0, 2: 2.0, 5: 5.0, 10: 10.0}
-    assert kept_samples(echo_set, (0.2, 1.2)) == {1: 1.2}
+    assert kept_samples(echo_set, (0.2, 1.2)) == {1: 1.0}

@@ -43,7 +43,8 @@ def test_every_architecture_can_be_interpreted(name, window_set_of):
     found = interpret(forecaster, window_set)
     assert found.asked
     assert found.filters.empty == name.startswith("lstm")
-    assert (found.ablations["r2_lost"].abs() < 1).all()
+    assert np.isfinite(found.ablations["r2_lost"]).all()
+    assert (found.attribution["attribution_mv"] > 0).any()
 
 
 def test_what_is_written_is_read(hearing, echo_set, tmp_path):
@@ -54,7 +55,8 @@ def test_what_is_written_is_read(hearing, echo_set, tmp_path):
         if isinstance(value, pd.DataFrame):
             pd.testing.assert_frame_equal(getattr(again, name), value)
     assert again.sanity == interpretation.sanity
-    assert metrics(again)["interpretation/r2_lost/coupling/h1"] == pytest.approx(0.75, abs=0.2)
+    coupling = interpretation.ablations.set_index("ablation").loc["coupling"]
+    assert metrics(again) == {"interpretation/r2_lost/coupling/h1": coupling["r2_lost"]}
 
 
 def test_the_page_says_what_forecasts_follow_from(hearing, echo_set, tmp_path, no_connectivity):
@@ -62,7 +64,7 @@ def test_the_page_says_what_forecasts_follow_from(hearing, echo_set, tmp_path, n
     assert "What its forecasts follow from" in page
     assert "What lies more than 5 ms back is worth less than 0.001 of R² at any horizon." in page
     assert "By integrated gradients, which add up to all but 0.0%" in page
-    assert "The strongest influence is that of n3 on n" in page
+    assert "The strongest influence in alpha is that of n3 on n" in page
     assert "The true connections are not known." in page
     assert {"ablations", "attribution", "influence"} <= set(figures)
     assert "filters" not in figures
@@ -101,5 +103,7 @@ def test_at_a_high_rate_only_whole_milliseconds_within_a_window_are_cut(
         "lstm", lambda history_z, *_: history_z[:, -18:-17].flip(2) * torch.tensor([0, 1]), window_set, horizons=(1,)
     )
     page, _ = page_of(forecaster, window_set, tmp_path, no_connectivity)
-    assert "It makes use of all it is shown: even what lies more than 1 ms back may be worth something." in page
+    assert (
+        "Nothing that it is shown can be left out for certain: what lies more than 1 ms back may be worth up to" in page
+    )
     assert "what counts most are the samples 1 to 1.33 ms back of the other channels" in page
