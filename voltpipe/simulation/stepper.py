@@ -23,6 +23,7 @@ class NetworkState:
     """Steps for which the neuron is still refractory."""
     in_flight: tuple[Bool[np.ndarray, "network copy neuron"], ...]
     """Spikes on their way, those that arrive next first."""
+    external_rate_hz: float = PROCESS.external_rate_hz
 
     @classmethod
     def start(
@@ -56,7 +57,8 @@ class NetworkState:
         active = self.clamped_steps == 0
         v = np.where(active, v + PROCESS.step_ms * slope, v)
         spikes = active & (v > PROCESS.threshold_mv)
-        external = rng.binomial(PROCESS.external_inputs, EXTERNAL_PROBABILITY, shape).astype(np.float32)
+        external_probability = self.external_rate_hz * PROCESS.step_ms / 1e3
+        external = rng.binomial(PROCESS.external_inputs, external_probability, shape).astype(np.float32)
         arriving_mv = self.in_flight[0].astype(np.float32) @ self.weights_mv + external * PROCESS.external_mv
         v = np.where(active, v + arriving_mv, v)
         self.voltage_mv = np.where(spikes, np.float32(PROCESS.rest_mv), v)

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 
 from voltpipe.simulation.network import draw_network
+from voltpipe.simulation.process import PROCESS
 
 
 def test_a_tenth_of_all_pairs_is_connected_and_the_sign_is_the_sources():
@@ -12,3 +15,10 @@ def test_a_tenth_of_all_pairs_is_connected_and_the_sign_is_the_sources():
 
 def test_a_neuron_may_drive_itself():
     assert any(np.diag(draw_network(seed)).any() for seed in range(5))
+
+
+def test_other_weights_and_sizes_are_had_from_the_same_seed():
+    stronger = replace(PROCESS, inhibitory_mv=2 * PROCESS.inhibitory_mv)
+    assert np.array_equal(draw_network(72, stronger)[80:], 2 * draw_network(72)[80:])
+    assert np.array_equal(draw_network(72, stronger)[:80], draw_network(72)[:80])
+    assert draw_network(72, replace(PROCESS, n_excitatory=160, n_inhibitory=40)).shape == (200, 200)

@@ -1,0 +1,199 @@
+"""How far a forecaster gets on networks with other parameters than those it was trained on.
+
+    python benchmarks/unseen_networks.py [--flagship FOLDER] [--budget-s 120] [--folder FOLDER]
+
+Trained on `organoid`, recordings 0 to 34: the flagship, which knows the connections of that network, and a shared
+network that hears each channel alone (zero-shot by nature); beside them look-up and autoregression. The network is then
+simulated with the same connections (of other sizes: with others), but stronger or weaker synapses, more or less input
+from outside, more or less inhibition. Level 0 is the network as trained on. R2 is about the mean of what is forecast,
+so that a network that is merely more or less active earns nothing. `unlike` is the share of windows that the flagship
+itself finds unlike what it was trained on. Writes `unseen_networks.parquet`, in the form of the report's
+`robustness.parquet`, and `unseen_networks.png` into FOLDER.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import torch
+from reference import REFERENCE_FOLDER, reference_window_set
+from silent import Silent
+
+from voltpipe.evaluation.diagnosis.figures import draw_robustness
+from voltpipe.evaluation.drawing import render
+from voltpipe.evaluation.scores import ErrorSums
+from voltpipe.forecasting.baselines.fit import fit_baselines
+from voltpipe.forecasting.familiarity.fit import familiar
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+from voltpipe.forecasting.settings import Architecture, TrainingSettings
+from voltpipe.forecasting.training import train
+from voltpipe.simulation.network import draw_network
+from voltpipe.simulation.process import PROCESS, NetworkProcess
+from voltpipe.simulation.settings import Preparation, SimulationSettings
+from voltpipe.simulation.stepper import NetworkState
+from voltpipe.windows.window_set import WindowSet
+
+COPIES, SECONDS, SETTLING_S = 8, 1.5, 0.2
+STRIDE_SAMPLES = 45
+SEED = 1
+
+
+def synapses(factor: float) -> NetworkProcess:
+    """All of them so many times as strong."""
+    return replace(PROCESS, excitatory_mv=factor * PROCESS.excitatory_mv, inhibitory_mv=factor * PROCESS.inhibitory_mv)
+
+
+def inhibition(factor: float) -> NetworkProcess:
+    """Inhibitory synapses so many times as strong."""
+    return replace(PROCESS, inhibitory_mv=factor * PROCESS.inhibitory_mv)
+
+
+def drive(factor: float) -> NetworkProcess:
+    """So many times the input from outside."""
+    return replace(PROCESS, external_rate_hz=factor * PROCESS.external_rate_hz)
+
+
+def size(factor: float) -> NetworkProcess:
+    """So many times the neurons, hence the inputs of each."""
+    return replace(
+        PROCESS,
+        n_excitatory=round(factor * PROCESS.n_excitatory),
+        n_inhibitory=round(factor * PROCESS.n_inhibitory),
+    )
+
+
+@dataclass(frozen=True)
+class Change:
+    """One parameter of the network, from as it was trained on to far off."""
+
+    name: str
+    sign: int
+    levels_percent: tuple[float, ...]
+    process: Callable[[float], NetworkProcess]
+
+    @property
+    def unit(self) -> str:
+        """Of the levels."""
+        return "% more" if self.sign > 0 else "% less"
+
+    def at(self, level_percent: float) -> NetworkProcess:
+        """The network at a level."""
+        return self.process(1 + self.sign * level_percent / 100)
+
+
+CHANGES = (
+    Change("stronger synapses", 1, (0.0, 25.0, 50.0, 100.0, 200.0), synapses),
+    Change("weaker synapses", -1, (0.0, 25.0, 50.0, 75.0, 100.0), synapses),
+    Change("more input", 1, (0.0, 10.0, 25.0, 50.0, 100.0), drive),
+    Change("less input", -1, (0.0, 5.0, 10.0, 20.0, 30.0), drive),
+    Change("more inhibition", 1, (0.0, 25.0, 50.0, 100.0, 200.0), inhibition),
+    Change("less inhibition", -1, (0.0, 25.0, 50.0, 75.0, 100.0), inhibition),
+    Change("larger network", 1, (0.0, 50.0, 100.0, 200.0), size),
+    Change("smaller network", -1, (0.0, 25.0, 50.0, 75.0), size),
+)
+
+
+def recorded_mv(process: NetworkProcess) -> np.ndarray:
+    """Copies of the network side by side, (copy, time, channel)."""
+    rng = np.random.default_rng(SEED)
+    state = NetworkState.start(draw_network(SimulationSettings().network_seed, process)[None], COPIES, rng)
+    state.external_rate_hz = process.external_rate_hz
+    state.advance(round(SETTLING_S * process.rate_hz), rng)
+    samples_mv = []
+    for _ in range(round(SECONDS * process.rate_hz)):
+        state.advance(1, rng)
+        samples_mv.append(state.voltage_mv[0])
+    return np.stack(samples_mv, axis=1)
+
+
+def windows_mv(samples_mv: np.ndarray, window_set: WindowSet) -> tuple[np.ndarray, np.ndarray]:
+    """Histories, and targets at the window set's horizons."""
+    length = window_set.settings.window_samples
+    starts = range(0, samples_mv.shape[1] - length + 1, STRIDE_SAMPLES)
+    pieces = np.concatenate([samples_mv[:, start : start + length] for start in starts])
+    targets = [window_set.context - 1 + horizon for horizon in window_set.horizons]
+    return np.ascontiguousarray(pieces[:, : window_set.context]), pieces[:, targets]
+
+
+def as_used(forecaster: Forecaster, process: NetworkProcess, window_set: WindowSet) -> Forecaster:
+    """On the network that it was trained on, or on one of another size, of which it knows nothing."""
+    if process.n_neurons == window_set.n_channels:
+        return forecaster.for_recording(forecaster.config.organoids[0], window_set.channel_names)
+    return forecaster.for_recording("another", tuple(f"n{number}" for number in range(process.n_neurons)))
+
+
+def rows(
+    contenders: dict[str, Forecaster], window_set: WindowSet, change: Change, level: float
+) -> Iterator[tuple[object, ...]]:
+    """R2 by forecaster and horizon at one level, and the share of windows that the first one finds unlike."""
+    process = change.at(level)
+    history_mv, truth_mv = windows_mv(recorded_mv(process), window_set)
+    truth = torch.from_numpy(truth_mv)
+    flagship = next(iter(contenders.values()))
+    assert flagship.familiarity
+    unlike = float((flagship.familiarity.judge(torch.from_numpy(history_mv)).score > 1).float().mean())
+    for name, forecaster in contenders.items():
+        sums = ErrorSums(len(window_set.horizons), truth.mean((0, 1)))
+        try:
+            sums.add(torch.from_numpy(as_used(forecaster, process, window_set).predict_mv(history_mv)), truth)
+        except ForecasterError as error:
+            print(f"  {name} cannot: {error}")
+            continue
+        for horizon, r2 in zip(window_set.horizons, sums.r2(), strict=True):
+            yield change.name, change.unit, level, name, horizon, sums.n_targets, r2, unlike
+
+
+def trained(architecture: Architecture, window_set: WindowSet, budget_s: float) -> Forecaster:
+    """By its own recipe."""
+    settings = TrainingSettings(architecture=architecture, budget_s=budget_s)
+    with TemporaryDirectory() as folder:
+        return train(window_set, settings, checkpoint_folder=Path(folder), progress=Silent()).forecaster
+
+
+def main() -> None:
+    """Print a row a level and forecaster, and write table and figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--flagship", type=Path, help="a trained one's folder, instead of training it")
+    parser.add_argument("--budget-s", type=float, default=120.0)
+    parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    window_set = reference_window_set(Preparation.ORGANOID, arguments.folder)
+    flagship = (
+        familiar(Forecaster.load(arguments.flagship), window_set)
+        if arguments.flagship
+        else trained(Architecture.COUPLED_CNN_LSTM, window_set, arguments.budget_s)
+    )
+    shared = trained(Architecture.SHARED_CNN_LSTM, window_set, arguments.budget_s)
+    baselines = fit_baselines(window_set)
+    contenders = {each.config.architecture: each for each in (flagship, shared)}
+    contenders |= {name: baselines[name] for name in ("look_up", "autoregression")}
+    columns = ["corruption", "unit", "level", "forecaster", "horizon", "n_targets", "r2", "unlike"]
+    found = []
+    for change in CHANGES:
+        for level in change.levels_percent:
+            at_level = pd.DataFrame(rows(contenders, window_set, change, level), columns=columns)
+            found.append(at_level)
+            nearest = at_level[at_level["horizon"] == window_set.horizons[0]]
+            r2 = "  ".join(f"{row.forecaster} {row.r2:.3f}" for row in nearest.itertuples())
+            print(f"{change.name} {level:g} {change.unit}: {r2}  unlike {nearest['unlike'].iloc[0]:.0%}", flush=True)
+    table = pd.concat(found)
+    table.to_parquet(arguments.folder / "unseen_networks.parquet", index=False)
+    horizon = window_set.horizons[0]
+    figure = render(
+        "unseen_networks",
+        lambda: draw_robustness(table[table["horizon"] == horizon], flagship.config.architecture, horizon),
+        title="Networks with other parameters",
+        subtitle=f"R² {horizon} ms ahead",
+        caption="",
+        basis="",
+    )
+    (arguments.folder / "unseen_networks.png").write_bytes(figure.png)
+
+
+if __name__ == "__main__":
+    main()
