@@ -1,12 +1,16 @@
 """What can go wrong with a recording, from hardly at all to badly: applied to what a forecaster is shown."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from voltpipe.windows.window_set import WindowSet
 
 
 @dataclass(frozen=True)
@@ -113,15 +117,38 @@ def _gain(shown: Shown, error_percent: float) -> Tensor:
     return shown.mean_mv + (1 + error_percent / 100) * (shown.history_mv - shown.mean_mv)
 
 
-CORRUPTIONS = (
-    Corruption("noise", "mV (SD)", (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0), _noise),
-    Corruption("50 Hz hum", "mV", (0.0, 0.1, 0.2, 0.5, 1.0, 2.0), partial(_hum, mains_hz=50.0)),
-    Corruption("60 Hz hum", "mV", (0.0, 0.1, 0.2, 0.5, 1.0, 2.0), partial(_hum, mains_hz=60.0)),
-    Corruption("drift", "mV", (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0), _offset),
-    Corruption("dropped samples", "share", (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5), _dropped),
-    Corruption("dead channels", "share", (0.0, 0.02, 0.05, 0.1, 0.2, 0.5), _dead),
-    Corruption("swapped channels", "share", (0.0, 0.02, 0.05, 0.1, 0.2, 0.5), _swapped),
-    Corruption("saturation", "share", (0.0, 0.01, 0.05, 0.1, 0.2, 0.5), _clipped),
-    Corruption("channels late", "samples at most", (0.0, 1.0, 2.0, 5.0), _late),
-    Corruption("gain error", "%", (0.0, 1.0, 2.0, 5.0, 10.0, 20.0), _gain),
-)
+def corruptions(typical_sd_mv: float) -> tuple[Corruption, ...]:
+    """All kinds of faults.
+
+    What is added to the voltage is graded by how much that varies: from about a fiftieth of its SD to twice it.
+
+    Args:
+        typical_sd_mv: of a channel.
+    """
+    step_mv = _round_number(typical_sd_mv / 5)
+    added_mv = tuple(float(f"{times * step_mv:.3g}") for times in (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0))
+    shares = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)
+    return (
+        Corruption("noise", "mV (SD)", added_mv, _noise),
+        Corruption("50 Hz hum", "mV", added_mv, partial(_hum, mains_hz=50.0)),
+        Corruption("60 Hz hum", "mV", added_mv, partial(_hum, mains_hz=60.0)),
+        Corruption("drift", "mV", added_mv, _offset),
+        Corruption("dropped samples", "share", (0.0, 0.01, *shares[1:]), _dropped),
+        Corruption("dead channels", "share", shares, _dead),
+        Corruption("swapped channels", "share", shares, _swapped),
+        Corruption("saturation", "share", (0.0, 0.01, *shares[2:]), _clipped),
+        Corruption("channels late", "samples at most", (0.0, 1.0, 2.0, 5.0), _late),
+        Corruption("gain error", "%", (0.0, 1.0, 2.0, 5.0, 10.0, 20.0), _gain),
+    )
+
+
+def corruptions_of(window_set: WindowSet) -> tuple[Corruption, ...]:
+    """The same, graded by the median channel of a window set."""
+    _, sd_mv = window_set.calibration_mv(np.arange(len(window_set.recordings)))
+    return corruptions(float(sd_mv.median()))
+
+
+def _round_number(value: float) -> float:
+    """1, 2 or 5 times a power of ten, not above a value."""
+    decade = 10.0 ** math.floor(math.log10(value))
+    return decade * max(digit for digit in (1, 2, 5) if digit * decade <= value)

@@ -7,7 +7,7 @@ from jaxtyping import Float64, Int64
 from scipy.stats import rankdata
 
 from voltpipe.evaluation.detail import batches_by_recording
-from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS, Shown
+from voltpipe.evaluation.diagnosis.corruption import Shown, corruptions_of
 from voltpipe.evaluation.held_out import evenly, strictest_windows
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
@@ -60,7 +60,7 @@ def out_of_distribution(forecaster: Forecaster, window_set: WindowSet) -> pd.Dat
     ]
     above = float((clean > 1).mean())
     rows: list[tuple[object, ...]] = [(CLEAN, "", 0.0, 0.5, above, above, True, len(clean), len(clean))]
-    for corruption in CORRUPTIONS:
+    for corruption in corruptions_of(window_set):
         for level in corruption.levels[1:]:
             faulty = scores([corruption.apply(each.drawn(_SEED + n), level) for n, each in enumerate(shown)])
             rows += [

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS
+from voltpipe.evaluation.diagnosis.corruption import corruptions_of
 from voltpipe.evaluation.diagnosis.faulty import Fault, FaultyForecasts, nothing_wrong
 from voltpipe.evaluation.scores import ErrorSums
+from voltpipe.evaluation.verdict import NOTICEABLE_R2
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
 
@@ -38,7 +39,7 @@ def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> p
     clean = r2_by_horizon(nothing_wrong)
     rows = [
         (corruption.name, corruption.unit, level, name, horizon, n_targets, r2)
-        for corruption in CORRUPTIONS
+        for corruption in corruptions_of(window_set)
         for level in corruption.levels
         for (name, horizon), r2 in (r2_by_horizon(corruption.at(level)) if level else clean).items()
     ]
@@ -46,10 +47,10 @@ def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> p
 
 
 def breaking_levels(table: pd.DataFrame, forecaster: str, horizon: int) -> dict[str, float | None]:
-    """The lowest level of each fault at which another contender is ahead; None where the forecaster stays ahead."""
+    """The lowest level of each fault at which another contender is noticeably ahead; None where none ever is."""
     levels: dict[str, float | None] = {}
     for corruption, faulty in table[table["horizon"] == horizon].groupby("corruption", sort=False):
         r2 = faulty.pivot(index="level", columns="forecaster", values="r2")
-        behind = r2.index[r2.drop(columns=forecaster).max(axis=1) > r2[forecaster]]
+        behind = r2.index[r2.drop(columns=forecaster).max(axis=1) > r2[forecaster] + NOTICEABLE_R2]
         levels[str(corruption)] = float(behind.min()) if len(behind) else None
     return levels

@@ -53,10 +53,10 @@ def robustness_text(diagnosis: Diagnosis, forecaster: str) -> str:
     if any(level == 0 for level in broken.values()):
         return "A baseline is ahead of it even where nothing is wrong."
     if not behind:
-        return "No fault that was tried puts a baseline ahead of it."
+        return "No fault that was tried puts it noticeably behind a baseline."
     stays = [name for name, level in broken.items() if level is None]
-    ahead = f" It stays ahead under: {', '.join(stays)}." if stays else ""
-    return f"A baseline is ahead of it from here on: {'; '.join(behind)}.{ahead}"
+    never = f" It never is under: {', '.join(stays)}." if stays else ""
+    return f"It is noticeably behind a baseline from here on: {'; '.join(behind)}.{never}"
 
 
 def bad_channels_text(table: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from voltpipe.evaluation.diagnosis.activity import MEASURES
-from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS
+from voltpipe.evaluation.diagnosis.corruption import corruptions
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis, diagnose
 from voltpipe.evaluation.diagnosis.following import DISTANCE, LEAD, SPIKES, following
 from voltpipe.evaluation.diagnosis.imagination import imagined_resemblance
@@ -42,7 +42,7 @@ def test_it_asks_everything(diagnosis):
     kinds = set(diagnosis.errors_by_group.kind)
     assert {"channel", "recording", "present voltage", "time since its spike", "firing rate"} <= kinds
     assert set(diagnosis.errors_by_group.forecaster) == {"look_up"}
-    assert set(diagnosis.robustness.corruption) == {corruption.name for corruption in CORRUPTIONS}
+    assert set(diagnosis.robustness.corruption) == {corruption.name for corruption in corruptions(5.0)}
     assert set(diagnosis.out_of_distribution.corruption) == {CLEAN, *diagnosis.robustness.corruption}
     assert set(diagnosis.robustness.forecaster) == {"look_up", "autoregression"}
     assert set(diagnosis.resemblance.measure) <= {measure.name for measure in MEASURES}

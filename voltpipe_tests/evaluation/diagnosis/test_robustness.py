@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from voltpipe.evaluation.diagnosis.corruption import CORRUPTIONS, Shown
+from voltpipe.evaluation.diagnosis.corruption import Shown, corruptions
 from voltpipe.evaluation.diagnosis.robustness import breaking_levels, robustness
 from voltpipe.windows.window_set import Split
 
-BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}
+BY_NAME = {corruption.name: corruption for corruption in corruptions(5.0)}
 
 
 def shown() -> Shown:
@@ -17,7 +17,7 @@ def shown() -> Shown:
     return Shown(history_mv, mean_mv, sd_mv, 1000.0).drawn(1)
 
 
-@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
+@pytest.mark.parametrize("corruption", corruptions(5.0), ids=lambda corruption: corruption.name)
 def test_a_fault_changes_more_the_higher_its_level_and_nothing_at_zero(corruption):
     changes = [
         float((corruption.apply(shown(), level) - shown().history_mv).square().mean()) for level in corruption.levels
@@ -84,3 +84,11 @@ def test_the_level_at_which_another_is_ahead_is_named(table):
     assert set(always) == set(BY_NAME)
     assert always["noise"] == 0.0
     assert breaking_levels(table, "half", 1)["noise"] is None
+
+
+@pytest.mark.parametrize(("typical_sd_mv", "mildest_mv", "worst_mv"), [(5.8, 0.1, 10.0), (0.04, 0.0005, 0.05)])
+def test_what_is_added_is_graded_by_how_much_the_voltage_varies(typical_sd_mv, mildest_mv, worst_mv):
+    of_noise, *_ = corruptions(typical_sd_mv)
+    assert of_noise.levels[1] == pytest.approx(mildest_mv)
+    assert of_noise.levels[-1] == pytest.approx(worst_mv)
+    assert 1 < worst_mv / typical_sd_mv <= 2
