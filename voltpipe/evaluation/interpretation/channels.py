@@ -74,7 +74,7 @@ class Shuffled:
             histories = np.flatnonzero(self.sender == sender)
             found = self._losses(histories, everything, np.arange(len(histories)))
             parts.append(pd.DataFrame(found).assign(channel=names[sender], n_windows=len(histories)))
-        columns = ["channel", "horizon", "r2_lost", "low", "high", "n_windows", "n_targets"]
+        columns = ["channel", "horizon", "r2_moved", "r2_lost", "low", "high", "n_windows", "n_targets"]
         return pd.concat(parts, ignore_index=True)[columns]
 
     def _losses(

@@ -30,7 +30,9 @@ def interpretation_figures(evaluation: Evaluation, interpretation: Interpretatio
     where = regime_label(evaluation.regimes[0], provenance.protocol)
     subtitle = f"{forecaster_label(evaluation.forecaster)} on {where}"
     if interpretation.asked:
-        drawn[ABLATIONS] = ablation_figure(interpretation.ablations, rate_hz=rate_hz, subtitle=subtitle)
+        cuts = interpretation.ablations[interpretation.ablations["ablation"].isin((COUPLING, HISTORY))]
+        if len(cuts):
+            drawn[ABLATIONS] = ablation_figure(cuts, rate_hz=rate_hz, subtitle=subtitle)
         shown = shown_attribution(interpretation.attribution)
         drawn[ATTRIBUTION] = attribution_figure(shown, rate_hz=rate_hz, subtitle=subtitle)
     if len(interpretation.influence) and interpretation.influence["influence_mv"].any():
@@ -54,7 +56,8 @@ def ablation_figure(table: pd.DataFrame, *, rate_hz: float, subtitle: str) -> Re
         subtitle=subtitle,
         caption="R² that is lost when the history of the other channels, or whatever lies further back than so many "
         "milliseconds, says nothing of this moment; at 0 it is worth nothing. Vertical lines are 95 % intervals over "
-        f"{table['unit'].iloc[0]}.",
+        f"{table['unit'].iloc[0]}. Dashed: what the other channels would be worth, by how far they move forecasts, "
+        "were they put to right use.",
         basis=f"R² · {', '.join(counts)}",
     )
 
@@ -113,7 +116,11 @@ def draw_ablations(table: pd.DataFrame, rate_hz: float) -> Figure:
     if COUPLING in panels:
         coupling, axes = table[table["ablation"] == COUPLING], panels[COUPLING]
         places = np.arange(len(coupling))
-        _intervals(axes, places, coupling, FORECASTER, "")
+        axes.plot(
+            places, coupling["r2_moved"], "o--", color=FAINT, markersize=3.5, linewidth=0.8, label="put to right use"
+        )
+        _intervals(axes, places, coupling, FORECASTER, "lost")
+        axes.legend(loc="lower left")
         axes.set_xticks(places, [f"{1000 * h / rate_hz:.3g}" for h in coupling["horizon"]])
         axes.set(title="without the other channels", xlabel="ahead (ms)", ylabel="R² lost")
     if HISTORY in panels:

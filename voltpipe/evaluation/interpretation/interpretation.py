@@ -24,7 +24,7 @@ from voltpipe.windows.window_set import WindowSet
 
 _TABLES = ("ablations", "channels", "attribution", "influence", "filters", "responses")
 _SANITY_FILE = "attribution_sanity.json"
-_ABLATED_WINDOWS = 64
+_ABLATED_WINDOWS = 96
 _SHUFFLED_WINDOWS = 40
 _EXPLAINED_WINDOWS = 16
 

@@ -23,6 +23,8 @@ class Loss:
 
     horizon: int
     r2: float
+    r2_moved: float
+    """By how much forecasts move with what is not known, as a share of the variance: what right use of it is worth."""
     r2_lost: float
     low: float
     """NaN where there is but one unit to judge by."""
@@ -56,20 +58,21 @@ def losses(
     """
     truth_mv = moments.truth_mv(horizons)[rows]
     first, second = (truth_mv - each for each in without_mv)
-    kept, lost, total = (
+    kept, lost, moved, total = (
         _by_unit((counted[:, None] * values).double().sum(-1), units)
         for values in (
             (truth_mv - forecast_mv).square(),
             first * second,
+            (forecast_mv - without_mv[0]) * (forecast_mv - without_mv[1]),
             (truth_mv - moments.window_set.train_mean_mv()).square(),
         )
     )
     for column, horizon in enumerate(horizons):
         one = slice(column, column + 1)
         gain = paired_gain(kept[:, one], lost[:, one], total[:, one], error_rate=_ERROR_RATE)
-        r2 = 1 - float(kept[:, column].sum() / total[:, column].sum())
+        error, movement = (float(sums[:, column].sum() / total[:, column].sum()) for sums in (kept, moved))
         low, high = (np.nan if bound is None else bound for bound in (gain.lower, gain.upper))
-        yield Loss(horizon, r2, gain.gain, low, high, int(counted.sum()))
+        yield Loss(horizon, 1 - error, movement, gain.gain, low, high, int(counted.sum()))
 
 
 def units_of(moments: Moments) -> tuple[str, Int64[np.ndarray, " window"]]:

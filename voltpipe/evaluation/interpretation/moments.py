@@ -107,10 +107,10 @@ class Moments:
         for number in np.unique(self.recordings):
             pool_z = self.window_set.stretch(self._pools[number], context)
             for row in np.flatnonzero(self.recordings == number):
-                pool_of_row_z = pool_z[np.isin(self._pools[number], self._others(self.windows[row]))]
-                distance_z = (pool_of_row_z[:, -n_kept] - self.batch.history_z[row, -n_kept]).abs()
+                distance_z = (pool_z[:, -n_kept] - self.batch.history_z[row, -n_kept]).abs()
+                distance_z[np.isin(self._pools[number], self._others(self.windows[row]), invert=True)] = torch.inf
                 nearest = distance_z.topk(N_DRAWS, dim=0, largest=False).indices
-                histories_z[:, row, :-n_kept] = pool_of_row_z[nearest, : context - n_kept, channels].mT
+                histories_z[:, row, :-n_kept] = pool_z[nearest, : context - n_kept, channels].mT
         return histories_z
 
     def _others(self, window: np.int64) -> Int64[np.ndarray, " other"]:

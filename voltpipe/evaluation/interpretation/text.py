@@ -33,7 +33,8 @@ def ablation_text(table: pd.DataFrame, rate_hz: float) -> str:
     """What the other channels are worth, and what is worth nothing of the past."""
     coupling, history = (table[table["ablation"] == kind] for kind in (COUPLING, HISTORY))
     said = [_coupling_text(coupling, rate_hz)] if len(coupling) else []
-    return " ".join([*said, _history_text(history)] if len(history) else said)
+    said += [_history_text(history)] if len(history) else []
+    return " ".join(said) or "Too short a history of one channel alone: there is nothing to leave out."
 
 
 def _coupling_text(coupling: pd.DataFrame, rate_hz: float) -> str:
@@ -46,7 +47,11 @@ def _coupling_text(coupling: pd.DataFrame, rate_hz: float) -> str:
             f"The other channels {misled}: without them it loses {_lost(first, rate_hz)}; less than nothing is a gain."
         )
     more = f", and most {_lost(most, rate_hz)}" if _signed(most["r2_lost"]) != _signed(first["r2_lost"]) else ""
-    return f"Without the other channels it loses {_lost(first, rate_hz)}{more}."
+    moved = dict.fromkeys(_signed(each["r2_moved"]) for each in (first, most))
+    return (
+        f"Without the other channels it loses {_lost(first, rate_hz)}{more}. They move its forecasts as if they were "
+        f"worth {' and '.join(moved)}."
+    )
 
 
 def _history_text(history: pd.DataFrame) -> str:

@@ -80,3 +80,15 @@ def test_few_recordings_are_judged_by_blocks_of_windows(window_set_of, alone):
 def test_times_are_whole_samples_within_a_window(echo_set):
     assert kept_samples(echo_set) == {1: 1.0, 2: 2.0, 5: 5.0, 10: 10.0}
     assert kept_samples(echo_set, (0.2, 1.2)) == {1: 1.0}
+
+
+def test_how_far_forecasts_move_is_what_right_use_is_worth_and_misuse_is_not(forecaster_by, hearing, echo_set, moments):
+    wrong = forecaster_by("lstm", lambda *seen: -hearing.module(*seen), echo_set, horizons=(1,))
+    of_right, of_wrong = (
+        lost(ablation_table(lambda _, each=each: each, (1,), moments), ablation="coupling") for each in (hearing, wrong)
+    )
+    assert of_right["r2_moved"] == pytest.approx(ALL_THERE_IS, abs=0.15)
+    assert of_wrong["r2_moved"] == pytest.approx(of_right["r2_moved"])
+    assert (
+        of_wrong["r2_lost"] < -2 * ALL_THERE_IS
+    )  # a forecast of the opposite has an R2 of minus three quarters times three
