@@ -16,6 +16,7 @@ from voltpipe.evaluation.diagnosis.explorers import diagnosis_explorers
 from voltpipe.evaluation.diagnosis.figures import diagnosis_figures
 from voltpipe.evaluation.diagnosis.text import (
     bad_channels_text,
+    calibration_text,
     following_text,
     honesty_text,
     out_of_distribution_text,
@@ -153,6 +154,7 @@ def _connectivity_section(evaluation: Evaluation, table: pd.DataFrame) -> dict[s
 
 def _diagnosis_section(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str, object]:
     return {
+        "calibration": calibration_text(diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz),
         "worst_group": worst_group_text(diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz),
         "out_of_distribution": out_of_distribution_text(diagnosis.out_of_distribution),
         "robustness": robustness_text(diagnosis, evaluation.forecaster),

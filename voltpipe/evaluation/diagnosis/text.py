@@ -16,6 +16,8 @@ _MOSTLY = 0.9
 _DRIFTED = 0.03
 """Of the clean windows; neighbours overlap, so that somewhat more or less than 1 % are false alarms by chance."""
 
+_BAND = 0.8
+
 
 def worst_group_text(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> str:
     """Which group of targets loses most out of proportion, at the shortest horizon.
@@ -36,11 +38,34 @@ def worst_group_text(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> s
     if known.empty:
         return words
     by_loss = known.loc[(known["share_of_loss"] - known["share_of_targets"]).idxmax()]
-    place = f"{by_loss['kind']}, {by_loss['group']}"
-    return (
+    loss = (
         f"Of what it loses against the best possible forecast {ahead} ahead, {by_loss['share_of_loss']:.0%} is lost on "
-        f"{by_loss['share_of_targets']:.0%} of the targets: {place} (R² {by_loss['r2']:.3f}, ceiling "
-        f"{by_loss['ceiling_r2']:.3f}). {words}"
+        f"{by_loss['share_of_targets']:.0%} of the targets: {by_loss['kind']}, {by_loss['group']} (R² "
+        f"{by_loss['r2']:.3f}, ceiling {by_loss['ceiling_r2']:.3f}). "
+    )
+    if by_loss.name == by_error.name:
+        unavoidable = (1 - by_loss["ceiling_r2"]) / (1 - by_loss["r2"])
+        return (
+            f"{loss}There, too, lies {by_error['share_of_error']:.0%} of all squared error, of which {unavoidable:.0%} "
+            "is unavoidable."
+        )
+    return loss + words
+
+
+def calibration_text(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> str:
+    """Whether its 80 % interval is as often right in each group of targets, over all horizons."""
+    table = diagnosis.errors_by_group
+    own = table[(table["forecaster"] == forecaster) & table["coverage80"].notna()]
+    if own.empty:
+        return ""
+    narrow = own.loc[own["coverage80_high"].idxmin()]
+    if narrow["coverage80_high"] >= _BAND:
+        return "Its 80 % interval is too narrow for no group of targets, as far as these recordings tell."
+    return (
+        "Its 80 % interval is too narrow most of all for "
+        f"{narrow['kind']}, {narrow['group']}, {duration_label(int(narrow['horizon']), rate_hz)} ahead, where it holds "
+        f"{narrow['coverage80']:.0%} of the truths (95 %: {narrow['coverage80_low']:.0%} to "
+        f"{narrow['coverage80_high']:.0%})."
     )
 
 

@@ -1,6 +1,7 @@
 """A diagnosis holds all its parts, and is read as it was written."""
 
 import re
+from dataclasses import replace
 from html import escape
 
 import numpy as np
@@ -13,6 +14,7 @@ from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis, diagnose
 from voltpipe.evaluation.diagnosis.following import DISTANCE, LEAD, SPIKES, following
 from voltpipe.evaluation.diagnosis.imagination import imagined_resemblance
 from voltpipe.evaluation.diagnosis.out_of_distribution import CLEAN
+from voltpipe.evaluation.diagnosis.text import calibration_text
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.report import write_report
 from voltpipe.forecasting.baselines.fit import fit_baselines
@@ -105,3 +107,15 @@ def test_what_cannot_run_free_is_not_asked_to(window_set, forecaster_by):
     rule = forecaster_by("persistence", lambda history_z, *_: history_z[:, -1:].expand(-1, 3, -1), window_set)
     assert imagined_resemblance(rule, window_set).empty
     assert following(rule, window_set).empty
+
+
+def test_the_group_whose_interval_is_too_narrow_is_named(diagnosis):
+    def text_of(low, high):
+        table = diagnosis.errors_by_group.assign(coverage80=0.8, coverage80_low=0.79, coverage80_high=0.81)
+        first = (table.kind == "firing rate") & (table.horizon == 1)
+        table.loc[table.index[first][0], ["coverage80", "coverage80_low", "coverage80_high"]] = [0.71, low, high]
+        return calibration_text(replace(diagnosis, errors_by_group=table), "look_up", 1000.0)
+
+    assert "for firing rate, below" in text_of(0.70, 0.72)
+    assert "1 ms ahead, where it holds 71% of the truths (95 %: 70% to 72%)" in text_of(0.70, 0.72)
+    assert "too narrow for no group" in text_of(0.55, 0.85)
