@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from voltpipe.evaluation.distribution_sums import DistributionSums
 from voltpipe.evaluation.recording_errors import RecordingErrors
@@ -25,16 +27,29 @@ class ContenderSums:
     @classmethod
     def of(cls, contender: Forecaster, window_set: WindowSet) -> "ContenderSums":
         """Nothing yet."""
-        errors = no_errors(contender, window_set)
-        if contender.distribution is None:
-            return cls(errors, None)
-        return cls(errors, DistributionSums(contender, len(window_set.recordings), window_set.n_channels))
+        errors = ErrorSums(len(contender.horizons), window_set.train_mean_mv())
+        return cls(errors, DistributionSums(contender) if contender.distribution else None)
 
-    def include(self, errors: ErrorSums, recording: int, channel_types: Sequence[str]) -> None:
-        """Take in the errors on a whole recording."""
-        self.errors.include(errors)
+    def add(
+        self,
+        samples_mv: Float[Tensor, "batch time channel"],
+        forecast_mv: Float[Tensor, "batch horizon channel"],
+        truth_mv: Float[Tensor, "batch horizon channel"],
+        recording: int,
+    ) -> None:
+        """Take in a batch of windows of one recording; samples are those from the last known one on."""
+        self.errors.add(forecast_mv, truth_mv)
+        if self.distribution:
+            self.distribution.add(samples_mv, forecast_mv, recording)
+
+    def include(self, others: "ContenderSums", recording: int, channel_types: Sequence[str]) -> None:
+        """Take in the sums of a whole recording."""
+        self.errors.include(others.errors)
+        if self.distribution and others.distribution:
+            self.distribution.include(others.distribution)
         for kind in dict.fromkeys(channel_types):
-            self.of_type[recording, kind] = errors.of_channels(np.array([each == kind for each in channel_types]))
+            of_kind = np.array([each == kind for each in channel_types])
+            self.of_type[recording, kind] = others.errors.of_channels(of_kind)
 
     def by_recording(
         self, name: str, regime: Regime, horizons: Sequence[int], window_set: WindowSet
@@ -51,8 +66,3 @@ class ContenderSums:
                 total_mv2=tuple(total_mv2),
                 n_targets=n_targets,
             )
-
-
-def no_errors(contender: Forecaster, window_set: WindowSet) -> ErrorSums:
-    """Sums to which a contender's errors on a window set are to be added."""
-    return ErrorSums(len(contender.horizons), window_set.train_mean_mv())

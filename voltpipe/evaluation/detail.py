@@ -1,7 +1,7 @@
 """What the figures need beyond the scores: distributions of errors, and forecasts next to the truth."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -79,28 +79,47 @@ class EvaluationDetail:
     """The training's epochs."""
 
 
+@dataclass(frozen=True)
 class ErrorCounts:
-    """Histograms of the forecaster's errors, growing batch by batch.
+    """Histograms of the forecaster's errors, growing batch by batch and recording by recording."""
 
-    Args:
-        n_horizons: how many horizons are forecast.
-        window_set: gives the range; bins depend on calibrations alone, so evaluations on one window set share them.
-    """
+    error_edges_mv: Float64[np.ndarray, " edge"]
+    joint_edges_mv: Float64[np.ndarray, " joint_edge"]
+    error_counts: Int64[np.ndarray, "horizon bin"]
+    joint_counts: Int64[np.ndarray, "truth forecast"]
+    window_squared_error: list[Tensor] = field(default_factory=list)
+    largest_squared_error: list[Tensor] = field(default_factory=list)
+    """At the shortest horizon, of each window's worst channel."""
 
-    def __init__(self, n_horizons: int, window_set: WindowSet) -> None:
+    @classmethod
+    def of(cls, n_horizons: int, window_set: WindowSet) -> "ErrorCounts":
+        """Nothing yet; bins depend on calibrations alone, so evaluations on one window set share them."""
         mean_mv, sd_mv = window_set.calibration_mv(np.arange(len(window_set.recordings)))
         typical_sd_mv = sd_mv.median().item()
         half_mv = _ERROR_SPAN_SD * typical_sd_mv
         margin_mv = _JOINT_SPAN_SD * typical_sd_mv
-        self.error_edges_mv = np.linspace(-half_mv, half_mv, _ERROR_BINS + 1)
-        self.joint_edges_mv = np.linspace(
-            mean_mv.min().item() - margin_mv, mean_mv.max().item() + margin_mv, _JOINT_BINS + 1
+        return cls(
+            np.linspace(-half_mv, half_mv, _ERROR_BINS + 1),
+            np.linspace(mean_mv.min().item() - margin_mv, mean_mv.max().item() + margin_mv, _JOINT_BINS + 1),
+            np.zeros((n_horizons, _ERROR_BINS), np.int64),
+            np.zeros((_JOINT_BINS, _JOINT_BINS), np.int64),
         )
-        self.error_counts = np.zeros((n_horizons, _ERROR_BINS), np.int64)
-        self.joint_counts = np.zeros((_JOINT_BINS, _JOINT_BINS), np.int64)
-        self.window_squared_error: list[Tensor] = []
-        self.largest_squared_error: list[Tensor] = []
-        """At the shortest horizon, of each window's worst channel."""
+
+    def emptied(self) -> "ErrorCounts":
+        """Nothing, in the same bins."""
+        return ErrorCounts(
+            self.error_edges_mv,
+            self.joint_edges_mv,
+            np.zeros_like(self.error_counts),
+            np.zeros_like(self.joint_counts),
+        )
+
+    def include(self, others: "ErrorCounts") -> None:
+        """Take in what others took in."""
+        self.error_counts[:] += others.error_counts
+        self.joint_counts[:] += others.joint_counts
+        self.window_squared_error.extend(others.window_squared_error)
+        self.largest_squared_error.extend(others.largest_squared_error)
 
     def add(
         self, forecast_mv: Float[Tensor, "batch horizon channel"], truth_mv: Float[Tensor, "batch horizon channel"]
@@ -110,7 +129,7 @@ class ErrorCounts:
         for horizon, counts in enumerate(self.error_counts):
             counts += np.histogram(error_mv[:, horizon].numpy(), self.error_edges_mv)[0]
         first = (truth_mv[:, 0].numpy().ravel(), forecast_mv[:, 0].numpy().ravel())
-        self.joint_counts += np.histogram2d(*first, bins=self.joint_edges_mv)[0].astype(np.int64)
+        self.joint_counts[:] += np.histogram2d(*first, bins=self.joint_edges_mv)[0].astype(np.int64)
         self.window_squared_error.append(error_mv.square().mean((1, 2)))
         self.largest_squared_error.append(error_mv[:, 0].square().amax(1))
 

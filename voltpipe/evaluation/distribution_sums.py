@@ -1,4 +1,4 @@
-"""The scores of a predictive distribution, from sums that grow batch by batch."""
+"""The scores of a predictive distribution, from sums that grow batch by batch and recording by recording."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,19 +30,18 @@ class DistributionSums:
 
     Args:
         forecaster: one with a distribution.
-        n_recordings: recordings in the window set.
-        n_channels: channels in the window set.
     """
 
-    def __init__(self, forecaster: Forecaster, n_recordings: int, n_channels: int) -> None:
+    def __init__(self, forecaster: Forecaster) -> None:
         assert forecaster.distribution
         self._distribution = forecaster.distribution
         self._horizons = forecaster.horizons
         n_horizons = len(self._horizons)
         self._pinball_mv = torch.zeros(len(LEVELS), n_horizons, dtype=torch.float64)
         self._width_mv, self._covered = torch.zeros(2, len(INTERVALS), n_horizons, dtype=torch.float64)
-        self._covered_by_place = torch.zeros(n_recordings, n_horizons, n_channels, dtype=torch.float64)
-        self._windows = torch.zeros(n_recordings)
+        self._covered_by_place: dict[int, Tensor] = {}
+        """How often the interval held the truth, by recording: horizon times channel."""
+        self._windows: dict[int, int] = {}
         self._spikes = [SpikeSums() for _ in self._horizons]
 
     def add(
@@ -63,27 +62,37 @@ class DistributionSums:
         for row, (level, quantile_mv) in enumerate(zip(LEVELS, quantiles_mv, strict=True)):
             above_mv = truth_mv - quantile_mv
             self._pinball_mv[row] += torch.maximum(level * above_mv, (level - 1) * above_mv).double().sum((0, 2))
-        self._windows[recording] += len(samples_mv)
+        self._windows[recording] = self._windows.get(recording, 0) + len(samples_mv)
         for row, percent in enumerate(INTERVALS):
             lower_mv, upper_mv = (quantiles_mv[bound] for bound in bounds(percent))
             covered = (truth_mv >= lower_mv) & (truth_mv <= upper_mv)
             self._covered[row] += covered.sum((0, 2))
             self._width_mv[row] += (upper_mv - lower_mv).double().sum((0, 2))
             if percent == BAND:
-                self._covered_by_place[recording] += covered.sum(0)
+                self._covered_by_place[recording] = self._covered_by_place.get(recording, 0) + covered.sum(0)
         if self._distribution.sees_spikes:
             chance = self._distribution.spike_chance(present_mv, forecast_mv)
             spiked = self._distribution.spikes_within(samples_mv)
             for number, sums in enumerate(self._spikes):
                 sums.add(chance[:, number], spiked[:, number])
 
+    def include(self, others: "DistributionSums") -> None:
+        """Take in what others took in, of other recordings."""
+        self._pinball_mv += others._pinball_mv
+        self._width_mv += others._width_mv
+        self._covered += others._covered
+        self._covered_by_place |= others._covered_by_place
+        self._windows |= others._windows
+        for sums, other in zip(self._spikes, others._spikes, strict=True):
+            sums.include(other)
+
     def scores(self, name: str, regime: Regime) -> list[DistributionScore]:
         """The scores at each horizon."""
-        n_channels = self._covered_by_place.shape[2]
-        n_targets = float(self._windows.sum()) * n_channels
-        seen = self._windows > 0
-        by_recording = self._covered_by_place[seen].sum(2) / (self._windows[seen, None] * n_channels)
-        by_channel = self._covered_by_place.sum(0) / self._windows.sum()
+        covered_by_place = torch.stack(list(self._covered_by_place.values())).double()
+        windows = torch.tensor(list(self._windows.values()), dtype=torch.float64)
+        n_targets = float(windows.sum()) * covered_by_place.shape[2]
+        by_recording = covered_by_place.mean(2) / windows[:, None]
+        by_channel = covered_by_place.sum(0) / windows.sum()
         return [
             DistributionScore(
                 forecaster=name,
@@ -116,6 +125,13 @@ class SpikeSums:
         self._spiked += torch.bincount(step, outcome, minlength=_CHANCE_STEPS)
         self._chance += torch.bincount(step, chance, minlength=_CHANCE_STEPS)
         self._squared += float((chance - outcome).square().sum())
+
+    def include(self, others: "SpikeSums") -> None:
+        """Take in what others took in."""
+        self._targets += others._targets
+        self._spiked += others._spiked
+        self._chance += others._chance
+        self._squared += others._squared
 
     def score(self) -> SpikeScore | None:
         """The scores; none where no target or every one has a spike."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from voltpipe.evaluation.contender_sums import ContenderSums, no_errors
+from voltpipe.evaluation.contender_sums import ContenderSums
 from voltpipe.evaluation.detail import (
     ErrorCounts,
     EvaluationDetail,
@@ -22,9 +21,11 @@ from voltpipe.evaluation.detail import (
 )
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError, Provenance, Score
 from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation.progress import EvaluationProgress, unwatched
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.revision import code_revision
 from voltpipe.evaluation.scores import ErrorSums
+from voltpipe.evaluation.side_by_side import side_by_side
 from voltpipe.evaluation.suitability import check_conditioning, check_layout
 from voltpipe.forecasting.device import cpu_threads
 from voltpipe.forecasting.forecaster import Forecaster
@@ -43,6 +44,7 @@ def evaluate(
     observable_ceiling_r2: Mapping[int, float] | None = None,
     history: Sequence[EpochRecord] = (),
     training: Mapping[str, Any] | None = None,
+    progress: EvaluationProgress = unwatched,
 ) -> tuple[Evaluation, EvaluationDetail]:
     """Score a forecaster beside its baselines, on the same held-out windows, in each regime apart.
 
@@ -55,6 +57,7 @@ def evaluate(
         observable_ceiling_r2: the R2 possible from 1 ms samples and the true connectivity, by horizon in samples.
         history: the training's epochs, for the learning curve.
         training: what is to be known of the training (settings, device, duration); JSON-able, shown as provenance.
+        progress: is told of each recording that is scored.
 
     Returns:
         The scores, and what the figures show of the stricter regime that has windows.
@@ -71,13 +74,14 @@ def evaluate(
     regimes = list(windows)
     if not regimes:
         raise EvaluationError("no window is held out: expected windows in split 'test' or 'time'; add recordings")
-    counts = ErrorCounts(len(forecaster.horizons), window_set)
-    # On one thread: two wait for each other many times as long as they compute, once anything else is computed as well.
+    counts = ErrorCounts.of(len(forecaster.horizons), window_set)
+    sums = {
+        regime: _score(
+            contenders, window_set, regime, windows[regime], counts if regime == regimes[0] else None, progress
+        )
+        for regime in regimes
+    }
     with torch.inference_mode(), cpu_threads(1):
-        sums = {
-            regime: _score(contenders, window_set, regime, windows[regime], counts if regime == regimes[0] else None)
-            for regime in regimes
-        }
         evaluation = Evaluation(
             forecaster=name,
             scores=tuple(
@@ -133,30 +137,36 @@ def _score(
     regime: Regime,
     windows: Int64[np.ndarray, " window"],
     counts: ErrorCounts | None,
+    progress: EvaluationProgress,
 ) -> dict[str, ContenderSums]:
     """One pass over the windows; `counts` takes in the errors of the first contender."""
-    sums = {name: ContenderSums.of(contender, window_set) for name, contender in contenders.items()}
     first = next(iter(contenders))
     used = {name: as_used(contender, window_set, regime) for name, contender in contenders.items()}
-    recordings = window_set.index["recording"]
-    for recording, batches in groupby(
-        batches_by_recording(windows, window_set), lambda positions: int(recordings[positions[0]])
-    ):
-        of_recording = {name: no_errors(contender, window_set) for name, contender in contenders.items()}
-        for positions in batches:
+    recordings = window_set.index["recording"][windows]
+
+    def on_recording(number: int) -> tuple[int, dict[str, ContenderSums], ErrorCounts | None]:
+        sums = {name: ContenderSums.of(contender, window_set) for name, contender in contenders.items()}
+        own_counts = counts.emptied() if counts else None
+        for positions in batches_by_recording(windows[recordings == number], window_set):
             batch = window_set.batch(positions)
             samples_mv = _from_last_known_mv(window_set, positions)
             for name, contender in contenders.items():
                 truth_mv = samples_mv[:, list(contender.horizons)]
-                forecast_mv = predict_mv(used[name](recording), batch)
-                of_recording[name].add(forecast_mv, truth_mv)
-                if distribution := sums[name].distribution:
-                    distribution.add(samples_mv, forecast_mv, recording)
-                if counts is not None and name == first:
-                    counts.add(forecast_mv, truth_mv)
-        for name, errors in of_recording.items():
-            sums[name].include(errors, recording, window_set.channel_types)
-    return sums
+                forecast_mv = predict_mv(used[name](number), batch)
+                sums[name].add(samples_mv, forecast_mv, truth_mv, number)
+                if own_counts and name == first:
+                    own_counts.add(forecast_mv, truth_mv)
+        return number, sums, own_counts
+
+    total = {name: ContenderSums.of(contender, window_set) for name, contender in contenders.items()}
+    numbers = dict.fromkeys(recordings.tolist())
+    for done, (number, sums, own_counts) in enumerate(side_by_side(on_recording, numbers), start=1):
+        for name, of_one in sums.items():
+            total[name].include(of_one, number, window_set.channel_types)
+        if counts and own_counts:
+            counts.include(own_counts)
+        progress(f"scored recordings ({regime})", done, len(numbers))
+    return total
 
 
 def _from_last_known_mv(

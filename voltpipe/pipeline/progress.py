@@ -1,4 +1,4 @@
-"""Listeners to a training: the terminal, the Dagster run, the MLflow run; and the fence that stops an orphan."""
+"""Listeners to trainings and evaluations: terminal, Dagster run, MLflow run; and the fence that stops an orphan."""
 
 import sys
 from collections.abc import Iterator
@@ -75,6 +75,25 @@ class DagsterProgress:
 
 
 @dataclass(frozen=True)
+class DagsterEvaluationProgress:
+    """The run's tag at each step, an observation of the asset where all steps of a kind are done."""
+
+    context: dg.OpExecutionContext
+    asset_key: dg.AssetKey
+
+    def __call__(self, doing: str, done: int, total: int) -> None:
+        """Show the step.
+
+        Raises:
+            dg.Failure: the run ended while this process went on.
+        """
+        stop_if_ended(self.context)
+        self.context.instance.add_run_tags(self.context.run_id, {PROGRESS_TAG: f"{doing}: {done} of {total}"})
+        if done == total:
+            self.context.log_event(dg.AssetObservation(self.asset_key, metadata={"done": f"{doing}: {total}"}))
+
+
+@dataclass(frozen=True)
 class MlflowProgress:
     """The learning curve in the MLflow run. A server that is down stops no training: the curve is completed later."""
 
@@ -118,7 +137,7 @@ def _forgiven() -> Iterator[None]:
 
 
 def stop_if_ended(context: dg.OpExecutionContext) -> None:
-    """Stop a training whose run is over.
+    """Stop what works for a run that is over.
 
     Raises:
         dg.Failure: the run ended while this process went on; whoever retries it must be the only writer.
@@ -126,7 +145,7 @@ def stop_if_ended(context: dg.OpExecutionContext) -> None:
     run = context.instance.get_run_by_id(context.run_id)
     if run is None or run.is_finished:
         raise dg.Failure(
-            f"run {context.run_id} has ended, so this training stops; its last checkpoint stays for the retry",
+            f"run {context.run_id} has ended, so this process stops; a training's last checkpoint stays for the retry",
             allow_retries=False,
         )
 

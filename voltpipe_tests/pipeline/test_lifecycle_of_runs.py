@@ -212,7 +212,7 @@ def test_a_termination_asked_for_in_the_pages_is_canceled_and_killed(instance, s
 
 def test_a_training_whose_run_has_ended_stops_by_itself(instance, train_and_meanwhile):
     complaint = train_and_meanwhile(instance.report_run_canceled)
-    assert "has ended, so this training stops; its last checkpoint stays for the retry" in complaint
+    assert "has ended, so this process stops; a training's last checkpoint stays for the retry" in complaint
 
 
 def test_a_run_that_was_terminated_leaves_its_mlflow_run_killed(trainable, instance, store, tick):

@@ -174,14 +174,18 @@ def test_the_mlflow_run_holds_settings_figures_by_epoch_environment_and_inputs(m
 
 
 def test_progress_is_seen_on_the_dagster_run(materialized):
-    assert materialized.good_run.tags["voltpipe/progress"].startswith("epoch 3")
+    assert materialized.good_run.tags["voltpipe/progress"].startswith("diagnosed: ")
     observations = [
         record.event_log_entry.dagster_event.event_specific_data.asset_observation
         for record in materialized.instance.get_records_for_run(materialized.good_run.run_id).records
         if record.event_log_entry.dagster_event_type is dg.DagsterEventType.ASSET_OBSERVATION
     ]
-    assert [each.metadata["epoch"].value for each in observations] == [1, 2, 3]
-    assert all(each.asset_key == dg.AssetKey("trained_forecaster") for each in observations)
+    trained = [each for each in observations if each.asset_key == dg.AssetKey("trained_forecaster")]
+    evaluated = [each for each in observations if each.asset_key == dg.AssetKey("forecast_evaluation")]
+    assert [each.metadata["epoch"].value for each in trained] == [1, 2, 3]
+    *scored, diagnosed = [each.metadata["done"].value for each in evaluated]
+    assert scored == ["scored recordings (test): 1", "scored recordings (time): 4"]
+    assert diagnosed.startswith("diagnosed: ")
 
 
 def test_the_first_that_beats_the_baselines_is_champion(materialized):

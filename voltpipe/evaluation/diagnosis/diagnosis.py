@@ -1,11 +1,11 @@
 """Where a forecaster fails and what its score is worth: all that is asked of it beyond the scores."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import torch
 
 from voltpipe.evaluation.diagnosis.bad_channel import bad_channels
 from voltpipe.evaluation.diagnosis.error_analysis import errors_by_group
@@ -14,8 +14,9 @@ from voltpipe.evaluation.diagnosis.honesty import HonestyCheck, honesty_checks
 from voltpipe.evaluation.diagnosis.imagination import imagined_resemblance
 from voltpipe.evaluation.diagnosis.out_of_distribution import out_of_distribution
 from voltpipe.evaluation.diagnosis.robustness import robustness
+from voltpipe.evaluation.progress import EvaluationProgress, unwatched
+from voltpipe.evaluation.side_by_side import side_by_side
 from voltpipe.files import read_json, write_json, written_whole
-from voltpipe.forecasting.device import cpu_threads
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
 
@@ -59,24 +60,33 @@ class Diagnosis:
         )
 
 
-@torch.inference_mode()
-def diagnose(forecaster: Forecaster, baselines: Mapping[str, Forecaster], window_set: WindowSet) -> Diagnosis:
+def diagnose(
+    forecaster: Forecaster,
+    baselines: Mapping[str, Forecaster],
+    window_set: WindowSet,
+    progress: EvaluationProgress = unwatched,
+) -> Diagnosis:
     """Diagnose a forecaster on held-out windows, beside the look-up and the autoregression.
 
     Args:
         forecaster: is named by its architecture.
         baselines: by name; the look-up is needed.
         window_set: where the held-out windows are.
+        progress: is told of each part that is done.
     """
     others = {name: baselines[name] for name in (LOOK_UP, AUTOREGRESSION) if name in baselines}
     contenders = {forecaster.config.architecture: forecaster, **others}
-    with cpu_threads(1):  # thousands of small steps, which threads would only wait for each other at
-        return Diagnosis(
-            errors_by_group=errors_by_group(forecaster, baselines[LOOK_UP], window_set),
-            robustness=robustness(contenders, window_set),
-            bad_channels=bad_channels(forecaster, window_set),
-            out_of_distribution=out_of_distribution(forecaster, window_set),
-            resemblance=imagined_resemblance(forecaster, window_set),
-            following=following(forecaster, window_set),
-            honesty=honesty_checks(forecaster, baselines[LOOK_UP], window_set),
-        )
+    parts: dict[str, Callable[[], Any]] = {
+        "errors_by_group": lambda: errors_by_group(forecaster, baselines[LOOK_UP], window_set),
+        "robustness": lambda: robustness(contenders, window_set),
+        "bad_channels": lambda: bad_channels(forecaster, window_set),
+        "out_of_distribution": lambda: out_of_distribution(forecaster, window_set),
+        "resemblance": lambda: imagined_resemblance(forecaster, window_set),
+        "following": lambda: following(forecaster, window_set),
+        "honesty": lambda: honesty_checks(forecaster, baselines[LOOK_UP], window_set),
+    }
+    found = {}
+    for name, part in zip(parts, side_by_side(lambda part: part(), parts.values()), strict=True):
+        found[name] = part
+        progress("diagnosed", len(found), len(parts))
+    return Diagnosis(**found)

@@ -8,6 +8,7 @@ import dagster as dg
 
 from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation, EvaluationError
 from voltpipe.pipeline.patience import patient
+from voltpipe.pipeline.progress import DagsterEvaluationProgress
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.shown import connectivity_metadata, figure_metadata, score_metadata
 from voltpipe.pipeline.values import EvaluatedValue, ReportedValue, TrainedValue
@@ -56,6 +57,7 @@ def forecast_evaluation(
     ceiling = ceiling_in_samples(windows.manifest["preparation"], windows.rate_hz)
     observable = observable_ceiling_in_samples(windows.manifest["preparation"], windows.rate_hz)
     result = read_result(Path(trained_forecaster.folder))
+    progress = DagsterEvaluationProgress(context.op_execution_context, context.asset_key)
     baselines = fit_baselines(windows)
     evaluation, detail = evaluate(
         result.forecaster,
@@ -66,6 +68,7 @@ def forecast_evaluation(
         observable_ceiling_r2=observable.r2,
         history=result.history,
         training={**trained_forecaster.settings.model_dump(mode="json", exclude_none=True), **result.facts()},
+        progress=progress,
     )
     folder = lake.lake.reports / Path(trained_forecaster.folder).name
     evaluation.write(folder / EVALUATION_FILE)
@@ -73,7 +76,7 @@ def forecast_evaluation(
     connectivity = connectivity_table(result.forecaster, windows)
     write_connectivity(folder / CONNECTIVITY_FILE, connectivity)
     others = _readable(path for path in lake.lake.reports.glob(f"*/{EVALUATION_FILE}") if path.parent != folder)
-    diagnosis = diagnose(result.forecaster, baselines, windows).also(seed_spread(evaluation, others))
+    diagnosis = diagnose(result.forecaster, baselines, windows, progress).also(seed_spread(evaluation, others))
     diagnosis.write(folder)
     interpretation = interpret(result.forecaster, windows)
     interpretation.write(folder)
