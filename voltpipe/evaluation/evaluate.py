@@ -25,11 +25,11 @@ from voltpipe.evaluation.progress import EvaluationProgress, unwatched
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.revision import code_revision
 from voltpipe.evaluation.scores import ErrorSums
-from voltpipe.evaluation.side_by_side import side_by_side
 from voltpipe.evaluation.suitability import check_conditioning, check_layout
 from voltpipe.forecasting.device import cpu_threads
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.forecasting.side_by_side import side_by_side
 from voltpipe.windows.split import Split
 from voltpipe.windows.window_set import WindowSet
 
@@ -144,6 +144,7 @@ def _score(
     used = {name: as_used(contender, window_set, regime) for name, contender in contenders.items()}
     recordings = window_set.index["recording"][windows]
 
+    @torch.inference_mode()
     def on_recording(number: int) -> tuple[int, dict[str, ContenderSums], ErrorCounts | None]:
         sums = {name: ContenderSums.of(contender, window_set) for name, contender in contenders.items()}
         own_counts = counts.emptied() if counts else None

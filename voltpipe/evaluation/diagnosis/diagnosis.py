@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from voltpipe.evaluation.diagnosis.bad_channel import bad_channels
 from voltpipe.evaluation.diagnosis.error_analysis import errors_by_group
@@ -15,9 +16,9 @@ from voltpipe.evaluation.diagnosis.imagination import imagined_resemblance
 from voltpipe.evaluation.diagnosis.out_of_distribution import out_of_distribution
 from voltpipe.evaluation.diagnosis.robustness import robustness
 from voltpipe.evaluation.progress import EvaluationProgress, unwatched
-from voltpipe.evaluation.side_by_side import side_by_side
 from voltpipe.files import read_json, write_json, written_whole
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.side_by_side import side_by_side
 from voltpipe.windows.window_set import WindowSet
 
 LOOK_UP, AUTOREGRESSION = "look_up", "autoregression"
@@ -86,7 +87,12 @@ def diagnose(
         "honesty": lambda: honesty_checks(forecaster, baselines[LOOK_UP], window_set),
     }
     found = {}
-    for name, part in zip(parts, side_by_side(lambda part: part(), parts.values()), strict=True):
+    for name, part in zip(parts, side_by_side(_inferring, parts.values()), strict=True):
         found[name] = part
         progress("diagnosed", len(found), len(parts))
     return Diagnosis(**found)
+
+
+@torch.inference_mode()
+def _inferring(part: Callable[[], Any]) -> Any:
+    return part()

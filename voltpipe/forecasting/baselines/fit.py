@@ -3,6 +3,7 @@
 from voltpipe.forecasting.architectures.registry import BASELINES
 from voltpipe.forecasting.distribution.fit import calibrated
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.side_by_side import side_by_side
 from voltpipe.windows.window_set import WindowSet
 
 
@@ -14,10 +15,10 @@ def fit_baselines(window_set: WindowSet) -> dict[str, Forecaster]:
     Raises:
         TrainingDataError: there are too few training rows.
     """
-    return {name: _fitted(name, window_set) for name in BASELINES}
 
+    def fitted(name: str) -> Forecaster:
+        forecaster = Forecaster.unfitted(name, window_set)
+        forecaster.module.fit(window_set)
+        return calibrated(forecaster, window_set)
 
-def _fitted(name: str, window_set: WindowSet) -> Forecaster:
-    forecaster = Forecaster.unfitted(name, window_set)
-    forecaster.module.fit(window_set)
-    return calibrated(forecaster, window_set)
+    return dict(zip(BASELINES, side_by_side(fitted, BASELINES), strict=True))

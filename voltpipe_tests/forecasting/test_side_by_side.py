@@ -5,8 +5,8 @@ from threading import Barrier, get_ident
 import pytest
 import torch
 
-from voltpipe.evaluation.side_by_side import side_by_side
 from voltpipe.forecasting.device import cpu_threads
+from voltpipe.forecasting.side_by_side import side_by_side
 
 
 def test_two_at_a_time_each_on_a_thread_of_its_own_and_in_order():
@@ -14,16 +14,15 @@ def test_two_at_a_time_each_on_a_thread_of_its_own_and_in_order():
 
     def work(item):
         both_are_here.wait()
-        return item, get_ident(), torch.get_num_threads(), torch.is_inference_mode_enabled()
+        return item, get_ident(), torch.get_num_threads()
 
     with cpu_threads(2):
-        items, threads, torch_threads, inferring = zip(*side_by_side(work, range(4)), strict=True)
+        items, threads, torch_threads = zip(*side_by_side(work, range(4)), strict=True)
         assert torch.get_num_threads() == 2
     assert items == (0, 1, 2, 3)
     assert len(set(threads)) == 2
     assert get_ident() not in threads
     assert set(torch_threads) == {1}
-    assert set(inferring) == {True}
 
 
 def test_one_after_the_other_where_torch_has_one_thread():
