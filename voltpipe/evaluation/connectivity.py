@@ -11,6 +11,7 @@ from voltpipe.files import written_whole
 from voltpipe.forecasting.coupling.coupling import Coupling
 from voltpipe.forecasting.coupling.spike_trains import SpikeTrainMeasures, measure_spike_trains
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.side_by_side import side_by_side
 from voltpipe.forecasting.training_rows import stretches
 from voltpipe.simulation.network import draw_network
 from voltpipe.simulation.process import PROCESS
@@ -55,10 +56,13 @@ def connectivity_table(forecaster: Forecaster, window_set: WindowSet) -> pd.Data
         window_set: what it was trained on; only training rows are read.
     """
     truth_mv = true_networks_mv(window_set)
-    parts = [
-        _pairs(organoid, window_set.channel_names, coupling, _spike_trains(organoid, window_set, coupling), truth_mv)
-        for organoid, coupling in forecaster.couplings().items()
-    ]
+
+    def of(learned: tuple[str, Coupling]) -> pd.DataFrame:
+        organoid, coupling = learned
+        trains = _spike_trains(organoid, window_set, coupling)
+        return _pairs(organoid, window_set.channel_names, coupling, trains, truth_mv)
+
+    parts = list(side_by_side(of, forecaster.couplings().items()))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_COLUMNS))
     return table.astype(_COLUMNS)
 
