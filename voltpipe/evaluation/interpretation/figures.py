@@ -89,7 +89,8 @@ def influence_figure(table: pd.DataFrame, *, subtitle: str) -> RenderedFigure:
         subtitle=subtitle,
         caption="How much the forecast of each channel (column) changes when the history of another (row) is that of "
         f"another moment.{truth if _is_known(table) else ''}",
-        basis=f"mV, root mean square over horizons · {len(table):,} pairs, {table['n_windows'].iloc[0]} windows each",
+        basis=f"mV, root mean square over horizons · {table['sender'].nunique():,} senders and "
+        f"{table['receiver'].nunique():,} receivers, {table['n_windows'].iloc[0]} windows for each sender",
     )
 
 

@@ -46,7 +46,7 @@ class Moments:
         self.window_set = window_set
         self._pools = _pools(window_set, pool)
         chosen = pool[even_choice(len(pool), affordable(at_most, window_set))]
-        self._take(np.array([window for window in chosen if len(self._others(window)) >= N_DRAWS], np.int64))
+        self._take(np.array([window for window in chosen if len(self.others(window)) >= N_DRAWS], np.int64))
 
     def some(self, at_most: int) -> "Moments":
         """Fewer of them, evenly spread."""
@@ -93,7 +93,7 @@ class Moments:
     def elsewhere_z(self) -> Float[Tensor, "draw window context channel"]:
         """Whole histories of other moments, drawn at random."""
         generator = np.random.default_rng(_SEED)
-        drawn = np.array([generator.choice(self._others(window), N_DRAWS, replace=False) for window in self.windows])
+        drawn = np.array([generator.choice(self.others(window), N_DRAWS, replace=False) for window in self.windows])
         return torch.stack([self.window_set.stretch(of_one_draw, self.window_set.context) for of_one_draw in drawn.T])
 
     def other_past_z(self, n_kept: int) -> Float[Tensor, "draw window context channel"]:
@@ -108,12 +108,12 @@ class Moments:
             pool_z = self.window_set.stretch(self._pools[number], context)
             for row in np.flatnonzero(self.recordings == number):
                 distance_z = (pool_z[:, -n_kept] - self.batch.history_z[row, -n_kept]).abs()
-                distance_z[np.isin(self._pools[number], self._others(self.windows[row]), invert=True)] = torch.inf
+                distance_z[np.isin(self._pools[number], self.others(self.windows[row]), invert=True)] = torch.inf
                 nearest = distance_z.topk(N_DRAWS, dim=0, largest=False).indices
                 histories_z[:, row, :-n_kept] = pool_z[nearest, : context - n_kept, channels].mT
         return histories_z
 
-    def _others(self, window: np.int64) -> Int64[np.ndarray, " other"]:
+    def others(self, window: np.int64) -> Int64[np.ndarray, " other"]:
         """Windows of the same recording that share no sample with it."""
         index = self.window_set.index
         pool = self._pools[int(index["recording"][window])]

@@ -15,7 +15,7 @@ ALL_THERE_IS = 3 / 4
 
 @pytest.fixture(scope="module")
 def moments(echo_set):
-    return Moments(echo_set, echo_set.windows(Split.TEST), 1200)
+    return Moments(echo_set, echo_set.windows(Split.TEST), 600)
 
 
 def lost(table, **where):
@@ -28,7 +28,7 @@ def lost(table, **where):
 def test_a_cut_behind_the_sample_that_is_read_costs_nothing_and_before_it_all(hearing, moments):
     table = ablation_table(lambda _: hearing, (1,), moments, kept_ms=(4.0, 6.0))
     cut, kept = (lost(table, ablation="history", kept_ms=ms) for ms in (4.0, 6.0))
-    assert cut["r2"] == pytest.approx(ALL_THERE_IS, abs=0.02)
+    assert cut["r2"] == pytest.approx(ALL_THERE_IS, abs=0.05)
     assert cut["r2_lost"] == pytest.approx(ALL_THERE_IS, abs=0.15)
     assert cut["low"] < ALL_THERE_IS < cut["high"]
     assert (kept["r2_lost"], kept["low"], kept["high"]) == (0, 0, 0)

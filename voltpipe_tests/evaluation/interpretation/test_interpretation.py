@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from voltpipe.evaluation.evaluate import evaluate
+from voltpipe.evaluation.interpretation.figures import interpretation_figures
 from voltpipe.evaluation.interpretation.interpretation import Interpretation, interpret
+from voltpipe.evaluation.interpretation.section import interpretation_section
 from voltpipe.evaluation.interpretation.text import metrics
+from voltpipe.evaluation.page import filled, on_page
 from voltpipe.evaluation.report import write_report
 from voltpipe.forecasting.architectures.registry import ARCHITECTURES
 from voltpipe.forecasting.forecaster import Forecaster
@@ -27,11 +30,13 @@ def held_out(window_set_of, n_channels: int, n_samples: int = 300):
     return window_set_of(recordings_mv, [Split.TRAIN, Split.VALIDATION, Split.TEST], stride=5)
 
 
-def page_of(forecaster, window_set, folder, no_connectivity, interpretation=None):
-    evaluation, detail = evaluate(forecaster, window_set, {})
+def section_of(forecaster, window_set, no_connectivity, interpretation=None):
+    """The page's section, and which figures it shows."""
+    evaluation, _ = evaluate(forecaster, window_set, {})
     interpretation = interpretation or interpret(forecaster, window_set)
-    report = write_report(folder, evaluation, detail, no_connectivity, interpretation=interpretation)
-    return report.html_path.read_text(), report.figure_paths
+    drawn = interpretation_figures(evaluation, interpretation)
+    section = interpretation_section(evaluation, interpretation, no_connectivity)
+    return filled("sections/interpretation.html", interpretation=section, figures=on_page(drawn)), set(drawn)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -60,7 +65,10 @@ def test_what_is_written_is_read(hearing, echo_set, tmp_path):
 
 
 def test_the_page_says_what_forecasts_follow_from(hearing, echo_set, tmp_path, no_connectivity):
-    page, figures = page_of(hearing, echo_set, tmp_path, no_connectivity)
+    evaluation, detail = evaluate(hearing, echo_set, {})
+    interpretation = interpret(hearing, echo_set)
+    report = write_report(tmp_path, evaluation, detail, no_connectivity, interpretation=interpretation)
+    page, figures = report.html_path.read_text(), report.figure_paths
     assert "What its forecasts follow from" in page
     assert "What lies more than 5 ms back is worth less than 0.001 of R² at any horizon." in page
     assert "By integrated gradients, which add up to all but 0.0%" in page
@@ -70,10 +78,10 @@ def test_the_page_says_what_forecasts_follow_from(hearing, echo_set, tmp_path, n
     assert "filters" not in figures
 
 
-def test_a_single_channel_has_no_others(window_set_of, forecaster_by, tmp_path, no_connectivity):
+def test_a_single_channel_has_no_others(window_set_of, forecaster_by, no_connectivity):
     window_set = held_out(window_set_of, 1)
     forecaster = forecaster_by("lstm", lambda history_z, *_: history_z[:, -3:-2], window_set, horizons=(1,))
-    page, figures = page_of(forecaster, window_set, tmp_path, no_connectivity)
+    page, figures = section_of(forecaster, window_set, no_connectivity)
     assert "Without the other channels" not in page
     assert "There is no other channel to hear." in page
     assert "influence" not in figures
@@ -87,14 +95,12 @@ def test_too_little_held_out_is_said(window_set_of, forecaster_by, tmp_path, no_
     interpretation = Interpretation.read(tmp_path)
     assert not interpretation.asked
     assert not interpretation.sanity.passed
-    page, figures = page_of(forecaster, window_set, tmp_path, no_connectivity, interpretation)
+    page, figures = section_of(forecaster, window_set, no_connectivity, interpretation)
     assert "Not asked: too little was held out." in page
     assert "attribution" not in figures
 
 
-def test_at_a_high_rate_only_whole_milliseconds_within_a_window_are_cut(
-    window_set_of, forecaster_by, tmp_path, no_connectivity
-):
+def test_at_a_high_rate_only_whole_milliseconds_within_a_window_are_cut(window_set_of, forecaster_by, no_connectivity):
     said_mv = [np.random.default_rng(seed).normal(0, 1, 800) for seed in range(3)]
     recordings_mv = [np.stack([each_mv, np.roll(each_mv, 18)], 1) for each_mv in said_mv]
     window_set = window_set_of(recordings_mv, [Split.TRAIN, Split.VALIDATION, Split.TEST])
@@ -102,7 +108,7 @@ def test_at_a_high_rate_only_whole_milliseconds_within_a_window_are_cut(
     forecaster = forecaster_by(
         "lstm", lambda history_z, *_: history_z[:, -18:-17].flip(2) * torch.tensor([0, 1]), window_set, horizons=(1,)
     )
-    page, _ = page_of(forecaster, window_set, tmp_path, no_connectivity)
+    page, _ = section_of(forecaster, window_set, no_connectivity)
     assert (
         "Nothing that it is shown can be left out for certain: what lies more than 1 ms back may be worth up to" in page
     )

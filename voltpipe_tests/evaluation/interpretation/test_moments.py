@@ -15,7 +15,7 @@ def test_other_moments_share_no_sample_with_a_window_and_are_of_the_same_recordi
     moments = moments_of(echo_set)
     starts = echo_set.index["start_row"]
     for window in moments.windows:
-        others = moments._others(window)
+        others = moments.others(window)
         assert len(others) > 2
         assert (np.abs(starts[others] - starts[window]) >= echo_set.settings.window_samples).all()
         assert set(echo_set.index["recording"][others]) == {echo_set.index["recording"][window]}
