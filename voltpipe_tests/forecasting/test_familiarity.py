@@ -66,9 +66,9 @@ def shifted(history_mv):
 @pytest.mark.parametrize(
     ("fault", "feature", "channels"),
     [
-        (noisy, "change from sample to sample of all channels", ()),
+        (noisy, "change from sample to sample", ()),
         (humming, "50 Hz hum in all channels", ()),
-        (dead, "change from sample to sample", ("n5",)),
+        (dead, "how often it stands still", ("n5",)),
         (shifted, "level", ("n2",)),
     ],
 )

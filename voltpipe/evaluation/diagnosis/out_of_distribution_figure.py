@@ -34,8 +34,8 @@ def draw_out_of_distribution(table: pd.DataFrame) -> Figure:
     """A panel of cells, and a panel of ROC curves."""
     faults = table[table["corruption"] != CLEAN]
     names = list(dict.fromkeys(faults["corruption"]))
-    figure = new_figure(1.9 + 0.32 * len(names))
-    cells, curves = figure.subplots(2, 1, height_ratios=(0.32 * len(names), 1.7))
+    figure = new_figure(1.9 + 0.36 * len(names))
+    cells, curves = figure.subplots(2, 1, height_ratios=(0.36 * len(names), 1.7))
     _draw_cells(cells, faults, names)
     _draw_curves(curves, faults, names)
     curves.axvline(float(table.loc[table["corruption"] == CLEAN, "false_alarms"].iloc[0]), color=FAINT, linestyle=":")
@@ -49,7 +49,7 @@ def _draw_cells(axes: Axes, faults: pd.DataFrame, names: list[str]) -> None:
         for column, (level, auc) in enumerate(zip(own["level"], own["auc"], strict=True)):
             sure = float(np.clip(2 * auc - 1, 0, 1))
             axes.barh(row, 0.94, left=column, height=0.9, color=BASELINES["autoregression"], alpha=0.08 + 0.6 * sure)
-            axes.text(column + 0.47, row, f"{level:g}\n{auc:.2f}", ha="center", va="center", fontsize=6)
+            axes.text(column + 0.47, row, f"{level:g}\n{auc:.2f}", ha="center", va="center", fontsize=7.5)
     units = of_levels.groupby("corruption", sort=False)["unit"].first()
     axes.set_yticks(range(len(names)), [f"{name}, {units[name]}" for name in names], fontsize=7)
     axes.set(ylim=(len(names) - 0.5, -0.5), xticks=[])

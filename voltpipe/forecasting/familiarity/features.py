@@ -6,11 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-CHANNEL_FEATURES = ("level", "spread", "change from sample to sample", "largest step", "share standing still")
+CHANNEL_FEATURES = ("level", "spread", "change from sample to sample", "largest step", "how often it stands still")
 MAINS_HZ = (50.0, 60.0)
 WHOLE_FEATURES = (
-    *(f"{name} of all channels" for name in CHANNEL_FEATURES),
-    *(f"{name}, some channels up and others down" for name in CHANNEL_FEATURES),
+    *(f"{name} in many channels" for _ in ("mean", "spread about it") for name in CHANNEL_FEATURES),
     "how much all channels move together",
     *(f"{hz:g} Hz hum in all channels" for hz in MAINS_HZ),
 )

@@ -11,6 +11,8 @@ from voltpipe.forecasting.familiarity.features import CHANNEL_FEATURES, WHOLE_FE
 WORTH_A_WARNING = 0.05
 """Of a recording's windows. Neighbouring windows overlap, so a false alarm seldom comes alone."""
 _NAMED_CHANNELS, _NAMED_FEATURES = 3, 2
+_LEAST = 0.1
+"""Of a squared distance, for a feature to be named."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Notice:
     channels: tuple[str, ...]
     """Those that are unlike them by themselves in half of these windows, the most frequent first."""
     features: tuple[str, ...]
-    """What is most often furthest from what it was in training; none where nothing is unlike."""
+    """What is furthest from what it was in training in half of them, or at least most often."""
 
     @property
     def share(self) -> float:
@@ -79,9 +81,10 @@ class Noticing:
 
     def notice(self) -> Notice:
         """What has been noticed so far."""
-        often = [name for name, times in self.channels.most_common() if 2 * times >= max(self.n_unlike, 1)]
-        features = tuple(name for name, _ in self.features.most_common(_NAMED_FEATURES))
-        return Notice(self.n_windows, self.n_unlike, tuple(often), features)
+        channels = [name for name, times in self.channels.most_common() if 2 * times >= max(self.n_unlike, 1)]
+        features = [name for name, times in self.features.most_common() if 2 * times >= self.n_unlike]
+        first = [name for name, _ in self.features.most_common(1)]
+        return Notice(self.n_windows, self.n_unlike, tuple(channels), tuple(features[:_NAMED_FEATURES] or first))
 
 
 def _furthest(judgement: Judgement, window: int) -> list[str]:
@@ -91,4 +94,5 @@ def _furthest(judgement: Judgement, window: int) -> list[str]:
     by_itself = 0 < n_by_themselves <= len(channel_score) / 2
     names = CHANNEL_FEATURES if by_itself else WHOLE_FEATURES
     shares = judgement.of_channels[window, channel_score.argmax()] if by_itself else judgement.of_whole[window]
-    return [names[feature] for feature in shares.topk(_NAMED_FEATURES).indices.tolist()]
+    order = [feature for feature in shares.argsort(descending=True).tolist() if shares[feature] > _LEAST * shares.sum()]
+    return list(dict.fromkeys(names[feature] for feature in order))
