@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,3 +63,12 @@ def test_it_is_the_same_process_as_brian2s(organoid_recordings):
     assert own_mv.mean() == pytest.approx(brian_mv.mean(), abs=0.1)
     assert own_mv.std() == pytest.approx(brian_mv.std(), rel=0.01)
     assert np.mean(own_mv == -70) == pytest.approx(np.mean(brian_mv == -70), rel=0.03)
+
+
+def test_without_input_from_outside_nothing_spikes(resting):
+    """All that is left is the noise: 0.5 mV a step of 0.1 ms, forgotten with 10 ms, is 0.05 / sqrt(0.02) = 0.35 mV."""
+    state = replace(resting, external_rate_hz=0.0)
+    state.advance(200, np.random.default_rng(0))
+    assert (state.voltage_mv != -70).all()
+    assert state.voltage_mv.mean() == pytest.approx(-70, abs=0.15)
+    assert state.voltage_mv.std() == pytest.approx(0.35, rel=0.3)
