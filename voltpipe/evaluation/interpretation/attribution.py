@@ -24,13 +24,14 @@ from voltpipe.evaluation.interpretation.moments import Moments, even_choice
 from voltpipe.forecasting.forecaster import Forecaster
 
 OWN, OTHERS = "own", "others"
+TRAINED, RANDOM = "trained", "random"
 MOST_MISSED = 0.1
 """Share of the differences of forecasts that integrated gradients may miss and still stand alone."""
 
 _STEPS = 16
 _CHECKED_WINDOWS = 4
 _HORIZONS_EXPLAINED = 3
-_COLUMNS = ("method", "horizon", "from_ms", "to_ms", "source", "attribution_mv", "missed", "n_windows")
+_COLUMNS = ("method", "weights", "horizon", "from_ms", "to_ms", "source", "attribution_mv", "missed", "n_windows")
 
 
 class Method(StrEnum):
@@ -130,53 +131,57 @@ class _OneForecast:
         return forecast_z[where] * sd_mv[where] + mean_mv[where] + 0 * history_z.sum((1, 2))
 
 
-def attribution_table(used: Callable[[int], Forecaster], horizons: tuple[int, ...], moments: Moments) -> pd.DataFrame:
+def attribution_table(
+    used: Callable[[int], Forecaster],
+    untrained: Callable[[int], Forecaster],
+    horizons: tuple[int, ...],
+    moments: Moments,
+) -> pd.DataFrame:
     """Mean absolute attribution in mV, by horizon, part of the history (`from_ms` to `to_ms` back) and source.
 
     Integrated gradients where they are complete, otherwise they are there for the shortest horizon alone, with what
-    share they miss, and occlusion for all horizons.
+    share they miss, and occlusion for all horizons. Rows of random `weights` say by the same method what is so before
+    anything is learned; of integrated gradients at the shortest horizon alone.
 
     Args:
         used: gives the forecaster for a recording, by its number.
-        horizons: of its forecasts.
+        untrained: likewise the one with random weights.
+        horizons: of their forecasts.
         moments: the windows.
     """
-    explained = Explained(used, horizons, moments)
-    few = Explained(used, horizons, moments.some(_CHECKED_WINDOWS))
-    attribution_mv, missed = few.integrated_mv(0)
+    few = moments.some(_CHECKED_WINDOWS)
+    checked = Explained(used, horizons, few)
+    attribution_mv, missed = checked.integrated_mv(0)
+    rows = []
     if missed > MOST_MISSED:
-        rows = _rows(few, Method.INTEGRATED_GRADIENTS, horizons[0], attribution_mv, missed)
-        occluded_mv = explained.occluded_mv()
-        for column, horizon in enumerate(horizons):
-            rows += _rows(explained, Method.OCCLUSION, horizon, occluded_mv[:, column], np.nan)
+        rows += _rows(checked, Method.INTEGRATED_GRADIENTS, TRAINED, horizons[0], attribution_mv, missed)
+        for weights, each in ((TRAINED, used), (RANDOM, untrained)):
+            explained = Explained(each, horizons, moments)
+            occluded_mv = explained.occluded_mv()
+            for column, horizon in enumerate(horizons):
+                rows += _rows(explained, Method.OCCLUSION, weights, horizon, occluded_mv[:, column], np.nan)
     else:
-        rows = []
+        explained = Explained(used, horizons, moments)
         for column in even_choice(len(horizons), _HORIZONS_EXPLAINED):
             found = explained.integrated_mv(int(column))
-            rows += _rows(explained, Method.INTEGRATED_GRADIENTS, horizons[column], *found)
+            rows += _rows(explained, Method.INTEGRATED_GRADIENTS, TRAINED, horizons[column], *found)
+        explained = Explained(untrained, horizons, few)
+        rows += _rows(explained, Method.INTEGRATED_GRADIENTS, RANDOM, horizons[0], *explained.integrated_mv(0))
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def _rows(
     explained: Explained,
     method: Method,
+    weights: str,
     horizon: int,
     attribution_mv: Float[Tensor, "window part source"],
     missed: float,
 ) -> list[tuple[object, ...]]:
     sample_ms = 1000 / explained.moments.window_set.rate_hz
-    mean_mv = attribution_mv.abs().mean(0)
+    n_windows = len(explained.moments)
     return [
-        (
-            method.value,
-            horizon,
-            start * sample_ms,
-            stop * sample_ms,
-            source,
-            float(value),
-            missed,
-            len(explained.moments),
-        )
-        for (start, stop), values in zip(pairwise(explained.edges), mean_mv, strict=True)
+        (method.value, weights, horizon, start * sample_ms, stop * sample_ms, source, float(value), missed, n_windows)
+        for (start, stop), values in zip(pairwise(explained.edges), attribution_mv.abs().mean(0), strict=True)
         for source, value in zip(explained.sources, values, strict=True)
     ]

@@ -7,10 +7,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from voltpipe.evaluation.drawing import BASELINES, FAINT, FORECASTER, GROUPS, RenderedFigure, new_figure, render
+from voltpipe.evaluation.drawing import BASELINES, FAINT, FORECASTER, GROUPS, INK, RenderedFigure, new_figure, render
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.interpretation.ablations import COUPLING, HISTORY
-from voltpipe.evaluation.interpretation.attribution import OTHERS, OWN
+from voltpipe.evaluation.interpretation.attribution import OTHERS, OWN, RANDOM, TRAINED
 from voltpipe.evaluation.interpretation.interpretation import Interpretation
 from voltpipe.evaluation.interpretation.text import shown_attribution, some_horizons
 from voltpipe.evaluation.labels import duration_label, forecaster_label, regime_label
@@ -19,6 +19,7 @@ ABLATIONS, ATTRIBUTION, INFLUENCE, FILTERS = "ablations", "attribution", "influe
 
 _MOST_SHOWN = 3
 _ATTRIBUTION_DECADES, _INFLUENCE_DECADES = 4, 3
+_LEAST_MV = 1e-12
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 """Powers of ten as numbers: formulas are not set."""
 
@@ -33,8 +34,7 @@ def interpretation_figures(evaluation: Evaluation, interpretation: Interpretatio
         cuts = interpretation.ablations[interpretation.ablations["ablation"].isin((COUPLING, HISTORY))]
         if len(cuts):
             drawn[ABLATIONS] = ablation_figure(cuts, rate_hz=rate_hz, subtitle=subtitle)
-        shown = shown_attribution(interpretation.attribution)
-        drawn[ATTRIBUTION] = attribution_figure(shown, rate_hz=rate_hz, subtitle=subtitle)
+        drawn[ATTRIBUTION] = attribution_figure(interpretation.attribution, rate_hz=rate_hz, subtitle=subtitle)
     if len(interpretation.influence) and interpretation.influence["influence_mv"].any():
         drawn[INFLUENCE] = influence_figure(interpretation.influence, subtitle=subtitle)
     if len(interpretation.filters):
@@ -64,15 +64,17 @@ def ablation_figure(table: pd.DataFrame, *, rate_hz: float, subtitle: str) -> Re
 
 def attribution_figure(table: pd.DataFrame, *, rate_hz: float, subtitle: str) -> RenderedFigure:
     """How far parts of the history move a forecast."""
+    shown = shown_attribution(table)
     return render(
         ATTRIBUTION,
         lambda: draw_attribution(table, rate_hz),
         title="Which samples count",
         subtitle=subtitle,
         caption="How far each part of the history moves a forecast from that of another moment, on a logarithmic "
-        "scale: each step is ten times as much. Parts without a bar move it by less than a ten thousandth of the most.",
-        basis=f"mV, mean absolute attribution by {table['method'].iloc[0]} · one channel in each of "
-        f"{table['n_windows'].iloc[0]} windows",
+        "scale: each step is ten times as much. Parts without a bar move it by less than a ten thousandth of the most. "
+        "Dashes: the same of random weights.",
+        basis=f"mV, mean absolute attribution by {shown['method'].iloc[0]} · one channel in each of "
+        f"{shown['n_windows'].iloc[0]} windows",
     )
 
 
@@ -147,19 +149,22 @@ def _intervals(axes: Axes, places: np.ndarray, table: pd.DataFrame, colour: str,
 
 def draw_attribution(table: pd.DataFrame, rate_hz: float) -> Figure:
     """A panel for some horizons, a pair of bars for each part of the history."""
-    horizons = some_horizons(table["horizon"])
+    trained, random = (shown_attribution(table, weights) for weights in (TRAINED, RANDOM))
+    horizons = some_horizons(trained["horizon"])
     figure = new_figure(2.4)
     panels = figure.subplots(1, len(horizons), sharey=True, squeeze=False)[0]
-    highest_mv = max(float(table["attribution_mv"].max()), 1e-12)
+    highest_mv = max(float(table["attribution_mv"].max()), _LEAST_MV)
+    ends_ms = trained[["from_ms", "to_ms"]].drop_duplicates()
+    labels = [f"{start:.3g} to {stop:.3g}" for start, stop in ends_ms.itertuples(index=False)]
     for axes, horizon in zip(panels, horizons, strict=True):
         for shift, source, colour in ((-0.2, OWN, FORECASTER), (0.2, OTHERS, BASELINES["look_up"])):
-            parts = table[(table["horizon"] == horizon) & (table["source"] == source)]
-            if len(parts):
-                axes.bar(np.arange(len(parts)) + shift, parts["attribution_mv"], 0.4, color=colour, label=source)
-        labels = [
-            f"{start:.3g} to {stop:.3g}"
-            for start, stop in zip(parts_of(table)["from_ms"], parts_of(table)["to_ms"], strict=True)
-        ]
+            bars_mv, dashes_mv = (
+                each.loc[(each["horizon"] == horizon) & (each["source"] == source), "attribution_mv"]
+                for each in (trained, random)
+            )
+            if len(bars_mv):
+                axes.bar(np.arange(len(bars_mv)) + shift, bars_mv, 0.4, color=colour, label=source)
+            axes.plot(np.arange(len(dashes_mv)) + shift, dashes_mv, "_", color=INK, markersize=4)
         axes.set_xticks(np.arange(len(labels)), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
         axes.set(title=f"{duration_label(horizon, rate_hz)} ahead", yscale="log", xlabel="ms back")
         axes.set_ylim(highest_mv / 10**_ATTRIBUTION_DECADES, 2 * highest_mv)
@@ -167,11 +172,6 @@ def draw_attribution(table: pd.DataFrame, rate_hz: float) -> Figure:
     panels[0].set_ylabel("moves it by (mV)")
     panels[-1].legend()
     return figure
-
-
-def parts_of(table: pd.DataFrame) -> pd.DataFrame:
-    """The parts of the history, the latest first."""
-    return table[["from_ms", "to_ms"]].drop_duplicates()
 
 
 def draw_influence(table: pd.DataFrame) -> Figure:

@@ -89,7 +89,7 @@ def interpret(forecaster: Forecaster, window_set: WindowSet) -> Interpretation:
         return Interpretation(
             ablations=pd.concat([ablations, trained.pooled_losses()[list(ablations)]], ignore_index=True),
             channels=trained.losses_by_channel(),
-            attribution=attribution_table(used, horizons, moments.some(_EXPLAINED_WINDOWS)),
+            attribution=attribution_table(used, untrained, horizons, moments.some(_EXPLAINED_WINDOWS)),
             influence=influence_table(trained, random),
             filters=filters,
             responses=responses,

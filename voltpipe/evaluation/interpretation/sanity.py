@@ -36,11 +36,11 @@ def sanity_check(trained: Shuffled, untrained: Shuffled) -> SanityCheck:
         each.influence_mv().numpy()[each.senders[:, None] != np.arange(each.moments.window_set.n_channels)]
         for each in (trained, untrained)
     ]
-    alike = _rank_correlation(*of_others)
+    alike = rank_correlation(*of_others)
     if alike is not None:
         return _check(alike, "how much each channel's forecast owes to each other channel")
     own = (each.own_changes_mv().flatten().numpy() for each in (trained, untrained))
-    return _check(_rank_correlation(*own), "how a channel's own history moves its forecast")
+    return _check(rank_correlation(*own), "how a channel's own history moves its forecast")
 
 
 def _check(alike: float | None, what: str) -> SanityCheck:
@@ -55,7 +55,7 @@ def _check(alike: float | None, what: str) -> SanityCheck:
     return SanityCheck(passed, finding, alike)
 
 
-def _rank_correlation(first: Float[np.ndarray, " value"], second: Float[np.ndarray, " value"]) -> float | None:
+def rank_correlation(first: Float[np.ndarray, " value"], second: Float[np.ndarray, " value"]) -> float | None:
     """Spearman's; None where either does not vary."""
     if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
         return None

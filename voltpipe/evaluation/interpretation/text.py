@@ -6,9 +6,10 @@ import torch
 from voltpipe.evaluation.connectivity_summary import COUPLING as FOUND
 from voltpipe.evaluation.connectivity_summary import mean_agreement, summaries
 from voltpipe.evaluation.interpretation.ablations import COUPLING, HISTORY
-from voltpipe.evaluation.interpretation.attribution import OTHERS, OWN, Method
+from voltpipe.evaluation.interpretation.attribution import OTHERS, OWN, RANDOM, TRAINED, Method
 from voltpipe.evaluation.interpretation.channels import ON_ITSELF, ON_OTHERS
 from voltpipe.evaluation.interpretation.interpretation import Interpretation
+from voltpipe.evaluation.interpretation.sanity import MOST_ALIKE, rank_correlation
 from voltpipe.evaluation.labels import duration_label, forecaster_label
 from voltpipe.forecasting.architectures.every_step import EveryStepModule
 from voltpipe.forecasting.architectures.registry import MODULES
@@ -87,7 +88,7 @@ def some_horizons(horizons: "pd.Series[int]") -> list[int]:
 
 def attribution_text(table: pd.DataFrame, architecture: str, rate_hz: float) -> str:
     """By which method, and why, and how much of a forecast goes back to the channel itself."""
-    integrated = table[table["method"] == Method.INTEGRATED_GRADIENTS.value]
+    integrated = table[(table["method"] == Method.INTEGRATED_GRADIENTS.value) & (table["weights"] == TRAINED)]
     missed = float(integrated["missed"].max())
     label = forecaster_label(architecture)
     shown = shown_attribution(table)
@@ -117,14 +118,26 @@ def attribution_text(table: pd.DataFrame, architecture: str, rate_hz: float) -> 
     )
     return (
         f"{how} {duration_label(int(first['horizon'].iloc[0]), rate_hz)} ahead, what counts most are the samples "
-        f"{most['from_ms']:.3g} to {most['to_ms']:.3g} ms back {whose}.{others}"
+        f"{most['from_ms']:.3g} to {most['to_ms']:.3g} ms back {whose}.{others}{_order_text(table)}"
     )
 
 
-def shown_attribution(table: pd.DataFrame) -> pd.DataFrame:
+def shown_attribution(table: pd.DataFrame, weights: str = TRAINED) -> pd.DataFrame:
     """Of the method that is complete."""
-    occluded = table[table["method"] == Method.OCCLUSION.value]
-    return occluded if len(occluded) else table
+    of_weights = table[table["weights"] == weights]
+    occluded = of_weights[of_weights["method"] == Method.OCCLUSION.value]
+    return occluded if len(occluded) else of_weights
+
+
+def _order_text(table: pd.DataFrame) -> str:
+    """Whether the order of the parts was learned."""
+    trained, random = (shown_attribution(table, weights) for weights in (TRAINED, RANDOM))
+    trained, random = (each[each["horizon"] == table["horizon"].min()] for each in (trained, random))
+    alike = rank_correlation(trained["attribution_mv"].to_numpy(), random["attribution_mv"].to_numpy())
+    if alike is None:
+        return ""
+    means = "is no finding: it is much the same" if alike > MOST_ALIKE else "was learned: it is another"
+    return f" The order in which parts of the history count {means} with random weights (rank correlation {alike:.2f})."
 
 
 def influence_text(influence: pd.DataFrame, rankings: pd.DataFrame | None) -> str:

@@ -15,11 +15,20 @@ def moments(echo_set):
     return Moments(echo_set, echo_set.windows(Split.TEST), 24)
 
 
+def table_of(forecaster, moments):
+    """Without any weights, it is the same with random ones."""
+    return attribution_table(lambda _: forecaster, lambda _: forecaster, (1,), moments)
+
+
+def counting(table):
+    return table[(table["attribution_mv"] > 0) & (table["weights"] == "trained")].itertuples()
+
+
 def test_all_of_a_forecast_goes_back_to_the_one_sample_it_reads(hearing, moments):
-    table = attribution_table(lambda _: hearing, (1,), moments)
+    table = table_of(hearing, moments)
     assert set(table["method"]) == {Method.INTEGRATED_GRADIENTS.value}
     assert table["missed"].max() < 1e-5
-    (counts,) = table[table["attribution_mv"] > 0].itertuples()
+    (counts,) = counting(table)
     assert (counts.from_ms, counts.to_ms, counts.source) == (2.0, 5.0, "others")
     explained = Explained(lambda _: hearing, (1,), moments)
     change_mv = (moments.batch.history_z - explained.elsewhere_z)[:, -5, 3] * (explained.receivers != 3)
@@ -37,15 +46,16 @@ def test_occlusion_says_the_same_of_a_linear_forecaster(alone, moments):
 
 def test_where_no_gradient_crosses_it_is_said_and_samples_are_exchanged(forecaster_by, echo_set, hearing, moments):
     rounding = forecaster_by("attention", lambda *seen: hearing.module(*seen).round(), echo_set, horizons=(1,))
-    table = attribution_table(lambda _: rounding, (1,), moments)
+    table = table_of(rounding, moments)
     integrated = table[table["method"] == Method.INTEGRATED_GRADIENTS.value]
     assert set(integrated["missed"]) == {1.0}
     assert (integrated["attribution_mv"] == 0).all()
-    (counts,) = table[table["attribution_mv"] > 0].itertuples()
+    (counts,) = counting(table)
     assert (counts.method, counts.from_ms, counts.source) == (Method.OCCLUSION.value, 2.0, "others")
     text = attribution_text(table, "attention", 1000.0)
     assert "Integrated gradients miss 100%" in text
-    assert "2 to 5 ms back of the other channels. 100% of all attribution goes to other channels." in text
+    assert "2 to 5 ms back of the other channels. 100% of all attribution goes to other channels. " in text
+    assert "is no finding: it is much the same with random weights (rank correlation 1.00)" in text
 
 
 def test_a_channel_alone_has_only_itself_to_count(window_set_of, forecaster_by):
@@ -54,7 +64,7 @@ def test_a_channel_alone_has_only_itself_to_count(window_set_of, forecaster_by):
     moments = Moments(window_set, window_set.windows(Split.TEST), 8)
     for rule in (lambda history_z, *_: history_z[:, -3:-2], lambda history_z, *_: history_z[:, -3:-2].round()):
         forecaster = forecaster_by("lstm", rule, window_set, horizons=(1,))
-        table = attribution_table(lambda _, forecaster=forecaster: forecaster, (1,), moments)
-        (counts,) = table[table["attribution_mv"] > 0].itertuples()
+        table = table_of(forecaster, moments)
+        (counts,) = counting(table)
         assert (counts.from_ms, counts.source) == (2.0, "own")
         assert set(table["source"]) == {"own"}
