@@ -14,6 +14,9 @@ from voltpipe.evaluation.regimes import Regime
 from voltpipe.files import written_whole
 from voltpipe.forecasting.progress import EpochRecord
 
+DETAIL_FILE = "detail.npz"
+"""A detail's name in a report's folder."""
+
 _FACTS = "facts"
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Run
 
-    from voltpipe.evaluation.evaluation import Evaluation
-
 REPORT_FOLDER, TABLES_FOLDER = "report", "tables"
 SCORES_FILE = "scores.csv"
 SPLIT_TAG = "mlflow.data.context"
@@ -156,11 +154,11 @@ class TrackedRun:
             ],
         )
 
-    def log_evaluation(self, evaluation: "Evaluation", report_folder: Path) -> None:
-        """Log an evaluation: its metrics, the report's files, and their tables as MLflow shows tables."""
+    def log_report(self, metrics: Mapping[str, float], report_folder: Path) -> None:
+        """Log what an evaluation found: its figures, the report's files, and their tables as MLflow shows tables."""
         import pandas as pd
 
-        self.log_metrics(evaluation.metrics())
+        self.log_metrics(metrics)
         self.store.client.log_artifacts(self.run_id, str(report_folder), REPORT_FOLDER)
         self.log_tables({path.stem: pd.read_parquet(path) for path in sorted(report_folder.glob("*.parquet"))})
 

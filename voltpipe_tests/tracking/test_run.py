@@ -96,7 +96,7 @@ def test_an_evaluation_brings_its_metrics_and_its_report(run, evaluation, tmp_pa
     report = tmp_path / "report"
     report.mkdir()
     (report / "report.html").write_text("<h1>ok</h1>")
-    run.log_evaluation(evaluation({1: 0.7}), report)
+    run.log_report(evaluation({1: 0.7}).metrics(), report)
     assert page(run).data.metrics["test/r2/h1"] == 0.7
     assert page(run).data.metrics["baseline/persistence/r2/h1"] == 0.6
     copied = Path(run.store.client.download_artifacts(run.run_id, "report/report.html"))
@@ -109,7 +109,7 @@ def test_an_evaluation_logged_again_leaves_each_table_once(run, evaluation, tmp_
     for r2 in (0.5, 0.7):
         table = pd.DataFrame({"group": ["<b>n0</b>", "n1"], "r2": [r2, np.nan]})
         table.to_parquet(report / "errors.parquet", index=False)
-        run.log_evaluation(evaluation({1: r2}), report)
+        run.log_report(evaluation({1: r2}).metrics(), report)
     experiment = page(run).info.experiment_id
     monkeypatch.setenv("MLFLOW_TRACKING_URI", run.store.uri)  # where MLflow looks for tables
     loaded = run.store.client.load_table(experiment, "tables/errors.json", run_ids=[run.run_id])
