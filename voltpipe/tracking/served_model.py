@@ -34,6 +34,10 @@ _DIGEST_TAG = "voltpipe.digest"
 _REQUIREMENTS = ("torch", "safetensors", "numpy", "pydantic", "jaxtyping")
 
 
+class UnfamiliarWarning(UserWarning):
+    """Histories are unlike those trained on."""
+
+
 @dataclass(frozen=True)
 class ServedForecaster:
     """What MLflow's servers call."""
@@ -46,7 +50,7 @@ class ServedForecaster:
         """Forecast in mV from histories in mV. There are no parameters; MLflow passes the argument anyway.
 
         Warns:
-            UserWarning: histories are unlike those trained on; it stands in the server's log.
+            UnfamiliarWarning: it stands in the server's log.
         """
         history_mv = np.array(model_input, np.float32)
         forecast_mv = self.forecaster.predict_mv(history_mv)
@@ -54,7 +58,7 @@ class ServedForecaster:
             noticing = Noticing(tuple(f"number {channel}" for channel in range(history_mv.shape[2])))
             noticing.add(self.forecaster.familiarity.judge(torch.from_numpy(history_mv)))
             if (notice := noticing.notice()).warns:
-                warnings.warn(f"take these forecasts with care: {notice.text}", stacklevel=2)
+                warnings.warn(f"take these forecasts with care: {notice.text}", UnfamiliarWarning, stacklevel=2)
         return forecast_mv
 
 
@@ -102,7 +106,9 @@ def log_forecaster(
 def served_forecast_mv(model_folder: Path) -> Float32[np.ndarray, "batch horizon channel"]:
     """What MLflow's server would answer to the model's own input example, in mV."""
     served = _pyfunc().load_model(str(model_folder))
-    return np.asarray(served.predict(served.input_example))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnfamiliarWarning)  # an example is to show the form, not to be believed
+        return np.asarray(served.predict(served.input_example))
 
 
 def _pyfunc() -> ModuleType:

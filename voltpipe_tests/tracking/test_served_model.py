@@ -20,7 +20,13 @@ from voltpipe.forecasting.familiarity.familiarity import Familiarity, Familiarit
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.tracking.registry import load_forecaster, register
 from voltpipe.tracking.run import RunInput
-from voltpipe.tracking.served_model import FORECASTER_FOLDER, ServedForecaster, log_forecaster, served_forecast_mv
+from voltpipe.tracking.served_model import (
+    FORECASTER_FOLDER,
+    ServedForecaster,
+    UnfamiliarWarning,
+    log_forecaster,
+    served_forecast_mv,
+)
 from voltpipe.tracking.store import TrackingError
 
 SCORED_ON = RunInput("window_set", "ab" * 32, "evaluation", Path("/lake/windows/set-ab"))
@@ -66,7 +72,7 @@ def test_it_predicts_mv_from_mv_for_any_number_of_windows(model_folder, history_
 def test_histories_unlike_those_trained_on_are_warned_of(forecaster, history_mv):
     config = FamiliarityConfig(n_channels=3, context_samples=4, rate_hz=500.0, false_alarms=0.01)
     served = ServedForecaster(replace(forecaster, familiarity=Familiarity(config)))
-    with pytest.warns(UserWarning, match=r"with care: 100.0% of it is unlike .* by: level"):
+    with pytest.warns(UnfamiliarWarning, match=r"with care: 100.0% of it is unlike .* by: level"):
         assert served.predict(history_mv)[0].tolist() == EXPECTED_MV
     served.forecaster.familiarity.limits.fill_(1e6)
     assert served.predict(history_mv)[0].tolist() == EXPECTED_MV
