@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Float64
+from scipy.special import ndtri
 from torch import Tensor
 
 from voltpipe.evaluation.diagnosis.groups import Grouping, Moments
@@ -146,6 +147,28 @@ class GroupErrors:
                 **{f"{name}_high": high for name, (_, high) in bounds.items()},
             }
         )
+
+
+def widening(n_groups: int | pd.Series) -> float | pd.Series:
+    """How much wider intervals must be to hold for all of so many groups at once (Bonferroni)."""
+    return ndtri(1 - _INTERVAL[0] / n_groups) / ndtri(1 - _INTERVAL[0])
+
+
+def out_of_proportion(table: pd.DataFrame) -> pd.Series:
+    """By how much a group's share of the loss, at the least, exceeds its share of the targets.
+
+    Loss is counted from the best possible forecast where that is known, and from the truth elsewhere. Its lower bound
+    is that of the interval, lowered for as many groups as the kind has (Bonferroni), as the largest is looked for.
+
+    Args:
+        table: rows of a table of errors by group, of one forecaster and horizon.
+    """
+    loss = table["loss_mv2"].fillna(table["rmse_mv"] ** 2)
+    low = table["loss_mv2_low"].fillna(table["rmse_mv_low"] ** 2)
+    n_groups = table["kind"].map(table["kind"].value_counts())
+    least = loss - (loss - low) * widening(n_groups)
+    whole = (loss * table["n_targets"]).groupby(table["kind"]).transform("sum")
+    return least * table["n_targets"] / whole.where(whole > 0) - table["share_of_targets"]
 
 
 _SUMS = ("count", "total", "squared", "error", "inside", "least")

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from voltpipe.evaluation.diagnosis.group_errors import out_of_proportion
 from voltpipe.evaluation.drawing import BASELINES, CEILING, FAINT, FORECASTER, INK, RenderedFigure, new_figure, render
 from voltpipe.evaluation.labels import duration_label, forecaster_label
 
@@ -37,10 +38,9 @@ def draw_groups(table: pd.DataFrame, forecaster: str) -> Figure:
     """One line a group, of one horizon."""
     own = table[table["forecaster"] == forecaster].set_index(["kind", "group"])
     other = table[table["forecaster"] == LOOK_UP].set_index(["kind", "group"])["rmse_mv"]
-    share = own["share_of_loss"].fillna(own["share_of_error"])
-    out_of_proportion = (share - own["share_of_targets"]).groupby("kind").max()
+    of_kinds = out_of_proportion(own.reset_index()).groupby(own.index.get_level_values("kind").to_numpy()).max()
     lines: list[tuple[str, str | None]] = []
-    for kind in out_of_proportion.sort_values(ascending=False).index:
+    for kind in of_kinds.sort_values(ascending=False).index:
         groups = own.loc[kind]
         worst = groups["rmse_mv"].nlargest(_MOST_GROUPS).index
         lines += [(kind, None), *((kind, group) for group in groups.index if group in worst)]

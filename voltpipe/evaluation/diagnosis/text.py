@@ -7,6 +7,7 @@ from voltpipe.evaluation.diagnosis.bad_channel import planted_ranks
 from voltpipe.evaluation.diagnosis.corruption import level_text
 from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
 from voltpipe.evaluation.diagnosis.following import LEAD, SPIKES
+from voltpipe.evaluation.diagnosis.group_errors import out_of_proportion, widening
 from voltpipe.evaluation.diagnosis.out_of_distribution import CLEAN
 from voltpipe.evaluation.diagnosis.robustness import breaking_levels
 from voltpipe.evaluation.labels import duration_label
@@ -37,7 +38,12 @@ def worst_group_text(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> s
     known = own[own["share_of_loss"].notna()]
     if known.empty:
         return words
-    by_loss = known.loc[(known["share_of_loss"] - known["share_of_targets"]).idxmax()]
+    excess = out_of_proportion(known)
+    by_loss = known.loc[excess.idxmax()]
+    if excess.max() <= 0:
+        return (
+            f"No group of targets loses, beyond doubt, more than its share against the best possible forecast. {words}"
+        )
     loss = (
         f"Of what it loses against the best possible forecast {ahead} ahead, {by_loss['share_of_loss']:.0%} is lost on "
         f"{by_loss['share_of_targets']:.0%} of the targets: {by_loss['kind']}, {by_loss['group']} (R² "
@@ -58,14 +64,15 @@ def calibration_text(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> s
     own = table[(table["forecaster"] == forecaster) & table["coverage80"].notna()]
     if own.empty:
         return ""
-    narrow = own.loc[own["coverage80_high"].idxmin()]
-    if narrow["coverage80_high"] >= _BAND:
+    highest = own["coverage80"] + (own["coverage80_high"] - own["coverage80"]) * widening(len(own))
+    narrow = own.loc[highest.idxmin()]
+    if highest.min() >= _BAND:
         return "Its 80 % interval is too narrow for no group of targets, as far as these recordings tell."
     return (
-        "Its 80 % interval is too narrow most of all for "
+        "Its 80 % interval is too narrow most clearly for "
         f"{narrow['kind']}, {narrow['group']}, {duration_label(int(narrow['horizon']), rate_hz)} ahead, where it holds "
-        f"{narrow['coverage80']:.0%} of the truths (95 %: {narrow['coverage80_low']:.0%} to "
-        f"{narrow['coverage80_high']:.0%})."
+        f"{narrow['coverage80']:.1%} of the truths (95 %: {narrow['coverage80_low']:.1%} to "
+        f"{narrow['coverage80_high']:.1%})."
     )
 
 

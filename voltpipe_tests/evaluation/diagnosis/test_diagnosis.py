@@ -117,5 +117,5 @@ def test_the_group_whose_interval_is_too_narrow_is_named(diagnosis):
         return calibration_text(replace(diagnosis, errors_by_group=table), "look_up", 1000.0)
 
     assert "for firing rate, below" in text_of(0.70, 0.72)
-    assert "1 ms ahead, where it holds 71% of the truths (95 %: 70% to 72%)" in text_of(0.70, 0.72)
+    assert "1 ms ahead, where it holds 71.0% of the truths (95 %: 70.0% to 72.0%)" in text_of(0.70, 0.72)
     assert "too narrow for no group" in text_of(0.55, 0.85)

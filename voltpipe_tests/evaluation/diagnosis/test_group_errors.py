@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from voltpipe.evaluation.diagnosis.group_errors import GroupErrors
+from voltpipe.evaluation.diagnosis.group_errors import GroupErrors, out_of_proportion
 from voltpipe.evaluation.diagnosis.groups import Moments, groupings
 from voltpipe.forecasting.coupling.coupling import SenderType
 from voltpipe.windows.window_set import Split
@@ -159,3 +159,24 @@ def test_without_visible_spikes_what_needs_them_is_left_out(window_set_of):
     voltage_mv = np.random.default_rng(1).normal(-55, 1, (200, 2))
     found = groupings(window_set_of([voltage_mv, voltage_mv], [Split.TRAIN, Split.TEST]))
     assert [grouping.kind for grouping in found] == ["channel", "recording", "part of the recording", "present voltage"]
+
+
+def test_what_loses_out_of_proportion_does_so_at_the_least():
+    table = pd.DataFrame(
+        {
+            "kind": ["channel", "channel", "state", "state"],
+            "n_targets": [100, 300, 200, 200],
+            "share_of_targets": [0.25, 0.75, 0.5, 0.5],
+            "loss_mv2": [6.0, 2.0, 4.0, 2.0],
+            "loss_mv2_low": [5.0, 1.0, -1.0, 1.5],
+            "rmse_mv": [9.0] * 4,
+            "rmse_mv_low": [9.0] * 4,
+        }
+    )
+    # Channels lose 600 + 600 in all, of which the first at least 500 by its own interval, and 486 as one of two.
+    factor = 2.2414 / 1.9600
+    least = [6 - factor, 2 - factor, 4 - 5 * factor, 2 - 0.5 * factor]
+    expected = [least[0] / 12 - 0.25, 3 * least[1] / 12 - 0.75, least[2] / 6 - 0.5, least[3] / 6 - 0.5]
+    assert out_of_proportion(table).tolist() == pytest.approx(expected, abs=1e-4)
+    of_simulated = {"loss_mv2": np.nan, "loss_mv2_low": np.nan, "rmse_mv_low": table.rmse_mv}
+    assert out_of_proportion(table.assign(**of_simulated)).tolist() == pytest.approx([0.0] * 4)
