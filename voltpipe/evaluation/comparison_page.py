@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from voltpipe.evaluation.drawing import CONTENDERS, FAINT, RenderedFigure, new_figure, render
 from voltpipe.evaluation.explorer import Explorer
 from voltpipe.evaluation.interactive import embedded
-from voltpipe.evaluation.page import filled, on_page
+from voltpipe.evaluation.page import filled, on_page, provenance_text
 from voltpipe.evaluation.version_comparison import MEAN, VersionComparison
 from voltpipe.files import written_whole
 
@@ -58,7 +58,7 @@ def _rendered(comparison: VersionComparison) -> str:
             ("recordings", bare, "recording", {"R²": "r2"}),
         )
     }
-    figure = _gain_figure(comparison)
+    figure = _gain_figure(comparison, colours)
     return filled(
         "comparison.html",
         title=" and ".join([", ".join(comparison.names[:-1]), comparison.names[-1]]),
@@ -68,9 +68,7 @@ def _rendered(comparison: VersionComparison) -> str:
         names=comparison.names,
         gains=gains[gains["group"] == _ALL].to_dict("records"),
         n_targets=comparison.n_targets,
-        figures=on_page(
-            {"gains": figure}, f"window set {provenance.window_set_digest[:12]} · {provenance.code_revision}"
-        ),
+        figures=on_page({"gains": figure}, provenance_text(provenance)),
         explorers=embedded(explorers),
         provenance=provenance,
         recordings=sorted(comparison.by_recording["recording"].unique()),
@@ -86,12 +84,12 @@ def _scores(comparison: VersionComparison) -> pd.DataFrame:
     return table.loc[list(comparison.names), list(dict.fromkeys(whole["horizon"]))]
 
 
-def _gain_figure(comparison: VersionComparison) -> RenderedFigure:
+def _gain_figure(comparison: VersionComparison, colours: Mapping[str, str]) -> RenderedFigure:
     whole = comparison.gains[comparison.gains["group"] == _ALL]
     n_recordings = int(whole["n_recordings"].max())
     return render(
         "gains",
-        lambda: draw_gains(whole, dict(zip(comparison.names, cycle(CONTENDERS), strict=False))),
+        lambda: draw_gains(whole, colours),
         title=f"R² above that of {comparison.names[0]}",
         subtitle=comparison.where,
         caption="A dot for each forecaster and horizon, with its 95 % interval. Where that lies above zero, the "

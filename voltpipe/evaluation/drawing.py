@@ -27,7 +27,7 @@ BASELINES = {
 }
 GROUPS = ("#2f8fd0", "#d55e00", "#009e73", "#cc79a7", "#c79100", "#8b939c")
 """For kinds of channels, in order of appearance."""
-CONTENDERS = ("#d55e00", "#2f8fd0", "#009e73", "#cc79a7", "#c79100", "#8b939c")
+CONTENDERS = (FORECASTER, *(colour for colour in GROUPS if colour != FORECASTER))
 """For forecasters of which none is the one in question."""
 WARNING = "#d62839"
 

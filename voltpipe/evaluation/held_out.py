@@ -40,6 +40,13 @@ def strictest_windows(forecaster: Forecaster, window_set: WindowSet) -> tuple[Re
     return next(iter(regime_windows(forecaster, window_set).items()))
 
 
+def held_out_digests(forecaster: Forecaster, window_set: WindowSet) -> tuple[Regime, dict[str, str]]:
+    """The same regime, and the digests of the raw files of the recordings that it holds out, by key."""
+    regime, windows = strictest_windows(forecaster, window_set)
+    held_out = [window_set.recordings[number] for number in np.unique(window_set.index["recording"][windows])]
+    return regime, {recording.key: recording.digest for recording in held_out}
+
+
 def evenly(windows: Int64[np.ndarray, " window"], at_most: int) -> Int64[np.ndarray, " fewer"]:
     """So many of the windows at most, evenly spread."""
     return windows[np.linspace(0, len(windows) - 1, min(at_most, len(windows))).astype(np.int64)]

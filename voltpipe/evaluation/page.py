@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from voltpipe.evaluation.drawing import RenderedFigure
+from voltpipe.evaluation.evaluation import Provenance
 
 
 def filled(template: str, **shown: object) -> str:
@@ -18,6 +19,11 @@ def filled(template: str, **shown: object) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(**shown)
+
+
+def provenance_text(provenance: Provenance) -> str:
+    """What figures were made from, in a few words."""
+    return f"window set {provenance.window_set_digest[:12]} · {provenance.code_revision}"
 
 
 def on_page(drawn: Mapping[str, RenderedFigure], provenance: str = "") -> dict[str, tuple[RenderedFigure, Markup, str]]:

@@ -26,7 +26,7 @@ from voltpipe.evaluation.diagnosis.text import (
 )
 from voltpipe.evaluation.distribution_table import distribution_table
 from voltpipe.evaluation.drawing import RenderedFigure
-from voltpipe.evaluation.evaluation import Evaluation, Provenance
+from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.figures import figures
 from voltpipe.evaluation.gain_over import gain_over
 from voltpipe.evaluation.interactive import embedded
@@ -34,7 +34,7 @@ from voltpipe.evaluation.interpretation.figures import interpretation_figures
 from voltpipe.evaluation.interpretation.interpretation import Interpretation
 from voltpipe.evaluation.interpretation.section import interpretation_section
 from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label, regime_label
-from voltpipe.evaluation.page import filled, on_page
+from voltpipe.evaluation.page import filled, on_page, provenance_text
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.skill_bar import skill_bars
 from voltpipe.evaluation.tables import score_table
@@ -116,7 +116,7 @@ def render_page(
         explorers=embedded(
             diagnosis_explorers(diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz) if diagnosis else {}
         ),
-        figures=on_page(drawn, _provenance_text(evaluation.provenance)),
+        figures=on_page(drawn, provenance_text(evaluation.provenance)),
         general_figures=general,
         provenance=evaluation.provenance,
         links=links or {},
@@ -165,7 +165,3 @@ def _diagnosis_section(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str
         "honesty": diagnosis.honesty,
         "honesty_text": honesty_text(diagnosis),
     }
-
-
-def _provenance_text(provenance: Provenance) -> str:
-    return f"window set {provenance.window_set_digest[:12]} · {provenance.code_revision}"

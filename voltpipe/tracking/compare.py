@@ -1,14 +1,12 @@
 """Compares registered forecasters on what none of them learned from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from voltpipe.evaluation.comparison_page import verdicts, write_comparison
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.evaluation import Evaluation
-from voltpipe.evaluation.held_out import regime_windows
+from voltpipe.evaluation.held_out import held_out_digests
 from voltpipe.evaluation.version_comparison import compare_versions
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.lake import Lake
@@ -54,9 +52,7 @@ def _newest(lake: Lake) -> WindowSet:
 def _unseen(
     store: TrackingStore, versions: Sequence[RegisteredForecaster], forecaster: Forecaster, window_set: WindowSet
 ) -> frozenset[str]:
-    regime, windows = next(iter(regime_windows(forecaster, window_set).items()))
-    held_out = [window_set.recordings[number] for number in np.unique(window_set.index["recording"][windows])]
-    digests: Mapping[str, str] = {recording.key: recording.digest for recording in held_out}
+    regime, digests = held_out_digests(forecaster, window_set)
     first, *others = (lineages(store, version.run_id) for version in versions)
     of_others = [lineage for of_one in others for lineage in of_one]
     share = window_set.settings.time_fraction

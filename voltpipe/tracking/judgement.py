@@ -2,11 +2,9 @@
 
 from dataclasses import replace
 
-import numpy as np
-
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError
-from voltpipe.evaluation.held_out import regime_windows
+from voltpipe.evaluation.held_out import held_out_digests
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
 from voltpipe.tracking.gate import GateDecision, Rule, decide
 from voltpipe.tracking.lineage import lineages
@@ -83,11 +81,10 @@ def _targets(
     window_set: WindowSet,
     settings: GateSettings,
 ) -> Targets:
-    regime, windows = next(iter(regime_windows(forecaster, window_set).items()))
-    held_out = [window_set.recordings[number] for number in np.unique(window_set.index["recording"][windows])]
+    regime, digests = held_out_digests(forecaster, window_set)
     candidate = known_version(store, version)
     return choose_targets(
-        {recording.key: recording.digest for recording in held_out},
+        digests,
         lineages(store, present.run_id),
         lineages(store, candidate.run_id if candidate else None),
         regime,

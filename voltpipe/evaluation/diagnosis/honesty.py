@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from voltpipe.evaluation.held_out import as_used, strictest_windows
+from voltpipe.evaluation.held_out import as_used, evenly, strictest_windows
 from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.leakage import covered_rows
@@ -93,8 +93,7 @@ def _time_reversal(reversed_r2: float, r2: float) -> HonestyCheck:
 def _some(windows: Int64[np.ndarray, " window"], window_set: WindowSet) -> Int64[np.ndarray, " fewer"]:
     """Evenly spread ones, the fewer the more there is to remember."""
     affordable = int(_MOST_PRODUCTS / window_set.samples_z.numel())
-    number = min(len(windows), max(_LEAST_WINDOWS, min(_MOST_WINDOWS, affordable)))
-    return windows[np.linspace(0, len(windows) - 1, number).astype(np.int64)]
+    return evenly(windows, max(_LEAST_WINDOWS, min(_MOST_WINDOWS, affordable)))
 
 
 class _Trial:
