@@ -1,8 +1,19 @@
-"""The error that is meant for the user's eyes."""
+"""The base class of all errors that are meant for the user."""
 
 
 class VoltpipeError(ValueError):
-    """Something the user can mend: the message says what was found, what was expected, and what to do next.
+    """An error that the user can fix: the message says what was found, what was expected and what to do.
 
-    Every layer derives its own kind from this one. Broken invariants are asserts, not errors of this kind.
+    Each layer derives its own class. A broken invariant is an assert, not an error of this kind.
+
+    Args:
+        message: the text for the user.
+        code: a stable name of the cause, in kebab-case (`unit-unknown`). Tests and callers compare it, never the text.
     """
+
+    code: str = "error"
+
+    def __init__(self, message: str = "", *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
