@@ -1,16 +1,26 @@
 # `make demo` and `make test` are all a newcomer needs; each installs first what is missing.
+# While working: `make test-fast`, `make format`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# A test a core at a time; a worker that has none left takes some from another. More than eight workers would mostly import.
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal --durations 15
 
-.PHONY: demo test up lint audit bench
+.PHONY: demo test test-fast format up lint audit bench
 
 demo: $(INSTALLED)
 	$(BIN)/voltpipe demo
 
 test: lint
-	$(BIN)/pytest
+	$(PYTEST)
+
+test-fast: $(INSTALLED)
+	$(PYTEST) -m 'not slow'
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 up: $(INSTALLED)
 	$(BIN)/voltpipe up

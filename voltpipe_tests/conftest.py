@@ -1,12 +1,25 @@
-"""A tiny preparation that has to be forecast, for tests that carry recordings through several layers."""
+"""What holds for all tests, and a tiny preparation for those that carry recordings through several layers."""
 
+import os
+import pkgutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from voltpipe.lake import Lake
+# Before torch starts its threads, and for every process that a test starts: tensors here are tiny, and a second thread
+# would only take a core from another test.
+os.environ["OMP_NUM_THREADS"] = "1"
+# Shapes and types are checked at run time, except in voltpipe.pipeline: Dagster inspects the functions of its assets,
+# which must therefore stay unwrapped. Installed here because the workers of pytest-xdist ignore jaxtyping's own option.
+_PACKAGES = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parents[1] / "voltpipe")])]
+jaxtyping.install_import_hook([f"voltpipe.{name}" for name in _PACKAGES if name != "pipeline"], "beartype.beartype")
+
+from voltpipe.lake import Lake  # noqa: E402
+from voltpipe.tracking.store import TrackingStore  # noqa: E402
 
 RATE_HZ = 250.0
 
@@ -20,6 +33,31 @@ def _spiking_mv(seed: int, n_samples: int = 1500, n_channels: int = 6) -> np.nda
         membrane_mv = np.where(membrane_mv > -50, -70, membrane_mv)
         voltage_mv[sample] = membrane_mv
     return voltage_mv
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder once a test run: the first worker to ask makes it, the others wait for it and read it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        made, done = folder / name, folder / f"{name}.done"
+        with FileLock(folder / f"{name}.lock"):
+            if not done.exists():
+                made.mkdir()
+                fill(made)
+                done.touch()
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prepared_mlflow(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """MLflow's store, empty and migrated, to be copied: its migrations take a second."""
+    return made_once("prepared_mlflow", lambda folder: TrackingStore(folder).prepare())
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,21 @@
-"""A lake that went through the whole graph once, with real stores; made once, and only read."""
+"""A lake that went through the whole graph once, with real stores; made once, and only read or copied."""
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import pytest
-import torch
 
+from voltpipe.files import read_json, write_json
 from voltpipe.lake import Lake
 from voltpipe.pipeline.instance import open_instance
 from voltpipe.pipeline.launch import Launcher
 from voltpipe.recordings.raw import find_raw
 from voltpipe.tracking.store import TrackingStore
-
-torch.set_num_threads(1)
 
 GOOD_TRAINING = {"max_epochs": 3, "windows_per_epoch": 160, "budget_s": 60.0, "device": "cpu"}
 POOR_TRAINING = {"architecture": "cnn_lstm", "max_epochs": 1, "windows_per_epoch": 32, "device": "cpu"}
@@ -25,9 +23,10 @@ POOR_TRAINING = {"architecture": "cnn_lstm", "max_epochs": 1, "windows_per_epoch
 
 @dataclass(frozen=True)
 class Materialized:
-    """The lake, and the Dagster runs in the order in which they ran."""
+    """The lake, a copy of it that nothing ever opens, and the Dagster runs in the order in which they ran."""
 
     lake: Lake
+    closed_copy: Path
     instance: dg.DagsterInstance
     ingest_run: dg.DagsterRun
     good_run: dg.DagsterRun
@@ -79,36 +78,52 @@ def fill_raw(spiking_mv, put_recording) -> Callable[[Lake], None]:
 
 
 @pytest.fixture(scope="session")
-def materialized(
-    tmp_path_factory, working_directory, fill_raw, put_recording, spiking_mv, small_windows
-) -> Materialized:
-    """Six good recordings and one with NaN; a good forecaster that becomes champion, then a poor one."""
-    lake = Lake(tmp_path_factory.mktemp("materialized") / "lake")
-    fill_raw(lake)
-    broken_mv = spiking_mv(9)
-    broken_mv[700, 2] = np.nan
-    put_recording(lake, "run_broken", broken_mv)
-    launcher = Launcher(lake)
-    launcher.ingest(find_raw(lake).found)
-    launcher.train(split=small_windows, training=GOOD_TRAINING)
-    launcher.train(split=small_windows, training=POOR_TRAINING)
-    poor, good, *_, ingest = launcher.instance.get_runs()
-    return Materialized(lake, launcher.instance, ingest, good, poor, working_directory)
+def _trained_lake(made_once, working_directory, fill_raw, put_recording, spiking_mv, small_windows) -> Path:
+    """Holds the lake, its copy, and the ids of its runs. All paths in the lake's stores are absolute."""
+
+    def fill(folder: Path) -> None:
+        lake = Lake(folder / "lake")
+        fill_raw(lake)
+        broken_mv = spiking_mv(9)
+        broken_mv[700, 2] = np.nan
+        put_recording(lake, "run_broken", broken_mv)
+        launcher = Launcher(lake)
+        launcher.ingest(find_raw(lake).found)
+        launcher.train(split=small_windows, training=GOOD_TRAINING)
+        launcher.train(split=small_windows, training=POOR_TRAINING)
+        poor, good, *_, ingest = (run.run_id for run in launcher.instance.get_runs())
+        launcher.instance.dispose()
+        shutil.copytree(lake.root, folder / "closed_copy")
+        runs = {"ingest_run": ingest, "good_run": good, "poor_run": poor}
+        write_json(folder / "made.json", {"runs": runs, "working_directory": str(working_directory)})
+
+    return made_once("trained_lake", fill)
 
 
 @pytest.fixture(scope="session")
-def _prepared_mlflow(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared") / "mlflow"
-    TrackingStore(folder).prepare()
-    return folder
+def materialized(_trained_lake, working_directory) -> Iterator[Materialized]:
+    """Six good recordings and one with NaN; a good forecaster that becomes champion, then a poor one."""
+    lake, made = Lake(_trained_lake / "lake"), read_json(_trained_lake / "made.json")
+    with open_instance(lake) as instance:
+        runs = {name: instance.get_run_by_id(run_id) for name, run_id in made["runs"].items()}
+        directory = Path(made["working_directory"])
+        yield Materialized(lake, _trained_lake / "closed_copy", instance, **runs, working_directory=directory)
+
+
+@pytest.fixture(scope="module")
+def materialized_copy(materialized, tmp_path_factory) -> Iterator[Materialized]:
+    """The same lake at another place, for the tests of a module that write to it."""
+    lake = Lake(shutil.copytree(materialized.closed_copy, tmp_path_factory.mktemp("materialized") / "lake"))
+    with open_instance(lake) as instance:
+        yield replace(materialized, lake=lake, instance=instance)
 
 
 @pytest.fixture
-def trainable(tmp_path, materialized, _prepared_mlflow) -> Lake:
+def trainable(tmp_path, materialized, prepared_mlflow) -> Lake:
     """A lake of its own with conditioned recordings and empty stores."""
     lake = Lake(tmp_path / "lake")
     shutil.copytree(materialized.lake.conditioned, lake.conditioned)
-    shutil.copytree(_prepared_mlflow, lake.mlflow)
+    shutil.copytree(prepared_mlflow, lake.mlflow)
     open_instance(lake).dispose()
     return lake
 

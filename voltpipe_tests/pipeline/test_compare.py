@@ -8,6 +8,11 @@ from voltpipe.cli import main
 from voltpipe.lake import LAKE_VARIABLE
 
 
+@pytest.fixture(scope="module")
+def materialized(materialized_copy):
+    return materialized_copy
+
+
 @pytest.fixture
 def compare(materialized, monkeypatch):
     monkeypatch.setenv(LAKE_VARIABLE, str(materialized.lake.root))

@@ -1,7 +1,6 @@
 """The champion's forecasts of recordings, by a backfill over all of them, the unfit among them."""
 
 import json
-import shutil
 
 import dagster as dg
 import numpy as np
@@ -22,6 +21,11 @@ OTHER_RATE = RecordingKey("other", "fast")
 
 
 @pytest.fixture(scope="module")
+def materialized(materialized_copy):
+    return materialized_copy
+
+
+@pytest.fixture(scope="module")
 def forecast_run(materialized, tmp_path_factory):
     """A run over every recording: six good ones, one in quarantine, one of another rate, one that names a way out."""
     lake, instance = materialized.lake, materialized.instance
@@ -39,12 +43,7 @@ def forecast_run(materialized, tmp_path_factory):
     keys = recording_keys(instance)
     job = build_definitions(lake).resolve_job_def("forecast_recordings")
     config = {"ops": {"recording_forecast": {"config": {"every_ms": 40.0}}}}
-    result = job.execute_in_process(config, instance=instance, tags=range_tags(keys), raise_on_error=False)
-    yield result
-    for key in strange:
-        instance.delete_dynamic_partition(RECORDINGS.name, key)
-    path.unlink()
-    shutil.rmtree(lake.forecasts)
+    return job.execute_in_process(config, instance=instance, tags=range_tags(keys), raise_on_error=False)
 
 
 def shown(instance, partition) -> dict:

@@ -1,12 +1,18 @@
 """The gate as it is met in Dagster: shown by checks, and not to be got round by clicking further down."""
 
 import dagster as dg
+import pytest
 
 from voltpipe.pipeline.build import build_definitions
 from voltpipe.tracking.gate import Rule
 from voltpipe.tracking.registry import champion, version_tags
 
 CHAMPION = dg.AssetKey("champion_forecaster")
+
+
+@pytest.fixture(scope="module")
+def materialized(materialized_copy):
+    return materialized_copy
 
 
 def test_materializing_the_champion_alone_is_decided_again_whatever_the_checks_say(materialized):

@@ -27,7 +27,7 @@ NOTHING_IS_YOUNG = {"checkpoints_days": 0.5, "window_sets_days": 0.5, "versions_
 @pytest.fixture
 def lake(materialized, tmp_path) -> Lake:
     """The lake moved elsewhere, a month later: the champion, and two more versions of the poor forecaster's files."""
-    lake = Lake(shutil.copytree(materialized.lake.root, tmp_path / "lake"))
+    lake = Lake(shutil.copytree(materialized.closed_copy, tmp_path / "lake"))
     client = TrackingStore(lake.mlflow).client
     poor = client.get_model_version(MODEL_NAME, "2")
     client.create_model_version(MODEL_NAME, copied(poor.source), poor.run_id)

@@ -26,7 +26,7 @@ KEY = dg.AssetKey("live_skill")
 def lake(tmp_path, materialized):
     lake = Lake(tmp_path / "lake")
     for folder in ("conditioned", "history", "windows", "mlflow"):
-        shutil.copytree(materialized.lake.root / folder, lake.root / folder)
+        shutil.copytree(materialized.closed_copy / folder, lake.root / folder)
     return lake
 
 

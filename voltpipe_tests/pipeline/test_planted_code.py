@@ -66,7 +66,7 @@ class Malicious:
 
 @pytest.fixture(scope="module")
 def lake(materialized, tmp_path_factory) -> Lake:
-    return Lake(shutil.copytree(materialized.lake.root, tmp_path_factory.mktemp("planted") / "lake"))
+    return Lake(shutil.copytree(materialized.closed_copy, tmp_path_factory.mktemp("planted") / "lake"))
 
 
 @pytest.fixture

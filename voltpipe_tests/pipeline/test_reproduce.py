@@ -17,6 +17,11 @@ from voltpipe.tracking.reproduce import reproduce as reproduce_version
 from voltpipe.tracking.settings import ReproductionSettings
 
 
+@pytest.fixture(scope="module")
+def materialized(materialized_copy):
+    return materialized_copy
+
+
 @pytest.fixture
 def lake(materialized, monkeypatch) -> Lake:
     monkeypatch.setenv(LAKE_VARIABLE, str(materialized.lake.root))

@@ -173,7 +173,7 @@ def test_what_a_refused_version_knew_is_new_to_the_champion_but_not_tried_again(
     materialized, lake, instance, record, tmp_path
 ):
     store = TrackingStore(tmp_path / "mlflow")
-    shutil.copytree(materialized.lake.mlflow, store.folder)
+    shutil.copytree(materialized.closed_copy / "mlflow", store.folder)
     store.client.delete_registered_model_alias(MODEL_NAME, Alias.CHAMPION)
     state = retraining_state(instance, lake, store, POLICY)
     assert (state.champion, len(state.new), len(state.untried)) == (None, 6, 0)

@@ -1,6 +1,7 @@
 """A training goes on while MLflow's server is down, and its curve is complete in the end."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,9 +35,10 @@ def answers(port):
 
 
 @pytest.fixture
-def server(_prepared_mlflow, tmp_path):
+def server(prepared_mlflow, tmp_path):
     """Starts MLflow's server on the same port each time."""
-    store = TrackingStore(_prepared_mlflow)
+    folder = shutil.copytree(prepared_mlflow, tmp_path / "mlflow")
+    store = TrackingStore(folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -53,7 +55,7 @@ def server(_prepared_mlflow, tmp_path):
             time.sleep(0.1)
         return started[-1]
 
-    yield TrackingStore(_prepared_mlflow, f"http://127.0.0.1:{port}"), start
+    yield TrackingStore(folder, f"http://127.0.0.1:{port}"), start
     for process in started:
         end(process)
 

@@ -32,18 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"))
 
 
-@pytest.fixture(scope="session")
-def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared") / "mlflow"
-    TrackingStore(folder).prepare()
-    return folder
-
-
 @pytest.fixture
-def store(_prepared: Path, tmp_path: Path) -> TrackingStore:
-    folder = tmp_path / "mlflow"
-    shutil.copytree(_prepared, folder)
-    return TrackingStore(folder)
+def store(prepared_mlflow: Path, tmp_path: Path) -> TrackingStore:
+    return TrackingStore(shutil.copytree(prepared_mlflow, tmp_path / "mlflow"))
 
 
 HELD_OUT = ("organoid_1--2", "organoid_1--7", "organoid_1--9")
