@@ -36,6 +36,20 @@ def _spiking_mv(seed: int, n_samples: int = 1500, n_channels: int = 6) -> np.nda
 
 
 @pytest.fixture(scope="session")
+def slow_to_make() -> None:
+    """Requested by fixtures that take long to make: every test that uses one of them is marked slow."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "slow_to_make" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+    # The slow tests first, so that at the end a worker never waits long for another's last test.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
     """Make a folder once a test run: the first worker to ask makes it, the others wait for it and read it."""
     folder = tmp_path_factory.getbasetemp()

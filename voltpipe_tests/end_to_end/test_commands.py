@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from click.testing import CliRunner, Result
 
 from voltpipe.cli import main
@@ -17,7 +16,7 @@ from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
 from voltpipe.recordings.sidecar import read_hints
 from voltpipe.recordings.store import conditioned_recordings, open_conditioned
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.slow
 
 HINTS = ("--unit", "uV", "--rate-hz", "250", "--condition", "baseline")
 NAMES = [f"n{channel}" for channel in range(6)]

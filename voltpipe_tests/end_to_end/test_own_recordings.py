@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from pynwb import NWBHDF5IO, NWBFile
 from pynwb.ecephys import ElectricalSeries
@@ -19,7 +18,7 @@ from voltpipe.recordings.open_recording import open_recording
 from voltpipe.recordings.sidecar import read_hints
 from voltpipe.recordings.store import open_conditioned
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.slow
 
 RATE_HZ, N_CHANNELS = 20_000, 6
 POSITIONS_UM = np.column_stack([17.5 * np.arange(N_CHANNELS), np.full(N_CHANNELS, 35.0)])

@@ -74,6 +74,7 @@ def test_the_truth_is_drawn_beside_what_was_found_only_where_it_is_known(known, 
     assert "simulated" not in connectivity_figure(connectivity).caption
 
 
+@pytest.mark.slow
 def test_names_of_organoids_and_channels_cannot_become_markup(coupled, known, tmp_path):
     forecaster, window_set = coupled
     evaluation, detail = evaluate(forecaster, window_set, {})

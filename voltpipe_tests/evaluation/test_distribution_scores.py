@@ -152,6 +152,7 @@ def test_the_table_names_what_is_shown(evaluated_spikes):
     assert all(len(cells) == len(HORIZONS) for cells in table.values())
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_distribution(evaluated_spikes, no_connectivity, tmp_path):
     evaluation, detail = evaluated_spikes
     assert all(example.band_mv.shape == (2, len(HORIZONS)) for example in detail.examples)

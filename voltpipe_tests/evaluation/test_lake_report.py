@@ -163,6 +163,7 @@ def test_of_many_bad_recordings_the_first_are_listed(lake, page, monkeypatch):
     assert html.count('<th scope="row">run_') == 30
 
 
+@pytest.mark.slow
 def test_its_figures_are_drawn_for_one_recording_and_for_many(lake, use, monkeypatch):
     use("a", Findings(seen=seen(), report=report_of()))
     assert list(write_lake_report(lake).figures) == ["coverage", "quality"]

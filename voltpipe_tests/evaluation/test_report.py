@@ -120,7 +120,7 @@ def evaluated(window_set_of, forecaster_by):
 
 
 @pytest.fixture(scope="module")
-def report(evaluated, no_connectivity, tmp_path_factory):
+def report(slow_to_make, evaluated, no_connectivity, tmp_path_factory):
     return write_report(tmp_path_factory.mktemp("report"), *evaluated(), no_connectivity)
 
 
@@ -130,7 +130,7 @@ def page(report):
 
 
 @pytest.fixture(scope="module")
-def drawn(evaluated):
+def drawn(slow_to_make, evaluated):
     return figures(*evaluated())
 
 
@@ -352,6 +352,7 @@ def test_drawing_twice_gives_the_same_page(evaluated, drawn, no_connectivity, pa
     assert render_page(evaluated()[0], drawn, tuple(drawn), no_connectivity, None) == page
 
 
+@pytest.mark.slow
 def test_the_published_protocol_is_marked_wherever_its_scores_are_shown(evaluated, no_connectivity, tmp_path):
     evaluation, detail = evaluated(Protocol.PUBLISHED)
 

@@ -6,14 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from voltpipe.files import content_digest, write_json
 from voltpipe.windows.settings import WindowSettings
 from voltpipe.windows.window_set import INDEX_DTYPE, INDEX_FILE, MANIFEST_FILE, SAMPLES_FILE, Split, WindowSet
-
-# Tensors here are tiny: a second thread would only wait.
-torch.set_num_threads(1)
 
 PHI = 0.8
 """How much of an AR(1) voltage's deviation is left after a sample."""

@@ -101,6 +101,7 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_difference(tmp_pat
         load_checkpoint(tmp_path, MADE_WITH | {"seed": "1"})
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path):
     holder = "import sys, pathlib; from voltpipe.forecasting.checkpoint import held_exclusively\n"
     holder += "with held_exclusively(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"

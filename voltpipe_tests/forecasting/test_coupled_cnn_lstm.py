@@ -124,6 +124,7 @@ def test_without_visible_spikes_it_begins_as_the_lagged_regression(ar1_windows):
         Stream(forecaster)
 
 
+@pytest.mark.slow
 def test_without_visible_spikes_it_is_trained_and_saved_like_any_other(ar1_windows, tmp_path):
     settings = TrainingSettings(architecture="coupled_cnn_lstm", max_epochs=1, windows_per_epoch=40)
     result = train(ar1_windows, settings, checkpoint_folder=tmp_path, progress=Silent())
@@ -133,6 +134,7 @@ def test_without_visible_spikes_it_is_trained_and_saved_like_any_other(ar1_windo
     assert not loaded.module.settings.spikes_are_visible
 
 
+@pytest.mark.slow
 def test_it_beats_the_look_up_where_coupling_matters_and_survives_saving(planted_windows, tmp_path):
     settings = TrainingSettings(
         architecture="coupled_cnn_lstm", max_epochs=2, windows_per_epoch=300, precision="float32"
@@ -152,6 +154,7 @@ def test_it_beats_the_look_up_where_coupling_matters_and_survives_saving(planted
     assert torch.equal(loaded.predict_z(*inputs), result.forecaster.predict_z(*inputs))
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_another_organoids_weights_with_a_coupling_of_its_own(
     planted_windows, simulate_planted, planted_weights_mv, write_window_set, tmp_path
 ):

@@ -38,6 +38,7 @@ def run(window_set, folder: Path, listener: Listener, **settings):
     return train(window_set, TrainingSettings(**QUICK | settings), checkpoint_folder=folder, progress=listener)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["shared_cnn_lstm", "coupled_cnn_lstm"])
 def test_two_processes_train_to_the_weights_of_one(architecture, planted_windows, ar1_windows, tmp_path):
     window_set = ar1_windows if architecture == "shared_cnn_lstm" else planted_windows
@@ -54,6 +55,7 @@ def test_two_processes_train_to_the_weights_of_one(architecture, planted_windows
     torch.testing.assert_close(*map(torch.tensor, losses), rtol=0.02, atol=0)
 
 
+@pytest.mark.slow
 def test_a_helper_that_is_killed_ends_the_training_with_a_clear_error_and_it_goes_on(ar1_windows, tmp_path):
     settings = {"architecture": "shared_cnn_lstm", "processes": 2}
     with pytest.raises(TrainingError, match="has ended, killed or out of memory"):

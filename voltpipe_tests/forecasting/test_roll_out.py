@@ -31,6 +31,7 @@ def rate(voltage_mv) -> float:
     return float((at_reset[1:] & ~at_reset[:-1]).mean())
 
 
+@pytest.mark.slow
 def test_spikes_and_voltages_come_as_often_as_recorded(look_up, neurons_mv):
     recorded_mv = neurons_mv[2]
     run_mv = roll_out(look_up, recorded_mv[:30], 2000, seed=0)[100:]

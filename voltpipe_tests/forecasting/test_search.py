@@ -57,10 +57,11 @@ def told(result) -> list[tuple]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(ar1_windows, tmp_path_factory):
+def uninterrupted(slow_to_make, ar1_windows, tmp_path_factory):
     return run(ar1_windows, tmp_path_factory.mktemp("search") / "search")
 
 
+@pytest.mark.slow
 def test_the_first_trial_is_the_recipe_and_the_best_is_found(uninterrupted):
     first, *others = uninterrupted.trials
     assert first.values == {"learning_rate": 4e-3, "batch_size": 16}
@@ -73,6 +74,7 @@ def test_the_first_trial_is_the_recipe_and_the_best_is_found(uninterrupted):
     assert best_row.startswith(f"| {uninterrupted.best.number} | complete | {uninterrupted.best.validation_loss:.5f}")
 
 
+@pytest.mark.slow
 def test_test_recordings_are_not_looked_at(write_window_set, ar1_mv, tmp_path):
     roles = [Split.TRAIN, Split.TRAIN, Split.VALIDATION]
     seen = [(split, ar1_mv(seed)) for seed, split in enumerate(roles)]
@@ -89,6 +91,7 @@ def test_the_journal_is_json_and_no_checkpoint_is_left(ar1_windows, tmp_path):
     assert sorted(path.name for path in (tmp_path / "search").iterdir()) == [JOURNAL_FILE, "lock"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [2, 6])
 def test_an_interrupted_search_goes_on_amid_the_trial_to_the_same_end(ar1_windows, uninterrupted, tmp_path, stop_after):
     folder = tmp_path / "search"
@@ -105,6 +108,7 @@ def test_an_interrupted_search_goes_on_amid_the_trial_to_the_same_end(ar1_window
     assert set(again.epochs) == set(range(interrupted_trial, 3))
 
 
+@pytest.mark.slow
 def test_a_complete_search_is_not_repeated_but_goes_on_with_more_trials(ar1_windows, tmp_path):
     run(ar1_windows, tmp_path / "search", n_trials=2)
     again, more = Listener(), Listener()

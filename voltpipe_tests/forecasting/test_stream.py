@@ -32,6 +32,7 @@ def test_after_a_window_it_forecasts_what_the_window_gives(name, planted_windows
     np.testing.assert_allclose(forecast_mv, forecaster.predict_mv(history_mv), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_it_learns_the_network_from_its_own_past(planted_windows, planted_mv, planted_weights_mv, monkeypatch):
     monkeypatch.setattr(module, "REFRESH_SAMPLES", 4000)
     forecaster = fitted("coupled_cnn_lstm", planted_windows)

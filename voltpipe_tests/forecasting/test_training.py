@@ -72,6 +72,7 @@ def oscillations(write_window_set):
     return write_window_set([(split, voltage_mv(seed)) for seed, split in enumerate(splits)])
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_beats_persistence(oscillations, tmp_path):
     result = run(oscillations, tmp_path, max_epochs=5, windows_per_epoch=160)
     assert result.history[-1].train_loss < 0.7 * result.history[0].train_loss
@@ -79,18 +80,21 @@ def test_training_lowers_the_loss_and_beats_persistence(oscillations, tmp_path):
     assert error_mv(result.forecaster, oscillations) < 0.8 * error_mv(persistence, oscillations)
 
 
+@pytest.mark.slow
 def test_the_published_network_learns(oscillations, tmp_path):
     result = run(oscillations, tmp_path, architecture="cnn_lstm", batch_size=8)
     assert result.history[-1].train_loss < 0.9 * result.history[0].train_loss
     assert result.forecaster.horizons == (1,)
 
 
+@pytest.mark.slow
 def test_the_weights_of_the_best_epoch_are_returned(ar1_windows, tmp_path):
     result = run(ar1_windows, tmp_path, max_epochs=5, learning_rate=0.1)
     losses = [record.validation_loss for record in result.history]
     assert result.best_epoch == 1 + losses.index(min(losses))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(ar1_windows, tmp_path):
     one, same, other = (run(ar1_windows, tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert same_weights(one, same)
@@ -105,6 +109,7 @@ def test_training_leaves_the_callers_random_numbers_alone(ar1_windows, tmp_path)
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.slow
 def test_a_listener_can_stop_a_training_and_it_resumes_to_the_same_weights(ar1_windows, tmp_path):
     undisturbed = run(ar1_windows, tmp_path / "undisturbed")
     with pytest.raises(InterruptedError):
@@ -137,6 +142,7 @@ train(WindowSet(pathlib.Path(windows)), settings, checkpoint_folder=pathlib.Path
 """
 
 
+@pytest.mark.slow
 def test_a_training_killed_with_signal_9_resumes_to_the_same_weights(ar1_windows, tmp_path):
     # The published network has all that must survive: dropout, added noise, batch statistics.
     settings = {"architecture": "cnn_lstm", "windows_per_epoch": 32}
@@ -214,6 +220,7 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_moves(write_window_se
     assert not list((tmp_path / "checkpoints").glob("epoch-*"))
 
 
+@pytest.mark.slow
 def test_training_reads_no_held_out_sample(write_window_set, ar1_mv, tmp_path):
     def trained(seed: int, name: str):
         held_out = [(split, ar1_mv(seed)) for split in (Split.TEST, Split.TIME)]

@@ -78,8 +78,10 @@ def fill_raw(spiking_mv, put_recording) -> Callable[[Lake], None]:
 
 
 @pytest.fixture(scope="session")
-def _trained_lake(made_once, working_directory, fill_raw, put_recording, spiking_mv, small_windows) -> Path:
-    """Holds the lake, its copy, and the ids of its runs. All paths in the lake's stores are absolute."""
+def _trained_lake(
+    slow_to_make, made_once, working_directory, fill_raw, put_recording, spiking_mv, small_windows
+) -> Path:
+    """Holds the lake, its copy, and the ids of its runs. The lake's stores name absolute paths: it stays in place."""
 
     def fill(folder: Path) -> None:
         lake = Lake(folder / "lake")

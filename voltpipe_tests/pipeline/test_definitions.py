@@ -187,6 +187,7 @@ def test_a_resource_can_be_swapped(tmp_path):
     assert definitions.resources["lake"].root == str(tmp_path / "lake")
 
 
+@pytest.mark.slow
 def test_a_code_location_loads_without_warnings_and_without_heavy_imports(tmp_path):
     program = f"""
 import warnings, sys, dagster as dg

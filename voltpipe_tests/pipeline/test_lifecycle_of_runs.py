@@ -23,7 +23,7 @@ from voltpipe.tracking.lifecycle import FAILURE_TAG
 from voltpipe.windows.window_set import SAMPLES_FILE
 
 EPOCHS = 12
-TRAINING = {"max_epochs": EPOCHS, "windows_per_epoch": 96, "budget_s": 600.0, "device": "cpu"}
+TRAINING = {"max_epochs": EPOCHS, "windows_per_epoch": 32, "budget_s": 600.0, "device": "cpu"}
 WORKER = """
 import json
 import sys

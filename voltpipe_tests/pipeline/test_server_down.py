@@ -66,6 +66,7 @@ def end(process):
         process.wait(10)
 
 
+@pytest.mark.slow
 def test_a_server_killed_amid_a_training_costs_it_nothing(server, monkeypatch, capsys):
     store, start = server
     killed = start()

@@ -123,6 +123,7 @@ def runs(port):
     return [each["status"] for each in answer["runsOrError"]["results"]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
 def test_all_servers_survive_a_kill_a_raw_file_is_conditioned_though_training_is_paused_and_ctrl_c_ends_all(
     tmp_path, put_recording, spiking_mv

@@ -72,6 +72,7 @@ SIDE_VALUES = st.one_of(
 @FUZZ
 @given(key=st.sampled_from(["file_paths", "sampling_frequency", "num_channels", "dtype", "channel_ids", "time_axis",
                             "file_offset", "gain_to_uV", "offset_to_uV"]), value=SIDE_VALUES)  # fmt: skip
+@pytest.mark.slow
 def test_a_binary_folder_may_say_anything(tmp_path, key, value):
     said = {
         "file_paths": ["samples.raw"],

@@ -8,7 +8,7 @@ from voltpipe.simulation.simulated_recording import SimulatedRecording
 
 
 @pytest.fixture(scope="session")
-def compiled() -> Path:
+def compiled(slow_to_make: None) -> Path:
     """Brian2's compiled code, kept between test runs: compiling it takes half a minute."""
     return Path(__file__).parents[2] / "build" / "brian2"
 

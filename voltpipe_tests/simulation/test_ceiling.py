@@ -42,6 +42,7 @@ def small():
     return measure_ceilings(draw_network(72)[None], n_copies=12, n_states=4, n_branches=8, n_particles=64, seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("horizon", [1, 2, 5, 20])
 @pytest.mark.parametrize("which", ["full_state", "observable"])
 def test_a_small_measurement_agrees_with_the_figures_that_are_shipped(small, horizon, which):

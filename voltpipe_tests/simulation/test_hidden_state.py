@@ -78,6 +78,7 @@ def past_and_state():
     return np.stack(samples_mv), state
 
 
+@pytest.mark.slow
 def test_draws_are_as_often_right_as_they_say(past_and_state):
     samples_mv, state = past_and_state
     rng = np.random.default_rng(1)

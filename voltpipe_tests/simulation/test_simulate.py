@@ -5,6 +5,7 @@ from voltpipe.simulation.settings import Preparation, SimulationSettings
 from voltpipe.simulation.simulate import simulate
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_other_random_numbers_are_announced(tmp_path, monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
     monkeypatch.setenv("CXX", "no-such-compiler")

@@ -33,6 +33,7 @@ def test_on_average_it_is_what_the_ceiling_says(network_mv):
     assert r2 == pytest.approx(list(ceiling_in_samples("organoid", 1000.0).r2.values()), abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_small_measurement_agrees_with_the_figures_that_are_shipped():
     measured = measure_unavoidable_mv2(draw_network(3)[None], n_copies=6, n_states=30, n_branches=10, seed=5)
     shipped = unavoidable_mv2("brunel", 1000.0, HORIZONS_MS, BINS_MV).numpy()

@@ -21,6 +21,7 @@ def typed(*arguments):
     return CliRunner().invoke(main, arguments, catch_exceptions=False)
 
 
+@pytest.mark.slow
 def test_a_roll_back_is_one_command_and_stands_in_the_history(lake):
     result = typed("rollback", "--why", "it hums")
     assert result.exit_code == 0

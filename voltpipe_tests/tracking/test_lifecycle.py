@@ -75,6 +75,7 @@ def test_a_run_that_is_interrupted_amid_a_query_can_still_be_ended(store):
     assert all_runs(store)[0].info.status == "KILLED"
 
 
+@pytest.mark.slow
 def test_a_killed_process_and_its_retry_make_one_finished_run(store):
     killed = subprocess.run([sys.executable, "-c", WRITES_AND_IS_KILLED, str(store.folder)])
     assert killed.returncode == -signal.SIGKILL

@@ -92,6 +92,7 @@ def archive(store, version):
         store.client.transition_model_version_stage("voltage-forecaster", version, "Archived")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("to", "before", "message"),
     [
@@ -162,6 +163,7 @@ def settling(store, version, killed="alive"):
     return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_two_gates_at_once_cannot_both_win_and_a_killed_one_is_finished_by_the_next(
     store, new_version, promote, trail, aliases
 ):

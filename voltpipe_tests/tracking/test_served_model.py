@@ -141,6 +141,7 @@ def test_a_forecaster_that_is_another_once_loaded_is_not_logged(run, forecaster,
     assert failed.status.name == "FAILED"
 
 
+@pytest.mark.slow
 def test_mlflow_serves_the_champion_over_http(run, model, history_mv, tmp_path, promote):
     promote(run.store, register(run, f"models:/{model.model_id}", card="", tags={}).version)
     with socket.socket() as probe:

@@ -16,6 +16,7 @@ print(TrackingStore(Path(sys.argv[1])).experiment_id)
 """
 
 
+@pytest.mark.slow
 def test_several_processes_may_use_a_new_store_at_once(tmp_path):
     processes = [
         subprocess.Popen([sys.executable, "-c", USE, str(tmp_path / "mlflow")], stdout=subprocess.PIPE, text=True)
@@ -49,6 +50,7 @@ def test_a_deleted_experiment_is_named_with_the_way_back(store):
         _ = TrackingStore(store.folder).experiment_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [("settings store run lifecycle ui", {"mlflow", "torch", "pandas"}), ("gate registry served_model", {"mlflow"})],

@@ -52,6 +52,7 @@ def until_answered(url, server):
     raise AssertionError("no answer")
 
 
+@pytest.mark.slow
 def test_a_forecaster_is_tracked_registered_and_loaded_through_the_server(
     address, store, forecaster, history_mv, promote
 ):

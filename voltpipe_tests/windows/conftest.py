@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from voltpipe.files import content_digest, written_whole
 from voltpipe.lake import RecordingKey
@@ -14,8 +13,6 @@ from voltpipe.recordings.conditioning import condition
 from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.recordings.store import ConditionedRecording, open_conditioned
 from voltpipe.windows.settings import WindowSettings
-
-torch.set_num_threads(1)
 
 CALIBRATION = ConditioningSettings(trim_ms=0, calibration_s=0.4, minimum_s=0.2)
 

@@ -35,7 +35,7 @@ def window_set(window_set_of):
 
 
 @pytest.fixture(scope="module")
-def diagnosis(window_set) -> Diagnosis:
+def diagnosis(slow_to_make, window_set) -> Diagnosis:
     baselines = fit_baselines(window_set)
     return diagnose(familiar(baselines["look_up"], window_set), baselines, window_set)
 

@@ -122,6 +122,7 @@ def of_networks() -> list[Activity]:
     return [Activity.of(run_mv, RATE_HZ, RESET, effects) for run_mv in np.stack(samples_mv, axis=1)]
 
 
+@pytest.mark.slow
 def test_the_true_network_passes_and_a_shuffled_one_does_not(of_networks):
     *recorded, once_more, again = of_networks
     assert resemblance([once_more, again], recorded).resembles.all()

@@ -64,6 +64,7 @@ def test_what_is_written_is_read(hearing, echo_set, tmp_path):
     assert metrics(again) == {"interpretation/r2_lost/coupling/h1": coupling["r2_lost"]}
 
 
+@pytest.mark.slow
 def test_the_page_says_what_forecasts_follow_from(hearing, echo_set, tmp_path, no_connectivity):
     evaluation, detail = evaluate(hearing, echo_set, {})
     interpretation = interpret(hearing, echo_set)

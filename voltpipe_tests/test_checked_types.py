@@ -1,0 +1,23 @@
+"""Types and shapes are checked while tests run, also in the workers of pytest-xdist, which ignore jaxtyping's option."""
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+
+from voltpipe.lake import RecordingKey
+from voltpipe.recordings.clipping import Clipping
+
+
+def test_a_wrong_type_is_an_error():
+    with pytest.raises(jaxtyping.TypeCheckError):
+        RecordingKey.parse(3)
+
+
+def test_a_wrong_shape_is_an_error():
+    with pytest.raises(jaxtyping.TypeCheckError):
+        Clipping.add(None, np.zeros(5, np.float32), np.zeros(5, np.float32))
+
+
+def test_a_test_computes_on_one_thread():
+    assert torch.get_num_threads() == 1
