@@ -1,4 +1,4 @@
-"""Types and shapes are checked while tests run, also in the workers of pytest-xdist, which ignore jaxtyping's option."""
+"""Types and shapes are checked while tests run, also by the workers of pytest-xdist."""
 
 import jaxtyping
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from voltpipe.lake import RecordingKey
-from voltpipe.recordings.clipping import Clipping
+from voltpipe.recordings.clipping import Clipped
 
 
 def test_a_wrong_type_is_an_error():
@@ -16,7 +16,7 @@ def test_a_wrong_type_is_an_error():
 
 def test_a_wrong_shape_is_an_error():
     with pytest.raises(jaxtyping.TypeCheckError):
-        Clipping.add(None, np.zeros(5, np.float32), np.zeros(5, np.float32))
+        Clipped.add(None, np.zeros(5, np.float32), np.zeros(5, np.float32))
 
 
 def test_a_test_computes_on_one_thread():
