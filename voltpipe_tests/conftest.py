@@ -1,7 +1,11 @@
 """A tiny preparation that has to be forecast, for tests that carry recordings through several layers."""
 
+import errno
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +47,20 @@ def put_recording() -> Callable[..., Path]:
         return path
 
     return put
+
+
+@pytest.fixture
+def nfs_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lock as Linux does on NFS ("man 2 flock"): exclusively only through a file that is open for writing."""
+    flock = fcntl.flock
+
+    def nfs_flock(file: int | Any, operation: int) -> None:
+        mode = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+        if operation & fcntl.LOCK_EX and mode == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", nfs_flock)
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def _patience() -> Iterator[None]:
 
 
 def _passing() -> tuple[type[Exception], ...]:
-    from voltpipe.forecasting.checkpoint import CheckpointBusyError
+    from voltpipe.locks import LockHeldError
     from voltpipe.tracking.store import refusals
 
-    return (CheckpointBusyError, *refusals())
+    return (LockHeldError, *refusals())

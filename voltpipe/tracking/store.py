@@ -1,9 +1,6 @@
 """Where MLflow keeps its runs, models and artifacts: in the lake, or on a server."""
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.lake import Lake
+from voltpipe.locks import exclusive_lock
 from voltpipe.tracking.moved import follow_move
 
 if TYPE_CHECKING:
@@ -46,14 +44,6 @@ def refusals() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
 
     return (MlflowException,)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process holds this file's lock, and hold it."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True)
@@ -137,7 +127,7 @@ class TrackingStore:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         # Two migrations of one SQLite file at once break each other.
-        with locked(self.folder / "prepare.lock"):
+        with exclusive_lock(self.folder / "prepare.lock"):
             upgrade.main([self.uri], standalone_mode=False)
             # The first use makes MLflow's default experiment, in the working directory unless told otherwise.
             SqlAlchemyStore(self.uri, self.artifacts_uri)  # type: ignore[no-untyped-call]
