@@ -165,6 +165,10 @@ class Lake:
         """Where the champion's forecasts of a recording lie."""
         return self.forecasts / key.organoid / f"{key.recording}.parquet"
 
+    def preview_path(self, key: RecordingKey) -> Path:
+        """Return the path of the figure that shows how a recording begins."""
+        return self.reports / "previews" / key.organoid / f"{key.recording}.png"
+
     def quarantine_path(self, key: RecordingKey) -> Path:
         """Where the reason stands why a recording is not used."""
         return self.quarantine / key.organoid / f"{key.recording}.json"

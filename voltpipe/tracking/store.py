@@ -102,7 +102,7 @@ class TrackingStore:
         """
         from mlflow.exceptions import MlflowException
 
-        place = None if self._is_remote else self.artifacts_uri
+        place = None if self.is_server else self.artifacts_uri
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             try:
@@ -141,5 +141,6 @@ class TrackingStore:
         return list(self.client.search_runs([self.experiment_id], " and ".join(conditions)))
 
     @property
-    def _is_remote(self) -> bool:
+    def is_server(self) -> bool:
+        """Whether the store is an MLflow server, which serves its own pages."""
         return self.uri.startswith(("http://", "https://"))
