@@ -5,18 +5,17 @@ import sys
 
 import dagster as dg
 import pytest
-import yaml
-from dagster._core.launcher import WorkerStatus
-from dagster._core.launcher.base import CheckRunHealthResult
 from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
-from dagster._serdes import ConfigurableClass
 
 from voltpipe.lake import Lake
 from voltpipe.pipeline.instance import DagsterHomeError, open_instance, prepare_home
 
-TO_CLUSTER = f"run_launcher: {{module: {__name__}, class: QueueLauncher}}\n"
+# Stands for a launcher that is not Dagster's default one.
+OTHER_LAUNCHER = """
+run_launcher: {module: dagster._core.launcher.sync_in_memory_run_launcher, class: SyncInMemoryRunLauncher}
+"""
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def start_timeout(lake):
     [
         ("", 180),
         ("run_launcher: {module: dagster, class: DefaultRunLauncher}\n", 180),
-        ("run_launcher: {module: dagster._core.launcher.sync_in_memory_run_launcher, class: SyncInMemoryRunLauncher}\n", 0),
+        (OTHER_LAUNCHER, 0),
     ],
 )
 def test_runs_start_within_three_minutes_but_on_a_cluster(configured, lines, timeout_s):
@@ -50,8 +49,7 @@ def test_runs_start_within_three_minutes_but_on_a_cluster(configured, lines, tim
 
 
 def test_another_start_timeout_is_the_users_decision(configured):
-    to_cluster = "run_launcher: {module: dagster._core.launcher.sync_in_memory_run_launcher, class: SyncInMemoryRunLauncher}\n"
-    lake = configured(to_cluster, "start_timeout_seconds: 180", "start_timeout_seconds: 3600")
+    lake = configured(OTHER_LAUNCHER, "start_timeout_seconds: 180", "start_timeout_seconds: 3600")
     assert start_timeout(lake) == 3600
 
 
@@ -67,19 +65,13 @@ def test_without_a_start_timeout_dagster_lets_a_run_queue(configured, timeout_s,
         assert instance.get_run_by_id(run.run_id).status.value == status
 
 
-@pytest.mark.parametrize(
-    ("module", "lines", "remedy"),
-    [
-        ("dagster_postgres", "storage: {postgres: {postgres_url: 'postgresql+psycopg2://db/dagster'}}\n", "voltpipe[cluster]"),
-    ],
-)
-def test_a_missing_driver_is_named_with_the_way_to_get_it(configured, monkeypatch, module, lines, remedy):
-    monkeypatch.setitem(sys.modules, module, None)
-    lake = configured(lines)
+def test_a_missing_driver_is_named_with_the_way_to_get_it(configured, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dagster_postgres", None)  # as if it were not installed
+    lake = configured("storage: {postgres: {postgres_url: 'postgresql+psycopg2://db/dagster'}}\n")
     with pytest.raises(DagsterHomeError) as refused:
         open_instance(lake)
     assert refused.value.code == "storage-driver-missing"
-    assert all(fact in str(refused.value) for fact in (module, remedy, "dagster.yaml"))
+    assert all(fact in str(refused.value) for fact in ("dagster_postgres", "voltpipe[cluster]", "dagster.yaml"))
 
 
 def test_a_configuration_that_dagster_refuses_is_named(configured):
