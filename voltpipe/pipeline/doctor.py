@@ -26,7 +26,7 @@ _VERSIONED = ("voltpipe", "dagster", "mlflow", "torch", "numpy", "brian2")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     subject: str
     found: str
@@ -35,18 +35,18 @@ class Finding:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing has to be done."""
+        """Return whether nothing has to be done."""
         return not self.remedy
 
     @property
     def line(self) -> str:
-        """For the terminal."""
+        """The result as printed in the terminal."""
         mark = "ok   " if self.healthy else "WRONG"
         return f"{mark} {self.subject:12} {self.found}" + (f"\n      -> {self.remedy}" if self.remedy else "")
 
 
 def examine(lake: Lake, *, host: str, ports: Mapping[str, int]) -> list[Finding]:
-    """Examine the lake and this machine; stores that do not exist yet are made, old ones are migrated."""
+    """Check the lake and this machine; create missing stores and migrate old ones."""
     looks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("versions", _versions),
         ("lake", lambda: _lake(lake)),
@@ -91,7 +91,7 @@ def _lake(lake: Lake) -> Iterator[Finding]:
 
 def _disk(lake: Lake) -> Iterator[Finding]:
     free = shutil.disk_usage(lake.root).free
-    remedy = "" if free > _ENOUGH_BYTES else f"make room: {_ENOUGH_BYTES >> 30} GiB let a training write in peace"
+    remedy = "" if free > _ENOUGH_BYTES else f"free some space: a training may write up to {_ENOUGH_BYTES >> 30} GiB"
     yield Finding("disk", f"{free / 2**30:.1f} GiB free", remedy)
 
 

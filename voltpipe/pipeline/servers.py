@@ -28,20 +28,20 @@ WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
 _START_S = 180.0
 _STOP_S = 30.0
 _RESTARTS, _RESTARTS_WITHIN_S = 5, 600.0
-"""A server that went down is started again, but not more often than so."""
+"""A server that went down is restarted, but not more often than this."""
 _LOOK_S = 5.0
-"""So often the code server is looked after, which goes down without a word."""
+"""Interval of the checks on the code server, which goes down silently."""
 _ORPHANS = ("-m dagster_webserver", "-m dagster._daemon", "-m mlflow", "uvicorn", "mlflow.server")
-"""What the servers start besides runs, as their command lines show it."""
+"""Parts of the command lines of what the servers start, runs excepted."""
 
 
 class ServerError(VoltpipeError):
-    """A page that cannot be served."""
+    """A server that cannot be started or kept up."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """One server: its command, where it listens and what it said."""
+    """One server: its command, its address and its log."""
 
     name: str
     command: list[str]
@@ -130,7 +130,7 @@ def _host_name() -> str:
 
 
 def port_taken(host: str, port: int) -> bool:
-    """Whether something listens on a port already."""
+    """Return whether a process listens on a port already."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -166,7 +166,7 @@ def _run_all(servers: list[Server], notice: str) -> None:
             if time.monotonic() - looked_s > _LOOK_S:
                 looked_s = time.monotonic()
                 if code_server.revive(servers[0].address):
-                    print("Dagster's code server stopped, and is started again", flush=True)
+                    print("Dagster's code server stopped and is restarted", flush=True)
             time.sleep(0.5)
     finally:
         _stop(processes.values())
@@ -183,18 +183,18 @@ def _start(server: Server, environment: Mapping[str, str]) -> "subprocess.Popen[
 def _start_again(
     server: Server, process: "subprocess.Popen[bytes]", restarts: deque[float]
 ) -> "subprocess.Popen[bytes]":
-    """Start a server that went down, unless that happens all the time."""
+    """Restart a server that went down, unless that happens all the time."""
     now_s = time.monotonic()
     if len(restarts) == _RESTARTS and now_s - restarts[0] < _RESTARTS_WITHIN_S:
         _raise_if_down(server, process)
     restarts.append(now_s)
-    print(f"{server.name} stopped with status {process.returncode}, and is started again", flush=True)
+    print(f"{server.name} stopped with status {process.returncode} and is restarted", flush=True)
     _end_orphans(process)
     return _start(server, os.environ)
 
 
 def _end_orphans(process: "subprocess.Popen[bytes]") -> None:
-    """End the servers that one left behind which was killed: they hold its port. Runs that it launched go on."""
+    """Kill the servers that a killed server left behind, because they hold its port; leave the runs it launched."""
     listing = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True).stdout
     for line in listing.splitlines():
         pid, group, command = line.split(maxsplit=2)
@@ -231,7 +231,7 @@ def _raise_if_down(server: Server, process: "subprocess.Popen[bytes]") -> None:
 def _stop(processes: "Iterable[subprocess.Popen[bytes]]") -> None:
     running = [process for process in processes if process.poll() is None]
     for process in running:
-        # The server alone: a training that it started goes on, and is found again at the next start.
+        # The server alone: a training that it started continues, and is found again at the next start.
         process.send_signal(signal.SIGINT)
     deadline = time.monotonic() + _STOP_S
     for process in running:

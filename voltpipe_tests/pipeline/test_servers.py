@@ -161,7 +161,7 @@ def test_all_servers_survive_a_kill_a_raw_file_is_conditioned_though_training_is
         until(lambda: answers(f"http://127.0.0.1:{dagster}/server_info"), up)
         until(lambda: runs(dagster), up)
         kill(lake, "-m dagster api grpc")
-        assert up.stdout.readline() == b"Dagster's code server stopped, and is started again\n"
+        assert up.stdout.readline() == b"Dagster's code server stopped and is restarted\n"
         until(lake.conditioned_path(RecordingKey("slice", "run_0")).exists, up)
         until(lambda: not set(runs(dagster)) & {"QUEUED", "STARTING", "STARTED"}, up)
         up.send_signal(signal.SIGINT)
