@@ -5,12 +5,15 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from voltpipe.errors import VoltpipeError
 
 LAKE_VARIABLE = "VOLTPIPE_DATA_LAKE"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.]|-(?!-))*(?<![-.])")
 _MAX_NAME_LENGTH = 100
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class LakeError(VoltpipeError):
@@ -53,6 +56,19 @@ class RecordingKey:
         return cls(organoid, recording)
 
 
+def _lake_folder(place: str) -> Path:
+    if not _URL.match(place):
+        return Path(place).resolve()
+    parts = urlsplit(place)
+    if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
+        raise LakeError(
+            f"{LAKE_VARIABLE} is {place!r}, but object stores and other hosts are not supported yet. "
+            "Expected the path of a folder, or a URL such as file:///data/lake.",
+            code="lake-url-unsupported",
+        )
+    return Path(url2pathname(parts.path)).resolve()
+
+
 @dataclass(frozen=True)
 class Lake:
     """The folders of a data lake. Later stages never write into the folders of earlier ones."""
@@ -61,8 +77,12 @@ class Lake:
 
     @classmethod
     def default(cls) -> "Lake":
-        """The lake at `VOLTPIPE_DATA_LAKE`, or `data_lake/` in the working directory."""
-        return cls(Path(os.environ.get(LAKE_VARIABLE) or "data_lake").resolve())
+        """The lake at `VOLTPIPE_DATA_LAKE` (a path or a `file://` URL), or `data_lake/` in the working directory.
+
+        Raises:
+            LakeError: another kind of URL.
+        """
+        return cls(_lake_folder(os.environ.get(LAKE_VARIABLE) or "data_lake"))
 
     @cached_property
     def raw(self) -> Path:
@@ -144,6 +164,10 @@ class Lake:
     def forecast_path(self, key: RecordingKey) -> Path:
         """Where the champion's forecasts of a recording lie."""
         return self.forecasts / key.organoid / f"{key.recording}.parquet"
+
+    def preview_path(self, key: RecordingKey) -> Path:
+        """Return the path of the figure that shows how a recording begins."""
+        return self.reports / "previews" / key.organoid / f"{key.recording}.png"
 
     def quarantine_path(self, key: RecordingKey) -> Path:
         """Where the reason stands why a recording is not used."""

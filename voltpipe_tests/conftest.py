@@ -1,9 +1,12 @@
 """What holds for all tests, and a tiny preparation for those that carry recordings through several layers."""
 
+import errno
+import fcntl
 import os
 import pkgutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import numpy as np
@@ -95,6 +98,20 @@ def put_recording() -> Callable[..., Path]:
         return path
 
     return put
+
+
+@pytest.fixture
+def nfs_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lock as Linux does on NFS ("man 2 flock"): exclusively only through a file that is open for writing."""
+    flock = fcntl.flock
+
+    def nfs_flock(file: int | Any, operation: int) -> None:
+        mode = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+        if operation & fcntl.LOCK_EX and mode == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", nfs_flock)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from voltpipe.cli import main
 from voltpipe.lake import LAKE_VARIABLE, Lake, LakeError, RecordingKey
 
 GOOD = ["a", "A1", "run_0", "2024.05.01", "slice-3", "a.b-c_d", "x" * 100]
@@ -66,6 +68,26 @@ def test_a_name_with_a_dot_keeps_it():
 def test_the_lake_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.setenv(LAKE_VARIABLE, str(tmp_path / "elsewhere"))
     assert Lake.default().root == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_file_url_names_a_folder(monkeypatch, tmp_path, host):
+    monkeypatch.setenv(LAKE_VARIABLE, f"file://{host}{tmp_path}/my%20lake")
+    assert Lake.default().root == tmp_path / "my lake"
+
+
+@pytest.mark.parametrize("url", ["s3://lake/one", "gs://lake", "az://lake/one", "S3://lake", "file://other-host/lake"])
+def test_other_urls_are_refused_and_no_folder_is_made_of_them(monkeypatch, tmp_path, url):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(LAKE_VARIABLE, url)
+    with pytest.raises(LakeError) as refused:
+        Lake.default()
+    assert refused.value.code == "lake-url-unsupported"
+    assert url in str(refused.value)
+    assert LAKE_VARIABLE in str(refused.value)
+    result = CliRunner().invoke(main, ["doctor"])
+    assert (result.exit_code, url in result.output) == (1, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("unset", [True, False])

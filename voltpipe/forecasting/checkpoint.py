@@ -5,7 +5,6 @@ noise follow from settings, epoch and validation losses (see recipe.py, sampling
 or generator whose state could be lost.
 """
 
-import fcntl
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from voltpipe.errors import VoltpipeError
 from voltpipe.files import file_digest, folder_written_whole, read_json, write_json
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.forecasting.tensor_files import write_tensors
+from voltpipe.locks import exclusive_lock
 from voltpipe.settings import Settings
 
 _STATE_FILE = "state.json"
@@ -34,10 +34,6 @@ _KEPT = 2
 
 class CheckpointError(VoltpipeError):
     """Checkpoints that cannot be read, or that belong to another training."""
-
-
-class CheckpointBusyError(CheckpointError):
-    """A checkpoint folder that another training is using."""
 
 
 class TrainingState(Settings):
@@ -78,14 +74,9 @@ def held_exclusively(folder: Path) -> Iterator[None]:
     """Hold a checkpoint folder against every other process, and clear away what a killed one left half-written.
 
     Raises:
-        CheckpointBusyError: another training holds it.
+        LockHeldError: another training holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CheckpointBusyError(f"another training is using {folder}; wait until it ends, or stop it") from error
+    with exclusive_lock(folder / "lock", wait=False):
         for leftover in folder.glob(".*.partial"):
             shutil.rmtree(leftover)
         yield

@@ -1,7 +1,7 @@
-"""The code server behind Dagster's pages and daemon, started again when it dies.
+"""Restart of the code server behind Dagster's pages and daemon.
 
-Dagster starts again whatever else it runs, but leaves this to somebody who clicks "Reload"; until then no sensor ticks
-and no run begins.
+Dagster restarts its other processes, but waits for a click on "Reload" here; until then no sensor ticks and no run
+starts.
 """
 
 import json
@@ -15,9 +15,9 @@ _UNREACHABLE = "DagsterUserCodeUnreachableError"
 
 
 def revive(address: str) -> bool:
-    """Reload the code locations whose server is gone, as the button of Dagster's page does; returns if there was one.
+    """Reload the code locations whose server is gone, as Dagster's button does; return whether there was one.
 
-    A location whose code cannot be loaded is left alone: that is for a person to read and to mend.
+    A location whose code cannot be loaded is left alone: a person has to read and correct that.
     """
     try:
         entries = _ask(address, _LOCATIONS)["workspaceOrError"]["locationEntries"]
@@ -25,7 +25,7 @@ def revive(address: str) -> bool:
         for name in gone:
             reload = f"reloadRepositoryLocation(repositoryLocationName: {json.dumps(name)})"
             _ask(address, f"mutation {{ {reload} {{ __typename }} }}")
-    except (OSError, ValueError, KeyError):  # the webserver is down or busy: it is looked after, and asked again
+    except (OSError, ValueError, KeyError):  # the webserver is down or busy, and is asked again later
         return False
     return bool(gone)
 

@@ -1,15 +1,14 @@
-"""Runs whose process was killed, and what becomes of them.
+"""Orphaned runs: their process was killed, so nobody ends them in Dagster and in MLflow.
 
-A killed process closes nothing, and Dagster notices only where the server that launched it lives on. So whatever runs
-a run, a server's worker or a command, holds a lock that the system lets go when the process ends, however it ends;
-whoever comes next and finds the lock free buries the run. Its MLflow run follows.
+Dagster notices that only while the server that launched the run is up. So each process that executes a run, a worker
+or a command, holds the run's lock. The next process that finds the lock free marks the run as failed, and its MLflow
+run too.
 """
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from uuid import getnode
 
 import dagster as dg
 from dagster import DagsterEvent, Executor
@@ -18,45 +17,69 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 
 from voltpipe.lake import Lake
+from voltpipe.locks import (
+    SILENT_AFTER_S,
+    LockHolder,
+    abandoned_lock,
+    published_lock,
+    read_holder,
+    silence_s,
+)
 from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
 from voltpipe.tracking.lifecycle import close_leftover_runs
 from voltpipe.tracking.store import TrackingStore
 
 
-@contextmanager
-def known_alive(lake: Lake, run_id: str) -> Iterator[None]:
-    """Hold a run's lock while it runs in this process."""
-    path = _folder(lake) / run_id
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{run_id}")
-    with aside.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(_this_machine())
-        lock.flush()
-        aside.replace(path)  # now that it is locked: nobody ever sees it free
-        yield
-        path.unlink(missing_ok=True)  # not after an exception: the run may not have ended, and is buried then
+def known_alive(lake: Lake, run_id: str) -> AbstractContextManager[None]:
+    """Hold a run's lock while it runs in this process. After an exception the run counts as orphaned."""
+    return published_lock(_folder(lake) / run_id)
+
+
+def run_holder(lake: Lake, run_id: str) -> LockHolder | None:
+    """Return the process that executes a run; None if no process holds the run's lock."""
+    return read_holder(_folder(lake) / run_id)
 
 
 def bury_dead_runs(lake: Lake, instance: dg.DagsterInstance, store: TrackingStore) -> list[str]:
-    """End the runs whose process is gone, free their pools, close their MLflow runs; returns their ids."""
+    """Mark the runs of this machine whose process is gone as failed, free their pools, close their MLflow runs.
+
+    Returns:
+        Their ids.
+    """
     buried = []
-    for path in sorted(_folder(lake).glob("[!.]*")):
-        with path.open() as lock:
-            if lock.read() not in ("", _this_machine()):
-                continue  # on a shared file system another machine's locks may not be seen
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            run = instance.get_run_by_id(path.name)
+    for path in _lock_files(lake):
+        with abandoned_lock(path) as is_gone:
+            run = instance.get_run_by_id(path.name) if is_gone else None
             if run is not None and not run.is_finished:
                 instance.report_run_failed(run, "the process that ran it is gone")
                 instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
                 buried.append(run.run_id)
-            path.unlink(missing_ok=True)
     close_mlflow_runs(instance, store)
     return buried
+
+
+@dataclass(frozen=True)
+class SilentRun:
+    """A run on another machine that has shown no sign of life for minutes."""
+
+    run_id: str
+    holder: LockHolder
+    silence_s: float
+
+
+def silent_runs(lake: Lake, instance: dg.DagsterInstance) -> list[SilentRun]:
+    """List the unfinished runs of other machines that are not heard of any more.
+
+    Such a machine may be cut off and still at work, so its runs are not marked as failed here.
+    """
+    silent = []
+    for path in _lock_files(lake):
+        holder, since_s = read_holder(path), silence_s(path)
+        if holder is not None and not holder.is_on_this_machine and since_s > SILENT_AFTER_S:
+            run = instance.get_run_by_id(path.name)
+            if run is not None and not run.is_finished:
+                silent.append(SilentRun(run.run_id, holder, since_s))
+    return silent
 
 
 def close_mlflow_runs(instance: dg.DagsterInstance, store: TrackingStore) -> list[str]:
@@ -103,8 +126,8 @@ def in_own_process(lake: Lake) -> dg.ExecutorDefinition:
     )
 
 
-def _this_machine() -> str:
-    return f"{getnode():x}"
+def _lock_files(lake: Lake) -> list[Path]:
+    return sorted(_folder(lake).glob("[!.]*"))
 
 
 def _folder(lake: Lake) -> Path:

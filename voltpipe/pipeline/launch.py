@@ -14,6 +14,7 @@ from voltpipe.pipeline.dead_runs import bury_dead_runs, known_alive
 from voltpipe.pipeline.instance import open_instance
 from voltpipe.pipeline.jobs import INGEST_JOB, LAKE_REPORT_JOB, SEARCH_JOB, TRAIN_JOB
 from voltpipe.pipeline.partitions import RECORDINGS, batches, range_tags, recording_keys
+from voltpipe.pipeline.pool_waits import announced_pool_waits
 from voltpipe.tracking.store import TrackingStore
 
 _INTERRUPTED = "It was interrupted; the same asked for again goes on where it stopped."
@@ -74,7 +75,7 @@ class Launcher:
     def _run(self, job_name: str, run_config: dict[str, Any], tags: Mapping[str, str] | None = None) -> None:
         job = self._definitions.resolve_job_def(job_name)
         run_id = str(uuid4())
-        with known_alive(self.lake, run_id):
+        with known_alive(self.lake, run_id), announced_pool_waits(self.lake, self.instance, run_id):
             result = job.execute_in_process(
                 run_config={**_QUIET, **run_config},
                 instance=self.instance,

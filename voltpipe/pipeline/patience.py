@@ -1,5 +1,6 @@
 """What passes by itself is waited for: a full disk, a server that is down, a training that holds its folder."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -44,6 +45,7 @@ def _patience() -> Iterator[None]:
         raise dg.RetryRequested(max_retries=3, seconds_to_wait=WAIT_S) from error
     except Exception as error:
         if isinstance(error, _passing()):
+            print(f"trying again in {WAIT_S} s: {error}", file=sys.stderr, flush=True)
             raise dg.RetryRequested(max_retries=30, seconds_to_wait=WAIT_S) from error
         if isinstance(error, VoltpipeError):
             raise dg.Failure(str(error), allow_retries=False) from error
@@ -51,7 +53,7 @@ def _patience() -> Iterator[None]:
 
 
 def _passing() -> tuple[type[Exception], ...]:
-    from voltpipe.forecasting.checkpoint import CheckpointBusyError
+    from voltpipe.locks import LockHeldError
     from voltpipe.tracking.store import refusals
 
-    return (CheckpointBusyError, *refusals())
+    return (LockHeldError, *refusals())

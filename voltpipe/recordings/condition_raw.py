@@ -1,13 +1,12 @@
 """The whole step from a raw file to its verdict: conditioned, or quarantined with the reason."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from voltpipe.files import written_whole
 from voltpipe.lake import Lake, RecordingKey
+from voltpipe.locks import exclusive_lock
 from voltpipe.recordings.catalogue import Findings, forget_findings, note_findings
 from voltpipe.recordings.channels import select_channels
 from voltpipe.recordings.conditioning import calibrate
@@ -92,7 +91,7 @@ def condition_raw(
                 report = judge(recording, gauge.figures(), quality, settings, kept_s)
                 report.demand()
                 # Of two duplicates conditioned at once, the second must see the first.
-                held.enter_context(_one_at_a_time(lake))
+                held.enter_context(exclusive_lock(lake.conditioned / ".lock"))
                 report = report.with_checks(compare(lake, key, metadata))
                 report.demand()
                 keep_former(lake, key, source)
@@ -111,13 +110,6 @@ def condition_raw(
     digest = open_conditioned(target).digest
     history = note_verdict(lake, key, state, source, Verdict.CONDITIONED, digest=digest, duration_s=kept_s)
     return ConditioningOutcome(Verdict.CONDITIONED, "", report, target, _figures(target), history)
-
-
-@contextmanager
-def _one_at_a_time(lake: Lake) -> Iterator[None]:
-    with (lake.conditioned / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _figures(path: Path) -> dict[str, float | int | str]:

@@ -1,15 +1,17 @@
-"""A small picture of a recording, as it is seen by who looks at its asset."""
+"""A small figure of a recording for its asset's page, and a thumbnail of that for Dagster's database."""
 
 from io import BytesIO
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from voltpipe.recordings.recording import Recording
 
 _MOST_CHANNELS = 8
 _SHOWN_S = 1.0
 _SPACING_SD = 8.0
+_THUMBNAIL_PIXELS = 256
 
 
 def preview_png(recording: Recording) -> bytes:
@@ -37,4 +39,14 @@ def preview_png(recording: Recording) -> bytes:
     axes.spines[["top", "right", "left"]].set_visible(False)
     file = BytesIO()
     figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def thumbnail_png(png: bytes) -> bytes:
+    """Shrink a figure to 256 pixels across in two colours, as PNG: about 1 KiB, and at most 8 for a square figure."""
+    with Image.open(BytesIO(png)) as picture:
+        height = round(picture.height * _THUMBNAIL_PIXELS / picture.width)
+        small = picture.convert("RGB").resize((_THUMBNAIL_PIXELS, height), Image.Resampling.LANCZOS)
+    file = BytesIO()
+    small.quantize(2, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()

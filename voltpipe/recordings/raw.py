@@ -4,7 +4,6 @@ A recording is a file, or a folder of files that belong together. A file that ho
 recordings, `<recording>.seg0`, `<recording>.seg1`, ..., unless its sidecar chooses one. Raw files are never changed.
 """
 
-import fcntl
 import re
 import stat
 from collections.abc import Collection, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from voltpipe.files import file_digest
 from voltpipe.lake import Lake, LakeError, RecordingKey
+from voltpipe.locks import is_locked
 from voltpipe.recordings.formats.choice import SegmentsError
 from voltpipe.recordings.formats.registry import Format, candidates, recording_name
 from voltpipe.recordings.open_recording import RawRecording, open_recording
@@ -174,16 +174,7 @@ def _digest(path: Path, state: str) -> str:
 
 def is_being_written(path: Path) -> bool:
     """Whether a program holds a file open for writing and says so by a lock, as HDF5 does (MaxWell, NWB, CL1)."""
-    for part in raw_files(path):
-        with part.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            except OSError:
-                # A file system without locks cannot tell; the quiet time has to do.
-                return False
-    return False
+    return any(is_locked(part) for part in raw_files(path))
 
 
 def _entries(folder: Path) -> Iterator[Path]:

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voltpipe.forecasting.checkpoint import CheckpointBusyError, held_exclusively
+from voltpipe.forecasting.checkpoint import held_exclusively
 from voltpipe.lake import Lake
+from voltpipe.locks import LockHeldError
 from voltpipe.tracking.lifecycle import IDENTITY_TAG
 from voltpipe.tracking.origin import read_origin
 from voltpipe.tracking.registry import MODEL_NAME, aliases, lost_champion
@@ -186,7 +187,7 @@ def _remove_checkpoints(folder: Path) -> bool:
     try:
         with held_exclusively(folder):
             shutil.rmtree(folder)
-    except CheckpointBusyError:
+    except LockHeldError:
         return False
     return True
 

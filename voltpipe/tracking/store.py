@@ -1,9 +1,6 @@
 """Where MLflow keeps its runs, models and artifacts: in the lake, or on a server."""
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.lake import Lake
+from voltpipe.locks import exclusive_lock
 from voltpipe.tracking.moved import follow_move
 
 if TYPE_CHECKING:
@@ -38,22 +36,14 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 
 
 class TrackingError(VoltpipeError):
-    """MLflow's records do not allow what was asked for."""
+    """MLflow's records or settings that do not allow what was asked for."""
 
 
 def refusals() -> tuple[type[Exception], ...]:
-    """What MLflow's client raises where its server does not answer or refuses, or its database is locked or full."""
+    """Return the errors of MLflow's client if its server is down or refuses, or its database is locked or full."""
     from mlflow.exceptions import MlflowException
 
     return (MlflowException,)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process holds this file's lock, and hold it."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True)
@@ -75,14 +65,15 @@ class TrackingStore:
         parts = urlsplit(self.tracking_uri or "")
         if parts.password or "password" in parse_qs(parts.query):
             raise TrackingError(
-                f"the tracking URI for {parts.hostname} holds a password, which would be shown on pages and in logs; "
-                "leave it out, and put it into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (a server) or "
-                "PGPASSWORD or ~/.pgpass (Postgres)"
+                f"The tracking URI for {parts.hostname} holds a password, which would be shown on pages and in logs. "
+                "Leave it out, and put it into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (a server) or "
+                "PGPASSWORD or ~/.pgpass (Postgres).",
+                code="tracking-uri-password",
             )
 
     @classmethod
     def of(cls, lake: Lake) -> "TrackingStore":
-        """The store of a lake, or the one that `VOLTPIPE_TRACKING_URI` names instead."""
+        """Return the store of a lake, or the one that `VOLTPIPE_TRACKING_URI` names instead."""
         return cls(lake.mlflow, os.environ.get(TRACKING_VARIABLE) or None)
 
     @property
@@ -112,7 +103,7 @@ class TrackingStore:
         """
         from mlflow.exceptions import MlflowException
 
-        place = None if self._is_remote else self.artifacts_uri
+        place = None if self.is_server else self.artifacts_uri
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             try:
@@ -123,13 +114,14 @@ class TrackingStore:
                     raise
         if experiment.lifecycle_stage == "deleted":
             raise TrackingError(
-                f"the MLflow experiment {EXPERIMENT!r} was deleted; bring it back with "
-                f"'MLFLOW_TRACKING_URI={self.uri} mlflow experiments restore -x {experiment.experiment_id}'"
+                f"The MLflow experiment {EXPERIMENT!r} was deleted. Restore it with "
+                f"'MLFLOW_TRACKING_URI={self.uri} mlflow experiments restore -x {experiment.experiment_id}'.",
+                code="experiment-deleted",
             )
         return str(experiment.experiment_id)
 
     def prepare(self) -> None:
-        """Make the embedded store, or bring it up to date with schema and place; safe in several processes at once."""
+        """Create the embedded store, or migrate its schema and artifact paths; safe in several processes at once."""
         if self.tracking_uri is not None:
             return
         from mlflow.db import upgrade
@@ -137,19 +129,20 @@ class TrackingStore:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         # Two migrations of one SQLite file at once break each other.
-        with locked(self.folder / "prepare.lock"):
+        with exclusive_lock(self.folder / "prepare.lock"):
             upgrade.main([self.uri], standalone_mode=False)
             # The first use makes MLflow's default experiment, in the working directory unless told otherwise.
             SqlAlchemyStore(self.uri, self.artifacts_uri)  # type: ignore[no-untyped-call]
             follow_move(self.folder / "mlflow.db", EXPERIMENT, self.folder.resolve() / "artifacts")
 
     def tagged_runs(self, tags: dict[str, str], *, status: str | None = None) -> list[Any]:
-        """MLflow's runs that bear all these tags, the newest first."""
+        """Return the MLflow runs that have all these tags, newest first."""
         conditions = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
         if status is not None:
             conditions.append(f"attributes.status = '{status}'")
         return list(self.client.search_runs([self.experiment_id], " and ".join(conditions)))
 
     @property
-    def _is_remote(self) -> bool:
+    def is_server(self) -> bool:
+        """Whether the store is an MLflow server, which serves its own pages."""
         return self.uri.startswith(("http://", "https://"))

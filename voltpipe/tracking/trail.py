@@ -17,8 +17,9 @@ from uuid import uuid4
 
 from pydantic import Field, ValidationError
 
+from voltpipe.locks import exclusive_lock
 from voltpipe.settings import Settings
-from voltpipe.tracking.store import TrackingStore, locked
+from voltpipe.tracking.store import TrackingStore
 
 TRAIL_FILE = "champion_trail.jsonl"
 _LOCK_FILE = "champion.lock"
@@ -85,8 +86,7 @@ class Trail:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Let nobody else decide meanwhile. The system gives the lock back when its holder ends, killed or not."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder / _LOCK_FILE):
+        with exclusive_lock(self.folder / _LOCK_FILE):
             yield
 
     def entries(self) -> tuple[Entry, ...]:

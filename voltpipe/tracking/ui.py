@@ -10,7 +10,7 @@ _LAYOUT = "?workflowType=machine_learning"
 
 
 def server_command(store: TrackingStore, *, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
-    """The command line that serves MLflow's pages from an embedded store, without its job workers."""
+    """Return the command that serves MLflow's pages from a database or the embedded store, without its job workers."""
     return [
         *("env", "MLFLOW_DISABLE_TELEMETRY=true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"),
         *(sys.executable, "-m", "mlflow", "server"),

@@ -231,4 +231,4 @@ def test_doctor_names_what_is_wrong_and_what_to_do(tmp_path, working_directory, 
     assert result.exit_code == 1
     assert "WRONG recordings   raw/slice/notes.docx is not used" in result.stdout
     assert f"127.0.0.1:{port} is taken" in result.stdout
-    assert "name another with --dagster-port" in result.stdout
+    assert "--dagster-port" in result.stdout

@@ -9,7 +9,6 @@ import torch
 
 from voltpipe.forecasting.checkpoint import (
     Checkpoint,
-    CheckpointBusyError,
     CheckpointError,
     TrainingState,
     held_exclusively,
@@ -17,6 +16,7 @@ from voltpipe.forecasting.checkpoint import (
     save_checkpoint,
 )
 from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.locks import LockHeldError
 
 MADE_WITH = {"seed": "0", "window_set": "abc"}
 
@@ -109,8 +109,10 @@ def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path):
         [sys.executable, "-c", holder, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as first:
         assert first.stdout.readline() == "held\n"
-        with pytest.raises(CheckpointBusyError, match="another training is using"), held_exclusively(tmp_path):
+        with pytest.raises(LockHeldError) as refused, held_exclusively(tmp_path):
             pass
+        assert (refused.value.code, refused.value.holder.pid) == ("lock-held", first.pid)
+        assert refused.value.path == tmp_path / "lock"
         first.kill()
     with held_exclusively(tmp_path):
         pass

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voltpipe.forecasting.checkpoint import CheckpointBusyError, held_exclusively
+from voltpipe.forecasting.checkpoint import held_exclusively
 from voltpipe.forecasting.search.result import Outcome
 from voltpipe.forecasting.search.search import JOURNAL_FILE, SearchError, search
 from voltpipe.forecasting.search.settings import SearchSettings
+from voltpipe.locks import LockHeldError
 from voltpipe.windows.window_set import SAMPLES_FILE, Split, WindowSet
 
 QUICK = {
@@ -142,7 +143,7 @@ def test_trials_that_diverge_are_told_of(write_window_set, ar1_mv, tmp_path):
 
 
 def test_one_process_searches_at_a_time(ar1_windows, tmp_path):
-    with held_exclusively(tmp_path / "search"), pytest.raises(CheckpointBusyError):
+    with held_exclusively(tmp_path / "search"), pytest.raises(LockHeldError):
         run(ar1_windows, tmp_path / "search")
 
 

@@ -1,16 +1,19 @@
 """A command that is killed holds nothing up: whoever comes next buries its run, and goes on with its training."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 
 import dagster as dg
 import pytest
 
 from voltpipe.lake import LAKE_VARIABLE
-from voltpipe.pipeline.dead_runs import bury_dead_runs, known_alive
+from voltpipe.locks import SILENT_AFTER_S, LockHolder
+from voltpipe.pipeline.dead_runs import bury_dead_runs, known_alive, silent_runs
 from voltpipe.pipeline.jobs import TRAIN_JOB
 from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
 from voltpipe.tracking.lifecycle import FAILURE_TAG
@@ -99,10 +102,37 @@ def test_a_run_whose_process_lives_is_left_alone(trainable, instance, store, run
     assert list((trainable.dagster / "running").iterdir()) == []
 
 
-def test_a_run_on_another_machine_is_left_to_that_machine(trainable, instance, store, running):
-    (trainable.dagster / "running" / running.run_id).write_text("another machine")
+def held_elsewhere(lake, run, silent_s):
+    """Make the lock of a run look as if another machine had touched it so long ago."""
+    lock = lake.dagster / "running" / run.run_id
+    holder = replace(LockHolder.this_process(), host="host-b", boot="another kernel", pid=77)
+    lock.write_text(json.dumps(asdict(holder)))
+    touched = time.time() - silent_s
+    os.utime(lock, (touched, touched))
+
+
+@pytest.mark.parametrize("silent_s", [0, 2 * SILENT_AFTER_S])
+def test_a_run_on_another_machine_is_left_to_that_machine(trainable, instance, store, running, silent_s):
+    held_elsewhere(trainable, running, silent_s)
     assert bury_dead_runs(trainable, instance, store) == []
     assert instance.get_run_by_id(running.run_id).status is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_of_another_machine_is_named_once_it_is_silent(trainable, instance, running):
+    held_elsewhere(trainable, running, 0)
+    assert silent_runs(trainable, instance) == []
+    held_elsewhere(trainable, running, 2 * SILENT_AFTER_S)
+    (silent,) = silent_runs(trainable, instance)
+    assert (silent.run_id, silent.holder.host, silent.holder.pid) == (running.run_id, "host-b", 77)
+    assert silent.silence_s == pytest.approx(2 * SILENT_AFTER_S, abs=30)
+    instance.report_run_canceled(running)
+    assert silent_runs(trainable, instance) == []
+
+
+def test_orphaned_runs_are_found_where_only_files_open_for_writing_can_be_locked(
+    trainable, instance, store, running, nfs_locks
+):
+    assert bury_dead_runs(trainable, instance, store) == [running.run_id]
 
 
 def test_a_run_that_ended_before_its_process_was_killed_keeps_its_end(trainable, instance, store, running):

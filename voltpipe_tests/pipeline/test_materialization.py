@@ -91,6 +91,18 @@ def test_each_partition_shows_its_verdict_and_figures(materialized):
     assert "samples" not in bad
 
 
+@pytest.mark.parametrize("partition", [GOOD[0], str(BROKEN)])
+def test_the_preview_of_a_recording_is_a_file_and_its_event_stays_small(materialized, partition):
+    request = dg.AssetRecordsFilter(asset_key=dg.AssetKey("conditioned_recording"), asset_partitions=[partition])
+    (record,) = materialized.instance.fetch_materializations(request, limit=1).records
+    shown = record.asset_materialization.metadata
+    preview = materialized.lake.preview_path(RecordingKey.parse(partition))
+    assert shown["preview"].value == str(preview)
+    assert preview.read_bytes().startswith(b"\x89PNG")
+    assert shown["voltage"].value.startswith("![voltage](data:image/png;base64,")
+    assert len(dg.serialize_value(record.event_log_entry)) < 10_000 < preview.stat().st_size
+
+
 def test_no_check_of_the_windows_or_the_training_fails(materialized):
     checks = materialized.checks(materialized.good_run)
     for name in ("no_sample_in_two_splits", "no_window_over_a_border", "finite_weights", "serves", "beats_baselines"):

@@ -15,6 +15,8 @@ import pytest
 
 from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
 from voltpipe.pipeline.servers import ServerError, port_taken, serve
+from voltpipe.tracking.store import TRACKING_VARIABLE, TrackingStore
+from voltpipe.tracking.ui import server_command
 
 
 def free_port():
@@ -39,8 +41,11 @@ def test_a_port_is_taken_where_something_listens(listener):
 @pytest.mark.parametrize("name", ["dagster", "mlflow"])
 def test_a_taken_port_is_named_with_the_way_out_before_anything_is_written(listener, tmp_path, name):
     ports = {"dagster_port": free_port(), "mlflow_port": free_port(), f"{name}_port": listener}
-    with pytest.raises(ServerError, match=rf"port {listener} on 127.0.0.1 is taken.*--{name}-port"):
+    with pytest.raises(ServerError) as refused:
         serve(Lake(tmp_path / "lake"), host="127.0.0.1", **ports)
+    assert refused.value.code == "port-taken"
+    assert f" {listener} on 127.0.0.1 " in str(refused.value)
+    assert f"--{name}-port" in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -157,7 +162,7 @@ def test_all_servers_survive_a_kill_a_raw_file_is_conditioned_though_training_is
         until(lambda: answers(f"http://127.0.0.1:{dagster}/server_info"), up)
         until(lambda: runs(dagster), up)
         kill(lake, "-m dagster api grpc")
-        assert up.stdout.readline() == b"Dagster's code server stopped, and is started again\n"
+        assert up.stdout.readline() == b"Dagster's code server stopped and is restarted\n"
         until(lake.conditioned_path(RecordingKey("slice", "run_0")).exists, up)
         until(lambda: not set(runs(dagster)) & {"QUEUED", "STARTING", "STARTED"}, up)
         up.send_signal(signal.SIGINT)
@@ -173,3 +178,64 @@ def test_all_servers_survive_a_kill_a_raw_file_is_conditioned_though_training_is
         for process in processes_of(lake):
             os.kill(process, signal.SIGKILL)
         up.communicate()
+
+
+@pytest.fixture
+def mlflow_elsewhere(tmp_path):
+    """An MLflow server that somebody else runs."""
+    store, port = TrackingStore(tmp_path / "elsewhere"), free_port()
+    store.prepare()
+    server = subprocess.Popen(
+        server_command(store, port=port),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until(lambda: answers(f"http://127.0.0.1:{port}/health"), server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(10)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
+def test_mlflow_that_is_served_elsewhere_is_linked_and_none_is_started(tmp_path, mlflow_elsewhere, monkeypatch):
+    lake, dagster, mlflow = Lake(tmp_path / "lake"), free_port(), free_port()
+    monkeypatch.setenv(LAKE_VARIABLE, str(lake.root))
+    monkeypatch.setenv(TRACKING_VARIABLE, f"{mlflow_elsewhere}/")
+    ports = ["--dagster-port", str(dagster), "--mlflow-port", str(mlflow)]
+    command = [sys.executable, "-c", "from voltpipe.cli import main; main()"]
+    up = subprocess.Popen([*command, "up", *ports], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        until(lambda: answers(f"http://127.0.0.1:{dagster}/server_info"), up)
+        assert up.stdout.readline().split() == ["Dagster", f"http://127.0.0.1:{dagster}"]
+        assert up.stdout.readline().split()[:2] == ["MLflow", mlflow_elsewhere]
+        assert not port_taken("127.0.0.1", mlflow)
+        link = f"VOLTPIPE_MLFLOW_URL={mlflow_elsewhere}\0"
+        assert any(link in Path(f"/proc/{process}/environ").read_text() for process in processes_of(lake))
+        logs = {path.name for path in lake.dagster.glob("*.log")}
+        assert logs == {f"server-{socket.gethostname()}.log"}
+        assert not lake.mlflow.exists() or not list(lake.mlflow.glob("mlflow.db"))
+        doctor = subprocess.run([*command, "doctor", *ports], capture_output=True, text=True, check=False)
+        assert doctor.returncode == 0, doctor.stdout
+        assert f"process {up.pid} on {socket.gethostname()}" in doctor.stdout
+        up.send_signal(signal.SIGINT)
+        assert up.wait(120) == 0
+        assert list((lake.dagster / "serving").iterdir()) == []
+    finally:
+        for process in processes_of(lake):
+            os.kill(process, signal.SIGKILL)
+        up.communicate()
+
+
+def test_an_mlflow_server_that_is_down_is_named(tmp_path, monkeypatch, working_directory):
+    address = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv(TRACKING_VARIABLE, address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ServerError) as refused:
+        serve(Lake(tmp_path / "lake"), host="127.0.0.1", dagster_port=free_port(), mlflow_port=free_port())
+    assert refused.value.code == "mlflow-unreachable"
+    assert address in str(refused.value)
+    assert TRACKING_VARIABLE in str(refused.value)

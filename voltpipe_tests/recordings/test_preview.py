@@ -8,7 +8,7 @@ import pytest
 
 from voltpipe.lake import RecordingKey
 from voltpipe.recordings.conditioning import condition
-from voltpipe.recordings.preview import preview_png
+from voltpipe.recordings.preview import preview_png, thumbnail_png
 from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.recordings.store import open_conditioned
 
@@ -34,3 +34,17 @@ def test_what_is_not_finite_flat_or_oddly_named_is_drawn_all_the_same(recording_
     names = ("$\\frac$", "a_b^{", "c")
     picture = matplotlib.image.imread(BytesIO(preview_png(recording_of(signal_mv, channel_names=names))))
     assert picture.shape[:2] == (round(80 * 1.6), 512)
+
+
+def test_a_thumbnail_shows_the_lines_in_a_kibibyte(recording_of, make_signal):
+    png = preview_png(recording_of(np.hstack([make_signal(5000, seed=seed) for seed in range(4)])))
+    small = thumbnail_png(png)
+    assert len(small) < 2048 < len(png)
+    picture = matplotlib.image.imread(BytesIO(small))
+    full = matplotlib.image.imread(BytesIO(png))
+    assert picture.shape[1] == 256
+    assert picture.shape[0] == round(full.shape[0] / 2)
+    rgb = picture[..., :3].reshape(-1, 3)
+    assert len(np.unique(rgb, axis=0)) == 2
+    inked = rgb.mean(axis=1) < rgb.mean(axis=1).max()
+    assert 0.01 < inked.mean() < 0.3

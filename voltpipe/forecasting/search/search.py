@@ -54,7 +54,7 @@ def search(window_set: WindowSet, settings: SearchSettings, *, folder: Path, pro
 
     Raises:
         SearchError: no trial was complete.
-        CheckpointBusyError: another process is searching in the folder.
+        LockHeldError: another process is searching in the folder.
         DeviceError, ForecasterError, TrainingDataError: as `train` does.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)

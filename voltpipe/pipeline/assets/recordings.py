@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from voltpipe.files import written_whole
 from voltpipe.lake import Lake, LakeError, RecordingKey
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.partitions import BATCH_SIZE, RECORDINGS
@@ -148,13 +149,20 @@ def _metadata(lake: Lake, key: RecordingKey, outcome: ConditioningOutcome) -> di
 
 
 def _picture(lake: Lake, key: RecordingKey, outcome: ConditioningOutcome) -> dict[str, Any]:
-    """How its voltage begins: of one in quarantine too, if that could be read."""
-    from voltpipe.recordings.preview import preview_png  # matplotlib, only where something is drawn
+    """Draw how the voltage begins, also of a readable recording in quarantine.
+
+    The figure is a file; the event holds a thumbnail only, because Dagster keeps all events in its database.
+    """
+    from voltpipe.recordings.preview import preview_png, thumbnail_png  # matplotlib, only where something is drawn
 
     if outcome.path is None and outcome.report is None:
         return {}
     recording = open_conditioned(outcome.path) if outcome.path else open_raw(lake, key)
-    return {"voltage": picture_metadata("voltage", preview_png(recording))}
+    png = preview_png(recording)
+    path = lake.preview_path(key)
+    with written_whole(path) as aside:
+        aside.write_bytes(png)
+    return {"voltage": picture_metadata("voltage", thumbnail_png(png)), "preview": dg.MetadataValue.path(path)}
 
 
 def _history_table(history: RecordingHistory) -> str:
