@@ -48,4 +48,6 @@ class QualityReport(Settings):
             RecordingError: names every error.
         """
         if self.errors:
-            raise RecordingError("; ".join(f"{each.name}: {each.message}" for each in self.errors))
+            raise RecordingError(
+                "; ".join(f"{each.name}: {each.message}" for each in self.errors), code="quality-check-failed"
+            )
