@@ -49,5 +49,6 @@ class QualityReport(Settings):
         """
         if self.errors:
             raise RecordingError(
-                "; ".join(f"{each.name}: {each.message}" for each in self.errors), code="quality-check-failed"
+                " ".join(f"{each.name}: {each.message.rstrip('.')}." for each in self.errors),
+                code="quality-check-failed",
             )

@@ -88,7 +88,7 @@ def _check_shape(shape: tuple[int, ...], path: Path) -> None:
         raise RecordingError(
             f"{path.name}: voltages have shape {shape}. Expected (time, channel).", code="shape-unexpected"
         )
-    if shape[1] > shape[0]:
+    if shape[1] > shape[0] > 0:
         raise RecordingError(
             f"{path.name}: shape {shape} has more channels than samples. Expected (time, channel). Transpose it.",
             code="array-transposed",
