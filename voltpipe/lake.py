@@ -23,8 +23,9 @@ class LakeError(VoltpipeError):
 def _checked_name(name: str, what: str) -> str:
     if len(name) > _MAX_NAME_LENGTH or not _NAME.fullmatch(name) or ".." in name:
         raise LakeError(
-            f"{what} {name!r} cannot be used: expected up to {_MAX_NAME_LENGTH} letters, digits, '_', '.' and single "
-            "'-', beginning with a letter or digit and not ending with '-' or '.'; rename it"
+            f"{what} {name!r} cannot be used. Expected up to {_MAX_NAME_LENGTH} letters, digits, '_', '.' and single "
+            "'-', starting with a letter or digit and not ending with '-' or '.'. Rename it.",
+            code="name-invalid",
         )
     return name
 
@@ -52,7 +53,10 @@ class RecordingKey:
         """Read a partition key `<organoid>--<recording>`."""
         organoid, separator, recording = partition_key.partition("--")
         if not separator:
-            raise LakeError(f"partition key {partition_key!r} is not of the form '<organoid>--<recording>'")
+            raise LakeError(
+                f"partition key {partition_key!r} is malformed. Expected '<organoid>--<recording>'.",
+                code="partition-key-malformed",
+            )
         return cls(organoid, recording)
 
 

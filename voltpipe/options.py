@@ -53,7 +53,7 @@ def from_options(settings: type[S], options: Mapping[str, Any], **fixed: Any) ->
             f"{_flag(str(each['loc'][0]))} {each['input']!r}: {each['msg']}" if each["loc"] else each["msg"]
             for each in error.errors()
         )
-        raise OptionError(f"refused before anything was started: {problems}") from None
+        raise OptionError(f"invalid options: {problems}. Nothing was started.", code="option-out-of-bounds") from None
 
 
 def _flag(name: str) -> str:

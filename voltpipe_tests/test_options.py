@@ -1,5 +1,7 @@
 """The command line is derived from the settings: each option once, with its default and bounds."""
 
+import re
+
 import pytest
 from click.testing import CliRunner
 
@@ -48,7 +50,7 @@ def test_each_setting_is_one_option_with_the_settings_own_words(command, setting
 def test_bounds_and_default_are_shown():
     budget = next(parameter for parameter in main.commands["train"].params if parameter.name == "budget_s")
     assert budget.opts == ["--budget-s"]
-    assert "(>= 1, <= 604800) [default: 120.0]" in budget.help
+    assert re.search(r"\(>= 1, <= 604800\) \[default: 120\.0\]$", budget.help)
 
 
 def test_a_count_is_asked_for_by_what_is_counted():
@@ -77,7 +79,7 @@ def test_every_option_out_of_bounds_is_named():
         from_options(TrainingSettings, {"budget_s": 0.5, "batch_size": 0, "device": Device.CPU})
     assert "--budget-s 0.5" in str(refused.value)
     assert "--batch-size 0" in str(refused.value)
-    assert "greater than or equal to 1" in str(refused.value)
+    assert refused.value.code == "option-out-of-bounds"
     assert "device" not in str(refused.value)
 
 
@@ -90,7 +92,7 @@ def test_every_option_out_of_bounds_is_named():
         (["simulate", "brunel", "--organoid", "slice", "--seconds", "0.5"], "--seconds 0.5"),
         (["ingest", __file__, "--organoid", "slice", "--rate-hz", "-1"], "--rate-hz -1.0"),
         (["forecast", __file__, "--out", "never.parquet", "--rate-hz", "0"], "--rate-hz 0.0"),
-        (["simulate", "organoid", "--organoid", "../slice"], "organoid '../slice' cannot be used"),
+        (["simulate", "organoid", "--organoid", "../slice"], "organoid '../slice'"),
     ],
 )
 def test_what_is_out_of_bounds_is_refused_before_any_file_is_written(arguments, named, monkeypatch, tmp_path):

@@ -44,12 +44,17 @@ def select_channels(recording: Recording, settings: ConditioningSettings) -> Rec
     names = np.array(recording.channel_names)
     missing = [name for name in settings.keep_channels if name not in recording.channel_names]
     if missing:
-        raise RecordingError(f"channels to keep that are not there: {', '.join(missing)}; see keep_channels")
+        raise RecordingError(
+            f"keep_channels names channels that do not exist: {', '.join(missing)}. Correct keep_channels.",
+            code="channel-unknown",
+        )
     kept = np.isin(names, settings.keep_channels) if settings.keep_channels else np.ones(len(names), bool)
     if settings.exclude_bad_channels or settings.channel_count is not None:
         kept = _best(_beginning_mv(recording, settings), kept, settings)
     if not kept.any():
-        raise RecordingError("every channel is bad; see exclude_bad_channels and bad_channel_ratio")
+        raise RecordingError(
+            "every channel is bad. Raise bad_channel_ratio, or turn off exclude_bad_channels.", code="channels-all-bad"
+        )
     if kept.all():
         return recording
     selected = _selected(recording, np.flatnonzero(kept))

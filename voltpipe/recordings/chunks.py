@@ -30,4 +30,7 @@ def check_range(start_sample: int, stop_sample: int, n_samples: int) -> None:
         RecordingError: not 0 <= start <= stop <= n_samples.
     """
     if not 0 <= start_sample <= stop_sample <= n_samples:
-        raise RecordingError(f"samples [{start_sample}, {stop_sample}) asked for, the recording has [0, {n_samples})")
+        raise RecordingError(
+            f"samples [{start_sample}, {stop_sample}) were requested, but the recording has [0, {n_samples}).",
+            code="range-outside-recording",
+        )

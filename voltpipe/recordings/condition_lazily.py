@@ -48,7 +48,10 @@ class LazilyConditioned:
             begins.setdefault(raw_start, n_samples)
             n_samples += len(samples_mv)
         if not begins:
-            raise RecordingError("what is left out and the filter's warm-up leave nothing of the recording")
+            raise RecordingError(
+                "trimming, blanking and the filter's warm-up leave no samples. Record longer or trim less.",
+                code="nothing-left",
+            )
         self.n_samples = n_samples
         self.segment_starts = tuple(begins.values())
         self.segment_starts_s = tuple(raw_start / recording.rate_hz for raw_start in begins)

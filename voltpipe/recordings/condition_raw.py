@@ -48,6 +48,8 @@ class ConditioningOutcome:
     """What is worth showing of the conditioned recording; empty if there is none."""
     history: RecordingHistory | None
     """Which version of the recording it is; None if not even that could be found out."""
+    code: str = ""
+    """The code of the error that put it into quarantine; empty if it is not there."""
 
 
 def condition_raw(
@@ -104,7 +106,7 @@ def condition_raw(
             quarantine(lake, key, reason, report, source.raw_digest if source else None, seen)
             if source is not None:
                 history = note_verdict(lake, key, state, source, Verdict.QUARANTINED, reason=reason)
-            return ConditioningOutcome(Verdict.QUARANTINED, reason, report, None, {}, history)
+            return ConditioningOutcome(Verdict.QUARANTINED, reason, report, None, {}, history, error.code)
         release(lake, key)
         note_findings(lake, key, Findings(seen=seen, report=report))
     digest = open_conditioned(target).digest

@@ -111,15 +111,17 @@ def calibrate(
     least = settings.least_samples(recording.rate_hz)
     if recording.n_samples < least:
         raise RecordingError(
-            f"the recording has {recording.n_samples} samples, {least} are needed; record longer or trim less"
+            f"the recording has {recording.n_samples} samples, but {least} are needed. Record longer or trim less.",
+            code="recording-too-short",
         )
     stretches = stretches_of(recording, settings, stimulation_intervals_s)
     mean_mv, sd_mv = _mean_and_sd(stretches)
     flat = [name for name, sd in zip(recording.channel_names, sd_mv, strict=True) if not sd > 0]
     if flat:
         raise RecordingError(
-            f"channels that never change in the calibration span: {', '.join(flat)}; "
-            "leave them out with the hint `exclude_channels`, or condition with exclude_bad_channels"
+            f"channels that never change in the calibration span: {', '.join(flat)}. "
+            "Leave them out with the hint `exclude_channels`, or condition with exclude_bad_channels.",
+            code="channels-flat",
         )
     return Calibrated(stretches, mean_mv, sd_mv)
 
@@ -135,8 +137,9 @@ def stretches_of(
     stretches = Stretches(recording, settings, stimulation_intervals_s, design(settings, recording.rate_hz))
     if stretches.filter.steps and FILTERED_FACT in recording.facts:
         raise RecordingError(
-            f"voltpipe filtered it as {recording.facts[FILTERED_FACT]} before exporting it, and filters nothing twice; "
-            "use the raw recording that it comes from, or the profile membrane"
+            f"voltpipe exported it filtered as {recording.facts[FILTERED_FACT]}, and does not filter twice. "
+            "Use the original raw recording, or the profile membrane.",
+            code="already-filtered",
         )
     return replace(stretches, centre_mv=_mean_and_sd(stretches)[0]) if settings.common_reference else stretches
 
@@ -154,5 +157,7 @@ def _mean_and_sd(
         if not missing:
             return moments.mean.astype(np.float32), moments.sd().astype(np.float32)
     raise RecordingError(
-        f"trimming and blanking leave less than the {stretches.settings.calibration_s:g} s that mean and SD need"
+        f"trimming and blanking leave less than the {stretches.settings.calibration_s:g} s needed for mean and SD. "
+        "Record longer or trim less.",
+        code="calibration-too-short",
     )

@@ -31,7 +31,7 @@ def sound_recordings(
                 recording.read_z(start, min(start + _CHUNK_SAMPLES, recording.n_samples))
         except RecordingError as error:
             os.replace(path, path.with_name(f".{path.name}.damaged"))
-            damaged[str(key)] = f"{error} (it was set aside, and is conditioned anew by itself)"
+            damaged[str(key)] = f"{error} It was set aside and will be conditioned again."
         else:
             sound[str(key)] = recording
     return sound, damaged

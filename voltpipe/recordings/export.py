@@ -57,7 +57,7 @@ def export_nwb(
         RecordingError: the name does not end in .nwb, or `forecast` holds no forecasts of these channels.
     """
     if out.suffix != ".nwb":
-        raise RecordingError(f"{out.name}: expected a name that ends in .nwb")
+        raise RecordingError(f"{out.name} does not end in .nwb. Rename the output.", code="export-name-not-nwb")
     file = NWBFile(
         session_description=f"Recording {recording.recording} of {recording.organoid}, conditioned by voltpipe",
         identifier=recording.digest,
@@ -160,7 +160,8 @@ def _forecast_module(recording: ConditionedRecording, path: Path) -> ProcessingM
         missing = [name for name in _FORECAST_COLUMNS if name not in schema.names]
         if missing:
             raise RecordingError(
-                f"{path.name} has no column {', '.join(missing)}; expected what `voltpipe forecast` wrote"
+                f"{path.name} has no column {', '.join(missing)}. Expected a file written by `voltpipe forecast`.",
+                code="forecast-columns-missing",
             )
         horizons_ms = pc.unique(pq.read_table(path, columns=["horizon_ms"])["horizon_ms"]).to_pylist()
         made_by = (schema.metadata or {}).get(b"voltpipe", b"{}").decode()
@@ -170,7 +171,10 @@ def _forecast_module(recording: ConditionedRecording, path: Path) -> ProcessingM
         for horizon_ms in sorted(horizons_ms):
             module.add(_forecast_series(recording, path, horizon_ms))
     except DAMAGE as error:
-        raise RecordingError(f"{path.name} is damaged or no Parquet file: {' '.join(str(error).split())}") from error
+        raise RecordingError(
+            f"{path.name} is damaged or not a Parquet file: {' '.join(str(error).split())}. Forecast again.",
+            code="file-damaged",
+        ) from error
     return module
 
 
@@ -179,8 +183,10 @@ def _forecast_series(recording: ConditionedRecording, path: Path, horizon_ms: fl
     forecast_mv = frame.pivot(index="time_s", columns="channel", values="forecast_mv")
     if set(forecast_mv.columns) != set(recording.channel_names):
         raise RecordingError(
-            f"{path.name} forecasts {len(forecast_mv.columns)} channels that are not the "
-            f"{len(recording.channel_names)} of {recording.organoid}--{recording.recording}; forecast what is exported"
+            f"{path.name} forecasts {len(forecast_mv.columns)} channels that differ from the "
+            f"{len(recording.channel_names)} of {recording.organoid}--{recording.recording}. "
+            "Forecast the recording that is exported.",
+            code="forecast-channels-differ",
         )
     values = forecast_mv[list(recording.channel_names)].to_numpy(np.float32)
     return TimeSeries(

@@ -83,8 +83,9 @@ class BandPass:
     def __init__(self, rate_hz: float, lowest_hz: float, highest_hz: float) -> None:
         if rate_hz <= 2 * highest_hz:
             raise RecordingError(
-                f"a recording of {rate_hz:g} Hz has no band up to {highest_hz:g} Hz; expected more than "
-                f"{2 * highest_hz:g} Hz: lower spikes_highest_hz, or use another profile"
+                f"a recording at {rate_hz:g} Hz has no band up to {highest_hz:g} Hz. Expected more than "
+                f"{2 * highest_hz:g} Hz. Lower spikes_highest_hz, or use another profile.",
+                code="rate-too-low-for-profile",
             )
         self.rate_hz = rate_hz
         self.warm_up = round(_BAND_PASS_WARM_UP * rate_hz / lowest_hz)
@@ -122,8 +123,9 @@ class Resample:
         ratio = Fraction(new_rate_hz / rate_hz).limit_denominator(_MOST_STEPS)
         if ratio > 1 or not np.isclose(float(ratio) * rate_hz, new_rate_hz, rtol=1e-9):
             raise RecordingError(
-                f"{rate_hz:.12g} Hz cannot be resampled to {new_rate_hz:g} Hz; set lfp_rate_hz to a simple fraction of "
-                f"it, e.g. {rate_hz / max(1, round(rate_hz / new_rate_hz)):.12g}"
+                f"{rate_hz:.12g} Hz cannot be resampled to {new_rate_hz:g} Hz. Set lfp_rate_hz to a simple fraction of "
+                f"it, e.g. {rate_hz / max(1, round(rate_hz / new_rate_hz)):.12g}.",
+                code="rate-not-resamplable",
             )
         self.rate_hz = new_rate_hz
         self._ratio = ratio

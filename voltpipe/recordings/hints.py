@@ -57,7 +57,7 @@ class Hints(Settings):
         for begin_s, end_s in intervals_s:
             if not 0 <= begin_s < end_s:
                 raise ValueError(
-                    f"a stimulation must begin at 0 s or later and before it ends, got {begin_s} to {end_s}"
+                    f"a stimulation must begin at 0 s or later and before its end, got {begin_s} to {end_s}"
                 )
         return intervals_s
 
@@ -81,11 +81,13 @@ def checked_hints(content: Mapping[str, Any], source: str) -> Hints:
     known = [*(name for name in Hints.model_fields if name != "conditioning"), *ConditioningSettings.model_fields]
     unknown = sorted(map(str, content.keys() - set(known)))
     if unknown:
-        raise RecordingError(f"{source}: unknown hint {', '.join(unknown)}; known are {', '.join(known)}")
+        raise RecordingError(
+            f"{source}: unknown hint {', '.join(unknown)}. Known hints: {', '.join(known)}.", code="hint-unknown"
+        )
     try:
         return Hints.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, each['loc'])).removeprefix(_PART)}: {each['msg']}" for each in error.errors()
         )
-        raise RecordingError(f"{source}: {problems}") from None
+        raise RecordingError(f"{source}: {problems}", code="hint-invalid") from None

@@ -36,21 +36,25 @@ def ingest(lake: Lake, path: Path, organoid: str, hints: Hints, name: str | None
         LakeError: a name that cannot be used.
     """
     if not path.exists():
-        raise RecordingError(f"{path} is not there")
+        raise RecordingError(f"{path} does not exist. Check the path.", code="file-missing")
     source_files = _source_files(path)
     key = RecordingKey(organoid, name or recording_name(path))
     extension = "" if path.is_file() and source_files else path.name.removeprefix(recording_name(path))
     target = lake.raw / organoid / f"{key.recording}{extension}"
     others = [other for other in target.parent.glob("[!.]*") if _claims(other, key.recording)]
     if is_being_written(path):
-        raise RecordingError(f"{path.name} is still being written; stop the recording, then ingest it")
+        raise RecordingError(
+            f"{path.name} is still being written. Stop the recording, then ingest it.", code="file-being-written"
+        )
     if target in others and file_digest(target) != _digest(path, source_files):
         raise RecordingError(
-            f"{key} is there with other content; raw files are never changed, so give the new one a name of its own "
-            "(--name)"
+            f"{key} exists with other content. Raw files are never changed. Give the new file another name (--name).",
+            code="raw-content-differs",
         )
     if others and target not in others:
-        raise RecordingError(f"{key} is there as {others[0].name}; give the new file a name of its own (--name)")
+        raise RecordingError(
+            f"{key} exists as {others[0].name}. Give the new file another name (--name).", code="raw-name-taken"
+        )
     all_hints = checked_hints({**read_hints(path).given(), **hints.given()}, "hints")
     # Hints first: whoever watches the folder must not see the recording without them.
     if all_hints.given():

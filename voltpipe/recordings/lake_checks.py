@@ -31,8 +31,8 @@ def _alike(layouts: Counter[tuple[float, int]], metadata: ConditionedMetadata) -
     message = "rate and number of channels are those of the organoid's other recordings"
     if not passed:
         message = (
-            f"{n_channels} channels at {rate_hz:g} Hz, most of the organoid's other recordings have {usual[1]} at "
-            f"{usual[0]:g} Hz; one forecaster cannot be trained on both"
+            f"{n_channels} channels at {rate_hz:g} Hz, but most of the organoid's other recordings have {usual[1]} at "
+            f"{usual[0]:g} Hz. One forecaster cannot be trained on both."
         )
     return CheckOutcome(
         name="alike",
@@ -45,7 +45,9 @@ def _alike(layouts: Counter[tuple[float, int]], metadata: ConditionedMetadata) -
 
 def _duplicate(others: dict[RecordingKey, tuple[str, float, int]], samples_digest: str) -> CheckOutcome:
     same = [str(other) for other, identity in others.items() if identity[0] == samples_digest]
-    message = f"has the same samples as {', '.join(same)}; remove one of them" if same else "no other has these samples"
+    message = (
+        f"has the same samples as {', '.join(same)}. Remove one of them." if same else "no other has these samples"
+    )
     return CheckOutcome(
         name="duplicate",
         passed=not same,

@@ -57,9 +57,9 @@ def open_recording(path: Path | str, **hints: Any) -> RawRecording:
     """
     path = Path(path)
     if not path.exists():
-        raise RecordingError(f"{path} is not there")
+        raise RecordingError(f"{path} does not exist. Check the path.", code="file-missing")
     if path.is_file() and not path.stat().st_size:
-        raise RecordingError(f"{path.name} is empty; copy it again")
+        raise RecordingError(f"{path.name} is empty. Copy it again.", code="file-empty")
     all_hints = checked_hints({**read_hints(path).given(), **hints}, "hints")
     file_format = format_of(path)
     try:
@@ -67,17 +67,23 @@ def open_recording(path: Path | str, **hints: Any) -> RawRecording:
     except RecordingError as error:
         if path.name in str(error):
             raise
-        raise RecordingError(f"{path.name}: {error}") from None
+        raise RecordingError(f"{path.name}: {error}", code=error.code) from None
 
 
 def _hinted(stored: Stored, hints: Hints, format_name: str) -> RawRecording:
     if not stored.n_channels or not stored.n_samples:
-        raise RecordingError(f"{stored.n_samples} samples of {stored.n_channels} channels; expected some of both")
+        raise RecordingError(
+            f"found {stored.n_samples} samples of {stored.n_channels} channels. Expected at least one of each.",
+            code="recording-empty",
+        )
     rate_hz = hints.rate_hz or stored.rate_hz
     if rate_hz is None:
-        raise RecordingError("the sampling rate is not given; say it with the hint `rate_hz`")
+        raise RecordingError("the sampling rate is not known. Give it with the hint `rate_hz`.", code="rate-unknown")
     if not (np.isfinite(rate_hz) and rate_hz > 0):
-        raise RecordingError(f"a sampling rate of {rate_hz} Hz is impossible; say it with the hint `rate_hz`")
+        raise RecordingError(
+            f"a sampling rate of {rate_hz} Hz is impossible. Give the right one with the hint `rate_hz`.",
+            code="rate-impossible",
+        )
     names = hints.channel_names or stored.channel_names or tuple(f"channel_{i}" for i in range(stored.n_channels))
     types = hints.channel_types or stored.channel_types or ("unknown",) * stored.n_channels
     _check_channels(names, types, stored.n_channels)
@@ -116,20 +122,29 @@ def _are_known(positions_um: Float64[np.ndarray, "channel axis"] | None) -> Type
 def _check_channels(names: tuple[str, ...], types: tuple[str, ...], n_channels: int) -> None:
     for what, given in (("names", names), ("types", types)):
         if len(given) != n_channels:
-            raise RecordingError(f"{len(given)} channel {what} for {n_channels} channels")
+            raise RecordingError(
+                f"found {len(given)} channel {what} for {n_channels} channels. Give one for each channel.",
+                code="channel-count-mismatch",
+            )
     twice = [name for name, count in Counter(names).items() if count > 1 or not name]
     if twice:
         raise RecordingError(
-            f"channel names must differ and not be empty, found {', '.join(map(repr, twice[:5]))}; "
-            "name the channels with the hint `channel_names`"
+            f"empty or repeated channel names: {', '.join(map(repr, twice[:5]))}. "
+            "Give unique names with the hint `channel_names`.",
+            code="channel-names-not-unique",
         )
 
 
 def _kept_columns(names: tuple[str, ...], excluded: tuple[str, ...]) -> Int[np.ndarray, " channel"]:
     unknown = [name for name in excluded if name not in names]
     if unknown:
-        raise RecordingError(f"channels to leave out that are not there: {', '.join(unknown)}")
+        raise RecordingError(
+            f"exclude_channels names channels that do not exist: {', '.join(unknown)}. Correct the hint.",
+            code="channel-unknown",
+        )
     kept = np.array([i for i, name in enumerate(names) if name not in set(excluded)], dtype=np.intp)
     if not kept.size:
-        raise RecordingError("every channel is left out by the hint `exclude_channels`")
+        raise RecordingError(
+            "the hint `exclude_channels` leaves out every channel. Keep at least one.", code="channels-all-excluded"
+        )
     return kept

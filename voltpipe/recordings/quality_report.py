@@ -48,4 +48,7 @@ class QualityReport(Settings):
             RecordingError: names every error.
         """
         if self.errors:
-            raise RecordingError("; ".join(f"{each.name}: {each.message}" for each in self.errors))
+            raise RecordingError(
+                " ".join(f"{each.name}: {each.message.rstrip('.')}." for each in self.errors),
+                code="quality-check-failed",
+            )

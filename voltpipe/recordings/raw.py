@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from voltpipe.errors import VoltpipeError
 from voltpipe.files import file_digest
 from voltpipe.lake import Lake, LakeError, RecordingKey
 from voltpipe.locks import is_locked
@@ -30,8 +31,13 @@ class RawListing:
     """What lies in the raw folder."""
 
     found: dict[RecordingKey, Path]
-    refused: dict[str, str]
+    errors: dict[str, VoltpipeError]
     """Why a file is not used, by its path within the raw folder."""
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """The messages of `errors`."""
+        return {path: str(error) for path, error in self.errors.items()}
 
 
 class RawFacts(Settings):
@@ -57,10 +63,13 @@ def find_raw(lake: Lake, known: Collection[RecordingKey] = ()) -> RawListing:
     """
     passed_over = {(key.organoid, name) for key in known for name in (key.recording, _file_and_segment(key)[0])}
     found: dict[RecordingKey, list[Path]] = {}
-    refused: dict[str, str] = {}
+    errors: dict[str, VoltpipeError] = {}
     for folder in sorted(lake.raw.glob("[!.]*")):
         if not folder.is_dir():
-            refused[folder.name] = "lies in no organoid's folder; expected raw/<organoid>/<recording>"
+            errors[folder.name] = RecordingError(
+                "is not in the folder of an organoid. Move it to raw/<organoid>/<recording>.",
+                code="not-in-organoid-folder",
+            )
             continue
         for path in _entries(folder):
             if (folder.name, recording_name(path)) in passed_over:
@@ -69,11 +78,11 @@ def find_raw(lake: Lake, known: Collection[RecordingKey] = ()) -> RawListing:
                 for key in raw_keys(lake, path):
                     found.setdefault(key, []).append(path)
             except (RecordingError, LakeError) as error:
-                refused[_within(lake, path)] = str(error)
+                errors[_within(lake, path)] = error
     for key, paths in found.items():
         if len(paths) > 1:
-            refused |= {_within(lake, path): _ambiguous(key, paths) for path in paths}
-    return RawListing({key: paths[0] for key, paths in sorted(found.items()) if len(paths) == 1}, refused)
+            errors |= {_within(lake, path): _ambiguous(key, paths) for path in paths}
+    return RawListing({key: paths[0] for key, paths in sorted(found.items()) if len(paths) == 1}, errors)
 
 
 def raw_keys(lake: Lake, path: Path) -> tuple[RecordingKey, ...]:
@@ -101,9 +110,12 @@ def raw_path(lake: Lake, key: RecordingKey) -> Path:
     paths = [path for path in _entries(lake.raw / key.organoid) if recording_name(path) in names]
     usable = [path for path in paths if _is_known(path)] or paths
     if not usable:
-        raise LakeError(f"there is no raw recording {key}; expected raw/{key.organoid}/{key.recording}.<extension>")
+        raise LakeError(
+            f"there is no raw recording {key}. Expected raw/{key.organoid}/{key.recording}.<extension>.",
+            code="raw-recording-missing",
+        )
     if len(usable) > 1:
-        raise RecordingError(_ambiguous(key, usable))
+        raise _ambiguous(key, usable)
     _check_usable(lake, usable[0])
     return usable[0]
 
@@ -186,11 +198,15 @@ def _check_usable(lake: Lake, path: Path) -> tuple[Format, ...]:
     parts = (path.parent, path, sidecar_path(path), *(path.rglob("*") if formats[0].needs_folder else ()))
     # Thousands of files are looked at again and again, and hardly one of them is a link.
     if any(part.is_symlink() and not part.resolve().is_relative_to(lake.raw.resolve()) for part in parts):
-        raise RecordingError("is a link out of the lake, or its sidecar or a part of it is; copy the file itself")
+        raise RecordingError(
+            "is a link out of the lake, or its sidecar or a part of it is. Copy the file itself.",
+            code="link-out-of-lake",
+        )
     if formats[0].needs_folder and path.is_file():
         raise RecordingError(
-            f"is one of several files of a {formats[0].name} recording; put them into a folder of their own, as "
-            "`voltpipe ingest` does"
+            f"is one of several files of a {formats[0].name} recording. Put them into a folder of their own, as "
+            "`voltpipe ingest` does.",
+            code="folder-required",
         )
     return formats
 
@@ -220,8 +236,11 @@ def _is_known(path: Path) -> bool:
     return True
 
 
-def _ambiguous(key: RecordingKey, paths: list[Path]) -> str:
-    return f"{key} is claimed by {' and '.join(path.name for path in paths)}; rename or remove all but one"
+def _ambiguous(key: RecordingKey, paths: list[Path]) -> RecordingError:
+    return RecordingError(
+        f"{key} is claimed by {' and '.join(path.name for path in paths)}. Rename or remove all but one.",
+        code="raw-recording-ambiguous",
+    )
 
 
 def _within(lake: Lake, path: Path) -> str:

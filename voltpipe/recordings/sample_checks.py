@@ -23,8 +23,8 @@ def finite(recording: Recording, figures: SignalFigures, names: Shaped[np.ndarra
     if n_bad:
         first_s = figures.first_not_finite[bad].min() / recording.rate_hz
         message = (
-            f"{n_bad} samples are NaN or infinite, the first at {first_s:g} s, in channels {named(names, bad)}; "
-            "leave these out with the hint `exclude_channels`, or export the recording without them"
+            f"{n_bad} samples are NaN or infinite, the first at {first_s:g} s, in channels {named(names, bad)}. "
+            "Leave these out with the hint `exclude_channels`, or export the recording without them."
         )
     return CheckOutcome(
         name="finite",
@@ -41,8 +41,8 @@ def flat(figures: SignalFigures, names: Shaped[np.ndarray, " channel"]) -> Check
     message = "every channel varies"
     if n_flat:
         message = (
-            f"channels that never change (at all, or in the calibration span): {named(names, figures.flat)}; "
-            "leave them out with the hint `exclude_channels`, or condition with exclude_bad_channels"
+            f"channels that never change (at all, or in the calibration span): {named(names, figures.flat)}. "
+            "Leave them out with the hint `exclude_channels`, or condition with exclude_bad_channels."
         )
     return CheckOutcome(
         name="flat",
@@ -61,8 +61,8 @@ def clipping(figures: SignalFigures, names: Shaped[np.ndarray, " channel"], sett
     message = "no channel is held at its extremes"
     if clipped.any():
         message = (
-            f"up to {worst:.1%} of samples are held at a channel's extreme, in channels {named(names, clipped)}; "
-            "lower the gain, or leave these out with the hint `exclude_channels`"
+            f"up to {worst:.1%} of samples are held at a channel's extreme, in channels {named(names, clipped)}. "
+            "Lower the gain, or leave these out with the hint `exclude_channels`."
         )
     return CheckOutcome(
         name="clipping",
@@ -103,10 +103,10 @@ def unit_range(
 def _wrong_unit(stated_unit: str, factor: float | None, said: dict[str, float | int | str]) -> str:
     found = f"a mean of {said['median_mean_mv']:.4g} mV and an SD of {said['median_sd_mv']:.4g} mV are not plausible"
     if factor is None:
-        return f"{found} in any unit; check the export's scaling"
+        return f"{found} in any unit. Check the export's scaling."
     likely = unit_of(mv_per_unit(stated_unit) * factor)
-    remedy = f"say `unit: {likely}` in the sidecar" if likely else "check the export's scaling"
-    return f"{found}, multiplied by {factor:g} they would be; the unit was taken to be {stated_unit}: {remedy}"
+    remedy = f"Write `unit: {likely}` into the sidecar." if likely else "Check the export's scaling."
+    return f"{found} for the unit {stated_unit}. Multiplied by {factor:g} they would be. {remedy}"
 
 
 def noise(
@@ -120,7 +120,7 @@ def noise(
     if odd.any():
         message = (
             f"noise (MAD) is more than {conditioning.bad_channel_ratio:g} times that of the median channel, or less "
-            f"than that fraction of it, in channels {named(names, odd)}; exclude_bad_channels leaves such out"
+            f"than that fraction of it, in channels {named(names, odd)}. exclude_bad_channels leaves them out."
         )
     said = {"noise_outliers": int(odd.sum())} | _spread("noise_mv", figures.noise_mv[judged])
     return CheckOutcome(name="noise", passed=not odd.any(), severity=Severity.WARN, message=message, figures=said)
@@ -132,11 +132,11 @@ def hum(figures: SignalFigures, names: Shaped[np.ndarray, " channel"], settings:
     hum_share = np.where(figures.flat, 0.0, figures.hum_share)
     humming = hum_share > settings.hum_share_doubted
     line, worst = int(hum_share.max(axis=1).argmax()), float(hum_share.max())
-    message = "no mains hum to speak of"
+    message = "no noticeable mains hum"
     if humming.any():
         message = (
             f"up to {worst:.0%} of the variance is mains hum at {LINES_HZ[line]} Hz, in channels "
-            f"{named(names, np.asarray(humming.any(axis=0)))}; a forecaster will learn it: mend the grounding"
+            f"{named(names, np.asarray(humming.any(axis=0)))}. A forecaster will learn it. Check the grounding."
         )
     shares: dict[str, float | int | str] = {
         f"largest_share_{hz}_hz": float(share.max()) for hz, share in zip(LINES_HZ, hum_share, strict=True)
@@ -152,7 +152,7 @@ def drift(figures: SignalFigures, names: Shaped[np.ndarray, " channel"], setting
     if drifting.any():
         message = (
             f"means drift by up to {away.max():.3g} SDs from the calibration span's, in channels "
-            f"{named(names, drifting)}; let the preparation settle, trim more, or use a profile that filters"
+            f"{named(names, drifting)}. Let the preparation settle, trim more, or use a profile that filters."
         )
     said: dict[str, float | int | str] = {
         "largest_drift_sd": float(away.max()),

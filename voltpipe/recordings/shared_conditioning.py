@@ -46,7 +46,10 @@ def settings_to_condition_alike(conditioning: Mapping[str, Any]) -> Conditioning
         return ConditioningSettings.model_validate({"trim_ms": 0.0, **conditioning})
     except ValidationError as error:
         odd = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise RecordingError(f"a conditioning that this version of voltpipe does not know: {odd}; update it") from None
+        raise RecordingError(
+            f"this version of voltpipe does not know the conditioning: {odd}. Update voltpipe.",
+            code="conditioning-unknown",
+        ) from None
 
 
 def conditioning_label(conditioning: Mapping[str, Any]) -> str:

@@ -29,11 +29,16 @@ def read_hints(raw_path: Path) -> Hints:
     try:
         content = yaml.safe_load(sidecar.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecordingError(f"{sidecar.name} is not YAML: {' '.join(str(error).split())}") from None
+        raise RecordingError(
+            f"{sidecar.name} is not YAML: {' '.join(str(error).split())}", code="sidecar-not-yaml"
+        ) from None
     if content is None:
         return Hints()
     if not isinstance(content, dict):
-        raise RecordingError(f"{sidecar.name}: expected lines of the form `unit: mV`, found {type(content).__name__}")
+        raise RecordingError(
+            f"{sidecar.name} holds a {type(content).__name__}. Expected lines such as `unit: mV`.",
+            code="sidecar-not-a-mapping",
+        )
     return checked_hints(content, sidecar.name)
 
 

@@ -145,7 +145,9 @@ def open_conditioned(path: Path | str) -> ConditionedRecording:
     """
     path = Path(path)
     if not path.is_file():
-        raise RecordingError(f"{path} is not a file; expected a conditioned recording")
+        raise RecordingError(
+            f"{path} is not a file. Expected a conditioned recording.", code="conditioned-file-missing"
+        )
     try:
         footer = RowGroups(path).footer
         content = (footer.metadata or {})[METADATA_KEY]
@@ -172,5 +174,7 @@ def conditioned_recordings(lake: Lake, organoid: str | None = None) -> dict[str,
 def _damaged(path: Path, error: Exception) -> RecordingError:
     reason = " ".join(str(error).split())
     return RecordingError(
-        f"{path.name} is damaged or no conditioned recording: {reason}; delete it and condition the recording again"
+        f"{path.name} is damaged or not a conditioned recording: {reason}. "
+        "Delete it and condition the recording again.",
+        code="conditioned-file-damaged",
     )

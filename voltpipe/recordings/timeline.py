@@ -51,7 +51,9 @@ class Timeline:
         """
         if not np.isfinite(times_s).all():
             raise RecordingError(
-                f"the time stamp of sample {self._n_samples + np.isfinite(times_s).argmin()} is no number"
+                f"the time stamp of sample {self._n_samples + np.isfinite(times_s).argmin()} is not a number. "
+                "Export the recording again.",
+                code="timestamp-not-finite",
             )
         steps_s = np.diff(np.concatenate([self._last_s, times_s]))
         first_sample = self._n_samples + 1 - self._last_s.size
@@ -62,7 +64,11 @@ class Timeline:
         if not self._period_s:
             self._period_s = float(np.median(steps_s[:_STEPS_FOR_PERIOD]))
             if not self._period_s > 0:
-                raise RecordingError(f"time stamps do not increase: the first steps are {self._period_s:g} s long")
+                raise RecordingError(
+                    f"time stamps do not increase: the first steps are {self._period_s:g} s long. "
+                    "Export the recording again.",
+                    code="timestamps-not-increasing",
+                )
         self._judge(steps_s, first_sample)
 
     def _judge(self, steps_s: Float64[np.ndarray, " step"], first_sample: int) -> None:
@@ -73,7 +79,8 @@ class Timeline:
         if odd.size:
             raise RecordingError(
                 f"time stamps are irregular: the step to sample {first_sample + odd[0]} is {steps_s[odd[0]]:g} s, "
-                f"expected {self._period_s:g} s; resample the recording to a regular rate"
+                f"expected {self._period_s:g} s. Resample the recording to a regular rate.",
+                code="timestamps-irregular",
             )
         gaps = np.concatenate([self._were_gaps, gap])
         rows = np.convolve(gaps, np.ones(_GAPS_IN_A_ROW, int), "valid") == _GAPS_IN_A_ROW
@@ -81,7 +88,8 @@ class Timeline:
             first = first_sample + int(rows.argmax()) - len(self._were_gaps)
             raise RecordingError(
                 f"the sampling rate changes at sample {first - 1}, from {1 / self._period_s:g} Hz to about "
-                f"{1 / steps_s[rows.argmax()]:g} Hz; export what was recorded at each rate as a recording of its own"
+                f"{1 / steps_s[rows.argmax()]:g} Hz. Export the part at each rate as its own recording.",
+                code="rate-changes",
             )
         self._were_gaps = gaps[len(gap) :]
         self._regular_steps += int(regular.sum())
@@ -96,7 +104,10 @@ class Timeline:
             RecordingError: too few time stamps to tell a rate.
         """
         if not self._regular_steps:
-            raise RecordingError(f"{self._n_samples} time stamps do not tell a rate")
+            raise RecordingError(
+                f"{self._n_samples} time stamps are too few to tell the rate. Give it with the hint `rate_hz`.",
+                code="timestamps-too-few",
+            )
         # Time stamps are sums of rounded numbers: nine digits are what they are good for.
         rate_hz = float(f"{self._regular_steps / self._regular_s:.9g}")
         return Timing(rate_hz, tuple(self._starts), self._dropped_samples)

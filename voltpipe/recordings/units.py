@@ -33,10 +33,16 @@ def mv_per_unit(text: str | None) -> float:
         RecordingError: the unit is missing or unknown.
     """
     if text is None:
-        raise RecordingError("the unit of the voltages is not given; say it with the hint `unit` (V, mV, uV, nV or pV)")
+        raise RecordingError(
+            "the unit of the voltages is not known. Give it with the hint `unit` (V, mV, uV, nV or pV).",
+            code="unit-missing",
+        )
     factor = _lookup(text)
     if factor is None:
-        raise RecordingError(f"unit {text!r} is not known; expected V, mV, uV, nV or pV; say it with the hint `unit`")
+        raise RecordingError(
+            f"unit {text!r} is not known. Expected V, mV, uV, nV or pV. Give it with the hint `unit`.",
+            code="unit-unknown",
+        )
     return factor
 
 

@@ -70,6 +70,7 @@ def _write_once(path: Path, write: Callable[[Path], None]) -> None:
         write(aside)
         if path.exists() and file_digest(path) != file_digest(aside):
             raise SimulationError(
-                f"{path} exists and holds another recording than this simulation's; raw files are never changed: "
-                "choose another organoid name, or begin at a higher first recording"
+                f"{path} exists and holds a different recording. Raw files are never changed. "
+                "Choose another organoid name or a higher first recording.",
+                code="raw-content-differs",
             )

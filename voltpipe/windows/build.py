@@ -48,7 +48,8 @@ def build_window_set(
     for split in (Split.TRAIN, Split.VALIDATION):
         if not np.any(index["split"] == split.code):
             raise SplitError(
-                f"no window of {settings.window_samples} samples fits into the {split} split; add recordings"
+                f"no window of {settings.window_samples} samples fits into the {split} split. Add recordings.",
+                code="split-without-windows",
             )
     with folder_written_whole(folder) as aside:
         shape = (windowed[-1].stop_row, len(manifest.channel_names))
@@ -91,7 +92,10 @@ def _lay_out(
     for number, entry in enumerate(manifest.recordings):
         recording = recordings[entry.key]
         if recording.digest != entry.digest:
-            raise SplitError(f"{entry.key} was conditioned anew since the split was made; materialize recording_split")
+            raise SplitError(
+                f"{entry.key} was conditioned again after the split was made. Materialize recording_split.",
+                code="split-outdated",
+            )
         condition = recording.facts.get("condition")
         windowed.append(
             WindowedRecording(

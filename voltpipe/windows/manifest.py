@@ -95,13 +95,16 @@ def split_recordings(
     """
     if not recordings:
         raise SplitError(
-            "there is no conditioned recording to train on; put raw recordings into raw/<organoid>/ (or use "
-            "`voltpipe ingest`) and materialize conditioned_recording; quarantine/ says why others are not used"
+            "there is no conditioned recording to train on. Put raw recordings into raw/<organoid>/ (or use "
+            "`voltpipe ingest`) and materialize conditioned_recording. quarantine/ says why recordings are not used.",
+            code="no-conditioned-recording",
         )
     excluded = _too_short(recordings, settings)
     layouts = Counter(_layout(recording) for key, recording in recordings.items() if key not in excluded)
     if not layouts:
-        raise SplitError(f"no conditioned recording can be used: {'; '.join(excluded.values())}")
+        raise SplitError(
+            f"no conditioned recording can be used: {'; '.join(excluded.values())}", code="no-usable-recording"
+        )
     layout = max(layouts, key=lambda candidate: (layouts[candidate], candidate))
     excluded |= {
         key: f"{key} {_difference(recording, layout)}"
@@ -111,7 +114,10 @@ def split_recordings(
     used = {key: recording for key, recording in sorted(recordings.items()) if key not in excluded}
     roles = assign_roles(used, settings, former.roles if former else None)
     if not any(roles[key] is Role.TRAIN for key in used):
-        raise SplitError(f"none of the recordings {', '.join(used)} is a training recording; add further recordings")
+        raise SplitError(
+            f"none of the recordings {', '.join(used)} is a training recording. Add recordings.",
+            code="no-training-recording",
+        )
     first = next(iter(used.values()))
     return SplitManifest(
         settings=settings,

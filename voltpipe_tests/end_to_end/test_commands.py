@@ -115,7 +115,7 @@ def test_a_file_of_another_content_under_a_known_name_is_refused(shell, ingested
     other = write_csv(tmp_path / "run_0.csv", spiking_mv(20))
     result = shell.type("ingest", other, "--organoid", "slice", *HINTS)
     assert result.exit_code == 1
-    assert "refused: slice--run_0 is there with other content" in result.stderr
+    assert "refused: slice--run_0 exists" in result.stderr
 
 
 def test_training_ends_with_scores_beside_baselines_a_decision_and_the_report(trained):

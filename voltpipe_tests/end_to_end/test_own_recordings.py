@@ -161,7 +161,7 @@ def test_a_setting_out_of_bounds_is_refused_before_anything_is_copied(lake, inge
 def test_another_recording_under_the_same_name_is_refused_with_the_way_out(ingested, maxwell_files):
     result = typed("ingest", maxwell_files[1], "--organoid", "chip", "--name", "000120")
     assert result.exit_code == 1
-    assert "chip--000120 is there with other content" in result.stderr
+    assert "chip--000120 exists" in result.stderr
     assert "--name" in result.stderr
     assert typed("ingest", *maxwell_files, "--organoid", "chip", "--name", "run").exit_code == 2
 

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from voltpipe.lake import Lake
+from voltpipe.recordings.condition_raw import ConditioningOutcome
+from voltpipe.recordings.history import Verdict
 
 RATE_HZ = 1000.0
 NAMES = ("a", "b", "c")
@@ -136,6 +138,20 @@ def recording_of() -> Callable[..., MadeRecording]:
 @pytest.fixture
 def made_recording() -> type[MadeRecording]:
     return MadeRecording
+
+
+@pytest.fixture
+def causes() -> Callable[[ConditioningOutcome], set[str]]:
+    """Name why a recording is quarantined: the checks it failed, or else the error's code."""
+
+    def causes(outcome: ConditioningOutcome) -> set[str]:
+        assert outcome.verdict is Verdict.QUARANTINED
+        if outcome.code == "quality-check-failed":
+            assert outcome.report is not None
+            return {check.name for check in outcome.report.errors}
+        return {outcome.code}
+
+    return causes
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.condition_raw import Verdict, condition_raw
+from voltpipe.recordings.condition_raw import condition_raw
 from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.raw import find_raw
 from voltpipe.recordings.settings import ConditioningSettings
@@ -138,24 +138,32 @@ def ragged(path, signal_mv, write):
 
 
 KINDS = {
-    "empty": (content(lambda _: b""), "run.* is empty; copy it again"),
-    "cut off": (content(lambda whole: whole[: len(whole) // 2 - 1]), r"run\."),
-    "a picture": (content(lambda _: b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40), r"run\."),
-    "zeros": (content(lambda whole: bytes(len(whole))), r"run\."),
-    "no channels": (no_channels, r"run\."),
-    "no samples": (samples(lambda signal_mv: signal_mv[:0]), r"run\."),
-    "no rate": (without_rate, r"rate|tell a rate"),
-    "no unit": (without_unit, "unit|no series of voltages"),
-    "unknown unit": (hint("unit: furlong"), "unit 'furlong' is not known"),
-    "impossible rate": (hint("rate_hz: -1"), "rate_hz"),
-    "unknown hint": (hint("sampling: 3"), "sampling"),
-    "NaN": (one(np.nan), r"finite: 1 samples are NaN or infinite, the first at 0\.3 s"),
-    "infinite": (one(-np.inf), r"finite: 1 samples are NaN or infinite, the first at 0\.3 s"),
-    "all flat": (samples(lambda signal_mv: np.full_like(signal_mv, -60)), "flat: channels that never change"),
-    "named twice": (hint("channel_names: [a, a, b]"), "channel names must differ"),
-    "too short": (samples(lambda signal_mv: signal_mv[:150]), "duration: 0.15 s long"),
-    "another rate midway": (another_rate_midway, "rate changes at sample 500, from 1000 Hz to about 250 Hz"),
-    "ragged": (ragged, r"line \d+ has 3 columns"),
+    "empty": (content(lambda _: b""), {"file-empty"}, r"run\."),
+    "cut off": (content(lambda whole: whole[: len(whole) // 2 - 1]), {"file-cut-off", "file-damaged"}, r"run\."),
+    "a picture": (
+        content(lambda _: b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40),
+        {"file-damaged", "value-not-a-number"},
+        r"run\.",
+    ),
+    "zeros": (content(lambda whole: bytes(len(whole))), {"file-cut-off", "file-damaged"}, r"run\."),
+    "no channels": (no_channels, {"recording-empty", "voltage-column-missing"}, r"run\."),
+    "no samples": (
+        samples(lambda signal_mv: signal_mv[:0]),
+        {"recording-empty", "file-empty", "rows-missing"},
+        r"run\.",
+    ),
+    "no rate": (without_rate, {"rate-unknown", "timestamps-too-few"}, "`rate_hz`"),
+    "no unit": (without_unit, {"unit-missing", "voltage-series-missing"}, r"run\."),
+    "unknown unit": (hint("unit: furlong"), {"unit-unknown"}, "'furlong'"),
+    "impossible rate": (hint("rate_hz: -1"), {"hint-invalid"}, "rate_hz"),
+    "unknown hint": (hint("sampling: 3"), {"hint-unknown"}, "sampling"),
+    "NaN": (one(np.nan), {"finite"}, r"\b1 samples .* 0\.3 s"),
+    "infinite": (one(-np.inf), {"finite"}, r"\b1 samples .* 0\.3 s"),
+    "all flat": (samples(lambda signal_mv: np.full_like(signal_mv, -60)), {"flat"}, "flat: "),
+    "named twice": (hint("channel_names: [a, a, b]"), {"channel-names-not-unique"}, "'a'"),
+    "too short": (samples(lambda signal_mv: signal_mv[:150]), {"duration"}, r"0\.15 s"),
+    "another rate midway": (another_rate_midway, {"rate-changes"}, "sample 500, .*1000 Hz .*250 Hz"),
+    "ragged": (ragged, {"column-count-mismatch"}, r"line \d+ .*3 columns"),
 }
 DOES_NOT_APPLY = {
     ("no unit", "dat"),  # always mV
@@ -166,16 +174,16 @@ CASES = [(kind, extension) for kind in KINDS for extension in FORMATS if (kind, 
 
 
 @pytest.mark.parametrize(("kind", "extension"), CASES, ids=[f"{kind}: {extension}" for kind, extension in CASES])
-def test_a_bad_file_is_quarantined_with_its_reason(lake, writers, make_signal, kind, extension):
-    spoil, reason = KINDS[kind]
+def test_a_bad_file_is_quarantined_with_its_reason(lake, writers, make_signal, causes, kind, extension):
+    spoil, expected, named = KINDS[kind]
     path = lake.raw / "org" / f"run.{extension}"
     path.parent.mkdir(parents=True)
     spoil(path, make_signal(1000), writers[extension])
     raw = path.read_bytes()
     assert list(find_raw(lake).found) == [KEY]
     outcome = condition_raw(lake, KEY, SETTINGS)
-    assert outcome.verdict is Verdict.QUARANTINED
-    assert re.search(reason, outcome.reason)
+    assert causes(outcome) <= expected
+    assert re.search(named, outcome.reason)
     assert quarantined(lake)[KEY].reason == outcome.reason
     assert path.read_bytes() == raw
     written = {path.name for path in lake.root.rglob("*") if path.is_file() and lake.raw not in path.parents}
@@ -189,7 +197,7 @@ def test_a_file_whose_name_cannot_be_a_key_is_named_and_passed_over(lake, put_ra
     listing = find_raw(lake)
     assert list(listing.found) == [RecordingKey("org", "good")]
     if not name.startswith("."):  # hidden files are nobody's recordings
-        assert "cannot be used" in listing.refused[f"org/{name}"]
+        assert listing.errors[f"org/{name}"].code == "name-invalid"
 
 
 def test_a_folder_of_odd_name_or_linked_out_of_the_lake_stops_nothing(tmp_path, lake, put_raw, make_signal):
@@ -205,4 +213,4 @@ def test_a_folder_of_odd_name_or_linked_out_of_the_lake_stops_nothing(tmp_path, 
     assert list(listing.found) == [RecordingKey("org", "good")]
     assert sorted(listing.refused) == ["linked/secret.dat", "or g/run.dat", "org/dangling.dat", "org/secret.dat"]
     for name in ("linked/secret.dat", "org/secret.dat", "org/dangling.dat"):
-        assert "link out of the lake" in listing.refused[name]
+        assert listing.errors[name].code == "link-out-of-lake"

@@ -109,8 +109,9 @@ def test_what_was_filtered_before_its_export_is_not_filtered_again(conditioned, 
     lfp = ConditioningSettings(profile=Profile.LFP, lfp_rate_hz=500)
     export_nwb(conditioned(signal_mv, lfp), tmp_path / "out.nwb", **SAID)
     recording = open_recording(tmp_path / "out.nwb")
-    with pytest.raises(RecordingError, match="voltpipe filtered it as lfp before exporting it"):
+    with pytest.raises(RecordingError, match="lfp") as refused:
         condition_lazily(recording, lfp)
+    assert refused.value.code == "already-filtered"
     assert condition_lazily(recording, ConditioningSettings(trim_ms=0)) is recording
 
 
@@ -141,11 +142,13 @@ def test_forecasts_of_other_channels_are_refused_and_nothing_is_written(
     conditioned, forecast_file, signal_mv, tmp_path
 ):
     recording = conditioned(signal_mv)
-    with pytest.raises(RecordingError, match="forecasts 2 channels that are not the 3 of org--run"):
+    with pytest.raises(RecordingError, match=r"2 channels.* 3 of org--run") as refused:
         export_nwb(recording, tmp_path / "o.nwb", **SAID, forecast=forecast_file(("ch0", "x")))
+    assert refused.value.code == "forecast-channels-differ"
     pq.write_table(pa.table({"time_s": [0.0]}), tmp_path / "other.parquet")
-    with pytest.raises(RecordingError, match="no column channel, horizon_ms, forecast_mv"):
+    with pytest.raises(RecordingError, match="channel, horizon_ms, forecast_mv") as refused:
         export_nwb(recording, tmp_path / "o.nwb", **SAID, forecast=tmp_path / "other.parquet")
+    assert refused.value.code == "forecast-columns-missing"
     assert not (tmp_path / "o.nwb").exists()
 
 

@@ -114,9 +114,12 @@ def test_the_delay_is_what_the_steps_state():
 
 
 def test_a_rate_that_a_profile_cannot_use_is_refused_with_what_to_set():
-    with pytest.raises(RecordingError, match="more than 6000 Hz: lower spikes_highest_hz"):
+    with pytest.raises(RecordingError, match=r"6000 Hz.*spikes_highest_hz") as refused:
         design(SPIKES, 1000.0)
-    with pytest.raises(RecordingError, match=r"cannot be resampled to 1000 Hz; set lfp_rate_hz .* 987\.69"):
+    assert refused.value.code == "rate-too-low-for-profile"
+    with pytest.raises(RecordingError, match=r"1000 Hz.*lfp_rate_hz.*987\.69") as refused:
         design(LFP, 19_753.8)
-    with pytest.raises(RecordingError, match="500 Hz cannot be resampled to 1000 Hz"):
+    assert refused.value.code == "rate-not-resamplable"
+    with pytest.raises(RecordingError, match=r"500 Hz.*1000 Hz") as refused:
         design(LFP, 500.0)
+    assert refused.value.code == "rate-not-resamplable"

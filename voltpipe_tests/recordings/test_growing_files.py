@@ -42,8 +42,9 @@ def rig(recorded):
 def test_a_file_that_is_open_for_writing_is_not_opened_or_taken_in(lake, recorded, rig):
     assert is_being_written(recorded)
     for attempt in (lambda: open_recording(recorded), lambda: ingest(lake, recorded, "org", Hints())):
-        with pytest.raises(RecordingError, match="is still being written; stop the recording"):
+        with pytest.raises(RecordingError, match=recorded.name) as refused:
             attempt()
+        assert refused.value.code == "file-being-written"
     assert not lake.root.exists()
     rig.stdin.close()
     rig.wait()

@@ -59,8 +59,9 @@ def test_the_digest_of_a_folder_covers_its_samples(lake, header):
     former = file_digest(lake.raw / "org" / "run_1")
     samples = header.with_suffix(".eeg")
     samples.write_bytes(samples.read_bytes()[::-1])
-    with pytest.raises(RecordingError, match="raw files are never changed"):
+    with pytest.raises(RecordingError, match="org--run_1") as refused:
         ingest(lake, header, "org", Hints())
+    assert refused.value.code == "raw-content-differs"
     assert file_digest(lake.raw / "org" / "run_1") == former
 
 
@@ -71,7 +72,8 @@ def test_files_that_need_a_folder_are_not_used_without_one(lake, header):
         file.rename(organoid / file.name)
     listing = find_raw(lake)
     assert listing.found == {}
-    assert "one of several files of a BrainVision recording" in listing.refused["org/run_1.vhdr"]
+    assert listing.errors["org/run_1.vhdr"].code == "folder-required"
+    assert "BrainVision" in listing.refused["org/run_1.vhdr"]
 
 
 def test_a_folder_with_a_link_out_of_the_lake_is_not_used(lake, header, tmp_path):
@@ -81,13 +83,14 @@ def test_a_folder_with_a_link_out_of_the_lake_is_not_used(lake, header, tmp_path
     samples.symlink_to(tmp_path / "elsewhere.eeg")
     listing = find_raw(lake)
     assert listing.found == {}
-    assert "a part of it is" in listing.refused["org/run_1"]
+    assert listing.errors["org/run_1"].code == "link-out-of-lake"
 
 
 def test_a_folder_of_two_formats_is_refused(lake, header):
     (header.parent / "CSC1.ncs").write_bytes(b"")
-    with pytest.raises(RecordingError, match="a folder of BrainVision and Neuralynx; expected one"):
+    with pytest.raises(RecordingError, match="BrainVision and Neuralynx") as refused:
         ingest(lake, header.parent, "org", Hints())
+    assert refused.value.code == "format-ambiguous"
 
 
 def test_a_full_disk_leaves_no_half_folder(lake, header, monkeypatch):

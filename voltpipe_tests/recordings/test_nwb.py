@@ -125,18 +125,21 @@ def test_several_series_are_named_and_a_hint_chooses(file, tmp_path):
         file.add_acquisition(TimeSeries(name=name, data=samples, unit="mV", rate=1000.0))
     file.add_acquisition(TimeSeries(name="temperature", data=np.ones(4), unit="celsius", rate=1.0))
     path = written(file, tmp_path / "two.nwb")
-    with pytest.raises(RecordingError, match=r"acquisition/left, acquisition/right.*hint `series`"):
+    with pytest.raises(RecordingError, match=r"acquisition/left, acquisition/right.*`series`") as refused:
         open_recording(path)
+    assert refused.value.code == "series-not-chosen"
     assert open_recording(path, series="right").read_mv(0, 1).item() == -55.0
     assert open_recording(path, series="acquisition/left").read_mv(0, 1).item() == -65.0
-    with pytest.raises(RecordingError, match="no series 'middle'"):
+    with pytest.raises(RecordingError, match="'middle'") as refused:
         open_recording(path, series="middle")
+    assert refused.value.code == "series-unknown"
 
 
 def test_a_file_without_voltages_says_what_it_has(file, tmp_path):
     file.add_acquisition(TimeSeries(name="temperature", data=np.ones(4), unit="celsius", rate=1.0))
-    with pytest.raises(RecordingError, match="no series of voltages; it has: acquisition/temperature"):
+    with pytest.raises(RecordingError, match="acquisition/temperature") as refused:
         open_recording(written(file, tmp_path / "none.nwb"))
+    assert refused.value.code == "voltage-series-missing"
 
 
 def test_a_gap_in_the_timestamps_begins_a_segment(tmp_path, writers, make_signal):
@@ -154,8 +157,9 @@ def test_irregular_timestamps_are_refused(tmp_path, writers, make_signal):
     stamps[40] += 0.0004
     path = tmp_path / "irregular.nwb"
     writers["nwb"](path, make_signal(100), timestamps=stamps)
-    with pytest.raises(RecordingError, match=r"irregular: the step to sample 40 is 0\.0014 s, expected 0\.001 s"):
+    with pytest.raises(RecordingError, match=r"sample 40 .*0\.0014 s.*0\.001 s") as refused:
         open_recording(path)
+    assert refused.value.code == "timestamps-irregular"
 
 
 def test_notes_and_the_channel_table_give_facts_and_types(tmp_path, writers, signal_mv):
@@ -186,13 +190,15 @@ def test_samples_outside_the_file_are_refused(tmp_path, writers, signal_mv):
         del series["data"]
         data = series.create_dataset("data", (512, 1), "f8", external=[(str(elsewhere), 0, 4096)])
         data.attrs.update(attributes)
-    with pytest.raises(RecordingError, match="lies in another file"):
+    with pytest.raises(RecordingError, match=r"external\.nwb.*voltage/data") as refused:
         open_recording(path)
+    assert refused.value.code == "samples-outside-file"
 
 
 def test_hdf5_that_is_no_nwb_is_refused(tmp_path):
     path = tmp_path / "plain.nwb"
     with h5py.File(path, "w") as file:
         file["samples"] = np.zeros((10, 2))
-    with pytest.raises(RecordingError, match="not NWB"):
+    with pytest.raises(RecordingError, match=r"plain\.nwb") as refused:
         open_recording(path)
+    assert refused.value.code == "not-nwb"

@@ -81,4 +81,5 @@ def test_the_second_of_two_recordings_of_the_same_samples_is_refused(lake, put_r
         condition_raw(lake, RecordingKey("org", name[:-4]), ConditioningSettings())
     first, second = catalogue(lake)
     assert (first.standing, second.standing) == (Standing.OK, Standing.QUARANTINED)
-    assert second.reason == "duplicate: has the same samples as org--first; remove one of them"
+    assert [check.name for check in second.report.errors] == ["duplicate"]
+    assert "org--first" in second.reason

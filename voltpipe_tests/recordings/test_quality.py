@@ -1,5 +1,7 @@
 """Each quality check, on recordings made to pass or fail it."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,7 @@ def test_samples_that_are_no_numbers_are_counted_and_placed(checked, signal_mv):
     check = checked(signal_mv)["finite"]
     assert not check.passed
     assert check.severity is Severity.ERROR
-    assert "2 samples are NaN or infinite, the first at 1.2 s, in channels ch1;" in check.message
+    assert re.search(r"\b2 samples .* 1\.2 s, .*channels ch1\.", check.message)
     assert check.figures == {"samples_not_finite": 2, "channels_not_finite": 1}
 
 
@@ -124,7 +126,7 @@ def test_membrane_potentials_in_another_unit_are_refused_with_the_likely_one(che
     check = checked(signal_mv * times, facts={"unit": stated})["unit_range"]
     assert not check.passed
     assert check.severity is Severity.ERROR
-    assert f"the unit was taken to be {stated}: say `unit: {likely}` in the sidecar" in check.message
+    assert re.search(rf"unit {stated}\..*`unit: {likely}`", check.message)
 
 
 @pytest.mark.parametrize(("times", "likely"), [(1e3, "uV"), (1e6, "nV"), (1e-3, "V")])
@@ -137,7 +139,7 @@ def test_a_single_odd_channel_is_only_warned_of(checked, signal_mv):
     signal_mv[:, 1] *= 1e3
     check = checked(signal_mv)["unit_range"]
     assert check.severity is Severity.WARN
-    assert check.message == "implausible voltages in channels ch1"
+    assert check.message.endswith("channels ch1")
 
 
 def test_the_unit_check_can_be_switched_off(checked, signal_mv):
@@ -152,8 +154,9 @@ def test_three_seconds_must_be_left_after_trimming(checked, make_signal, n_sampl
 def test_all_errors_are_named_together(recording_of, signal_mv):
     signal_mv[0, 0] = np.nan
     report = check_quality(recording_of(signal_mv[:100]), QualitySettings(), ConditioningSettings())
-    with pytest.raises(RecordingError, match=r"finite: 1 samples.*; duration: 0\.1 s long, 3\.8 s are needed"):
+    with pytest.raises(RecordingError, match=r"finite: 1 .*duration: 0\.1 s .*3\.8 s") as refused:
         report.demand()
+    assert refused.value.code == "quality-check-failed"
 
 
 @pytest.mark.usefixtures("chunks_of_500")
@@ -184,7 +187,7 @@ def test_the_share_of_the_variance_that_is_hum_is_told(checked, make_signal, mon
     check = checked(signal_mv)["hum"]
     assert not check.passed
     assert check.severity is Severity.WARN
-    assert f"mains hum at {line_hz} Hz, in channels ch2;" in check.message
+    assert re.search(rf"\b{line_hz} Hz, .*channels ch2\.", check.message)
     assert check.figures[f"largest_share_{line_hz}_hz"] == pytest.approx(1 / 9, rel=0.15)
     assert check.figures[f"largest_share_{110 - line_hz}_hz"] < 0.01
 
@@ -203,7 +206,7 @@ def test_a_mean_that_wanders_off_is_told_in_sds_of_the_calibration(checked, sign
     signal_mv[4000:4500, 0] += 20  # a tenth of the recording, five SDs
     check = checked(signal_mv)["drift"]
     assert check.severity is Severity.WARN
-    assert "in channels ch0;" in check.message
+    assert "channels ch0." in check.message
     assert check.figures["largest_drift_sd"] == pytest.approx(5, abs=0.3)
     assert check.figures["drifting_channels"] == 1
 

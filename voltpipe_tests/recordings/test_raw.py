@@ -1,5 +1,7 @@
 """The raw folder: what counts as a recording, and how a new one comes in."""
 
+import re
+
 import pytest
 
 from voltpipe.files import file_digest
@@ -40,18 +42,20 @@ def test_what_is_not_used_is_listed_with_its_reason(lake, put_raw, signal_mv, tm
     listing = find_raw(lake)
     assert listing.found == {}
     expected = {
-        "org/hinted.dat": "or its sidecar or a part of it is",
-        "org/twice.dat": "claimed by twice.dat and twice.npz",
-        "org/twice.npz": "claimed by twice.dat and twice.npz",
-        "org/bad--name.dat": "cannot be used",
-        "org/notes.docx": "extension '.docx' is not known",
-        "org/nested.nwb": "is a folder of no known format",
-        "stray.dat": "lies in no organoid's folder",
-        "org/link.dat": "is a link out of the lake",
+        "org/hinted.dat": ("link-out-of-lake", "sidecar"),
+        "org/twice.dat": ("raw-recording-ambiguous", "twice.dat and twice.npz"),
+        "org/twice.npz": ("raw-recording-ambiguous", "twice.dat and twice.npz"),
+        "org/bad--name.dat": ("name-invalid", "'bad--name'"),
+        "org/notes.docx": ("format-unknown", "'.docx'"),
+        "org/nested.nwb": ("format-unknown", "nested.nwb"),
+        "stray.dat": ("not-in-organoid-folder", "raw/<organoid>/<recording>"),
+        "org/link.dat": ("link-out-of-lake", "link"),
     }
-    assert listing.refused.keys() == expected.keys()
-    for path, reason in expected.items():
-        assert reason in listing.refused[path]
+    assert {path: error.code for path, error in listing.errors.items()} == {
+        path: code for path, (code, _) in expected.items()
+    }
+    for path, (_, named) in expected.items():
+        assert named in listing.refused[path]
 
 
 def test_a_folder_that_links_out_of_the_lake_is_not_used(lake, tmp_path, put_raw, signal_mv):
@@ -62,7 +66,7 @@ def test_a_folder_that_links_out_of_the_lake_is_not_used(lake, tmp_path, put_raw
     (lake.raw / "linked").symlink_to(outside)
     listing = find_raw(lake)
     assert list(map(str, listing.found)) == ["org--run"]
-    assert "link out of the lake" in listing.refused["linked/run.dat"]
+    assert listing.errors["linked/run.dat"].code == "link-out-of-lake"
 
 
 def test_a_raw_recording_is_inspected_without_reading_its_samples(lake, put_raw, signal_mv):
@@ -71,8 +75,9 @@ def test_a_raw_recording_is_inspected_without_reading_its_samples(lake, put_raw,
     assert (facts.path, facts.format, facts.rate_hz, facts.n_samples, facts.duration_s) == (path, "NPZ", 1000, 5000, 5)
     assert facts.channel_names == ("a", "b", "c")
     assert facts.size_bytes == path.stat().st_size
-    with pytest.raises(LakeError, match="no raw recording org--other"):
+    with pytest.raises(LakeError, match="org--other") as refused:
         inspect_raw(lake, RecordingKey("org", "other"))
+    assert refused.value.code == "raw-recording-missing"
 
 
 @pytest.fixture
@@ -121,16 +126,19 @@ def test_other_content_under_the_same_name_is_refused(lake, rig_file):
     copy = find_raw(lake).found[key]
     former = copy.read_bytes()
     rig_file.write_text("0 1\n1 2\n")
-    with pytest.raises(RecordingError, match="raw files are never changed"):
+    with pytest.raises(RecordingError, match=str(key)) as refused:
         ingest(lake, rig_file, "org", Hints())
+    assert refused.value.code == "raw-content-differs"
     assert copy.read_bytes() == former
     rig_file.rename(rig_file.with_suffix(".csv"))
-    with pytest.raises(RecordingError, match=r"is there as run_7\.dat"):
+    with pytest.raises(RecordingError, match=r"run_7\.dat") as refused:
         ingest(lake, rig_file.with_suffix(".csv"), "org", Hints())
+    assert refused.value.code == "raw-name-taken"
 
 
 @pytest.mark.parametrize("organoid", ["../up", "a--b", ""])
 def test_a_name_that_could_leave_the_lake_is_refused(lake, rig_file, organoid):
-    with pytest.raises(LakeError, match="cannot be used"):
+    with pytest.raises(LakeError, match=re.escape(repr(organoid))) as refused:
         ingest(lake, rig_file, organoid, Hints())
+    assert refused.value.code == "name-invalid"
     assert not lake.root.exists()

@@ -40,11 +40,13 @@ def write_binary_folder(folder: Path, segments_mv: list[np.ndarray]) -> Path:
 
 
 def test_a_file_of_several_segments_asks_which_one(folder):
-    with pytest.raises(RecordingError, match=r"2 segments \(0 to 1\), each a recording of its own.*hint `segment`"):
+    with pytest.raises(RecordingError, match=r"2 segments \(0 to 1\).*`segment`") as refused:
         open_recording(folder)
+    assert refused.value.code == "segment-not-chosen"
     assert open_recording(folder, segment=1).n_samples == 4000
-    with pytest.raises(RecordingError, match="no segment 2; it holds 2"):
+    with pytest.raises(RecordingError, match=r"segment 2.* 2 segments") as refused:
         open_recording(folder, segment=2)
+    assert refused.value.code == "segment-unknown"
 
 
 def test_each_segment_in_the_lake_is_a_recording_of_its_own(lake, folder, make_signal):
@@ -80,12 +82,15 @@ def test_a_file_named_like_a_segment_is_ambiguous_and_not_used(lake, folder, put
     put_raw("culture.seg1.dat", signal_mv)
     listing = find_raw(lake)
     assert list(map(str, listing.found)) == ["org--culture.seg0"]
-    assert "claimed by culture and culture.seg1.dat" in listing.refused["org/culture.seg1.dat"]
-    with pytest.raises(RecordingError, match="claimed by"):
+    assert listing.errors["org/culture.seg1.dat"].code == "raw-recording-ambiguous"
+    assert "culture and culture.seg1.dat" in listing.refused["org/culture.seg1.dat"]
+    with pytest.raises(RecordingError, match=r"culture and culture\.seg1\.dat") as refused:
         raw_path(lake, RecordingKey("org", "culture.seg1"))
+    assert refused.value.code == "raw-recording-ambiguous"
 
 
 def test_a_segment_that_is_not_there_is_named(lake, folder):
     ingest(lake, folder, "org", Hints())
-    with pytest.raises(RecordingError, match="no segment 7"):
+    with pytest.raises(RecordingError, match="segment 7") as refused:
         open_raw(lake, RecordingKey("org", "culture.seg7"))
+    assert refused.value.code == "segment-unknown"

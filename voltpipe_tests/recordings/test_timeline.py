@@ -27,13 +27,15 @@ def test_the_rate_is_exact_over_a_long_recording_of_rounded_stamps():
 
 @pytest.mark.parametrize("stamps", [[0.0, 0.0, 0.0], [2.0, 1.0, 0.0]])
 def test_stamps_that_do_not_increase_are_refused(stamps):
-    with pytest.raises(RecordingError, match="do not increase"):
+    with pytest.raises(RecordingError) as refused:
         timeline_of(stamps)
+    assert refused.value.code == "timestamps-not-increasing"
 
 
 def test_a_missing_stamp_is_named():
-    with pytest.raises(RecordingError, match="time stamp of sample 3 is no number"):
+    with pytest.raises(RecordingError, match="sample 3 ") as refused:
         timeline_of([0.0, 0.1, 0.2, np.nan, 0.4])
+    assert refused.value.code == "timestamp-not-finite"
 
 
 def test_samples_missing_in_gaps_are_counted():
@@ -43,8 +45,9 @@ def test_samples_missing_in_gaps_are_counted():
 @pytest.mark.parametrize("border", [5, 30, 33, 35, 50])
 def test_a_rate_that_changes_midway_is_named_with_both_rates_whatever_the_chunks(border):
     stamps = [*np.arange(31) / 1000, *(0.03 + np.arange(1, 30) / 250)]
-    with pytest.raises(RecordingError, match="rate changes at sample 30, from 1000 Hz to about 250 Hz; export"):
+    with pytest.raises(RecordingError, match=r"sample 30, .*1000 Hz .*250 Hz") as refused:
         timeline_of(stamps[:border], stamps[border:])
+    assert refused.value.code == "rate-changes"
 
 
 def test_nine_gaps_in_a_row_are_gaps():

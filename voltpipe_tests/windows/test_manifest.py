@@ -1,5 +1,7 @@
 """Which recordings are used, as what, and why others are not."""
 
+import re
+
 import pytest
 
 from voltpipe.recordings.settings import ConditioningSettings, Profile
@@ -44,8 +46,8 @@ def test_recordings_with_other_channels_than_most_are_excluded_with_the_reason(
     manifest = split_recordings({**others, **five_recordings}, settings)
     assert tuple(entry.key for entry in manifest.recordings) == tuple(five_recordings)
     assert manifest.excluded.keys() == others.keys()
-    assert "3 channels at 250 Hz that differ from the 8 channels at 250 Hz" in manifest.excluded["other--fewer"]
-    assert "8 channels at 500 Hz" in manifest.excluded["other--rate"]
+    assert re.search("3 channels .*250 Hz .*8 channels .*250 Hz", manifest.excluded["other--fewer"])
+    assert re.search("8 channels .*500 Hz .*8 channels .*250 Hz", manifest.excluded["other--rate"])
 
 
 def test_recordings_conditioned_otherwise_than_most_are_excluded_with_the_reason(
@@ -59,9 +61,7 @@ def test_recordings_conditioned_otherwise_than_most_are_excluded_with_the_reason
     }
     manifest = split_recordings({**others, **five_recordings}, settings)
     assert manifest.excluded.keys() == {"slice--lfp"}  # trim and calibration are each recording's own
-    assert manifest.excluded["slice--lfp"].startswith(
-        "slice--lfp was conditioned otherwise than most recordings: profile lfp instead of membrane;"
-    )
+    assert re.search("slice--lfp .*lfp .*membrane", manifest.excluded["slice--lfp"])
     assert manifest.conditioning == {"profile": "membrane", "common_reference": False, "blanking_margin_ms": 5.0}
 
 
@@ -92,7 +92,7 @@ def test_a_recording_that_is_too_short_for_every_split_is_excluded(five_recordin
     }
     manifest = split_recordings(recordings, settings)
     assert manifest.excluded.keys() == {short}
-    assert "has 166 samples after conditioning, 167 are needed" in manifest.excluded[short]
+    assert re.search(r"slice--short .*\b166 .*\b167 .*\b25\b", manifest.excluded[short])
 
 
 def test_a_short_recording_does_not_decide_what_most_have(conditioned, noise_mv, settings):
@@ -148,17 +148,20 @@ def test_a_networks_seed_is_known_only_if_all_recordings_of_its_organoid_name_it
 
 
 def test_without_recordings_the_way_to_some_is_named(settings):
-    with pytest.raises(SplitError, match=r"put raw recordings into raw/<organoid>/"):
+    with pytest.raises(SplitError, match=r"raw/<organoid>/.*voltpipe ingest") as refused:
         split_recordings({}, settings)
+    assert refused.value.code == "no-conditioned-recording"
 
 
 def test_where_all_are_too_short_each_is_named(conditioned, noise_mv, settings):
-    with pytest.raises(SplitError, match="a--0 has 120 samples after conditioning, 167 are needed"):
+    with pytest.raises(SplitError, match=r"a--0 .*120 .*167 ") as refused:
         split_recordings({"a--0": conditioned("a--0", noise_mv(0, 120))}, settings)
+    assert refused.value.code == "no-usable-recording"
 
 
 def test_what_was_held_out_once_is_not_trained_on_for_want_of_others(five_recordings, settings):
     former = split_recordings(five_recordings, settings)
     held_out = {"slice--run_2": five_recordings["slice--run_2"]}
-    with pytest.raises(SplitError, match="none of the recordings slice--run_2 is a training recording"):
+    with pytest.raises(SplitError, match="slice--run_2") as refused:
         split_recordings(held_out, settings, former)
+    assert refused.value.code == "no-training-recording"

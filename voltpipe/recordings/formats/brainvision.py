@@ -19,7 +19,8 @@ def open_brainvision(path: Path, hints: Hints) -> Stored:
         headers = sorted(path.glob("*.vhdr"))
         if len(headers) != 1:
             raise RecordingError(
-                f"{path.name} holds {len(headers)} headers (.vhdr), expected one; make a folder of each"
+                f"{path.name} holds {len(headers)} headers (.vhdr). Expected one. Make a folder for each recording.",
+                code="file-count-unexpected",
             )
         header = headers[0]
     return open_with_neo(path, hints, lambda: _BrainVision(str(header)), name="BrainVision")
@@ -32,7 +33,10 @@ class _BrainVision(rawio.BrainVisionRawIO):  # type: ignore[misc]
         said = read_brainvsion_soup(self.filename)
         for name in (said["Common Infos"]["DataFile"], said["Common Infos"]["MarkerFile"]):
             if Path(name).name != name or not Path(self.filename).with_name(name).is_file():
-                raise RecordingError(f"the header names {name!r}, which is not beside it; put it there under this name")
+                raise RecordingError(
+                    f"the header names {name!r}, which is not next to it. Put the file there under this name.",
+                    code="file-part-missing",
+                )
         super()._parse_header()
         channels: Any = self.header["signal_channels"]
         if said["Binary Infos"]["BinaryFormat"] == "IEEE_FLOAT_32":

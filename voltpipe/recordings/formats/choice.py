@@ -11,8 +11,9 @@ class SegmentsError(RecordingError):
 
     def __init__(self, path: Path, n_segments: int) -> None:
         super().__init__(
-            f"{path.name} holds {n_segments} segments (0 to {n_segments - 1}), each a recording of its own; "
-            "choose one with the hint `segment`"
+            f"{path.name} holds {n_segments} segments (0 to {n_segments - 1}), each a recording of its own. "
+            "Choose one with the hint `segment`.",
+            code="segment-not-chosen",
         )
         self.n_segments = n_segments
 
@@ -28,7 +29,10 @@ def chosen_segment(path: Path, n_segments: int, wanted: int | None) -> int:
         raise SegmentsError(path, n_segments)
     index = wanted or 0
     if index >= n_segments:
-        raise RecordingError(f"{path.name} has no segment {index}; it holds {n_segments} of them, counted from 0")
+        raise RecordingError(
+            f"{path.name} has no segment {index}. It holds {n_segments} segments, counted from 0.",
+            code="segment-unknown",
+        )
     return index
 
 
@@ -48,7 +52,12 @@ def chosen_series(path: Path, voltages: Sequence[str], others: Sequence[str], wa
     matching = [name for name in names if wanted is None or f"/{name}".endswith(f"/{wanted.strip('/')}")]
     if len(matching) == 1:
         return matching[0]
-    there = ", ".join(matching or voltages or others) or "none at all"
-    missing = "no series of voltages" if wanted is None else f"no series {wanted!r}"
-    found = f"several series ({there})" if matching else f"{missing}; it has: {there}"
-    raise RecordingError(f"{path.name} holds {found}; choose one with the hint `series`")
+    there = ", ".join(matching or voltages or others) or "none"
+    remedy = "Choose one with the hint `series`."
+    if matching:
+        raise RecordingError(f"{path.name} holds several series ({there}). {remedy}", code="series-not-chosen")
+    if wanted is None:
+        raise RecordingError(
+            f"{path.name} holds no series of voltages. It has: {there}. {remedy}", code="voltage-series-missing"
+        )
+    raise RecordingError(f"{path.name} holds no series {wanted!r}. It has: {there}. {remedy}", code="series-unknown")

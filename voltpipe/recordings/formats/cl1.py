@@ -27,12 +27,15 @@ def open_cl1(path: Path, hints: Hints) -> Stored:
             if name in file.attrs
         }
     if samples.ndim != 2:
-        raise RecordingError(f"{path.name}: samples have shape {samples.shape}, expected (frame, channel)")
+        raise RecordingError(
+            f"{path.name}: samples have shape {samples.shape}. Expected (frame, channel).", code="shape-unexpected"
+        )
     check_numeric(samples.dtype, path, "samples")
     stated = (said.get("duration_frames", samples.shape[0]), said.get("channel_count", samples.shape[1]))
     if stated != samples.shape:
         raise RecordingError(
-            f"{path.name} states {stated} frames and channels, and holds {samples.shape}; copy it again"
+            f"{path.name} states {stated} frames and channels, but holds {samples.shape}. Copy it again.",
+            code="file-cut-off",
         )
     uv_per_count = said.get("uV_per_sample_unit")
 

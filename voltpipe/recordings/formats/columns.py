@@ -34,16 +34,22 @@ def read_header(header: Sequence[str]) -> Columns:
     names = [name.strip() for name in header]
     times = {i: match["unit"].lower() for i, name in enumerate(names) if (match := _TIME.fullmatch(name))}
     if len(times) > 1:
-        raise RecordingError(f"two time columns: {', '.join(names[i] for i in times)}; expected one")
+        raise RecordingError(
+            f"several time columns: {', '.join(names[i] for i in times)}. Expected one.", code="time-columns-several"
+        )
     for name in names:
         if _TIME_WITHOUT_UNIT.fullmatch(name):
-            raise RecordingError(f"column {name!r} does not say its unit; name it time_s or time_ms")
+            raise RecordingError(
+                f"column {name!r} does not say its unit. Name it time_s or time_ms.", code="time-unit-missing"
+            )
     voltages = tuple(i for i in range(len(names)) if i not in times)
     parted = [_name_and_unit(names[i]) for i in voltages]
     units = {unit for _, unit in parted}
     if len(units) > 1:
         stated = ", ".join(sorted(unit or "none" for unit in units))
-        raise RecordingError(f"columns state different units: {stated}; expected one unit for all")
+        raise RecordingError(
+            f"columns state different units: {stated}. Expected one unit for all.", code="units-differ"
+        )
     return Columns(
         time_column=next(iter(times), None),
         seconds_per_time_unit=_SECONDS_PER_UNIT[next(iter(times.values()), "s")],

@@ -28,7 +28,10 @@ def open_csv(path: Path, hints: Hints) -> Stored:
         seconds_per_time_unit=columns.seconds_per_time_unit,
     )
     if lines.n_columns != len(header):
-        raise RecordingError(f"{path.name} has {len(header)} names in its header and {lines.n_columns} columns below")
+        raise RecordingError(
+            f"{path.name} has {len(header)} names in its header, but {lines.n_columns} columns. Correct the header.",
+            code="column-count-mismatch",
+        )
     timing = Timing() if columns.time_column is None else timeline.finish()
     return Stored(
         read=lambda start, stop: lines.read(start, stop)[:, columns.voltage_columns],

@@ -40,7 +40,9 @@ def opened(path: Path, expected: str) -> h5py.File:
         try:
             return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
         except BlockingIOError:
-            raise RecordingError(f"{path.name} is still being written; stop the recording, then ingest it") from None
+            raise RecordingError(
+                f"{path.name} is still being written. Stop the recording, then ingest it.", code="file-being-written"
+            ) from None
 
 
 def holds(path: Path, names: tuple[str, ...]) -> bool:
@@ -58,14 +60,18 @@ def own_dataset(path: Path, group: h5py.Group, name: str) -> h5py.Dataset:
     """
     dataset = group[name]
     if dataset.file.filename != group.file.filename or dataset.is_virtual or dataset.external:
-        raise RecordingError(f"{path.name}: {group.name}/{name} lies in another file; export a file that holds it")
+        raise RecordingError(
+            f"{path.name}: {group.name}/{name} is stored in another file. Export a file that holds it.",
+            code="samples-outside-file",
+        )
     layout = dataset.id.get_create_plist()
     for index in range(layout.get_nfilters()):
         code, _, _, described = layout.get_filter(index)
         if not h5py.h5z.filter_avail(code):
             raise RecordingError(
                 f"{path.name}: {group.name}/{name} is compressed with the HDF5 filter {code} ({text(described)}), "
-                "which is not installed; get the plugin from the rig's vendor, and set HDF5_PLUGIN_PATH to its folder"
+                "which is not installed. Get the plugin from the rig's vendor, and set HDF5_PLUGIN_PATH to its folder.",
+                code="compression-filter-missing",
             )
     return _reopened(dataset) if _bytes_across_time(dataset) > _CHUNK_CACHE_BYTES else dataset
 

@@ -53,7 +53,9 @@ class Lines:
         for row, line in enumerate(lines, start_row):
             for field in line.split(self.delimiter):
                 _number(field.encode("latin-1"), self.path, self.header_lines + row + 1)
-        return RecordingError(f"{self.path.name} changed while it was read; copy it again")
+        return RecordingError(
+            f"{self.path.name} changed while it was read. Copy it again.", code="file-changed-while-read"
+        )
 
 
 def index_lines(
@@ -73,7 +75,9 @@ def index_lines(
         if len(fields) != n_columns or not line.strip():
             n_fields = len(fields) if line.strip() else 0
             raise RecordingError(
-                f"{path.name} line {header_lines + n_rows} has {n_fields} columns, the rows before it {n_columns}"
+                f"{path.name} line {header_lines + n_rows} has {n_fields} columns, but the rows before it have "
+                f"{n_columns}. Correct the line.",
+                code="column-count-mismatch",
             )
         if n_rows % _ROWS_PER_OFFSET == 1:
             offsets.append(offset)
@@ -82,7 +86,7 @@ def index_lines(
         if time_column is not None:
             times.append(_number(fields[time_column], path, header_lines + n_rows))
     if not n_rows:
-        raise RecordingError(f"{path.name} has no rows of numbers")
+        raise RecordingError(f"{path.name} has no rows of numbers. Export it again.", code="rows-missing")
     timeline.add(np.array(times, dtype=np.float64) * seconds_per_time_unit)
     return Lines(path, delimiter, header_lines, n_columns, n_rows, tuple(offsets)), timeline
 
@@ -96,8 +100,9 @@ def _rows(path: Path, header_lines: int) -> Iterator[tuple[int, bytes]]:
                 return
             if not line.endswith(b"\n"):
                 raise RecordingError(
-                    f"{path.name} line {number} does not end: the file was cut off, or is no text; "
-                    "copy it again, or add the line's end if it is complete"
+                    f"{path.name} line {number} has no line end: the file was cut off or is not text. "
+                    "Copy it again, or add the line end if the file is complete.",
+                    code="file-cut-off",
                 )
             if number > header_lines:
                 yield offset, line
@@ -109,4 +114,6 @@ def _number(field: bytes, path: Path, line_number: int) -> float:
         return float(field)
     except ValueError:
         found = field.strip()[:40].decode("latin-1")
-        raise RecordingError(f"{path.name} line {line_number}: {found!r} is not a number") from None
+        raise RecordingError(
+            f"{path.name} line {line_number}: {found!r} is not a number. Correct it.", code="value-not-a-number"
+        ) from None

@@ -24,7 +24,10 @@ def open_maxwell(path: Path, hints: Hints) -> Stored:
     with damage_named(path, _NAME, *DAMAGE):
         file = opened(path, _NAME)
         if "wells" not in file:
-            raise RecordingError(f"{path.name} has a layout of before 2017; export it with a present MaxLab Live")
+            raise RecordingError(
+                f"{path.name} has a layout from before 2017. Export it with a current MaxLab Live.",
+                code="layout-too-old",
+            )
         wells = file["wells"]
         names = [f"{well}/{recording}" for well in wells for recording in wells[well]]
         recorded = [name for name in names if "groups/routed/raw" in wells[name]]
@@ -36,7 +39,9 @@ def open_maxwell(path: Path, hints: Hints) -> Stored:
 def _stored(path: Path, well: h5py.Group, version: str) -> Stored:
     raw = own_dataset(path, well, "groups/routed/raw")
     if raw.ndim != 2:
-        raise RecordingError(f"{path.name}: {raw.name} has shape {raw.shape}, expected (channel, time)")
+        raise RecordingError(
+            f"{path.name}: {raw.name} has shape {raw.shape}. Expected (channel, time).", code="shape-unexpected"
+        )
     check_numeric(raw.dtype, path, f"the counts of {raw.name}")
     settings = well["settings"]
     mapping = own_dataset(path, settings, "mapping")[:]
@@ -74,6 +79,7 @@ def _rows_of_mapping(
         rows = np.flatnonzero(mapped >= 0)
     if len(rows) != n_channels or (rows < 0).any():
         raise RecordingError(
-            f"{path.name}: the mapping fits {(rows >= 0).sum()} of {n_channels} channels; export again"
+            f"{path.name}: the mapping fits {(rows >= 0).sum()} of {n_channels} channels. Export it again.",
+            code="channel-mapping-incomplete",
         )
     return rows

@@ -44,10 +44,16 @@ def _stored(path: Path, stream: h5py.Group, facts: dict[str, str | int | float])
     check_numeric(data.dtype, path, f"the counts of {data.name}")
     channels = own_dataset(path, stream, "InfoChannel")[:]
     if data.ndim != 2 or len(channels) != data.shape[0]:
-        raise RecordingError(f"{path.name}: {len(channels)} channels are described, the counts have shape {data.shape}")
+        raise RecordingError(
+            f"{path.name} describes {len(channels)} channels, but the counts have shape {data.shape}. Export it again.",
+            code="channel-count-mismatch",
+        )
     units, ticks = sorted(set(map(text, channels["Unit"]))), sorted(set(channels["Tick"].tolist()))
     if len(units) > 1 or len(ticks) > 1:
-        raise RecordingError(f"{path.name}: channels of units {units} and sampling steps {ticks} us, expected one each")
+        raise RecordingError(
+            f"{path.name} has channels in units {units} with sampling steps {ticks} us. Expected one of each.",
+            code="channels-not-uniform",
+        )
     rows = channels["RowIndex"].astype(np.intp)
     zero = channels["ADZero"].astype(np.float64)
     scale = channels["ConversionFactor"] * 10.0 ** channels["Exponent"]
@@ -74,7 +80,10 @@ def _segment_starts(path: Path, stream: h5py.Group, n_samples: int, tick: int) -
     stretches = own_dataset(path, stream, "ChannelDataTimeStamps")[:].astype(np.int64)
     times, first, last = stretches[:, 0], stretches[:, 1], stretches[:, 2]
     if not (first[0] == 0 and last[-1] == n_samples - 1 and (first[1:] == last[:-1] + 1).all()):
-        raise RecordingError(f"{path.name}: its time stamps do not cover its {n_samples} samples; export it again")
+        raise RecordingError(
+            f"{path.name}: the time stamps do not cover the {n_samples} samples. Export it again.",
+            code="timestamp-count-mismatch",
+        )
     jumps = times[1:] - times[:-1] - (last[:-1] - first[:-1] + 1) * tick
     return (0, *first[1:][np.abs(jumps) > tick / 2].tolist())
 

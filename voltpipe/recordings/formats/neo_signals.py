@@ -75,7 +75,10 @@ def _stored(path: Path, hints: Hints, reader: Any, segment: tuple[int, int], str
     channels = _channels(reader, stream)
     kept = np.flatnonzero(_is_kept(channels["units"], hints))
     if not kept.size:
-        raise RecordingError(f"{path.name}: no channel of the stream states a voltage; say it with the hint `unit`")
+        raise RecordingError(
+            f"{path.name}: no channel of the stream states a unit of voltage. Give it with the hint `unit`.",
+            code="unit-missing",
+        )
     left_out = ", ".join(f"{each['name']} ({each['units']})" for each in np.delete(channels, kept))
     unit, scale, offset = _to_one_unit(channels[kept])
     _check_whole(path, reader, segment, stream)
@@ -125,4 +128,4 @@ def _check_whole(path: Path, reader: Any, segment: tuple[int, int], stream: int)
     frame: Int[np.ndarray, ""] = np.dtype(buffer["dtype"]).itemsize * np.prod(buffer["shape"][1:], dtype=np.int64)
     rest = Path(buffer["file_path"]).stat().st_size - buffer["file_offset"] - buffer["shape"][0] * frame
     if 0 < rest < frame:
-        raise RecordingError(f"{path.name} ends in the middle of a sample; copy it again")
+        raise RecordingError(f"{path.name} ends in the middle of a sample. Copy it again.", code="file-cut-off")

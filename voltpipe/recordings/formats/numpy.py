@@ -63,7 +63,10 @@ class _ZippedArray:
         _check_shape(shape, path)
         check_numeric(self._dtype, path, "voltages")
         if column_major:
-            raise RecordingError(f"{path.name}: voltages lie channel by channel; save np.ascontiguousarray(voltage)")
+            raise RecordingError(
+                f"{path.name} stores voltages channel by channel. Save np.ascontiguousarray(voltage).",
+                code="array-order-unsupported",
+            )
         self.shape = shape
         self._first_byte = self._member.tell()
 
@@ -74,16 +77,21 @@ class _ZippedArray:
             self._member.seek(self._first_byte + start_sample * row_bytes)
             content = self._member.read(expected)
         if len(content) < expected:
-            raise RecordingError(f"{self._path.name} ends before sample {stop_sample}; export it again")
+            raise RecordingError(
+                f"{self._path.name} ends before sample {stop_sample}. Export it again.", code="file-cut-off"
+            )
         return np.frombuffer(content, self._dtype).reshape(-1, self.shape[1])
 
 
 def _check_shape(shape: tuple[int, ...], path: Path) -> None:
     if len(shape) != 2:
-        raise RecordingError(f"{path.name}: voltages have shape {shape}, expected (time, channel)")
-    if shape[1] > shape[0]:
         raise RecordingError(
-            f"{path.name}: {shape} has more channels than samples; expected (time, channel): transpose it"
+            f"{path.name}: voltages have shape {shape}. Expected (time, channel).", code="shape-unexpected"
+        )
+    if shape[1] > shape[0] > 0:
+        raise RecordingError(
+            f"{path.name}: shape {shape} has more channels than samples. Expected (time, channel). Transpose it.",
+            code="array-transposed",
         )
 
 

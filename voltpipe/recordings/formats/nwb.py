@@ -34,7 +34,9 @@ def open_nwb(path: Path, hints: Hints) -> Stored:
     with damage_named(path, "NWB", *DAMAGE):
         file = opened(path, "NWB")
         if "nwb_version" not in file.attrs:
-            raise RecordingError(f"{path.name} is HDF5 but not NWB: it has no nwb_version")
+            raise RecordingError(
+                f"{path.name} is HDF5 but not NWB: it has no nwb_version. Export it as NWB.", code="not-nwb"
+            )
         return _stored(path, file, _chosen_series(path, file, hints.series))
 
 
@@ -63,7 +65,9 @@ def _is_voltage(group: h5py.Group) -> bool:
 def _stored(path: Path, file: h5py.File, group: h5py.Group) -> Stored:
     data = own_dataset(path, group, "data")
     if data.ndim not in (1, 2):
-        raise RecordingError(f"{path.name}: {group.name} has shape {data.shape}, expected (time, channel)")
+        raise RecordingError(
+            f"{path.name}: {group.name} has shape {data.shape}. Expected (time, channel).", code="shape-unexpected"
+        )
     check_numeric(data.dtype, path, f"the data of {group.name}")
     n_channels = data.shape[1] if data.ndim == 2 else 1
     scale = np.full(n_channels, float(data.attrs.get("conversion", 1.0)))
@@ -97,7 +101,10 @@ def _timeline(path: Path, group: h5py.Group, n_samples: int) -> Timing:
         return Timing()
     stamps = own_dataset(path, group, "timestamps")
     if stamps.shape != (n_samples,):
-        raise RecordingError(f"{path.name}: {stamps.shape[0]} timestamps for {n_samples} samples")
+        raise RecordingError(
+            f"{path.name} has {stamps.shape[0]} time stamps for {n_samples} samples. Export it again.",
+            code="timestamp-count-mismatch",
+        )
     timeline, step = Timeline(), chunk_samples(1)
     for start in range(0, n_samples, step):
         timeline.add(stamps[start : start + step].astype(np.float64))

@@ -22,16 +22,22 @@ def open_parquet(path: Path, hints: Hints) -> Stored:
         table = RowGroups(path)
     if METADATA_KEY in (table.footer.metadata or {}):
         raise RecordingError(
-            f"{path.name} was written by voltpipe: a conditioned recording or forecasts, not the voltages of a rig; "
-            "use the raw recording that it comes from"
+            f"{path.name} was written by voltpipe: a conditioned recording or forecasts, not raw voltages. "
+            "Use the raw recording that it comes from.",
+            code="written-by-voltpipe",
         )
     names = table.schema.names
     if len(set(names)) < len(names):
-        raise RecordingError(f"{path.name} has columns of the same name: {', '.join(names)}")
+        raise RecordingError(
+            f"{path.name} has columns of the same name: {', '.join(names)}. Rename them.",
+            code="channel-names-not-unique",
+        )
     for name in names:
         kind = table.schema.field(name).type
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            raise RecordingError(f"{path.name}: column {name!r} holds {kind}, expected numbers")
+            raise RecordingError(
+                f"{path.name}: column {name!r} holds {kind}. Expected numbers.", code="samples-not-numeric"
+            )
     columns = read_header(names)
     voltages = [names[i] for i in columns.voltage_columns]
     said = {key.decode(): value.decode(errors="replace") for key, value in (table.schema.metadata or {}).items()}
@@ -57,7 +63,10 @@ def _stated_rate(path: Path, said: dict[str, str]) -> float | None:
     try:
         return float(said["rate_hz"])
     except ValueError:
-        raise RecordingError(f"{path.name}: the metadata's rate_hz is {said['rate_hz']!r}, not a number") from None
+        raise RecordingError(
+            f"{path.name}: the metadata's rate_hz is {said['rate_hz']!r}, not a number. Correct it.",
+            code="rate-impossible",
+        ) from None
 
 
 def _timeline(path: Path, table: RowGroups, columns: Columns) -> Timing | None:

@@ -100,16 +100,25 @@ def candidates(path: Path) -> tuple[Format, ...]:
     """
     if path.is_dir():
         found = tuple(each for each in FORMATS if any(next(path.glob(p), None) for p in each.folder_holds))
-        if len(found) != 1:
-            what = " and ".join(each.name for each in found) or "no known format"
-            raise RecordingError(f"{path.name} is a folder of {what}; expected one, see docs/formats.md")
+        if not found:
+            raise RecordingError(
+                f"{path.name} is a folder of an unknown format. docs/formats.md lists the known ones.",
+                code="format-unknown",
+            )
+        if len(found) > 1:
+            raise RecordingError(
+                f"{path.name} is a folder of {' and '.join(each.name for each in found)}. Expected one format. "
+                "Make a folder for each recording.",
+                code="format-ambiguous",
+            )
         return found
     suffix = path.suffix.lower()
     found = tuple(each for each in FORMATS if suffix in each.extensions)
     if not found:
         raise RecordingError(
-            f"{path.name}: extension {path.suffix!r} is not known; known are {', '.join(EXTENSIONS)}, and folders of "
-            + ", ".join(each.name for each in FORMATS if each.folder_holds)
+            f"{path.name}: extension {path.suffix!r} is not known. Known are {', '.join(EXTENSIONS)}, and folders of "
+            f"{', '.join(each.name for each in FORMATS if each.folder_holds)}.",
+            code="format-unknown",
         )
     return found
 
@@ -127,5 +136,8 @@ def format_of(path: Path) -> Format:
 
     fitting = [each for each in found if holds(path, each.hdf5_root)]
     if len(fitting) != 1:
-        raise RecordingError(f"{path.name} is HDF5 of no known layout; expected {', '.join(e.name for e in found)}")
+        raise RecordingError(
+            f"{path.name} is HDF5 of an unknown layout. Expected {', '.join(e.name for e in found)}.",
+            code="format-unknown",
+        )
     return fitting[0]

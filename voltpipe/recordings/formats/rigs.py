@@ -27,7 +27,10 @@ def open_intan(path: Path, hints: Hints) -> Stored:
     times = path / "time.dat"
     if times.is_file() and times.stat().st_size != stored.n_samples * _INTAN_TIME_BYTES:
         n_times = times.stat().st_size / _INTAN_TIME_BYTES
-        raise RecordingError(f"{path.name} holds {stored.n_samples} samples and {n_times:g} times; copy it again")
+        raise RecordingError(
+            f"{path.name} holds {stored.n_samples} samples, but {n_times:g} times. Copy it again.",
+            code="timestamp-count-mismatch",
+        )
     return stored
 
 
@@ -63,7 +66,9 @@ def open_blackrock(path: Path, hints: Hints) -> Stored:
     if path.is_dir():
         files = sorted(path.glob("*.ns[1-6]"))
         if len({each.stem for each in files}) != 1:
-            raise RecordingError(f"{path.name} holds files of several recordings; make a folder of each")
+            raise RecordingError(
+                f"{path.name} holds files of several recordings. Make a folder for each.", code="file-count-unexpected"
+            )
         file = files[0]
     base = str(file.with_suffix(""))
     return open_with_neo(path, hints, lambda: _ClosedBlackrock(base, load_nev=False), name="Blackrock")
@@ -75,7 +80,9 @@ def open_neuralynx(path: Path, hints: Hints) -> Stored:
         records_bytes = file.stat().st_size - _NEURALYNX_HEADER_BYTES
         # neo would go on without the channel, or without its last record.
         if records_bytes <= 0 or records_bytes % _NEURALYNX_RECORD_BYTES:
-            raise RecordingError(f"{file.name} ends in the middle of its header or of a record; copy it again")
+            raise RecordingError(
+                f"{file.name} ends in the middle of its header or of a record. Copy it again.", code="file-cut-off"
+            )
     return open_with_neo(
         path,
         hints,
@@ -93,7 +100,8 @@ class _WholeSpikeGLX(rawio.SpikeGLXRawIO):  # type: ignore[misc]
             stated, found = int(info["meta"]["fileSizeBytes"]), Path(info["bin_file"]).stat().st_size
             if stated != found:
                 raise RecordingError(
-                    f"{Path(info['bin_file']).name} has {found} bytes, its .meta states {stated}; copy it again"
+                    f"{Path(info['bin_file']).name} has {found} bytes, but its .meta states {stated}. Copy it again.",
+                    code="file-cut-off",
                 )
 
 
@@ -112,5 +120,7 @@ def _is_probe(stream: str) -> bool:
 def _only_file(folder: Path, pattern: str) -> Path:
     files = sorted(folder.glob(pattern))
     if len(files) != 1:
-        raise RecordingError(f"{folder.name} holds {len(files)} files {pattern}, expected one")
+        raise RecordingError(
+            f"{folder.name} holds {len(files)} files {pattern}. Expected one.", code="file-count-unexpected"
+        )
     return files[0]

@@ -29,14 +29,18 @@ def open_binary_folder(path: Path, hints: Hints) -> Stored:
         segment = chosen_segment(path, len(said["file_paths"]), hints.segment)
         file = path / said["file_paths"][segment]
         if file.resolve().parent != path.resolve():
-            raise RecordingError(f"{path.name}: {said['file_paths'][segment]!r} lies outside the folder; save it again")
+            raise RecordingError(
+                f"{path.name}: {said['file_paths'][segment]!r} is outside the folder. Save the recording again.",
+                code="samples-outside-file",
+            )
         n_channels = int(said.get("num_channels") or said["num_chan"])
         dtype = np.dtype(said["dtype"])
         check_numeric(dtype, path, "samples")
         n_values, rest = divmod(file.stat().st_size - said["file_offset"], dtype.itemsize)
         if said["time_axis"] != 0 or rest or n_values % n_channels:
             raise RecordingError(
-                f"{path.name}: {file.name} holds no whole samples of {n_channels} channels; copy again"
+                f"{path.name}: {file.name} does not hold whole samples of {n_channels} channels. Copy it again.",
+                code="file-cut-off",
             )
         shape = n_values // n_channels, n_channels
         samples = Mapped(np.memmap(file, dtype, "r", said["file_offset"], shape))
@@ -66,7 +70,10 @@ def open_zarr_folder(path: Path, hints: Hints) -> Stored:
         # Zarr reads a chunk that is missing as zeros.
         if samples.nchunks_initialized != samples.nchunks:
             missing = samples.nchunks - samples.nchunks_initialized
-            raise RecordingError(f"{path.name} lacks {missing} of {samples.nchunks} chunks of samples; copy it again")
+            raise RecordingError(
+                f"{path.name} lacks {missing} of {samples.nchunks} chunks of samples. Copy it again.",
+                code="chunks-missing",
+            )
         properties = root.get("properties", {})
         return _stored(
             path,
@@ -93,7 +100,10 @@ def _stored(
 ) -> Stored:
     n_samples, n_channels = samples.shape
     if len(names) != n_channels:
-        raise RecordingError(f"{path.name} names {len(names)} channels, its samples have {n_channels}; save it again")
+        raise RecordingError(
+            f"{path.name} names {len(names)} channels, but its samples have {n_channels}. Save it again.",
+            code="channel-count-mismatch",
+        )
     # Without gain and offset the counts have no unit, and a hint has to say it.
     scaled = gain_uv is not None and offset_uv is not None
     gain = np.broadcast_to(np.asarray(gain_uv if scaled else 1.0, np.float64), n_channels)
@@ -117,7 +127,10 @@ def _stored(
 
 def _timeline(path: Path, times: Any, n_samples: int) -> Timing:
     if len(times) != n_samples:
-        raise RecordingError(f"{path.name}: {len(times)} time stamps for {n_samples} samples")
+        raise RecordingError(
+            f"{path.name} has {len(times)} time stamps for {n_samples} samples. Save it again.",
+            code="timestamp-count-mismatch",
+        )
     timeline, step = Timeline(), chunk_samples(1)
     for start in range(0, n_samples, step):
         timeline.add(np.asarray(times[start : start + step], np.float64))
@@ -141,5 +154,6 @@ def _refuse_pickles(path: Path) -> None:
     # Written anew, since JSON may spell a word with escapes.
     if any('"pickle"' in json.dumps(json.loads(file.read_text(encoding="utf-8"))) for file in described):
         raise RecordingError(
-            f"{path.name} holds pickles, which can run code when they are loaded; save it without them"
+            f"{path.name} holds pickles, which can run code when loaded. Save it without them.",
+            code="pickle-refused",
         )

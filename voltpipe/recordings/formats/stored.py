@@ -47,10 +47,14 @@ def damage_named(path: Path, expected: str, *errors: type[Exception]) -> Iterato
         raise
     except errors as error:
         reason = " ".join(str(error).split())[:_REASON_LENGTH] or type(error).__name__
-        raise RecordingError(f"{path.name} is damaged or no {expected} file: {reason}; export it again") from error
+        raise RecordingError(
+            f"{path.name} is damaged or not a {expected} file: {reason}. Export it again.", code="file-damaged"
+        ) from error
 
 
 def check_numeric(dtype: np.dtype, path: Path, what: str) -> None:
     """Refuse numbers that are no real numbers."""
     if dtype.kind not in "iuf":
-        raise RecordingError(f"{path.name}: {what} are {dtype}, expected integers or floating-point numbers")
+        raise RecordingError(
+            f"{path.name}: {what} are {dtype}. Expected integers or floating-point numbers.", code="samples-not-numeric"
+        )

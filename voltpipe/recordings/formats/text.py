@@ -12,7 +12,10 @@ def open_text(path: Path, hints: Hints) -> Stored:
     """Open the published text format. Channels are named `neuron_0`, `neuron_1`, ..."""
     lines, timeline = index_lines(path, delimiter=None, header_lines=0, time_column=0, seconds_per_time_unit=1e-3)
     if lines.n_columns < 2:
-        raise RecordingError(f"{path.name} has one column; expected ms and then a column a neuron")
+        raise RecordingError(
+            f"{path.name} has one column. Expected time in ms, then one column per neuron.",
+            code="voltage-column-missing",
+        )
     timing = timeline.finish()
     return Stored(
         read=lambda start, stop: lines.read(start, stop)[:, 1:],

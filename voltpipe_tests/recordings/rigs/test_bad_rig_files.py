@@ -26,8 +26,8 @@ def folder(lake):
     return folder
 
 
-def reason_of_quarantine(lake, path):
-    """What becomes of a recording whose file is bad: the reason, once nothing else is found to have been written."""
+def quarantine_of(lake, path):
+    """Condition a recording whose file is bad; check that it is quarantined and nothing else is written."""
     (key,) = find_raw(lake).found or [RecordingKey("org", path.stem)]
     outcome = condition_raw(lake, key, SETTINGS)
     assert outcome.verdict is Verdict.QUARANTINED
@@ -35,7 +35,7 @@ def reason_of_quarantine(lake, path):
     kept = {lake.raw, lake.history}
     written = [path.name for path in lake.root.rglob("*") if path.is_file() and not kept & set(path.parents)]
     assert sorted(name for name in written if name != ".lock") == [f"{key.recording}.json"]
-    return outcome.reason
+    return outcome
 
 
 def samples_file(path):
@@ -57,13 +57,13 @@ def test_a_file_that_was_cut_off_is_refused(lake, folder, rig_format, rig_writer
     file = samples_file(path)
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * kept) // 2 * 2 - 1])
-    reason_of_quarantine(lake, path)
+    quarantine_of(lake, path)
 
 
 def test_a_file_without_content_is_refused(lake, folder, rig_format, rig_writers, counts):
     path = rig_writers[rig_format](folder, counts).path
     samples_file(path).write_bytes(b"")
-    reason_of_quarantine(lake, path)
+    quarantine_of(lake, path)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_file_without_content_is_refused(lake, folder, rig_format, rig_writers
 def test_another_files_content_is_refused(lake, folder, rig_format, rig_writers, counts):
     path = rig_writers[rig_format](folder, counts).path
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40)
-    assert re.search(r"run\.", reason_of_quarantine(lake, path))
+    assert re.search(r"run\.", quarantine_of(lake, path).reason)
 
 
 def hinted(text):
@@ -90,33 +90,36 @@ def nothing_spoilt(path):
 
 MAJOR = ("MaxWell", "Multi Channel Systems", "Intan", "Open Ephys", "SpikeGLX")
 ANYWHERE = {
-    "all flat": (lambda counts: np.full_like(counts, 7), nothing_spoilt, "flat: channels that never change"),
-    "too short": (lambda counts: counts[:600], nothing_spoilt, "duration: 0.0.* s long, 0.1 s are needed"),
-    "no samples": (lambda counts: counts[:0], nothing_spoilt, "run"),
-    "clipped": (lambda counts: np.minimum(counts, -50), nothing_spoilt, "clipping: up to"),
-    "another header": (lambda counts: counts, header_of_another_file, "run"),
-    "unknown unit": (lambda counts: counts, hinted("unit: furlong"), "unit 'furlong' is not known"),
-    "wrong unit": (lambda counts: counts, hinted("unit: nV"), "unit_range: .*not plausible"),
-    "impossible rate": (lambda counts: counts, hinted("rate_hz: 0"), "rate_hz"),
-    "implausible rate": (lambda counts: counts, hinted("rate_hz: 3"), "rate: 3 Hz is not plausible"),
-    "named twice": (lambda counts: counts, hinted("channel_names: [a, a, b]"), "channel names must differ"),
+    "all flat": (lambda counts: np.full_like(counts, 7), nothing_spoilt, {"flat"}, "flat: "),
+    "too short": (lambda counts: counts[:600], nothing_spoilt, {"duration"}, r"0\.0.* s .*0\.1 s"),
+    "no samples": (lambda counts: counts[:0], nothing_spoilt, {"recording-empty"}, "run"),
+    "clipped": (lambda counts: np.minimum(counts, -50), nothing_spoilt, {"clipping"}, "clipping: "),
+    "another header": (lambda counts: counts, header_of_another_file, {"file-damaged"}, "run"),
+    "unknown unit": (lambda counts: counts, hinted("unit: furlong"), {"unit-unknown"}, "'furlong'"),
+    "wrong unit": (lambda counts: counts, hinted("unit: nV"), {"unit_range"}, r"\d mV .*\d mV "),
+    "impossible rate": (lambda counts: counts, hinted("rate_hz: 0"), {"hint-invalid"}, "rate_hz"),
+    "implausible rate": (lambda counts: counts, hinted("rate_hz: 3"), {"rate", "drift"}, "rate: 3 Hz"),
+    "named twice": (lambda counts: counts, hinted("channel_names: [a, a, b]"), {"channel-names-not-unique"}, "'a'"),
     "a channel to leave out that is not there": (
         lambda counts: counts,
         hinted("exclude_channels: [zz]"),
-        "not there: zz",
+        {"channel-unknown"},
+        "zz",
     ),
-    "a sidecar that is no YAML": (lambda counts: counts, hinted("unit: [uV"), "yaml"),
+    "a sidecar that is no YAML": (lambda counts: counts, hinted("unit: [uV"), {"sidecar-not-yaml"}, "yaml"),
 }
 
 
 @pytest.mark.parametrize("rig_format", MAJOR)
-@pytest.mark.parametrize(("change", "spoil", "reason"), ANYWHERE.values(), ids=ANYWHERE)
+@pytest.mark.parametrize(("change", "spoil", "expected", "named"), ANYWHERE.values(), ids=ANYWHERE)
 def test_what_may_be_wrong_with_any_rigs_file_is_named(
-    lake, folder, rig_writers, counts, rig_format, change, spoil, reason
+    lake, folder, rig_writers, counts, causes, rig_format, change, spoil, expected, named
 ):
     path = rig_writers[rig_format](folder, change(counts)).path
     spoil(path)
-    assert re.search(reason, reason_of_quarantine(lake, path))
+    outcome = quarantine_of(lake, path)
+    assert causes(outcome) <= expected
+    assert re.search(named, outcome.reason)
 
 
 @pytest.mark.parametrize("rig_format", ["MaxWell", "Multi Channel Systems", "CL1"])
@@ -242,107 +245,154 @@ def with_a_pickle(path):
 WELL = "wells/well000/rec0000"
 STREAM = "Data/Recording_0/AnalogStream/Stream_0"
 SPOILT = {
-    "MaxWell: no gain": ("MaxWell", without(f"{WELL}/settings/lsb"), "hint `unit`"),
-    "MaxWell: no rate": ("MaxWell", without(f"{WELL}/settings/sampling"), "hint `rate_hz`"),
-    "MaxWell: no mapping": ("MaxWell", without(f"{WELL}/settings/mapping"), "damaged or no MaxWell file"),
+    "MaxWell: no gain": ("MaxWell", without(f"{WELL}/settings/lsb"), "unit-missing", "`unit`"),
+    "MaxWell: no rate": ("MaxWell", without(f"{WELL}/settings/sampling"), "rate-unknown", "`rate_hz`"),
+    "MaxWell: no mapping": ("MaxWell", without(f"{WELL}/settings/mapping"), "file-damaged", "MaxWell"),
     "MaxWell: mapping of others": (
         "MaxWell",
         changed(f"{WELL}/settings/mapping", lambda table: table[:2]),
-        "the mapping fits 2 of 3 channels",
+        "channel-mapping-incomplete",
+        "2 of 3 channels",
     ),
-    "MaxWell: no samples in it": ("MaxWell", without(f"{WELL}/groups/routed/raw"), "no series of voltages"),
-    "MaxWell: two wells": ("MaxWell", second_well, "well000/rec0000, well001/rec0000.*hint `series`"),
-    "MaxWell: plugin missing": ("MaxWell", compressed_by_an_unknown_filter, "HDF5_PLUGIN_PATH"),
+    "MaxWell: no samples in it": ("MaxWell", without(f"{WELL}/groups/routed/raw"), "voltage-series-missing", "run"),
+    "MaxWell: two wells": ("MaxWell", second_well, "series-not-chosen", "well000/rec0000, well001/rec0000.*`series`"),
+    "MaxWell: plugin missing": (
+        "MaxWell",
+        compressed_by_an_unknown_filter,
+        "compression-filter-missing",
+        "32013.*HDF5_PLUGIN_PATH",
+    ),
     "MaxWell: channels named twice": (
         "MaxWell",
         changed(f"{WELL}/settings/mapping", with_field("electrode", 7)),
-        "channel names must differ",
+        "channel-names-not-unique",
+        "'electrode_7'",
     ),
-    "HDF5 of another kind": ("CL1", without("samples"), "HDF5 of no known layout; expected MaxWell, Multi"),
+    "HDF5 of another kind": ("CL1", without("samples"), "format-unknown", "MaxWell, Multi"),
     "MCS: another unit": (
         "Multi Channel Systems",
         changed(f"{STREAM}/InfoChannel", with_field("Unit", b"A")),
-        "no series",
+        "voltage-series-missing",
+        "run",
     ),
     "MCS: stamps of fewer samples": (
         "Multi Channel Systems",
         changed(f"{STREAM}/ChannelDataTimeStamps", lambda stamps: stamps - [0, 0, 9]),
-        "time stamps do not cover",
+        "timestamp-count-mismatch",
+        "15360 samples",
     ),
     "MCS: two rates": (
         "Multi Channel Systems",
         changed(f"{STREAM}/InfoChannel", with_field("Tick", [50, 50, 100])),
-        r"sampling steps \[50, 100\] us",
+        "channels-not-uniform",
+        r"\[50, 100\] us",
     ),
     "MCS: described channels lack": (
         "Multi Channel Systems",
         changed(f"{STREAM}/InfoChannel", lambda table: table[:2]),
-        "2 channels are described",
+        "channel-count-mismatch",
+        "2 channels",
     ),
     "MCS: wrong gain": (
         "Multi Channel Systems",
         changed(f"{STREAM}/InfoChannel", with_field("Exponent", -9)),
-        r"unit_range: .*multiplied by 0\.001",
+        "unit_range",
+        r"\b0\.001 ",
     ),
-    "CL1: no gain": ("CL1", without("uV_per_sample_unit"), "hint `unit`"),
-    "CL1: no rate": ("CL1", without("frames_per_second"), "hint `rate_hz`"),
+    "CL1: no gain": ("CL1", without("uV_per_sample_unit"), "unit-missing", "`unit`"),
+    "CL1: no rate": ("CL1", without("frames_per_second"), "rate-unknown", "`rate_hz`"),
     "CL1: cut off while written": (
         "CL1",
         changed("samples", lambda samples: samples[:-9]),
-        "states .*15360.* and holds",
+        "file-cut-off",
+        "15360.*15351",
     ),
-    "CL1: samples of words": ("CL1", changed("samples", lambda samples: samples.astype("S8")), "expected integers or"),
-    "CL1: samples elsewhere": ("CL1", outside_the_file, "lies in another file"),
-    "BrainVision: samples lack": ("BrainVision", lacking("run.eeg"), "'run.eeg', which is not beside it"),
+    "CL1: samples of words": (
+        "CL1",
+        changed("samples", lambda samples: samples.astype("S8")),
+        "samples-not-numeric",
+        "S8",
+    ),
+    "CL1: samples elsewhere": ("CL1", outside_the_file, "samples-outside-file", "samples"),
+    "BrainVision: samples lack": ("BrainVision", lacking("run.eeg"), "file-part-missing", "'run.eeg'"),
     "BrainVision: samples in a path": (
         "BrainVision",
         edited("run.vhdr", "DataFile=run.eeg", "DataFile=../run.eeg"),
-        "not beside it",
+        "file-part-missing",
+        "run",
     ),
-    "BrainVision: no unit of voltage": ("BrainVision", edited("run.vhdr", "µV", "°C"), "hint `"),
-    "BrainVision: no rate": ("BrainVision", edited("run.vhdr", "SamplingInterval", "Nothing"), "SamplingInterval"),
-    "BrainVision: unknown samples": ("BrainVision", edited("run.vhdr", "IEEE_FLOAT_32", "UINT_24"), "UINT_24"),
-    "BrainVision: named twice": ("BrainVision", edited("run.vhdr", "=E2,", "=E1,"), "must differ.*'E1'"),
-    "BrainVision: not finite": ("BrainVision", samples_changed(not_finite), r"finite: 1 samples .* 0\.017 s.* E2"),
-    "BrainVision: flat": ("BrainVision", samples_changed(flat), "flat: .*E3"),
-    "BrainVision: wrong resolution": ("BrainVision", edited("run.vhdr", ",0.1,", ",100000,"), "unit_range"),
-    "Open Ephys: samples lack": ("Open Ephys", lacking("continuous.dat"), "no Open Ephys file"),
-    "Open Ephys: no structure in it": ("Open Ephys", edited("structure.oebin", "{", "["), "no Open Ephys file"),
-    "SpikeGLX: samples lack": ("SpikeGLX", lacking("*.bin"), "no SpikeGLX file"),
-    "SpikeGLX: no rate": ("SpikeGLX", edited("*.meta", "imSampRate", "nothing"), "sampling_rate"),
-    "Neuralynx: no gain": ("Neuralynx", edited("CSC1.ncs", "-ADBitVolts", "-NoBitVolts"), "no Neuralynx file"),
-    "spikeinterface: no samples": ("spikeinterface binary", lacking("traces*.raw"), "no spikeinterface binary file"),
+    "BrainVision: no unit of voltage": (
+        "BrainVision",
+        edited("run.vhdr", "µV", "°C"),
+        "voltage-series-missing",
+        "`series`",
+    ),
+    "BrainVision: no rate": (
+        "BrainVision",
+        edited("run.vhdr", "SamplingInterval", "Nothing"),
+        "file-damaged",
+        "SamplingInterval",
+    ),
+    "BrainVision: unknown samples": (
+        "BrainVision",
+        edited("run.vhdr", "IEEE_FLOAT_32", "UINT_24"),
+        "file-damaged",
+        "UINT_24",
+    ),
+    "BrainVision: named twice": ("BrainVision", edited("run.vhdr", "=E2,", "=E1,"), "channel-names-not-unique", "'E1'"),
+    "BrainVision: not finite": ("BrainVision", samples_changed(not_finite), "finite", r"1 samples .* 0\.017 s.* E2"),
+    "BrainVision: flat": ("BrainVision", samples_changed(flat), "flat", "E3"),
+    "BrainVision: wrong resolution": ("BrainVision", edited("run.vhdr", ",0.1,", ",100000,"), "unit_range", "run|unit"),
+    "Open Ephys: samples lack": ("Open Ephys", lacking("continuous.dat"), "file-damaged", "Open Ephys"),
+    "Open Ephys: no structure in it": ("Open Ephys", edited("structure.oebin", "{", "["), "file-damaged", "Open Ephys"),
+    "SpikeGLX: samples lack": ("SpikeGLX", lacking("*.bin"), "file-damaged", "SpikeGLX"),
+    "SpikeGLX: no rate": ("SpikeGLX", edited("*.meta", "imSampRate", "nothing"), "file-damaged", "sampling_rate"),
+    "Neuralynx: no gain": ("Neuralynx", edited("CSC1.ncs", "-ADBitVolts", "-NoBitVolts"), "file-damaged", "Neuralynx"),
+    "spikeinterface: no samples": (
+        "spikeinterface binary",
+        lacking("traces*.raw"),
+        "file-damaged",
+        "spikeinterface binary",
+    ),
     "spikeinterface: samples elsewhere": (
         "spikeinterface binary",
         edited("binary.json", '"traces_cached_seg0.raw"', '"../../../elsewhere.raw"'),
-        "lies outside the folder",
+        "samples-outside-file",
+        "elsewhere.raw",
     ),
-    "Zarr: a chunk lacks": ("spikeinterface Zarr", lacking("traces_seg0/0.0"), "lacks 1 of"),
-    "Zarr: a pickle": ("spikeinterface Zarr", with_a_pickle, "holds pickles"),
+    "Zarr: a chunk lacks": ("spikeinterface Zarr", lacking("traces_seg0/0.0"), "chunks-missing", "1 of"),
+    "Zarr: a pickle": ("spikeinterface Zarr", with_a_pickle, "pickle-refused", "pickle"),
 }
 
 
-@pytest.mark.parametrize(("rig_format", "spoil", "reason"), SPOILT.values(), ids=SPOILT)
-def test_a_bad_file_is_quarantined_with_its_reason(lake, folder, rig_writers, counts, rig_format, spoil, reason):
+@pytest.mark.parametrize(("rig_format", "spoil", "cause", "named"), SPOILT.values(), ids=SPOILT)
+def test_a_bad_file_is_quarantined_with_its_reason(
+    lake, folder, rig_writers, counts, causes, rig_format, spoil, cause, named
+):
     path = rig_writers[rig_format](folder, counts).path
     spoil(path)
-    assert re.search(reason, reason_of_quarantine(lake, path))
+    outcome = quarantine_of(lake, path)
+    assert causes(outcome) == {cause}
+    assert re.search(named, outcome.reason)
 
 
 def test_a_part_that_is_a_link_out_of_the_lake_is_not_used(lake, folder, rig_writers, counts):
     linked_elsewhere(rig_writers["BrainVision"](folder, counts).path)
     listing = find_raw(lake)
     assert listing.found == {}
-    assert "link out of the lake" in listing.refused["org/run"]
+    assert listing.errors["org/run"].code == "link-out-of-lake"
 
 
 def test_a_folder_of_two_formats_or_of_none_is_not_used(lake, folder, rig_writers, counts):
     path = rig_writers["BrainVision"](folder, counts).path
     (path / "CSC1.ncs").write_bytes(b"")
     (folder / "notes").mkdir()
-    refused = find_raw(lake).refused
-    assert "a folder of BrainVision and Neuralynx" in refused["org/run"]
-    assert "no known format" in refused["org/notes"]
+    listing = find_raw(lake)
+    assert {path: error.code for path, error in listing.errors.items()} == {
+        "org/run": "format-ambiguous",
+        "org/notes": "format-unknown",
+    }
+    assert "BrainVision and Neuralynx" in listing.refused["org/run"]
 
 
 def test_a_gap_in_an_mcs_stream_begins_a_segment(tmp_path, rig_writers, counts):

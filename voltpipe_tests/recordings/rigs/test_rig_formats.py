@@ -53,13 +53,15 @@ def test_a_hint_goes_before_the_files_rate(rig_file):
 
 def test_a_segment_has_to_be_chosen_where_there_are_several(file_of_two_segments):
     path = file_of_two_segments.path
-    with pytest.raises(RecordingError, match=r"holds 2 segments \(0 to 1\).*hint `segment`"):
+    with pytest.raises(RecordingError, match=r"2 segments \(0 to 1\).*`segment`") as refused:
         open_recording(path)
+    assert refused.value.code == "segment-not-chosen"
     first, second = open_recording(path, segment=0), open_recording(path, segment=1)
     assert first.n_samples == second.n_samples
     assert second.facts["segment"] == 1
-    with pytest.raises(RecordingError, match="has no segment 2; it holds 2"):
+    with pytest.raises(RecordingError, match=r"segment 2.* 2 segments") as refused:
         open_recording(path, segment=2)
+    assert refused.value.code == "segment-unknown"
 
 
 def test_a_gap_in_time_is_never_closed_silently(tmp_path, rig_writers, counts):
