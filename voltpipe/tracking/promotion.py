@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.tracking.gate import GateDecision
+from voltpipe.tracking.registration import DESCRIPTION
 from voltpipe.tracking.registry import (
-    DESCRIPTION,
     MODEL_NAME,
     Alias,
     aliases,
@@ -50,8 +50,9 @@ def settle(store: TrackingStore, version: str, decision: GateDecision, *, who: s
         in_use_now = present.version if (present := in_use(store)) else None
         if in_use_now != decision.against:
             raise ChampionMovedError(
-                f"version {version} was compared with champion {decision.against}, "
-                f"that is {in_use_now} now: judge again"
+                f"Version {version} was compared with champion {decision.against}. The champion is {in_use_now} now. "
+                "Compare again.",
+                code="champion-moved",
             )
         moves = decision.promoted and before != version
         if decision.promoted and not moves:
@@ -64,6 +65,7 @@ def settle(store: TrackingStore, version: str, decision: GateDecision, *, who: s
             previous_after=_next_previous(store, before, version) if moves else aliases(store).get(Alias.PREVIOUS),
             who=who,
             why=decision.reason,
+            codes=decision.codes,
         )
         _carry_out(store, trail, entry)
 
@@ -139,20 +141,25 @@ def _next_previous(store: TrackingStore, champion: str | None, after: str) -> st
 def _check_target(store: TrackingStore, trail: Trail, target: str | None, before: str | None) -> None:
     once = sorted({e.champion_after for e in trail.entries() if e.champion_after} - {before}, key=int)
     there = [version for version in once if _is_there(store, version)]
-    others = f"'voltpipe rollback VERSION' takes one of {', '.join(there)}" if there else "train a better one"
+    others = f"'voltpipe rollback VERSION' takes one of {', '.join(there)}." if there else "Train a better one."
     if target is None:
-        raise TrackingError(f"there is no champion before version {before} to roll back to; {others}")
+        raise TrackingError(f"There is no champion before version {before}. {others}", code="no-previous-champion")
     if target == before:
-        raise TrackingError(f"version {target} is in use already; {others}")
+        raise TrackingError(f"Version {target} is the champion already. {others}", code="already-champion")
     found = known_version(store, target)
     if found is None:
-        raise TrackingError(f"version {target} was deleted from MLflow, or never was there; {others}")
+        raise TrackingError(
+            f"Version {target} does not exist in MLflow, or was deleted there. {others}", code="version-not-registered"
+        )
     if found.archived:
         raise TrackingError(
-            f"version {target} is archived in MLflow; take it out of the archive first, or else {others}"
+            f"Version {target} is archived in MLflow. Move it out of the archive, or take another: {others}",
+            code="version-archived",
         )
     if target not in once:
-        raise TrackingError(f"version {target} never was champion, and the gate alone decides on that; {others}")
+        raise TrackingError(
+            f"Version {target} was never champion, so it cannot be rolled back to. {others}", code="never-champion"
+        )
     load_forecaster(found.uri, store)
 
 
@@ -190,7 +197,13 @@ def _tags(entry: Entry) -> dict[str, dict[str, str]]:
         return tags
     if entry.action is Action.MOVED_OUTSIDE:
         return {entry.version: {"moved_outside": f"found as champion {when}"}}
-    decided = {"gate.decision": entry.action.value, "gate.reason": entry.why, "gate.by": entry.who, "gate.at": when}
+    decided = {
+        "gate.decision": entry.action.value,
+        "gate.reason": entry.why,
+        "gate.codes": ", ".join(entry.codes),
+        "gate.by": entry.who,
+        "gate.at": when,
+    }
     promoted = {"promoted_utc": when} if entry.action is Action.PROMOTED else {}
     return {entry.version: decided | promoted}
 

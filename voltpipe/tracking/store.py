@@ -77,7 +77,8 @@ class TrackingStore:
             raise TrackingError(
                 f"the tracking URI for {parts.hostname} holds a password, which would be shown on pages and in logs; "
                 "leave it out, and put it into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (a server) or "
-                "PGPASSWORD or ~/.pgpass (Postgres)"
+                "PGPASSWORD or ~/.pgpass (Postgres)",
+                code="password-in-uri",
             )
 
     @classmethod
@@ -124,7 +125,8 @@ class TrackingStore:
         if experiment.lifecycle_stage == "deleted":
             raise TrackingError(
                 f"the MLflow experiment {EXPERIMENT!r} was deleted; bring it back with "
-                f"'MLFLOW_TRACKING_URI={self.uri} mlflow experiments restore -x {experiment.experiment_id}'"
+                f"'MLFLOW_TRACKING_URI={self.uri} mlflow experiments restore -x {experiment.experiment_id}'",
+                code="experiment-deleted",
             )
         return str(experiment.experiment_id)
 
