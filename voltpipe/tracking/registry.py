@@ -116,7 +116,7 @@ def pinned(uri: str, store: TrackingStore) -> str:
         TrackingError: no version has this alias.
     """
     named = _parse(uri)
-    if named is None or named["which"].isdigit():
+    if named is None or "@" not in uri:
         return uri
     return f"{named['name']}/{_find(store, named['name'], named['which']).version}"
 
