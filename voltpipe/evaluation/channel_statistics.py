@@ -1,4 +1,4 @@
-"""Mean, SD and rate of spikes of each channel of a recording, and whether they drifted away from known ones."""
+"""Mean, SD and spike rate of each channel, and their drift from the training recordings."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ from voltpipe.recordings.store import ConditionedRecording
 
 STATISTICS = ("mean_mv", "sd_mv", "spikes_per_s")
 _NOISE_SDS = 5.0
-"""Further than that from the median, a sample is a spike's, where no reset shows spikes."""
+"""Distance from the median, in SDs of the noise, beyond which a sample is a spike if no reset voltage is found."""
 _ASKED = 8
 _FEW_SPIKES = 3.0
-"""Counts that differ by no more than chance may."""
+"""Number of spikes by which counts may differ by chance."""
 
 
 class DriftCode(StrEnum):
@@ -52,15 +52,15 @@ class Drift:
 
 
 def find_reset(recordings: Sequence[ConditionedRecording]) -> PointMass | None:
-    """Where the voltage stands after a spike, from samples of at most eight recordings; None where that is not seen."""
+    """Find the reset voltage after a spike in samples of at most eight recordings; None if there is none."""
     samples_mv = np.concatenate([_picked_mv(recording).ravel() for recording in recordings[:_ASKED]])
     return find_point_mass(torch.from_numpy(np.sort(samples_mv)))
 
 
 def channel_statistics(recording: ConditionedRecording, reset: PointMass | None) -> pd.DataFrame:
-    """A row a channel (index `channel`): `mean_mv`, `sd_mv`, `spikes_per_s`, over the whole recording.
+    """Compute `mean_mv`, `sd_mv` and `spikes_per_s` over the whole recording, a row a channel (index `channel`).
 
-    Spikes are seen where the voltage comes to stand at the reset; where there is none, where it leaves its median by
+    A spike is where the voltage reaches the reset voltage. Without one, it is where the voltage leaves its median by
     more than five SDs of the noise.
     """
     moments = Moments(len(recording.channel_names))

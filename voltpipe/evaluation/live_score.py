@@ -1,4 +1,4 @@
-"""Scores forecasters on a recording that came after them, beside each other on the same targets."""
+"""Scoring of several forecasters on the same targets of a recording that came after their training."""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -16,23 +16,23 @@ from voltpipe.recordings.store import ConditionedRecording
 from voltpipe.windows.window_set import Batch
 
 _CHUNK_VALUES = 1 << 22
-"""Voltages held at once: windows times samples times channels."""
+"""Number of voltages held in memory at once: windows times samples times channels."""
 
 
 def live_errors(
     contenders: Mapping[str, Forecaster], recording: ConditionedRecording, *, stride_samples: int
 ) -> dict[str, ErrorSums]:
-    """The errors of each contender on windows all along a recording.
+    """Sum the errors of each forecaster on windows along a whole recording.
 
-    No window reaches over a gap, and no target lies in the calibration span. SST is about the training mean.
+    No window crosses a gap, and no target lies in the calibration span. SST is about the training mean.
 
     Args:
         contenders: by name; the first one's context and horizons decide which windows there are.
-        recording: of which none of them has learned.
-        stride_samples: from one window to the next.
+        recording: none of them may have learned from it.
+        stride_samples: samples from one window to the next.
 
     Raises:
-        ForecasterError: the first is not for such a recording, or the recording is too short.
+        ForecasterError: the first does not fit the recording, or the recording is too short.
     """
     first = next(iter(contenders.values()))
     _check_fits(first, recording)

@@ -26,12 +26,12 @@ class News:
     """Versions after the champion, the newest first."""
     new: tuple[NewRecording, ...]
     untried: tuple[NewRecording, ...]
-    """Those of the new ones that no later version knows either."""
+    """The new ones that no later version knows either."""
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What a version was trained and scored on."""
+    """Recordings that a version was trained and scored on."""
 
     digests: Mapping[str, str]
     """Of its conditioned recordings, by key."""
@@ -40,7 +40,7 @@ class _Known:
     split_at: datetime
 
     def knows(self, key: RecordingKey, judged: RecordingVersion) -> bool:
-        """Whether it knew a recording with this very content."""
+        """Return whether the version knew the recording with this content."""
         if str(key) in self.excluded:
             return judged.judged_utc <= self.split_at
         return self.digests.get(str(key)) == judged.digest
