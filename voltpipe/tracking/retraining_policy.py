@@ -187,7 +187,7 @@ def _wait_hours(policy: RetrainingPolicy, failures: Failures) -> float:
 
 
 def _minutes(state: RetrainingState) -> float:
-    return sum(each.minutes for each in state.untried)
+    return sum((each.minutes for each in state.untried), 0.0)
 
 
 def _of(amount: int | float, enough: int | float, what: str) -> str:
