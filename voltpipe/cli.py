@@ -207,7 +207,10 @@ def history() -> None:
 
 @main.command()
 @click.argument("versions", nargs=-1, required=True, metavar="VERSION VERSION...")
-def compare(versions: tuple[str, ...]) -> None:
+@click.option(
+    "--window-set", default="", metavar="DIGEST", help="Beginning of the digest of the window set to score on."
+)
+def compare(versions: tuple[str, ...], window_set: str) -> None:
     """Compare registered forecasters on held-out recordings from which none of them learned, and write a page of it.
 
     A VERSION is a number or an alias, such as champion; the others are compared with the first.
@@ -216,7 +219,7 @@ def compare(versions: tuple[str, ...]) -> None:
     from voltpipe.tracking.store import TrackingStore
 
     lake = Lake.default()
-    page, verdicts = compare_registered(lake, TrackingStore.of(lake), versions)
+    page, verdicts = compare_registered(lake, TrackingStore.of(lake), versions, window_set)
     for verdict in verdicts:
         click.echo(verdict)
     click.echo(page)

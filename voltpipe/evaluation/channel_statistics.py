@@ -1,7 +1,9 @@
-"""Mean, SD and rate of spikes of each channel of a recording, and whether they drifted away from known ones."""
+"""Mean, SD and spike rate of each channel, and their drift from the training recordings."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import pandas as pd
@@ -18,31 +20,47 @@ from voltpipe.recordings.store import ConditionedRecording
 
 STATISTICS = ("mean_mv", "sd_mv", "spikes_per_s")
 _NOISE_SDS = 5.0
-"""Further than that from the median, a sample is a spike's, where no reset shows spikes."""
+"""Distance from the median, in SDs of the noise, beyond which a sample is a spike if no reset voltage is found."""
 _ASKED = 8
 _FEW_SPIKES = 3.0
-"""Counts that differ by no more than chance may."""
+"""Number of spikes by which counts may differ by chance."""
+
+
+class DriftCode(StrEnum):
+    """Stable code of a judgement on a recording's channels."""
+
+    NOT_COMPARABLE = "not-comparable"
+    """No training recording has these channels."""
+    WITHIN_BOUND = "within-bound"
+    DRIFTED = "drifted"
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What share of channels moved, by statistic, and any of them."""
+    """Share of channels that moved away from the training recordings. Shares are NaN if nothing can be compared."""
 
+    code: DriftCode
     shares: dict[str, float]
+    """By statistic."""
     any_share: float
-    drifted: bool
+    """Of channels that moved in any statistic."""
+
+    @property
+    def drifted(self) -> bool:
+        """Whether more channels moved than the bound allows."""
+        return self.code is DriftCode.DRIFTED
 
 
 def find_reset(recordings: Sequence[ConditionedRecording]) -> PointMass | None:
-    """Where the voltage stands after a spike, from samples of at most eight recordings; None where that is not seen."""
+    """Find the reset voltage after a spike in samples of at most eight recordings; None if there is none."""
     samples_mv = np.concatenate([_picked_mv(recording).ravel() for recording in recordings[:_ASKED]])
     return find_point_mass(torch.from_numpy(np.sort(samples_mv)))
 
 
 def channel_statistics(recording: ConditionedRecording, reset: PointMass | None) -> pd.DataFrame:
-    """A row a channel (index `channel`): `mean_mv`, `sd_mv`, `spikes_per_s`, over the whole recording.
+    """Compute `mean_mv`, `sd_mv` and `spikes_per_s` over the whole recording, a row a channel (index `channel`).
 
-    Spikes are seen where the voltage comes to stand at the reset; where there is none, where it leaves its median by
+    A spike is where the voltage reaches the reset voltage. Without one, it is where the voltage leaves its median by
     more than five SDs of the noise.
     """
     moments = Moments(len(recording.channel_names))
@@ -65,23 +83,18 @@ def channel_statistics(recording: ConditionedRecording, reset: PointMass | None)
     )
 
 
-def drift(
-    found: pd.DataFrame, known: Mapping[str, pd.DataFrame], duration_s: float, settings: DriftSettings
-) -> Drift | None:
-    """How far a recording's channels moved from the median of those that were trained on.
+def drift(found: pd.DataFrame, known: Mapping[str, pd.DataFrame], duration_s: float, settings: DriftSettings) -> Drift:
+    """Measure how many channels of a recording moved away from the median of the training recordings.
 
     Args:
         found: `channel_statistics` of the recording.
         known: the same of training recordings of the same organoid, by key.
         duration_s: of the recording; few spikes in a short one tell little.
         settings: bounds.
-
-    Returns:
-        None where no training recording has these channels.
     """
     alike = [each for each in known.values() if list(each.index) == list(found.index)]
     if not alike:
-        return None
+        return Drift(DriftCode.NOT_COMPARABLE, dict.fromkeys(STATISTICS, math.nan), math.nan)
     usual = pd.concat(alike).groupby(level="channel").median().loc[found.index]
     few = _FEW_SPIKES / duration_s
     moved = {
@@ -90,9 +103,8 @@ def drift(
         "spikes_per_s": _factor(found["spikes_per_s"] + few, usual["spikes_per_s"] + few) > settings.rate_ratio,
     }
     any_share = float(np.any(list(moved.values()), axis=0).mean())
-    return Drift(
-        {name: float(each.mean()) for name, each in moved.items()}, any_share, any_share > settings.drifted_share
-    )
+    code = DriftCode.DRIFTED if any_share > settings.drifted_share else DriftCode.WITHIN_BOUND
+    return Drift(code, {name: float(each.mean()) for name, each in moved.items()}, any_share)
 
 
 def _picked_mv(recording: ConditionedRecording) -> Float32[np.ndarray, "time channel"]:

@@ -1,4 +1,4 @@
-"""Scores forecasters on a recording that came after them, beside each other on the same targets."""
+"""Scoring of several forecasters on the same targets of a recording that came after their training."""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -16,23 +16,23 @@ from voltpipe.recordings.store import ConditionedRecording
 from voltpipe.windows.window_set import Batch
 
 _CHUNK_VALUES = 1 << 22
-"""Voltages held at once: windows times samples times channels."""
+"""Number of voltages held in memory at once: windows times samples times channels."""
 
 
 def live_errors(
     contenders: Mapping[str, Forecaster], recording: ConditionedRecording, *, stride_samples: int
 ) -> dict[str, ErrorSums]:
-    """The errors of each contender on windows all along a recording.
+    """Sum the errors of each forecaster on windows along a whole recording.
 
-    No window reaches over a gap, and no target lies in the calibration span. SST is about the training mean.
+    No window crosses a gap, and no target lies in the calibration span. SST is about the training mean.
 
     Args:
         contenders: by name; the first one's context and horizons decide which windows there are.
-        recording: of which none of them has learned.
-        stride_samples: from one window to the next.
+        recording: none of them may have learned from it.
+        stride_samples: samples from one window to the next.
 
     Raises:
-        ForecasterError: the first is not for such a recording, or the recording is too short.
+        ForecasterError: the first does not fit the recording, or the recording is too short.
     """
     first = next(iter(contenders.values()))
     _check_fits(first, recording)
@@ -45,8 +45,9 @@ def live_errors(
     starts = _starts(recording, context, context + ahead, stride_samples)
     if not len(starts):
         raise ForecasterError(
-            f"no stretch of its {recording.n_samples} samples holds a window of {context + ahead} behind the "
-            "calibration span; record longer"
+            f"No segment of its {recording.n_samples} samples holds a window of {context + ahead} samples after the "
+            "calibration span. Record longer.",
+            code="recording-too-short",
         )
 
     for batch in _batches(recording, starts, context, first.horizons):
@@ -59,12 +60,22 @@ def live_errors(
 def _check_fits(forecaster: Forecaster, recording: ConditionedRecording) -> None:
     config = forecaster.config
     if recording.rate_hz != config.rate_hz:
-        raise ForecasterError(f"it has {recording.rate_hz:g} Hz, the champion is for {config.rate_hz:g} Hz")
+        raise ForecasterError(
+            f"The recording has {recording.rate_hz:g} Hz. The champion expects {config.rate_hz:g} Hz.",
+            code="rate-differs",
+        )
     if forecaster.module.bound_to_channels and recording.channel_names != config.channel_names:
-        raise ForecasterError("its channels are not those that the champion's weights belong to")
+        raise ForecasterError(
+            "The recording has other channels than the champion's weights belong to. "
+            "Train a forecaster on these channels.",
+            code="channels-differ",
+        )
     difference = conditioning_difference(shared_conditioning(recording.metadata.settings), config.conditioning)
     if config.conditioning and difference:
-        raise ForecasterError(f"it was conditioned otherwise: {difference}")
+        raise ForecasterError(
+            f"The recording was conditioned differently: {difference}. Condition it as the champion expects.",
+            code="conditioning-differs",
+        )
 
 
 def _starts(

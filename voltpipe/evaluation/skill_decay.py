@@ -1,7 +1,8 @@
-"""Does the champion still forecast new recordings as well as those that were held out when it was made?"""
+"""Decay of the champion's skill: its R2 on later recordings against that on held-out recordings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from voltpipe.evaluation.live_settings import DecaySettings
 from voltpipe.lake import RecordingKey
@@ -9,7 +10,7 @@ from voltpipe.lake import RecordingKey
 
 @dataclass(frozen=True)
 class LiveScore:
-    """How the champion did on a recording that came after it."""
+    """Score of the champion on a recording that came after its training."""
 
     recording: str
     """Partition key."""
@@ -17,38 +18,58 @@ class LiveScore:
     """Averaged over the champion's horizons."""
 
 
+class DecayCode(StrEnum):
+    """Stable code of a judgement on the champion's skill."""
+
+    TOO_FEW_RECORDINGS = "too-few-recordings"
+    SKILL_HOLDS = "skill-holds"
+    SKILL_DECAYED = "skill-decayed"
+
+
 @dataclass(frozen=True)
 class SkillDecay:
-    """What became of the champion's skill on one organoid."""
+    """Judgement on the champion's skill on one organoid."""
 
+    code: DecayCode
     organoid: str
     recordings: tuple[str, ...]
-    """The latest ones, which are asked."""
+    """The latest ones, which are judged together."""
+    required_recordings: int
     expected_r2: float
     live_r2: float
     """Averaged over these recordings."""
-    decayed: bool
-    reason: str
-    """One clause, with the figures, whichever it is."""
+    decay_bound: float
+
+    @property
+    def decayed(self) -> bool:
+        """Whether the skill is lower than expected by more than the bound."""
+        return self.code is DecayCode.SKILL_DECAYED
+
+    @property
+    def reason(self) -> str:
+        """The judgement as one sentence, with the figures."""
+        n_recordings = len(self.recordings)
+        too_few = self.code is DecayCode.TOO_FEW_RECORDINGS
+        judged = f"{n_recordings} of {self.required_recordings}" if too_few else f"its {n_recordings} latest"
+        found = f"on {self.organoid}, mean R2 over {judged} recordings is {self.live_r2:.3f}"
+        bound = f", lower by more than {self.decay_bound:g}" if self.decayed else ""
+        return f"{found}, {self.expected_r2:.3f} was expected{bound}"
 
 
 def skill_decay(
     live: Sequence[LiveScore], expected_r2: Mapping[str, float], settings: DecaySettings
 ) -> tuple[SkillDecay, ...]:
-    """Ask of each organoid whether skill decayed. One that drifts does not hide behind those that do not.
+    """Judge whether skill decayed, by organoid, so that one that decays is not hidden by the others.
 
-    An organoid's latest recordings are asked together, and none of them before there are enough: a single bad one is
-    no decay.
+    The latest recordings of an organoid are judged together, once there are enough: one bad recording is no decay.
 
     Args:
         live: the present champion's scores, in the order in which the recordings came.
-        expected_r2: by organoid that the champion knows, its R2 on held-out recordings, averaged likewise.
+        expected_r2: by organoid that the champion learned from, its mean R2 on held-out recordings.
         settings: how many recordings, and the bound.
 
     Returns:
-        One `SkillDecay` for each organoid with a live score and an expectation, in order of their names; empty if
-        there is none. Skill decayed, and retraining is due, if any of them has `decayed`; its `reason` says so in
-        words. On an organoid that the champion does not know, there is no skill to decay.
+        One `SkillDecay` for each organoid with a live score and an expectation, sorted by name.
     """
     of_organoid: dict[str, list[LiveScore]] = {}
     for score in live:
@@ -63,19 +84,17 @@ def skill_decay(
 def _of_organoid(organoid: str, scores: Sequence[LiveScore], expected_r2: float, settings: DecaySettings) -> SkillDecay:
     latest = scores[-settings.recent_recordings :]
     live_r2 = sum(score.r2 for score in latest) / len(latest)
-    enough = len(latest) >= settings.recent_recordings
-    decayed = enough and not expected_r2 - live_r2 <= settings.decay_bound
-    asked = (
-        f"its {len(latest)} latest recordings"
-        if enough
-        else f"{len(latest)} of {settings.recent_recordings} recordings"
-    )
+    code = DecayCode.SKILL_HOLDS
+    if len(latest) < settings.recent_recordings:
+        code = DecayCode.TOO_FEW_RECORDINGS
+    elif not expected_r2 - live_r2 <= settings.decay_bound:  # also if it is NaN
+        code = DecayCode.SKILL_DECAYED
     return SkillDecay(
+        code=code,
         organoid=organoid,
         recordings=tuple(score.recording for score in latest),
+        required_recordings=settings.recent_recordings,
         expected_r2=expected_r2,
         live_r2=live_r2,
-        decayed=decayed,
-        reason=f"on {organoid}, mean R2 over {asked} is {live_r2:.3f}, {expected_r2:.3f} was expected"
-        + (f": lower by more than {settings.decay_bound:g}" if decayed else ""),
+        decay_bound=settings.decay_bound,
     )

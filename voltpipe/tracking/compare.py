@@ -1,6 +1,6 @@
-"""Compares registered forecasters on what none of them learned from."""
+"""Comparison of registered forecasters on recordings that none of them learned from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from voltpipe.evaluation.comparison_page import verdicts, write_comparison
@@ -8,17 +8,31 @@ from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.held_out import held_out_digests
 from voltpipe.evaluation.version_comparison import compare_versions
+from voltpipe.files import read_json
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.lake import Lake
+from voltpipe.tracking.housekeeping import WINDOW_SET_TAG
 from voltpipe.tracking.lineage import lineages
-from voltpipe.tracking.registry import RegisteredForecaster, find_version, load_forecaster
+from voltpipe.tracking.registry import RegisteredForecaster, find_version, load_forecaster, newest_versions
 from voltpipe.tracking.store import TrackingError, TrackingStore
 from voltpipe.tracking.targets import choose_targets
 from voltpipe.windows.window_set import MANIFEST_FILE, WindowSet
 
+_OTHER_VERSIONS = 100
+"""Number of other versions whose window sets are considered."""
 
-def compare_registered(lake: Lake, store: TrackingStore, names: Sequence[str]) -> tuple[Path, tuple[str, ...]]:
-    """Score versions (numbers or aliases) on the lake's newest window set, and write the page of their comparison.
+
+def compare_registered(
+    lake: Lake, store: TrackingStore, names: Sequence[str], window_set: str = ""
+) -> tuple[Path, tuple[str, ...]]:
+    """Score versions on one window set, and write the page of their comparison.
+
+    Args:
+        lake: the data lake, which holds the window set.
+        store: where the versions are registered.
+        names: numbers or aliases of the versions; all are compared with the first.
+        window_set: beginning of the digest of the window set. If empty, that of the version with the highest number
+            among those compared or, if that set is gone from the lake, among all registered versions.
 
     Returns:
         The page, and a sentence for each version after the first.
@@ -30,23 +44,58 @@ def compare_registered(lake: Lake, store: TrackingStore, names: Sequence[str]) -
     versions = [find_version(store, name) for name in names]
     numbers = [version.version for version in versions]
     if len(set(numbers)) < 2 or len(set(numbers)) < len(numbers):
-        raise TrackingError(f"versions {', '.join(numbers)} were named; name two different ones at least")
-    window_set = _newest(lake)
+        raise TrackingError(
+            f"Versions {', '.join(numbers)} were named. Name at least two different ones.",
+            code="versions-not-different",
+        )
+    windows = _named_set(lake, window_set) if window_set else _set_of_versions(lake, store, versions)
     evaluations: dict[str, Evaluation] = {}
     for version in versions:
         forecaster = load_forecaster(version.uri, store)
-        evaluations[f"version {version.version}"], _ = evaluate(forecaster, window_set, {})
-    recordings = _unseen(store, versions, forecaster, window_set)
+        evaluations[f"version {version.version}"], _ = evaluate(forecaster, windows, {})
+    recordings = _unseen(store, versions, forecaster, windows)
     comparison = compare_versions(evaluations, recordings)
     page = write_comparison(lake.reports / f"comparison_{'_'.join(numbers)}", comparison)
     return page, verdicts(comparison)
 
 
-def _newest(lake: Lake) -> WindowSet:
-    manifests = sorted(lake.windows.glob(f"*/{MANIFEST_FILE}"), key=lambda path: path.stat().st_mtime)
-    if not manifests:
-        raise TrackingError(f"there is no window set in {lake.windows} to compare on; materialize window_set")
-    return WindowSet(manifests[-1].parent)
+def _named_set(lake: Lake, digest: str) -> WindowSet:
+    known = _digests(lake)
+    found = [folder for each, folder in known.items() if each.startswith(digest)]
+    if len(found) != 1:
+        raise TrackingError(
+            f"{len(found)} window sets in {lake.windows} have a digest that begins with {digest!r}. "
+            f"Name one of {_short(known) or 'none'}.",
+            code="window-set-unknown",
+        )
+    return WindowSet(found[0])
+
+
+def _set_of_versions(lake: Lake, store: TrackingStore, versions: Sequence[RegisteredForecaster]) -> WindowSet:
+    known = _digests(lake)
+    compared = sorted(versions, key=lambda each: int(each.version), reverse=True)
+    candidates = (*compared, *newest_versions(store, _OTHER_VERSIONS))
+    digests = (version.tags.get(WINDOW_SET_TAG, "") for version in candidates)
+    found = next((known[digest] for digest in digests if digest in known), None)
+    if found is None:
+        raise TrackingError(
+            f"{lake.windows} holds no window set that a registered version was made from. "
+            f"Materialize window_set, then name it with --window-set (present: {_short(known) or 'none'}).",
+            code="window-set-missing",
+        )
+    return WindowSet(found)
+
+
+def _digests(lake: Lake) -> dict[str, Path]:
+    """Folders of the lake's window sets by digest."""
+    return {
+        read_json(manifest)["digest"]: manifest.parent
+        for manifest in sorted(lake.windows.glob(f"set-*/{MANIFEST_FILE}"))
+    }
+
+
+def _short(digests: Iterable[str]) -> str:
+    return ", ".join(digest[:16] for digest in digests)
 
 
 def _unseen(

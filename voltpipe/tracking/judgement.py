@@ -1,4 +1,4 @@
-"""Puts a candidate before the gate, beside the present champion on the candidate's own held-out targets."""
+"""Review of a candidate: scores beside the champion on the candidate's held-out targets, then the decision."""
 
 from dataclasses import replace
 
@@ -9,6 +9,7 @@ from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
 from voltpipe.tracking.gate import GateDecision, Rule, decide
 from voltpipe.tracking.lineage import lineages
 from voltpipe.tracking.promotion import ChampionMovedError, rolled_back, settle
+from voltpipe.tracking.promotion_reasons import ChampionNotScored, RolledBack
 from voltpipe.tracking.registry import MODEL_NAME, RegisteredForecaster, in_use, known_version, load_forecaster
 from voltpipe.tracking.settings import GateSettings
 from voltpipe.tracking.store import TrackingStore
@@ -19,7 +20,7 @@ from voltpipe.windows.window_set import WindowSet
 def judge(
     store: TrackingStore, version: str, candidate: Evaluation, window_set: WindowSet, settings: GateSettings
 ) -> GateDecision:
-    """Decide whether a registered version becomes champion. The champion itself is judged against its baselines only.
+    """Decide whether a registered version becomes champion. The champion itself only has to beat its baselines.
 
     Args:
         store: where versions are registered.
@@ -29,10 +30,7 @@ def judge(
         settings: margins and bounds.
     """
     if by_hand := rolled_back(store, version):
-        reason = (
-            f"it was champion and was rolled back by {by_hand.who} on {by_hand.at_utc:%Y-%m-%d}: {by_hand.why}; "
-            "the gate does not undo that, only another roll-back does"
-        )
+        reason = RolledBack(by_hand.who, by_hand.at_utc.date(), by_hand.why)
         return GateDecision(False, (reason,), frozenset({Rule.NOT_ROLLED_BACK}), against=_version(in_use(store)))
     present = in_use(store)
     if present is None or present.version == version:
@@ -41,11 +39,8 @@ def judge(
         forecaster = load_forecaster(present.uri, store)
         scores, _ = evaluate(forecaster, window_set, {})
     except (EvaluationError, ForecasterError) as error:
-        reason = (
-            f"the champion, version {present.version}, cannot be scored on the same targets: {error}; until then, "
-            f"forecast with {MODEL_NAME}/{version}"
-        )
-        return GateDecision(False, (reason,), frozenset({Rule.BEATS_CHAMPION}), against=present.version)
+        not_scored = ChampionNotScored(present.version, str(error), error.code, f"{MODEL_NAME}/{version}")
+        return GateDecision(False, (not_scored,), frozenset({Rule.BEATS_CHAMPION}), against=present.version)
     targets = _targets(store, version, present, forecaster, window_set, settings)
     return replace(decide(candidate, scores, targets, settings), against=present.version)
 
@@ -59,7 +54,7 @@ def put_before_gate(
     *,
     who: str,
 ) -> GateDecision:
-    """Judge, and carry out what was decided; anew, if another version became champion meanwhile. See `judge`."""
+    """Decide as `judge` does and apply the decision. Decide again if another version became champion meanwhile."""
     while True:
         decision = judge(store, version, candidate, window_set, settings)
         try:

@@ -1,4 +1,4 @@
-"""What a forecaster learned from, as its MLflow run tells: its own recordings, and those behind its first weights."""
+"""Lineage: the recordings a forecaster learned from, directly and through the weights that it began from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from voltpipe.tracking.store import TrackingStore
 from voltpipe.windows.split import Role
 
 BEGAN_FROM_TAG = "voltpipe.began_from"
-"""Names the MLflow run whose forecaster's weights a training began with."""
+"""Run tag with the MLflow run whose weights a training began with."""
 
 
 @dataclass(frozen=True)
@@ -17,16 +17,16 @@ class Lineage:
     """The recordings of one training."""
 
     roles: Mapping[str, str]
-    """What each was used for, by the beginning of the raw file's digest: a file under another name is known again."""
+    """Split of each, by the beginning of its raw file's digest, so that a renamed file is recognized."""
     time_fraction: float
     """Share of each training recording's end that was held out."""
 
     def knew(self, digest: str) -> bool:
-        """Whether a recording was there at all."""
+        """Return whether a recording was in the window set, in any split."""
         return digest[:DIGEST_LENGTH] in self.roles
 
     def learned_from(self, digest: str, regime: Regime, time_fraction: float) -> bool:
-        """Whether a recording that others hold out (or, in regime TIME, this share of its end) was learned from."""
+        """Return whether a recording was learned from (in regime TIME: this share of its end)."""
         role = self.roles.get(digest[:DIGEST_LENGTH])
         if role == Role.TRAIN:
             return regime is not Regime.TIME or time_fraction > self.time_fraction
@@ -34,9 +34,9 @@ class Lineage:
 
 
 def lineages(store: TrackingStore, run_id: str | None) -> tuple[Lineage, ...]:
-    """The lineage of a run's forecaster, then of the one that it began from, and so on.
+    """List the lineage of a run's forecaster, then of the one that it began from, and so on.
 
-    A run that is gone tells nothing. Whatever the champion may then have learned from counts in its favour.
+    The list ends at a run that was deleted. What the champion learned there then counts as unseen, in its favour.
     """
     from mlflow.exceptions import MlflowException
 

@@ -1,16 +1,17 @@
-"""How the champion does on recordings that came after it: scored once each, kept as tidy Parquet in the lake."""
+"""Live skill: scores of the champion on recordings that came after it, each scored once and kept as Parquet."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from voltpipe.errors import VoltpipeError
-from voltpipe.evaluation.channel_statistics import STATISTICS, channel_statistics, drift, find_reset
+from voltpipe.evaluation.channel_statistics import channel_statistics, drift, find_reset
 from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation, EvaluationError
 from voltpipe.evaluation.live_score import live_errors
 from voltpipe.evaluation.live_settings import LiveSkillSettings
@@ -35,7 +36,7 @@ _BASELINES = ("persistence", "look_up")
 
 @dataclass(frozen=True)
 class LiveSkill:
-    """What is known of the champion's skill since it was trained."""
+    """Scores, drift and decay of the champion since its training."""
 
     version: str | None
     """The version in use; None if there is none."""
@@ -59,7 +60,7 @@ class LiveSkill:
 
 
 def read_live_skill(lake: Lake, store: TrackingStore, settings: LiveSkillSettings) -> LiveSkill:
-    """What was scored so far; nothing is scored."""
+    """Read the stored scores without scoring anything."""
     present = in_use(store)
     scores, drifts = _read(lake, SCORES_FILE), _read(lake, DRIFT_FILE)
     if present is None:
@@ -70,7 +71,7 @@ def read_live_skill(lake: Lake, store: TrackingStore, settings: LiveSkillSetting
 
 
 def update_live_skill(lake: Lake, store: TrackingStore, settings: LiveSkillSettings) -> LiveSkill:
-    """Score the version in use on every recording that came since it was trained and that it was not scored on yet."""
+    """Score the version in use on each recording that came after its training and has no score yet."""
     present = in_use(store)
     if present is None:
         return read_live_skill(lake, store, settings)
@@ -98,26 +99,30 @@ def update_live_skill(lake: Lake, store: TrackingStore, settings: LiveSkillSetti
         _append(lake, SCORES_FILE, new_scores)
         _append(lake, DRIFT_FILE, new_drifts)
     found = read_live_skill(lake, store, settings)
-    write_json(lake.live_skill / DECAYS_FILE, {"version": found.version, "decays": [vars(d) for d in found.decays]})
+    write_json(lake.live_skill / DECAYS_FILE, {"version": found.version, "decays": list(map(_stored, found.decays))})
     return LiveSkill(found.version, found.scores, found.drift, found.expected_r2, found.decays, refused)
 
 
 def decayed(lake: Lake, version: str) -> tuple[str, ...]:
-    """How a champion's skill decayed, as it was found when recordings were scored last; empty if it did not."""
+    """List reasons why a version's skill decayed, from the last scoring; empty if it did not."""
     path = lake.live_skill / DECAYS_FILE
     if not path.exists() or (found := read_json(path))["version"] != version:
         return ()
     return tuple(each["reason"] for each in found["decays"] if each["decayed"])
 
 
+def _stored(decay: SkillDecay) -> dict[str, Any]:
+    return {**vars(decay), "decayed": decay.decayed, "reason": decay.reason}
+
+
 def mean_r2(scores: pd.DataFrame, version: str, forecaster: str = CHAMPION) -> "pd.Series[float]":
-    """R2 averaged over horizons, by recording, in the order in which they were scored."""
+    """Average R2 over horizons, by recording, in the order of scoring."""
     if not len(scores):
         return pd.Series(dtype="float64")
     own = scores[(scores["version"] == version) & (scores["forecaster"] == forecaster)]
-    latest = own[own["scored_utc"] == own.groupby("recording")["scored_utc"].transform("max")]
-    by_recording = latest.groupby("recording").agg(r2=("r2", "mean"), at=("scored_utc", "max"))
-    return by_recording.sort_values(["at", "recording"])["r2"]
+    # Rows are in the order of scoring. A recording that changed counts with the content that was scored last.
+    latest = own[own["digest"] == own.groupby("recording")["digest"].transform("last")]
+    return latest.groupby("recording", sort=False)["r2"].mean()
 
 
 def _opened(lake: Lake) -> tuple[dict[str, ConditionedRecording], dict[str, str]]:
@@ -176,11 +181,8 @@ def _drifted(
     usual = {other: _statistics(lake, each, reset) for other, each in alike.items()}
     statistics = _statistics(lake, recording, reset) if alike else pd.DataFrame()
     found = drift(statistics, usual, recording.n_samples / recording.rate_hz, settings)
-    shares = found.shares if found else dict.fromkeys(STATISTICS)
-    row = {"version": version, "recording": key, "organoid": recording.organoid, **shares}
-    return pd.DataFrame(
-        [row | {"any": found.any_share if found else None, "drifted": found.drifted if found else False}]
-    ).astype(dict.fromkeys((*STATISTICS, "any"), "float64"))
+    row = {"version": version, "recording": key, "organoid": recording.organoid, **found.shares}
+    return pd.DataFrame([row | {"any": found.any_share, "drifted": found.drifted}])
 
 
 def _statistics(lake: Lake, recording: ConditionedRecording, reset: PointMass | None) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What is new since the champion, by what the champion itself was trained and scored on."""
+"""Recordings that are new to the champion, by its training provenance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from voltpipe.lake import Lake, RecordingKey
 from voltpipe.recordings.history import RecordingVersion, Verdict, read_history
 from voltpipe.recordings.store import conditioned_paths
 from voltpipe.tracking.origin import read_origin
-from voltpipe.tracking.registry import MODEL_NAME, RegisteredForecaster, in_use
+from voltpipe.tracking.registry import RegisteredForecaster, in_use, newest_versions
 from voltpipe.tracking.retraining_policy import NewRecording
 from voltpipe.tracking.store import TrackingError, TrackingStore
 
 _LATER_VERSIONS = 10
-"""So many versions after the champion are looked at."""
+"""Number of versions after the champion that are considered."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class News:
     """Versions after the champion, the newest first."""
     new: tuple[NewRecording, ...]
     untried: tuple[NewRecording, ...]
-    """Those of the new ones that no later version knows either."""
+    """The new ones that no later version knows either."""
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What a version was trained and scored on."""
+    """Recordings that a version was trained and scored on."""
 
     digests: Mapping[str, str]
     """Of its conditioned recordings, by key."""
@@ -40,7 +40,7 @@ class _Known:
     split_at: datetime
 
     def knows(self, key: RecordingKey, judged: RecordingVersion) -> bool:
-        """Whether it knew a recording with this very content."""
+        """Return whether the version knew the recording with this content."""
         if str(key) in self.excluded:
             return judged.judged_utc <= self.split_at
         return self.digests.get(str(key)) == judged.digest
@@ -76,14 +76,8 @@ def news(lake: Lake, store: TrackingStore, organoid: str = "") -> News:
 
 
 def _versions_after(store: TrackingStore, present: RegisteredForecaster | None) -> tuple[RegisteredForecaster, ...]:
-    found = store.client.search_model_versions(
-        f"name = '{MODEL_NAME}'", max_results=_LATER_VERSIONS, order_by=["version_number DESC"]
-    )
-    return tuple(
-        RegisteredForecaster(str(each.version), each.run_id, dict(each.tags))
-        for each in found
-        if present is None or int(each.version) > int(present.version)
-    )
+    newest = newest_versions(store, _LATER_VERSIONS)
+    return tuple(each for each in newest if present is None or int(each.version) > int(present.version))
 
 
 @lru_cache(maxsize=64)

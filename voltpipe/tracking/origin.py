@@ -83,10 +83,10 @@ def log_origin(run: TrackedRun, window_set: WindowSet, settings: TrainingSetting
 
 
 def read_origin(store: TrackingStore, run_id: str) -> Origin:
-    """What the forecaster of a run followed from.
+    """Read the training provenance of a run.
 
     Raises:
-        TrackingError: that was not kept, cannot be read, or is of another version of voltpipe.
+        TrackingError: it is missing, damaged, or of another version of voltpipe.
     """
     from mlflow.exceptions import MlflowException
 
@@ -96,13 +96,15 @@ def read_origin(store: TrackingStore, run_id: str) -> Origin:
             return Origin.model_validate_json(Path(path).read_bytes())
         except (MlflowException, OSError) as error:
             raise TrackingError(
-                f"MLflow run {run_id} has no {ORIGIN_FILE}, so what it followed from is not known: it was deleted, or "
-                "the run is of a version of voltpipe that kept none; train again"
+                f"MLflow run {run_id} has no {ORIGIN_FILE}. It was deleted, or an older voltpipe wrote the run. "
+                "Train again to get one.",
+                code="provenance-missing",
             ) from error
         except ValidationError as error:
             raise TrackingError(
-                f"{ORIGIN_FILE} of MLflow run {run_id} is damaged or of another version of voltpipe ({error}); use the "
-                "version that the run's tag `revision` names"
+                f"{ORIGIN_FILE} of MLflow run {run_id} is damaged or of another version of voltpipe ({error}). "
+                "Use the version that the run's tag `revision` names.",
+                code="provenance-unreadable",
             ) from error
 
 

@@ -1,16 +1,16 @@
-"""What moves the champion: the gate's decision and a person's roll-back, each one action with a line in the trail.
+"""Changes of the champion: promotions, refusals and rollbacks, each with a line in the audit log.
 
-The line is written first, then MLflow's aliases and tags follow it, and last the registered model is told which line
-it stands at. Whoever comes next finishes what a killed process began. Only one process acts at a time, and only if the
-champion is still the one that it was decided against.
+The line is written first. Then MLflow's aliases and tags follow it, and last a tag of the registered model names the
+line. The next process completes what a killed one began. Only one process acts at a time, and only if the champion is
+still the one that the decision was made against.
 """
 
 from collections.abc import Sequence
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.tracking.gate import GateDecision
+from voltpipe.tracking.registration import DESCRIPTION
 from voltpipe.tracking.registry import (
-    DESCRIPTION,
     MODEL_NAME,
     Alias,
     aliases,
@@ -23,17 +23,17 @@ from voltpipe.tracking.store import TrackingError, TrackingStore
 from voltpipe.tracking.trail import Action, Entry, Trail
 
 TRAIL_TAG = "voltpipe.trail"
-"""On the registered model: the last line of the trail that MLflow follows."""
+"""Tag of the registered model: the last line of the audit log that MLflow follows."""
 _DESCRIBED = 20
-"""Actions named in the registered model's description; MLflow holds 5,000 characters."""
+"""Number of actions in the registered model's description; MLflow holds 5,000 characters."""
 
 
 class ChampionMovedError(VoltpipeError):
-    """The champion is another one than the candidate was compared with."""
+    """The champion is no longer the one that the candidate was compared with."""
 
 
 def settle(store: TrackingStore, version: str, decision: GateDecision, *, who: str) -> None:
-    """Carry out what the gate decided. Promoting the champion again changes nothing.
+    """Apply a decision. Promoting the champion again changes nothing.
 
     Args:
         store: where versions are registered.
@@ -42,7 +42,7 @@ def settle(store: TrackingStore, version: str, decision: GateDecision, *, who: s
         who: who asked for it.
 
     Raises:
-        ChampionMovedError: another version became champion meanwhile; judge again.
+        ChampionMovedError: another version became champion meanwhile.
     """
     trail = Trail.of(store)
     with trail.locked():
@@ -50,8 +50,9 @@ def settle(store: TrackingStore, version: str, decision: GateDecision, *, who: s
         in_use_now = present.version if (present := in_use(store)) else None
         if in_use_now != decision.against:
             raise ChampionMovedError(
-                f"version {version} was compared with champion {decision.against}, "
-                f"that is {in_use_now} now: judge again"
+                f"Version {version} was compared with champion {decision.against}. The champion is {in_use_now} now. "
+                "Compare again.",
+                code="champion-moved",
             )
         moves = decision.promoted and before != version
         if decision.promoted and not moves:
@@ -64,6 +65,7 @@ def settle(store: TrackingStore, version: str, decision: GateDecision, *, who: s
             previous_after=_next_previous(store, before, version) if moves else aliases(store).get(Alias.PREVIOUS),
             who=who,
             why=decision.reason,
+            codes=decision.codes,
         )
         _carry_out(store, trail, entry)
 
@@ -75,7 +77,7 @@ def roll_back(store: TrackingStore, *, to: str | None = None, who: str, why: str
         store: where versions are registered.
         to: a version that was champion once; if not given, `previous`.
         who: who asked for it.
-        why: in plain words; stands in the trail and in the versions' tags.
+        why: reason, stored in the audit log and in the versions' tags.
 
     Raises:
         TrackingError: there is none before it, or it was deleted or archived, never was champion, or cannot be loaded.
@@ -100,7 +102,7 @@ def roll_back(store: TrackingStore, *, to: str | None = None, who: str, why: str
 
 
 def rolled_back(store: TrackingStore, version: str) -> Entry | None:
-    """The roll-back by which a version ceased to be champion, if that is how it did so last."""
+    """Return the rollback that ended a version's last time as champion; None otherwise."""
     moves = [e for e in Trail.of(store).entries() if e.moves and version in (e.champion_before, e.champion_after)]
     last = moves[-1] if moves else None
     return last if last and last.action is Action.ROLLED_BACK and last.champion_before == version else None
@@ -131,7 +133,7 @@ def _champion(store: TrackingStore, trail: Trail) -> str | None:
 
 
 def _next_previous(store: TrackingStore, champion: str | None, after: str) -> str | None:
-    """What a roll-back returns to once another is champion: the one before or, if that is gone, the one before it."""
+    """Return the version that a rollback would restore: the champion before or, if deleted, the one before that."""
     known = (champion, aliases(store).get(Alias.PREVIOUS))
     return next((each for each in known if each and each != after and _is_there(store, each)), None)
 
@@ -139,20 +141,25 @@ def _next_previous(store: TrackingStore, champion: str | None, after: str) -> st
 def _check_target(store: TrackingStore, trail: Trail, target: str | None, before: str | None) -> None:
     once = sorted({e.champion_after for e in trail.entries() if e.champion_after} - {before}, key=int)
     there = [version for version in once if _is_there(store, version)]
-    others = f"'voltpipe rollback VERSION' takes one of {', '.join(there)}" if there else "train a better one"
+    others = f"'voltpipe rollback VERSION' takes one of {', '.join(there)}." if there else "Train a better one."
     if target is None:
-        raise TrackingError(f"there is no champion before version {before} to roll back to; {others}")
+        raise TrackingError(f"There is no champion before version {before}. {others}", code="no-previous-champion")
     if target == before:
-        raise TrackingError(f"version {target} is in use already; {others}")
+        raise TrackingError(f"Version {target} is the champion already. {others}", code="already-champion")
     found = known_version(store, target)
     if found is None:
-        raise TrackingError(f"version {target} was deleted from MLflow, or never was there; {others}")
+        raise TrackingError(
+            f"Version {target} does not exist in MLflow, or was deleted there. {others}", code="version-not-registered"
+        )
     if found.archived:
         raise TrackingError(
-            f"version {target} is archived in MLflow; take it out of the archive first, or else {others}"
+            f"Version {target} is archived in MLflow. Move it out of the archive, or take another: {others}",
+            code="version-archived",
         )
     if target not in once:
-        raise TrackingError(f"version {target} never was champion, and the gate alone decides on that; {others}")
+        raise TrackingError(
+            f"Version {target} was never champion, so it cannot be rolled back to. {others}", code="never-champion"
+        )
     load_forecaster(found.uri, store)
 
 
@@ -162,7 +169,7 @@ def _carry_out(store: TrackingStore, trail: Trail, entry: Entry) -> None:
 
 
 def _apply(store: TrackingStore, trail: Trail, entry: Entry) -> None:
-    """Bring MLflow to where an entry left it. Doing it again changes nothing."""
+    """Set MLflow's aliases and tags as an entry says. Repeating it changes nothing."""
     client = store.client
     if entry.moves and entry.champion_after and entry.action is not Action.MOVED_OUTSIDE:
         if entry.previous_after is not None and _is_there(store, entry.previous_after):
@@ -180,7 +187,7 @@ def _apply(store: TrackingStore, trail: Trail, entry: Entry) -> None:
 
 
 def _tags(entry: Entry) -> dict[str, dict[str, str]]:
-    """What an action leaves on the versions that it concerns."""
+    """Return the tags that an action sets, by version."""
     when = entry.at_utc.isoformat(timespec="seconds")
     if entry.action is Action.ROLLED_BACK:
         said = f"{when} by {entry.who}: {entry.why}"
@@ -190,7 +197,13 @@ def _tags(entry: Entry) -> dict[str, dict[str, str]]:
         return tags
     if entry.action is Action.MOVED_OUTSIDE:
         return {entry.version: {"moved_outside": f"found as champion {when}"}}
-    decided = {"gate.decision": entry.action.value, "gate.reason": entry.why, "gate.by": entry.who, "gate.at": when}
+    decided = {
+        "gate.decision": entry.action.value,
+        "gate.reason": entry.why,
+        "gate.codes": ", ".join(entry.codes),
+        "gate.by": entry.who,
+        "gate.at": when,
+    }
     promoted = {"promoted_utc": when} if entry.action is Action.PROMOTED else {}
     return {entry.version: decided | promoted}
 
@@ -201,7 +214,7 @@ def _follows(store: TrackingStore) -> str | None:
 
 
 def _describe(store: TrackingStore, entries: Sequence[Entry]) -> None:
-    """Tell the trail's latest lines where MLflow's page begins."""
+    """Write the latest lines of the audit log into the registered model's description."""
     # A list: MLflow's page sets a table's cells without any space between them.
     told = "\n".join(f"- {entry.brief}" for entry in reversed(entries[-_DESCRIBED:]))
     store.client.update_registered_model(MODEL_NAME, f"{DESCRIPTION}\n\n## What happened\n\n{told}")

@@ -71,7 +71,10 @@ def reproduce(
     """
     version = find_version(store, name)
     if version.run_id is None:
-        raise ReproductionError(f"version {version.version} belongs to no run, so nothing says how it was made")
+        raise ReproductionError(
+            f"Version {version.version} belongs to no MLflow run, so its training is unknown. Name another version.",
+            code="version-without-run",
+        )
     origin = read_origin(store, version.run_id)
     yield Compared("version", f"{version.version} of {MODEL_NAME}, a {origin.training.architecture.value}")
     yield _compared_code(origin)
@@ -109,9 +112,10 @@ def _unchanged_recordings(lake: Lake, origin: Origin) -> dict[str, ConditionedRe
             problems.append(f"{entry.key}: {error}")
     if problems:
         raise ReproductionError(
-            f"{len(problems)} of {len(origin.split.recordings)} recordings are not as they were, so nothing was "
-            "trained. Restore the raw files that are named, and condition them with the settings of then:\n  "
-            + "\n  ".join(problems)
+            f"{len(problems)} of {len(origin.split.recordings)} recordings have changed, so nothing was trained. "
+            "Restore the raw files named here, and condition them with the former settings:\n  "
+            + "\n  ".join(problems),
+            code="recordings-changed",
         )
     return found
 
@@ -127,10 +131,16 @@ def _unchanged(lake: Lake, entry: SplitRecording) -> ConditionedRecording:
         return as_it_was
     raw_digest = _raw_digest(lake, key)
     if raw_digest not in (entry.source_digest, None):
-        raise RecordingError(f"the raw file has changed: SHA-256 {raw_digest[:12]}, it was {entry.source_digest[:12]}")
+        raise RecordingError(
+            f"the raw file has SHA-256 {raw_digest[:12]}, the training had {entry.source_digest[:12]}",
+            code="raw-file-changed",
+        )
     if as_it_was is None:
-        there = f"digest {found[0].digest[:12]}, it was {entry.digest[:12]}" if found else "there is none any more"
-        raise RecordingError(f"the conditioned recording is another: {there}")
+        present = f"has digest {found[0].digest[:12]}" if found else "is missing"
+        raise RecordingError(
+            f"the conditioned recording {present}, the training had {entry.digest[:12]}",
+            code="conditioned-recording-changed",
+        )
     return as_it_was
 
 

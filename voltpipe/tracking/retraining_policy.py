@@ -1,6 +1,5 @@
-"""When a retraining is due, and why, or why not. Imports neither MLflow nor torch, so that the wiring can name it."""
+"""Policy of retraining: when one is due, and the reason. Imports neither MLflow nor torch."""
 
-from collections.abc import Iterator
 from enum import StrEnum
 
 from pydantic import Field
@@ -9,7 +8,7 @@ from voltpipe.settings import Settings
 
 
 class RetrainingPolicy(Settings):
-    """What makes a retraining due. Whatever it is, something must have come that no training has learned from."""
+    """Thresholds for a retraining. None is started without a recording that no training has learned from."""
 
     min_recordings: int = Field(5, ge=1, le=100_000, description="so many new recordings are enough")
     min_minutes: float = Field(30.0, gt=0, le=1e6, description="so many new minutes are enough, however few recordings")
@@ -46,7 +45,7 @@ class NewRecording(Settings):
 
 
 class Failures(Settings):
-    """Trainings that failed or were stopped since the last that came to a version."""
+    """Trainings that failed or were stopped since the last successful one."""
 
     n_times: int = Field(ge=1)
     last_run_id: str
@@ -54,7 +53,7 @@ class Failures(Settings):
 
 
 class RetrainingState(Settings):
-    """All that the decision hangs on."""
+    """Inputs of the decision."""
 
     champion: str | None = Field(description="its version")
     new: tuple[NewRecording, ...] = Field(description="since the champion")
@@ -66,73 +65,134 @@ class RetrainingState(Settings):
     failures: Failures | None
 
 
-class RetrainingDecision(Settings):
-    """Whether to train now."""
+class RetrainingReason(StrEnum):
+    """Stable code of a decision on a retraining. The first four make it due."""
 
-    trigger: Trigger | None = Field(description="None if nothing is due")
-    reason: str = Field(description="what made it due, or what it waits for")
+    ENOUGH_RECORDINGS = "enough-recordings"
+    ENOUGH_MINUTES = "enough-minutes"
+    SKILL_DECAYED = "skill-decayed"
+    NIGHT = "night"
+    TRAINING_UNDER_WAY = "training-under-way"
+    ALREADY_TRIED = "already-tried"
+    NOTHING_NEW = "nothing-new"
+    RECORDINGS_ARRIVING = "recordings-arriving"
+    WAITING_AFTER_FAILURE = "waiting-after-failure"
+    NOT_ENOUGH = "not-enough"
+
+
+_TRIGGERS = {
+    RetrainingReason.ENOUGH_RECORDINGS: Trigger.RECORDINGS,
+    RetrainingReason.ENOUGH_MINUTES: Trigger.MINUTES,
+    RetrainingReason.SKILL_DECAYED: Trigger.DECAY,
+    RetrainingReason.NIGHT: Trigger.NIGHT,
+}
+
+
+class RetrainingDecision(Settings):
+    """Decision whether to train now, with what it was made from."""
+
+    code: RetrainingReason
+    policy: RetrainingPolicy
+    state: RetrainingState
+
+    @property
+    def trigger(self) -> Trigger | None:
+        """What made a retraining due; None if nothing is due."""
+        return _TRIGGERS.get(self.code)
 
     @property
     def due(self) -> bool:
         """Whether to train now."""
         return self.trigger is not None
 
+    @property
+    def reason(self) -> str:
+        """The reason as sentences for the user, with the figures."""
+        champion = f"since champion version {self.state.champion}" if self.state.champion else "no champion yet"
+        return f"{_found(self)}, {champion}" if self.code in _COUNTED else _found(self)
+
+
+_COUNTED = {*_TRIGGERS, RetrainingReason.ALREADY_TRIED, RetrainingReason.NOTHING_NEW, RetrainingReason.NOT_ENOUGH}
+"""Reasons that count recordings since the champion."""
+
 
 def decide(policy: RetrainingPolicy, state: RetrainingState, *, at_night: bool = False) -> RetrainingDecision:
     """Decide whether a retraining is due.
 
     Args:
-        policy: what is enough.
-        state: what there is.
+        policy: the thresholds.
+        state: new recordings, trainings under way and failed ones.
         at_night: whether it is the time at which anything new is enough.
     """
-    if hindrance := _hindrance(policy, state, at_night):
-        return RetrainingDecision(trigger=None, reason=hindrance)
-    for trigger, enough, reason in _measures(policy, state):
-        if enough:
-            return RetrainingDecision(trigger=trigger, reason=f"{reason}, {_since(state)}")
-    if at_night and policy.nightly:
-        return RetrainingDecision(trigger=Trigger.NIGHT, reason=f"at night, {_count(state.untried)}, {_since(state)}")
-    waits_for = ", ".join(reason for _, _, reason in _measures(policy, state))
-    return RetrainingDecision(trigger=None, reason=f"{waits_for}, {_since(state)}")
+    return RetrainingDecision(code=_code(policy, state, at_night), policy=policy, state=state)
 
 
-def _hindrance(policy: RetrainingPolicy, state: RetrainingState, at_night: bool) -> str:
-    """Why nothing can be due now; empty if it can."""
+def _code(policy: RetrainingPolicy, state: RetrainingState, at_night: bool) -> RetrainingReason:
     if state.training:
-        return f"a training is under way: run {state.training[:8]}"
+        return RetrainingReason.TRAINING_UNDER_WAY
     if not state.untried:
-        if state.new:
-            return f"{state.tried_by}, has tried the {_count(state.new)}, {_since(state)}"
-        return f"nothing new, {_since(state)}"
+        return RetrainingReason.ALREADY_TRIED if state.new else RetrainingReason.NOTHING_NEW
     if state.n_arriving and not at_night:
-        return f"{_count(state.untried)} so far, and further are being conditioned"
-    if state.failures:
-        wait_hours = min(policy.wait_hours * 2 ** (state.failures.n_times - 1), 24.0)
-        if 0 <= state.failures.hours_ago < wait_hours:
-            return (
-                f"the last training, run {state.failures.last_run_id[:8]}, did not succeed, "
-                f"{state.failures.hours_ago:.1f} h ago; {_count(state.untried)} wait until that is {wait_hours:g} h ago"
-            )
-    return ""
+        return RetrainingReason.RECORDINGS_ARRIVING
+    if state.failures and 0 <= state.failures.hours_ago < _wait_hours(policy, state.failures):
+        return RetrainingReason.WAITING_AFTER_FAILURE
+    if len(state.untried) >= policy.min_recordings:
+        return RetrainingReason.ENOUGH_RECORDINGS
+    if _minutes(state) >= policy.min_minutes:
+        return RetrainingReason.ENOUGH_MINUTES
+    if state.decayed and policy.on_decay:
+        return RetrainingReason.SKILL_DECAYED
+    return RetrainingReason.NIGHT if at_night and policy.nightly else RetrainingReason.NOT_ENOUGH
 
 
-def _measures(policy: RetrainingPolicy, state: RetrainingState) -> Iterator[tuple[Trigger, bool, str]]:
-    """How far each measure has come: whether it is enough, and in words."""
-    count, minutes = len(state.untried), sum(each.minutes for each in state.untried)
-    yield Trigger.RECORDINGS, count >= policy.min_recordings, _of(count, policy.min_recordings, "recordings")
-    yield Trigger.MINUTES, minutes >= policy.min_minutes, _of(minutes, policy.min_minutes, "minutes")
-    if state.decayed:
-        yield Trigger.DECAY, policy.on_decay, f"live skill decayed: {'; '.join(state.decayed)}"
+def _found(decision: RetrainingDecision) -> str:
+    policy, state = decision.policy, decision.state
+    recordings = _of(len(state.untried), policy.min_recordings, "recordings")
+    minutes = _of(_minutes(state), policy.min_minutes, "minutes")
+    decayed = [f"live skill decayed: {'; '.join(state.decayed)}"] if state.decayed else []
+    match decision.code:
+        case RetrainingReason.TRAINING_UNDER_WAY:
+            return f"a training is under way: run {(state.training or '')[:8]}"
+        case RetrainingReason.ALREADY_TRIED:
+            return f"{state.tried_by}, has tried the {_count(state.new)}"
+        case RetrainingReason.NOTHING_NEW:
+            return "nothing new"
+        case RetrainingReason.RECORDINGS_ARRIVING:
+            return f"{_count(state.untried)} so far, and {state.n_arriving} more being conditioned"
+        case RetrainingReason.WAITING_AFTER_FAILURE:
+            return _waiting(policy, state)
+        case RetrainingReason.ENOUGH_RECORDINGS:
+            return recordings
+        case RetrainingReason.ENOUGH_MINUTES:
+            return minutes
+        case RetrainingReason.SKILL_DECAYED:
+            return ", ".join(decayed)
+        case RetrainingReason.NIGHT:
+            return f"at night, {_count(state.untried)}"
+        case RetrainingReason.NOT_ENOUGH:
+            return ", ".join([recordings, minutes, *decayed])
+
+
+def _waiting(policy: RetrainingPolicy, state: RetrainingState) -> str:
+    assert state.failures is not None
+    failures = state.failures
+    return (
+        f"the last training, run {failures.last_run_id[:8]}, failed {failures.hours_ago:.1f} h ago. "
+        f"The next one starts {_wait_hours(policy, failures):g} h after it, with {_count(state.untried)}"
+    )
+
+
+def _wait_hours(policy: RetrainingPolicy, failures: Failures) -> float:
+    return float(min(policy.wait_hours * 2 ** (failures.n_times - 1), 24.0))
+
+
+def _minutes(state: RetrainingState) -> float:
+    return sum((each.minutes for each in state.untried), 0.0)
 
 
 def _of(amount: int | float, enough: int | float, what: str) -> str:
     shown = f"{amount:.1f}" if isinstance(amount, float) else str(amount)
     return f"{shown} new {what} ({enough:g} are enough)" if amount > enough else f"{shown} of {enough:g} new {what}"
-
-
-def _since(state: RetrainingState) -> str:
-    return f"since champion version {state.champion}" if state.champion else "no champion yet"
 
 
 def _count(recordings: tuple[NewRecording, ...]) -> str:

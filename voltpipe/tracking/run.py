@@ -68,8 +68,9 @@ class TrackedRun:
         changed = [f"{k} was {known[k]}, now {v}" for k, v in parameters.items() if known.get(k, v) != v]
         if changed:
             raise TrackingError(
-                f"run {self.run_id} began with other settings ({'; '.join(changed)}); "
-                "finish it with the settings it began with, or start a new training"
+                f"Run {self.run_id} began with other settings ({'; '.join(changed)}). "
+                "Finish it with the settings it began with, or start a new training.",
+                code="run-settings-changed",
             )
         self.store.client.log_batch(
             self.run_id, params=[Param(key, value) for key, value in parameters.items() if key not in known]

@@ -186,8 +186,9 @@ def _upload(
     if not np.allclose(served_forecast_mv(folder), forecaster.predict_mv(history_mv), atol=1e-3):
         run.store.client.finalize_logged_model(model.model_id, "FAILED")
         raise TrackingError(
-            f"the forecaster of run {run.run_id} gives other forecasts when served than when called; "
-            "it is not logged; look at what its architecture keeps outside its weights and settings"
+            f"The forecaster of run {run.run_id} gives other forecasts when served than when called, so it is not "
+            "logged. Check what its architecture keeps outside its weights and settings.",
+            code="served-forecasts-differ",
         )
     run.store.client.log_model_artifacts(model.model_id, str(folder))
     run.store.client.finalize_logged_model(model.model_id, "READY")

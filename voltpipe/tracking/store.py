@@ -68,7 +68,7 @@ class TrackingStore:
                 f"The tracking URI for {parts.hostname} holds a password, which would be shown on pages and in logs. "
                 "Leave it out, and put it into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (a server) or "
                 "PGPASSWORD or ~/.pgpass (Postgres).",
-                code="tracking-uri-password",
+                code="password-in-uri",
             )
 
     @classmethod

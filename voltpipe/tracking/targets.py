@@ -1,4 +1,4 @@
-"""On which held-out recordings a candidate and the champion are compared: those that neither learned from."""
+"""Choice of the held-out recordings on which a candidate and the champion are compared."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from voltpipe.tracking.lineage import Lineage
 
 @dataclass(frozen=True)
 class Targets:
-    """Recordings that decide."""
+    """Recordings on which a candidate and the champion are compared."""
 
     recordings: frozenset[str]
     """Keys of those on which the gain is measured."""
     guarded: frozenset[str]
-    """Keys of all that neither learned from, on which no organoid and no type of channel may lose."""
+    """Keys of all that neither learned from. On these no organoid and no type of channel may lose."""
     all_fresh: bool = False
-    """Whether all on which the gain is measured came after the champion's training."""
+    """Whether all `recordings` came after the champion's training."""
 
     @property
     def described(self) -> str:
-        """For a sentence that goes on with "on"."""
+        """The recordings in words, for use after "on"."""
         count = f"{len(self.recordings)} held-out recording" + ("" if len(self.recordings) == 1 else "s")
         return (
             f"{count} that came after the champion's training"
@@ -40,14 +40,14 @@ def choose_targets(
 ) -> Targets:
     """Choose among the recordings that a candidate's window set holds out.
 
-    A champion was chosen for its score on the recordings held out then, and a candidate that is tried often enough wins
-    there by chance. Recordings that came later have not been asked yet; where there are enough, they alone decide.
+    A champion was chosen for its score on earlier held-out recordings, and with enough attempts a candidate wins there
+    by chance. Recordings that came later were never used for a choice; if there are enough of them, they alone count.
 
     Args:
         held_out: digests of the raw files, by key.
-        champion: what the champion learned from, itself and by the weights that it began from.
-        candidate: likewise.
-        regime: whether whole recordings are held out or their ends.
+        champion: lineages of the champion, with those of the weights that it began from.
+        candidate: lineages of the candidate.
+        regime: whether whole recordings are held out, or their ends.
         time_fraction: share of a training recording's end that the window set holds out.
         fresh_recordings: how many are enough.
     """
@@ -57,7 +57,7 @@ def choose_targets(
         if not any(lineage.learned_from(digest, regime, time_fraction) for lineage in (*champion, *candidate))
     }
     fresh = frozenset(key for key, digest in unseen.items() if not any(lineage.knew(digest) for lineage in champion))
-    is_told = any(lineage.roles for lineage in champion)  # else everything would seem to have come later
+    is_told = any(lineage.roles for lineage in champion)  # otherwise all recordings would seem later
     if is_told and len(fresh) >= fresh_recordings:
         return Targets(fresh, frozenset(unseen), all_fresh=True)
     return Targets(frozenset(unseen), frozenset(unseen))

@@ -47,6 +47,7 @@ class Entry(Settings):
     previous_after: str | None = Field(description="the version that a roll-back would return to")
     who: str
     why: str
+    codes: tuple[str, ...] = Field((), description="of the reasons of a decision; see `PromotionReason`")
 
     @property
     def moves(self) -> bool:

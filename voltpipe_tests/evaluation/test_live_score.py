@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from voltpipe.evaluation.channel_statistics import channel_statistics, drift, find_reset
+from voltpipe.evaluation.channel_statistics import DriftCode, channel_statistics, drift, find_reset
 from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.live_figure import live_skill_png
 from voltpipe.evaluation.live_score import live_errors
@@ -60,8 +60,24 @@ def test_a_recording_that_is_too_short_is_refused(recordings, contenders):
     patient = Forecaster(
         contenders["look_up"].module, contenders["look_up"].config.model_copy(update={"context_samples": 2000})
     )
-    with pytest.raises(ForecasterError, match="holds a window of 2005"):
+    with pytest.raises(ForecasterError, match="2005") as refused:
         live_errors({"look_up": patient}, recordings["slice--run_2"], stride_samples=5)
+    assert refused.value.code == "recording-too-short"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"rate_hz": 500.0}, "rate-differs"),
+        ({"conditioning": {"profile": "lfp"}}, "conditioning-differs"),
+    ],
+)
+def test_a_recording_that_does_not_fit_the_champion_is_refused(recordings, contenders, change, code):
+    champion = contenders["look_up"]
+    other = Forecaster(champion.module, champion.config.model_copy(update=change))
+    with pytest.raises(ForecasterError) as refused:
+        live_errors({"look_up": other}, recordings["slice--run_2"], stride_samples=5)
+    assert refused.value.code == code
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +104,7 @@ def known(recordings, reset):
 
 def test_another_recording_of_the_same_tissue_has_not_drifted(recordings, known, reset):
     found = drift(channel_statistics(recordings["slice--run_2"], reset), known, 5.2, DriftSettings())
-    assert (found.drifted, found.any_share) == (False, 0)
+    assert (found.code, found.any_share) == (DriftCode.WITHIN_BOUND, 0)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +118,7 @@ def test_each_statistic_can_drift_by_itself(known, statistic, change):
     result = drift(found, known, 5.2, DriftSettings())
     assert result.shares[statistic] == pytest.approx(0.5)
     assert [share for name, share in result.shares.items() if name != statistic] == [0, 0]
-    assert result.drifted
+    assert result.code is DriftCode.DRIFTED
     assert not drift(found, known, 5.2, DriftSettings(drifted_share=0.5)).drifted
 
 
@@ -119,7 +135,9 @@ def test_where_no_reset_is_seen_a_spike_is_what_leaves_the_noise(tmp_path, put_r
 
 
 def test_other_channels_cannot_be_compared(known):
-    assert drift(known["slice--run_0"].rename(index=lambda name: f"{name}x"), known, 5.2, DriftSettings()) is None
+    found = drift(known["slice--run_0"].rename(index=lambda name: f"{name}x"), known, 5.2, DriftSettings())
+    assert (found.code, found.drifted) == (DriftCode.NOT_COMPARABLE, False)
+    assert np.isnan([found.any_share, *found.shares.values()]).all()
 
 
 def test_few_spikes_tell_little(known):

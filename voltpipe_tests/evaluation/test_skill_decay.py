@@ -5,7 +5,7 @@ import math
 import pytest
 
 from voltpipe.evaluation.live_settings import DecaySettings
-from voltpipe.evaluation.skill_decay import LiveScore, skill_decay
+from voltpipe.evaluation.skill_decay import DecayCode, LiveScore, skill_decay
 
 SETTINGS = DecaySettings(recent_recordings=3, decay_bound=0.02)
 
@@ -29,19 +29,22 @@ def test_only_the_latest_recordings_are_asked_and_their_mean_decides():
     (alpha,) = decay_of([("alpha", 0.1), ("alpha", 0.45), ("alpha", 0.4), ("alpha", 0.32)])
     assert alpha.recordings == ("alpha--1", "alpha--2", "alpha--3")
     assert alpha.live_r2 == pytest.approx(0.39)
-    assert alpha.reason == "on alpha, mean R2 over its 3 latest recordings is 0.390, 0.400 was expected"
+    assert (alpha.code, alpha.expected_r2) == (DecayCode.SKILL_HOLDS, 0.4)
 
 
 def test_too_few_recordings_are_no_decay_however_bad():
     (alpha,) = decay_of([("alpha", 0.0)] * 2)
     assert not alpha.decayed
-    assert "over 2 of 3 recordings" in alpha.reason
+    assert alpha.code is DecayCode.TOO_FEW_RECORDINGS
+    assert (len(alpha.recordings), alpha.required_recordings) == (2, 3)
 
 
 def test_an_organoid_that_drifts_does_not_hide_behind_another():
     alpha, beta = decay_of([("alpha", 0.45), ("beta", 0.3)] * 3)
     assert (alpha.decayed, beta.decayed) == (False, True)
-    assert beta.reason.endswith("is 0.300, 0.400 was expected: lower by more than 0.02")
+    assert (beta.live_r2, beta.expected_r2, beta.decay_bound) == (pytest.approx(0.3), 0.4, 0.02)
+    for figure in ("beta", "0.300", "0.400", "0.02"):
+        assert figure in beta.reason
 
 
 def test_on_an_organoid_that_is_not_known_there_is_no_skill_to_decay():

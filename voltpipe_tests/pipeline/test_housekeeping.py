@@ -111,12 +111,11 @@ def test_what_a_version_in_use_began_from_is_never_removed(lake):
     origin = json.loads(path.read_text())
     origin["training"]["begin_from"] = f"{MODEL_NAME}/2"
     path.write_text(json.dumps(origin))
-    assert protected_versions(store) == {
-        "1": "is champion",
-        "2": "version 1 began from it",
-        "4": "is challenger",
-    }
+    protected = protected_versions(store)
+    assert protected.keys() == {"1", "2", "4"}
+    assert (protected["1"], protected["4"]) == ("is champion", "is challenger")
+    assert "version 1" in protected["2"]
     store.client.delete_registered_model_alias(MODEL_NAME, "champion")
-    assert protected_versions(store)["1"] == "was champion when its alias was lost"
+    assert "lost" in protected_versions(store)["1"]
     tidy(lake, dry_run=False)
     assert load_forecaster(f"{MODEL_NAME}/2", store).config.architecture == "cnn_lstm"

@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 
 from voltpipe.evaluation.live_settings import LiveSkillSettings
+from voltpipe.evaluation.skill_decay import DecayCode
+from voltpipe.files import read_json
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.build import build_definitions
 from voltpipe.pipeline.retraining import retraining_state
 from voltpipe.recordings.condition_raw import condition_raw
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
-from voltpipe.tracking.live_skill import SCORES_FILE, decayed, mean_r2, read_live_skill, update_live_skill
+from voltpipe.tracking.live_skill import DECAYS_FILE, SCORES_FILE, decayed, mean_r2, read_live_skill, update_live_skill
 from voltpipe.tracking.registry import MODEL_NAME
 from voltpipe.tracking.retraining_policy import RetrainingPolicy, Trigger, decide
 from voltpipe.tracking.store import TrackingStore
@@ -58,7 +60,7 @@ def test_each_new_recording_is_scored_once_beside_the_baselines_and_decay_is_not
     assert (scored["slice--run_10"] > mean_r2(healthy.scores, "1", "persistence")["slice--run_10"]).all()
     assert scored["slice--run_10"] == pytest.approx(mean_r2(healthy.scores, "1", "look_up")["slice--run_10"], abs=0.1)
     (slice_alone,) = healthy.decays
-    assert (slice_alone.organoid, slice_alone.decayed) == ("slice", False)
+    assert (slice_alone.organoid, slice_alone.code) == ("slice", DecayCode.SKILL_HOLDS)
     assert not healthy.drift["drifted"].any()
     assert decayed(lake, "1") == ()
     assert update_live_skill(lake, store, SETTINGS).scores.equals(healthy.scores)
@@ -67,13 +69,15 @@ def test_each_new_recording_is_scored_once_beside_the_baselines_and_decay_is_not
         arrive(f"run_{number}", noise_mv(number))
     (lake.conditioned / "slice" / "run_23.parquet").write_bytes(b"torn")
     found = update_live_skill(lake, store, SETTINGS)
-    assert found.decays[0].decayed
+    assert found.decays[0].code is DecayCode.SKILL_DECAYED
     assert "run_23.parquet is damaged" in found.refused["slice--run_23"]
     assert found.drift.set_index("recording")["drifted"].loc["slice--run_20":].all()
     tidy = pd.read_parquet(lake.live_skill / SCORES_FILE)
     assert len(tidy) == 7 * 3 * 3  # recordings, forecasters, horizons
     assert read_live_skill(lake, store, SETTINGS).decays == found.decays
     assert decayed(lake, "1") == (found.decays[0].reason,)
+    (stored,) = read_json(lake.live_skill / DECAYS_FILE)["decays"]
+    assert (stored["code"], stored["organoid"], stored["decayed"]) == ("skill-decayed", "slice", True)
     assert decayed(lake, "2") == ()
     with dg.DagsterInstance.ephemeral() as instance:
         state = retraining_state(instance, lake, store, RetrainingPolicy())
@@ -92,7 +96,7 @@ def test_decay_warns_and_fails_no_run_and_the_plot_stands_on_the_asset(lake, arr
         "skill_holds": (False, dg.AssetCheckSeverity.WARN),
         "no_drift": (False, dg.AssetCheckSeverity.WARN),
     }
-    assert "lower by more than 0.02" in checks["skill_holds"].metadata["decayed"].value
+    assert "0.02" in checks["skill_holds"].metadata["decayed"].value
     assert checks["no_drift"].metadata["drifted"].value == "slice--run_20, slice--run_21, slice--run_22"
     (materialization,) = result.asset_materializations_for_node("live_skill")
     assert materialization.metadata["over time"].value.startswith("![live skill](data:image/png")

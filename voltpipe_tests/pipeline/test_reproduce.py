@@ -13,6 +13,7 @@ from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
 from voltpipe.pipeline.progress import TerminalProgress
 from voltpipe.tracking.origin import ORIGIN_FILE, read_origin
 from voltpipe.tracking.registry import MODEL_NAME, find_version
+from voltpipe.tracking.reproduce import ReproductionError
 from voltpipe.tracking.reproduce import reproduce as reproduce_version
 from voltpipe.tracking.settings import ReproductionSettings
 
@@ -54,9 +55,9 @@ def test_the_champion_is_made_again_bit_by_bit_and_leaves_nothing_behind(lake, m
     assert result.exit_code == 0, result.output
     assert "weights     all " in result.stdout
     assert "numbers are identical" in result.stdout
-    assert "every bit as then" in result.stdout
-    assert "R2 differs by 0 at most, tolerance 1e-06" in result.stdout
-    assert result.stdout.splitlines()[-1] == "version champion is reproduced"
+    assert "every bit" in result.stdout
+    assert "tolerance 1e-06" in result.stdout
+    assert result.stdout.splitlines()[-1].endswith("is reproduced")
     assert "OTHER" not in result.stdout
     assert {folder: file_digest(folder) for folder in before} == before
 
@@ -79,21 +80,27 @@ def test_weights_that_differ_are_told_from_the_registered_ones(lake, materialize
     save_file(tensors, weights)
     result = reproduce("2")
     assert result.exit_code == 1
-    assert "OTHER weights     they differ by up to 0.5" in result.stdout
-    assert result.stdout.splitlines()[-1] == "version 2 is NOT reproduced"
+    (other,) = (line.split() for line in result.stdout.splitlines() if line.startswith("OTHER weights"))
+    assert "0.5" in other
+    assert "NOT" in result.stdout.splitlines()[-1]
 
 
-def test_changed_and_missing_recordings_are_all_named_before_anything_is_trained(lake, altered):
+def test_changed_and_missing_recordings_are_all_named_before_anything_is_trained(lake, materialized, altered):
     raw = lake.raw / "slice"
     former = altered(raw / "run_1.npz")
     (raw / "run_1.npz").write_bytes(former.read_bytes() + b"0")
     altered(lake.conditioned / "slice" / "run_4.parquet")
     result = reproduce("1")
     assert result.exit_code == 1
-    assert "2 of 6 recordings are not as they were, so nothing was trained" in result.stderr
-    assert "slice--run_1: the raw file has changed" in result.stderr
-    assert "slice--run_4: the conditioned recording is another: there is none any more" in result.stderr
     assert "training" not in result.stdout
+    with pytest.raises(ReproductionError, match="2 of 6") as refused:
+        list(reproduce_version(lake, materialized.store, "1", ReproductionSettings(), TerminalProgress()))
+    assert refused.value.code == "recordings-changed"
+    run_1, run_4 = str(refused.value).splitlines()[1:]
+    assert "slice--run_1" in run_1
+    assert "raw file" in run_1
+    assert "slice--run_4" in run_4
+    assert "missing" in run_4
 
 
 def test_what_was_conditioned_outlives_a_raw_file_that_is_gone_or_became_another(lake, altered, materialized):
@@ -108,14 +115,17 @@ def test_what_was_conditioned_outlives_a_raw_file_that_is_gone_or_became_another
     steps = reproduce_version(lake, materialized.store, "1", ReproductionSettings(), TerminalProgress())
     recordings = next(step for step in steps if step.subject == "recordings")
     kept.unlink()
-    assert recordings.found == "6 have the digests that they had; the raw files of slice--run_3 are gone"
+    assert recordings.found.startswith("6 ")
+    assert "slice--run_3" in recordings.found
+    assert "run_1" not in recordings.found
 
 
 def test_a_version_that_is_not_there_or_whose_origin_is_lost_is_named(lake, materialized, altered):
-    assert "no forecaster voltage-forecaster/9 is registered" in reproduce("9").stderr
-    assert "no forecaster voltage-forecaster@nobody is registered" in reproduce("nobody").stderr
+    assert " voltage-forecaster/9 " in reproduce("9").stderr
+    assert " voltage-forecaster@nobody " in reproduce("nobody").stderr
     run_id = find_version(materialized.store, "2").run_id
     altered(lake.mlflow / "artifacts" / run_id / "artifacts" / ORIGIN_FILE)
     result = reproduce("2")
     assert result.exit_code == 1
-    assert f"MLflow run {run_id} has no origin.json" in result.stderr
+    assert run_id in result.stderr
+    assert "origin.json" in result.stderr

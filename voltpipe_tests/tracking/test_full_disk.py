@@ -5,7 +5,8 @@ import subprocess
 import pytest
 from mlflow.exceptions import MlflowException
 
-from voltpipe.tracking.registry import champion, register
+from voltpipe.tracking.registration import register
+from voltpipe.tracking.registry import champion
 from voltpipe.tracking.served_model import log_forecaster
 
 
@@ -41,7 +42,7 @@ def test_a_full_disk_registers_nothing_and_once_there_is_room_one_whole_version(
 
 def test_a_process_killed_amid_a_registration_leaves_a_whole_version(store, run, forecaster, history_mv, monkeypatch):
     uri = log_forecaster(run, forecaster, history_mv, {})
-    monkeypatch.setattr("voltpipe.tracking.registry.champion", lambda store: 1 / 0)
+    monkeypatch.setattr("voltpipe.tracking.registration.champion", lambda store: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         register(run, uri, card="what it is", tags={"architecture": "autoregression"})
     monkeypatch.undo()

@@ -1,10 +1,34 @@
 """The gate: each rule by itself, at 500 Hz, where 5 samples are 10 ms."""
 
+from datetime import date
+
 import pytest
 
+from voltpipe.evaluation.comparison import GroupGain
+from voltpipe.evaluation.paired_gain import PairedGain
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.tracking import gate
 from voltpipe.tracking.gate import Rule
+from voltpipe.tracking.promotion_reasons import (
+    BaselineNotBeaten,
+    BaselineNotScored,
+    BaselinesBeaten,
+    BelowChampion,
+    ChampionBeaten,
+    ChampionHorizonsMissing,
+    ChampionNotScored,
+    GainTooSmall,
+    GroupWorse,
+    NoChampion,
+    NoRequiredHorizon,
+    NoScoresByRecording,
+    NoUnseenRecording,
+    OtherWindowSet,
+    PromotionReason,
+    PublishedProtocol,
+    RolledBack,
+    SmallestGain,
+)
 from voltpipe.tracking.settings import GateSettings
 from voltpipe.tracking.targets import Targets
 from voltpipe.windows.settings import Protocol
@@ -29,16 +53,17 @@ def test_the_first_that_beats_both_baselines_becomes_champion(evaluation):
     decision = decide(evaluation({1: 0.7, 5: 0.66}), None, ANY)
     assert decision.promoted
     assert decision.decision == "promoted"
-    assert decision.reasons == (
-        "it beats persistence and autoregression at 2 ms, 10 ms on held-out recordings",
-        "there was no champion",
-    )
+    beaten, none_before = decision.reasons
+    assert isinstance(beaten, BaselinesBeaten)
+    assert (beaten.baselines, beaten.horizons_ms) == (("persistence", "autoregression"), (2.0, 10.0))
+    assert none_before == NoChampion()
+    assert decision.codes == ("baselines-beaten", "no-champion")
 
 
 def test_one_that_only_equals_a_baseline_at_one_horizon_is_refused(evaluation):
     decision = decide(evaluation({1: 0.7, 5: 0.65}), None, ANY)
     assert not decision.promoted
-    assert decision.reasons == ("R2 at 10 ms, 0.650, is not above that of autoregression, 0.650",)
+    assert decision.reasons == (BaselineNotBeaten("autoregression", 10.0, 0.65, 0.65),)
 
 
 def test_a_horizon_that_is_not_judged_may_be_bad(evaluation):
@@ -47,24 +72,25 @@ def test_a_horizon_that_is_not_judged_may_be_bad(evaluation):
 
 def test_one_that_forecasts_no_judged_horizon_is_refused(evaluation):
     decision = decide(evaluation({1: 0.7}), None, GateSettings(horizons_samples=(5,)))
-    assert decision.reasons == ("it forecasts none of the horizons to be judged (10 ms)",)
+    assert decision.reasons == (NoRequiredHorizon((10.0,)),)
 
 
 def test_a_baseline_that_was_not_scored_is_not_beaten(evaluation):
     decision = decide(evaluation({1: 0.7}, baselines={"persistence": 0.6}), None, ANY)
-    assert decision.reasons == ("autoregression was not scored at 2 ms, so it cannot be said to be beaten",)
+    assert decision.reasons == (BaselineNotScored("autoregression", 2.0),)
 
 
 def test_held_out_time_decides_where_no_recording_is_held_out(evaluation):
     decision = decide(evaluation({1: 0.7}, regime=Regime.TIME), None, ANY)
     assert decision.promoted
-    assert decision.reasons[0].endswith("on held-out time")
+    assert "time" in decision.reasons[0].scored_on
 
 
 def test_the_published_protocol_never_makes_a_champion(evaluation):
     decision = decide(evaluation({1: 0.9}, protocol=Protocol.PUBLISHED), None, ANY)
     assert not decision.promoted
-    assert "published protocol" in decision.reasons[0]
+    assert decision.reasons[0] == PublishedProtocol()
+    assert decision.failed == {Rule.BEATS_BASELINES}
 
 
 def test_the_better_mean_over_the_champions_horizons_wins(evaluation):
@@ -73,19 +99,18 @@ def test_the_better_mean_over_the_champions_horizons_wins(evaluation):
     assert decision.promoted
     whole = decision.comparison.whole
     assert (whole.r2, whole.other_r2, whole.paired.gain) == pytest.approx((0.705, 0.70, 0.005))
-    assert decision.reasons[1] == (
-        "mean R2 over 2 ms, 10 ms on 3 held-out recordings that neither learned from is 0.7050, the champion's 0.7000: "
-        "a gain of +0.0050 (between +0.0050 and +0.0050)"
-    )
+    assert decision.reasons[1] == ChampionBeaten(whole, (2.0, 10.0), ALL.described)
+    for figure in ("2 ms, 10 ms", "0.7050", "0.7000", "+0.0050 and +0.0050"):
+        assert figure in decision.reason
 
 
 def test_an_equal_does_not_displace_the_champion(evaluation):
     decision = decide(evaluation({1: 0.7}), evaluation({1: 0.7}), ANY)
     assert decision.failed == {Rule.BEATS_CHAMPION}
-    assert decision.reasons == (
-        "mean R2 over 2 ms on 3 held-out recordings that neither learned from is 0.7000, the champion's 0.7000: a gain "
-        "of +0.0000 (between +0.0000 and +0.0000); it must be more than 0.0010 above it beyond doubt",
-    )
+    assert decision.reasons == (GainTooSmall(decision.comparison.whole, (2.0,), ALL.described, 0.001),)
+    assert decision.comparison.whole.paired.gain == pytest.approx(0)
+    for figure in ("0.7000", "+0.0000", "0.0010"):
+        assert figure in decision.reason
 
 
 @pytest.mark.parametrize(("r2", "promoted"), [(0.724, False), (0.726, True)])
@@ -95,20 +120,19 @@ def test_a_margin_must_be_reached(evaluation, r2, promoted):
 
 def test_one_that_lacks_a_horizon_of_the_champion_is_refused_however_good(evaluation):
     decision = decide(evaluation({1: 0.9}), evaluation({1: 0.7, 5: 0.7}), ANY)
-    assert decision.reasons == ("it does not forecast at 10 ms, as the champion does",)
+    assert decision.reasons == (ChampionHorizonsMissing((10.0,)),)
+    assert decision.failed == {Rule.BEATS_CHAMPION}
 
 
 def test_a_refusal_names_the_champions_figure(evaluation):
     decision = decide(evaluation({1: 0.31}), evaluation({1: 0.76, 5: 0.7}), ANY)
     assert decision.decision == "refused"
-    assert decision.reasons[-1] == "R2 at 2 ms, 0.310, is below the champion's, 0.760"
+    assert decision.reasons[-1] == BelowChampion(2.0, 0.31, 0.76)
 
 
 def test_other_held_out_targets_cannot_be_compared(evaluation):
     decision = decide(evaluation({1: 0.9}, digest="d2"), evaluation({1: 0.7}, digest="d1"), ANY)
-    assert decision.reasons == (
-        "it and the champion were scored on different held-out targets; evaluate both on the same window set",
-    )
+    assert decision.reasons == (OtherWindowSet(),)
 
 
 def test_no_comparison_with_nan_counts_as_won(evaluation):
@@ -132,9 +156,7 @@ def test_only_recordings_that_neither_learned_from_decide(evaluation):
     decision = decide(uneven, evaluation({1: 0.7}), ANY, targets_of("organoid_1--7", "organoid_1--9"))
     assert decision.comparison.whole.paired.gain == pytest.approx(0.003)
     nothing = decide(uneven, evaluation({1: 0.6}), ANY, targets_of())
-    assert nothing.reasons == (
-        "the champion or the candidate learned from every recording that is held out now; record more",
-    )
+    assert nothing.reasons == (NoUnseenRecording(),)
 
 
 @pytest.mark.parametrize(("gain", "promoted"), [(0.009, False), (0.011, True)])
@@ -142,9 +164,7 @@ def test_one_recording_alone_must_show_much_more(evaluation, gain, promoted):
     alone = targets_of("organoid_1--7")
     decision = decide(evaluation({1: 0.7 + gain}), evaluation({1: 0.7}), ANY, alone)
     assert decision.promoted == promoted
-    assert promoted or decision.reasons[0].endswith(
-        "it must be more than 0.0100 above it where one recording alone decides"
-    )
+    assert promoted or (decision.codes, decision.reasons[0].margin) == (("gain-too-small",), 0.01)
 
 
 def test_no_organoid_pays_for_the_gain_of_the_others(evaluation):
@@ -157,9 +177,10 @@ def test_no_organoid_pays_for_the_gain_of_the_others(evaluation):
         decision = decide(candidate, champion, GateSettings(error_rate=0.2), targets_of(*keys))
         assert decision.promoted == promoted
     assert decision.failed == {Rule.NO_GROUP_WORSE}
-    assert decision.reasons == (
-        "on organoid beta, mean R2 is 0.6890 and the champion's 0.7000; more than 0.0100 below it is not allowed",
-    )
+    (reason,) = decision.reasons
+    assert isinstance(reason, GroupWorse)
+    assert reason.group == "organoid beta"
+    assert (reason.r2, reason.champion_r2, reason.loss_bound) == pytest.approx((0.689, 0.7, 0.01))
 
 
 def test_an_organoid_is_guarded_also_where_later_recordings_of_others_decide(evaluation):
@@ -170,7 +191,7 @@ def test_an_organoid_is_guarded_also_where_later_recordings_of_others_decide(eva
     decision = decide(candidate, champion, ANY, targets_of("alpha--8", "alpha--9", guarded=["beta--2"]))
     assert decision.comparison.whole.paired.gain == pytest.approx(0.04)
     assert decision.failed == {Rule.NO_GROUP_WORSE}
-    assert "on organoid beta" in decision.reason
+    assert decision.reasons[0].group == "organoid beta"
 
 
 def test_no_type_of_channel_pays_for_the_gain_of_the_others(evaluation):
@@ -180,4 +201,42 @@ def test_no_type_of_channel_pays_for_the_gain_of_the_others(evaluation):
     decision = decide(candidate, champion, ANY)
     assert decision.comparison.whole.paired.gain == pytest.approx(0.02)
     assert decision.failed == {Rule.NO_GROUP_WORSE}
-    assert "on inhibitory channels" in decision.reasons[0]
+    assert decision.reasons[0].group == "inhibitory channels"
+
+
+WHOLE = GroupGain("all", 0.705, 0.7, PairedGain(0.005, 3, 0.004, 0.006))
+ALONE = GroupGain("all", 0.705, 0.7, PairedGain(0.005, 1, None, None))
+REASONS = (
+    PublishedProtocol(),
+    NoRequiredHorizon((2.0, 10.0)),
+    BaselineNotScored("autoregression", 10.0),
+    BaselineNotBeaten("autoregression", 10.0, 0.65, 0.66),
+    OtherWindowSet(),
+    ChampionHorizonsMissing((2.0, 10.0)),
+    BelowChampion(10.0, 0.65, 0.66),
+    NoUnseenRecording(),
+    NoScoresByRecording(),
+    ChampionBeaten(WHOLE, (2.0, 10.0), ALL.described),
+    GainTooSmall(WHOLE, (2.0, 10.0), ALL.described, 0.01),
+    GainTooSmall(ALONE, (2.0, 10.0), ALL.described, 0.01),
+    GroupWorse("organoid beta", 0.65, 0.7, 0.01),
+    RolledBack("ada", date(2026, 1, 2), "it hums"),
+    ChampionNotScored("1", "too few samples", "too-few", "voltage-forecaster/2"),
+    BaselinesBeaten(("persistence", "autoregression"), (2.0, 10.0), "held-out recordings"),
+    NoChampion(),
+    SmallestGain("organoid beta", 0.005),
+)
+
+
+@pytest.mark.parametrize("reason", REASONS, ids=lambda reason: reason.code)
+def test_each_reason_is_told_in_short_sentences(reason):
+    assert reason.text.endswith(".")
+    assert reason.text[0].isupper()
+    for sentence in reason.text.split(". "):
+        assert len(sentence.split()) <= 25
+
+
+def test_each_reason_has_a_code_of_its_own():
+    codes = {type(reason): reason.code for reason in REASONS}
+    assert {*PromotionReason.__subclasses__(), *ChampionBeaten.__subclasses__()} == codes.keys()
+    assert len(set(codes.values())) == len(codes)

@@ -10,9 +10,12 @@ from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.files import write_json
 from voltpipe.forecasting.baselines.autoregression import Autoregression, AutoregressionSettings
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.tracking.gate import Rule
 from voltpipe.tracking.judgement import judge
 from voltpipe.tracking.lifecycle import tracked_run
-from voltpipe.tracking.registry import register
+from voltpipe.tracking.promotion import roll_back
+from voltpipe.tracking.promotion_reasons import BaselineNotBeaten, ChampionNotScored, GainTooSmall, RolledBack
+from voltpipe.tracking.registration import register
 from voltpipe.tracking.run import RunInput
 from voltpipe.tracking.served_model import log_forecaster
 from voltpipe.tracking.settings import GateSettings
@@ -110,7 +113,10 @@ def scored(windows, with_weights):
 def test_without_a_champion_the_baselines_decide(store, windows, with_weights, scored):
     assert judge(store, "1", scored(with_weights(BEST)), windows, ANY).promoted
     refused = judge(store, "1", scored(with_weights((0.2, 0.05))), windows, ANY)
-    assert "is not above that of persistence" in refused.reasons[0]
+    first = refused.reasons[0]
+    assert isinstance(first, BaselineNotBeaten)
+    assert (first.baseline, first.horizon_ms) == ("persistence", 2.0)
+    assert first.r2 < first.baseline_r2
 
 
 def test_a_better_one_displaces_the_champion(store, windows, with_weights, registered, scored, promote):
@@ -132,7 +138,10 @@ def test_a_worse_one_does_not_and_neither_does_one_that_is_alike(
     for weights in (POOR, BEST):
         decision = judge(store, "2", scored(with_weights(weights)), windows, ANY)
         assert not decision.promoted
-        assert "it must be more than 0.0010 above it" in decision.reasons[-1]
+        reason = decision.reasons[-1]
+        assert isinstance(reason, GainTooSmall)
+        assert reason.margin == 0.001
+        assert not reason.whole.paired.lower > reason.margin
 
 
 def test_judging_the_champion_again_does_not_let_it_fall(store, windows, with_weights, registered, scored, promote):
@@ -148,7 +157,10 @@ def test_a_champion_that_cannot_be_scored_on_the_same_targets_stays(
     promote(store, version)
     decision = judge(store, "2", scored(with_weights(BEST)), windows, ANY)
     assert not decision.promoted
-    assert decision.reasons[0].startswith(f"the champion, version {version}, cannot be scored on the same targets")
+    (reason,) = decision.reasons
+    assert isinstance(reason, ChampionNotScored)
+    assert (reason.champion, reason.candidate_uri) == (version, "voltage-forecaster/2")
+    assert reason.error
     assert decision.comparison is None
 
 
@@ -158,4 +170,18 @@ def test_a_recording_that_the_champion_learned_from_does_not_decide(
     promote(store, registered(with_weights(POOR), "champion", learned_from=("2" * 64,)))
     decision = judge(store, "2", scored(with_weights(BEST)), windows, ANY)
     assert decision.comparison.whole.paired.n_recordings == 2
-    assert "on 2 held-out recordings that neither learned from" in decision.reason
+    assert decision.reasons[0].compared_on.startswith("2 ")
+    assert decision.reasons[0].whole is decision.comparison.whole
+
+
+def test_a_version_that_was_rolled_back_is_not_promoted_again(
+    store, windows, with_weights, registered, scored, promote
+):
+    promote(store, registered(with_weights(POOR), "first"))
+    promote(store, registered(with_weights(BEST), "second"))
+    roll_back(store, who="ada", why="it hums")
+    decision = judge(store, "2", scored(with_weights(BEST)), windows, ANY)
+    (reason,) = decision.reasons
+    assert (decision.failed, decision.against) == ({Rule.NOT_ROLLED_BACK}, "1")
+    assert isinstance(reason, RolledBack)
+    assert (reason.who, reason.why) == ("ada", "it hums")

@@ -6,6 +6,7 @@ import pytest
 
 from voltpipe.tracking.gate import GateDecision
 from voltpipe.tracking.promotion import roll_back, settle
+from voltpipe.tracking.promotion_reasons import NoChampion
 from voltpipe.tracking.registry import LostChampionWarning, champion, in_use, load_forecaster, lost_champion
 from voltpipe.tracking.settings import ChampionSettings, WithoutChampion
 from voltpipe.tracking.store import TrackingError
@@ -26,20 +27,22 @@ def lost(store, new_version, promote):
 
 def test_the_one_before_forecasts_with_a_warning(lost, history_mv):
     assert (lost_champion(lost), champion(lost), in_use(lost).version) == ("2", None, "1")
-    with pytest.warns(LostChampionWarning, match=r"the champion, version 2, was deleted .* 1 forecasts instead"):
+    with pytest.warns(LostChampionWarning, match=r"version 2\b.*\bVersion 1\b.*voltpipe rollback"):
         forecaster = load_forecaster(URI, lost)
     assert forecaster.predict_mv(history_mv)[0, 0, 0] == pytest.approx(-55)
 
 
 def test_or_nothing_forecasts_if_that_is_set(lost):
-    with pytest.raises(TrackingError, match="to go on with version 1 is refused as set; 'voltpipe rollback'"):
+    with pytest.raises(TrackingError, match=r"version 2\b.*version 1\b.*voltpipe rollback") as refused:
         load_forecaster(URI, lost, ChampionSettings(without_champion=WithoutChampion.REFUSE))
+    assert refused.value.code == "champion-fallback-forbidden"
 
 
 def test_nothing_forecasts_where_none_was_champion_before(lost):
     lost.client.delete_model_version("voltage-forecaster", "1")
-    with pytest.raises(TrackingError, match=r"version 2, was deleted .* and there is none before it"):
+    with pytest.raises(TrackingError, match=r"version 2\b.*voltpipe rollback") as refused:
         load_forecaster(URI, lost)
+    assert refused.value.code == "champion-lost"
 
 
 def test_a_roll_back_ends_it(lost):
@@ -51,6 +54,6 @@ def test_a_roll_back_ends_it(lost):
 
 def test_the_gate_compares_with_the_one_before(lost, new_version, aliases):
     third = new_version(0.7)
-    settle(lost, third.version, replace(GateDecision(True, ("it is better",)), against="1"), who="ada")
+    settle(lost, third.version, replace(GateDecision(True, (NoChampion(),)), against="1"), who="ada")
     assert champion(lost).version == third.version
     assert aliases() == {"champion": "3", "previous": "1"}

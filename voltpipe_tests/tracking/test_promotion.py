@@ -10,12 +10,13 @@ import pytest
 
 from voltpipe.tracking.gate import GateDecision
 from voltpipe.tracking.promotion import ChampionMovedError, roll_back, rolled_back, settle
+from voltpipe.tracking.promotion_reasons import NoChampion, NoScoresByRecording, PublishedProtocol
 from voltpipe.tracking.registry import load_forecaster, version_tags
 from voltpipe.tracking.store import TrackingError
 from voltpipe.tracking.trail import Action, Trail
 
-BETTER = GateDecision(True, ("it is better",))
-WORSE = GateDecision(False, ("it is worse", "and slow"))
+BETTER = GateDecision(True, (NoChampion(),))
+WORSE = GateDecision(False, (PublishedProtocol(), NoScoresByRecording()))
 
 
 @pytest.fixture
@@ -42,11 +43,19 @@ def test_the_trail_tells_who_did_what_when_why_from_what_to_what(store, new_vers
     promoted, refused = trail.entries()
     assert (promoted.action, promoted.champion_before, promoted.champion_after) == (Action.PROMOTED, None, "1")
     assert (refused.action, refused.champion_before, refused.champion_after) == (Action.REFUSED, "1", "1")
-    assert (refused.version, refused.who, refused.why) == ("2", "nightly_retraining", "it is worse; and slow")
+    assert (refused.version, refused.who, refused.why) == ("2", "nightly_retraining", WORSE.reason)
     assert promoted.at_utc <= refused.at_utc
-    assert promoted.line.endswith("version 1 promoted (champion none -> 1) by ada: it is better")
+    assert promoted.line.endswith(f"version 1 promoted (champion none -> 1) by ada: {NoChampion().text}")
+    assert (promoted.codes, refused.codes) == (
+        ("no-champion",),
+        ("published-protocol", "scores-by-recording-missing"),
+    )
     tags = version_tags(store, "2")
     assert (tags["gate.decision"], tags["gate.by"]) == ("refused", "nightly_retraining")
+    assert (tags["gate.reason"], tags["gate.codes"]) == (
+        WORSE.reason,
+        "published-protocol, scores-by-recording-missing",
+    )
     page = store.client.get_registered_model("voltage-forecaster").description
     assert "version 2 refused (champion stays 1) by nightly_retraining" in page
 
@@ -60,8 +69,9 @@ def test_promoting_the_champion_again_leaves_no_second_line(store, new_version, 
 
 def test_a_decision_against_a_former_champion_is_not_carried_out(store, new_version, two_champions, trail, aliases):
     third = new_version(0.7)
-    with pytest.raises(ChampionMovedError, match="compared with champion 1, that is 2 now"):
+    with pytest.raises(ChampionMovedError, match=r"champion 1\b.*\b2 now") as moved:
         settle(store, third.version, replace(BETTER, against="1"), who="late")
+    assert moved.value.code == "champion-moved"
     assert aliases() == {"champion": "2", "previous": "1", "challenger": "3"}
     assert len(trail.entries()) == 2
 
@@ -94,27 +104,35 @@ def archive(store, version):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("to", "before", "message"),
+    ("to", "before", "code", "others"),
     [
         (
             None,
             lambda store: store.client.delete_model_version("voltage-forecaster", "1"),
-            "no champion before version 2",
+            "no-previous-champion",
+            "Train",
         ),
-        ("1", lambda store: store.client.delete_model_version("voltage-forecaster", "1"), "version 1 was deleted"),
-        ("1", lambda store: archive(store, "1"), "version 1 is archived"),
-        ("2", lambda store: None, "version 2 is in use already; 'voltpipe rollback VERSION' takes one of 1"),
-        ("3", lambda store: None, "version 3 never was champion, and the gate alone decides"),
-        ("9", lambda store: None, "version 9 was deleted from MLflow, or never was there"),
+        (
+            "1",
+            lambda store: store.client.delete_model_version("voltage-forecaster", "1"),
+            "version-not-registered",
+            "Train",
+        ),
+        ("1", lambda store: archive(store, "1"), "version-archived", "VERSION' takes one of 1"),
+        ("2", lambda store: None, "already-champion", "VERSION' takes one of 1"),
+        ("3", lambda store: None, "never-champion", "VERSION' takes one of 1"),
+        ("9", lambda store: None, "version-not-registered", "VERSION' takes one of 1"),
     ],
 )
 def test_a_version_that_cannot_be_rolled_back_to_is_refused_by_name(
-    store, new_version, two_champions, aliases, trail, to, before, message
+    store, new_version, two_champions, aliases, trail, to, before, code, others
 ):
     new_version(0.7)
     before(store)
-    with pytest.raises(TrackingError, match=message):
+    with pytest.raises(TrackingError, match=others) as refused:
         roll_back(store, to=to, who="ada", why="to see")
+    assert refused.value.code == code
+    assert f"ersion {to or 2} " in f"{refused.value} ".replace(".", " ")
     assert aliases()["champion"] == "2"
     assert len(trail.entries()) == 2
 
@@ -142,6 +160,7 @@ import os, signal, sys
 from pathlib import Path
 from voltpipe.tracking import promotion
 from voltpipe.tracking.gate import GateDecision
+from voltpipe.tracking.promotion_reasons import NoChampion
 from voltpipe.tracking.store import TrackingStore
 
 folder, version, killed = sys.argv[1:]
@@ -152,9 +171,9 @@ if killed == "killed":
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    promotion.settle(store, version, GateDecision(True, ("it is better",), against="1"), who=version)
+    promotion.settle(store, version, GateDecision(True, (NoChampion(),), against="1"), who=version)
 except promotion.ChampionMovedError as error:
-    print(error)
+    print(error.code)
 """
 
 
@@ -178,7 +197,7 @@ def test_two_gates_at_once_cannot_both_win_and_a_killed_one_is_finished_by_the_n
         process.stdin.flush()
     said = [process.communicate(timeout=60)[0] for process in gates]
     assert [process.returncode for process in gates] == [0, 0]
-    assert sorted("judge again" in each for each in said) == [False, True]
+    assert sorted(each.strip() for each in said) == ["", "champion-moved"]
     winner = trail.entries()[-1].version
     assert [entry.champion_after for entry in trail.entries()] == ["1", winner]
     assert aliases()["champion"] == winner

@@ -11,6 +11,7 @@ from voltpipe.files import file_digest
 from voltpipe.forecasting.forecaster_files import CONFIG_FILE
 from voltpipe.tracking.gate import GateDecision
 from voltpipe.tracking.promotion import settle
+from voltpipe.tracking.promotion_reasons import NoScoresByRecording, PublishedProtocol
 from voltpipe.tracking.registry import (
     champion,
     load_forecaster,
@@ -91,11 +92,13 @@ def test_registering_the_champion_again_makes_it_no_challenger(store, new_versio
 def test_a_refused_version_stays_challenger_and_says_why(store, new_version, promote, aliases):
     promote(store, new_version(0.5).version)
     refused = new_version(0.1)
-    settle(store, refused.version, GateDecision(False, ("it is worse", "and slow"), against="1"), who="a test")
+    worse = GateDecision(False, (PublishedProtocol(), NoScoresByRecording()), against="1")
+    settle(store, refused.version, worse, who="a test")
     assert aliases() == {"champion": "1", "challenger": "2"}
     tags = version_tags(store, "2")
     assert tags["gate.decision"] == "refused"
-    assert tags["gate.reason"] == "it is worse; and slow"
+    assert tags["gate.reason"] == worse.reason
+    assert tags["gate.codes"] == "published-protocol, scores-by-recording-missing"
 
 
 @pytest.mark.parametrize(
@@ -113,10 +116,11 @@ def test_a_forecaster_is_loaded_from_a_folder(forecaster, history_mv, tmp_path):
 
 
 def test_a_champion_that_does_not_exist_is_named_with_the_versions_that_do(store, new_version):
-    with pytest.raises(TrackingError, match=r"no forecaster voltage-forecaster@champion .*'voltpipe train'"):
+    with pytest.raises(TrackingError, match=r"voltage-forecaster@champion .*'voltpipe train'") as refused:
         load_forecaster("voltage-forecaster@champion", store)
+    assert refused.value.code == "version-not-registered"
     new_version()
-    with pytest.raises(TrackingError, match=r"there are versions 1\)"):
+    with pytest.raises(TrackingError, match=r"\(versions: 1\)"):
         load_forecaster("voltage-forecaster@champion", store)
 
 
@@ -124,22 +128,25 @@ def test_a_champion_deleted_by_hand_is_no_champion(store, new_version, promote):
     promote(store, new_version().version)
     store.client.delete_model_version("voltage-forecaster", "1")
     assert champion(store) is None
-    with pytest.raises(TrackingError, match="the champion, version 1, was deleted"):
+    with pytest.raises(TrackingError, match="version 1") as refused:
         load_forecaster("voltage-forecaster@champion", store)
+    assert refused.value.code == "champion-lost"
 
 
 def test_files_deleted_by_hand_are_missed_with_advice(store, new_version, promote):
     promote(store, new_version().version)
     shutil.rmtree(store.folder / "artifacts")
-    with pytest.raises(TrackingError, match="are gone from"):
+    with pytest.raises(TrackingError, match="artifacts") as refused:
         load_forecaster("voltage-forecaster@champion", store)
+    assert refused.value.code == "version-files-missing"
 
 
 def test_what_names_no_forecaster_is_refused(store, tmp_path):
     (tmp_path / "empty").mkdir()
     for uri in ("champion", "https://example.org/model", str(tmp_path / "empty")):
-        with pytest.raises(TrackingError, match=f"expected 'voltage-forecaster@champion'.*{CONFIG_FILE}"):
+        with pytest.raises(TrackingError, match=f"'voltage-forecaster@champion'.*{CONFIG_FILE}") as refused:
             load_forecaster(uri, store)
+        assert refused.value.code == "forecaster-uri-malformed"
 
 
 def test_a_forecaster_may_be_loaded_from_any_working_directory(

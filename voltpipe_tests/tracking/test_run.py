@@ -40,8 +40,9 @@ def test_settings_become_parameters_with_readable_values(run):
 def test_a_resumed_run_may_log_the_same_parameters_but_no_others(run):
     run.log_parameters({"training": {"seed": 1}})
     run.log_parameters({"training": {"seed": 1, "batch_size": 16}})
-    with pytest.raises(TrackingError, match=r"training\.seed was 1, now 2"):
+    with pytest.raises(TrackingError, match=r"training\.seed was 1, now 2") as refused:
         run.log_parameters({"training": {"seed": 2}})
+    assert refused.value.code == "run-settings-changed"
     assert page(run).data.params == {"training.seed": "1", "training.batch_size": "16"}
 
 

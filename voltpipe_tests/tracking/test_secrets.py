@@ -18,8 +18,9 @@ SECRET = "correct-horse"
 )
 def test_a_uri_with_a_password_is_refused_without_showing_it(tmp_path, monkeypatch, uri):
     monkeypatch.setenv(TRACKING_VARIABLE, uri)
-    with pytest.raises(TrackingError, match="holds a password") as refused:
+    with pytest.raises(TrackingError, match="MLFLOW_TRACKING_PASSWORD") as refused:
         TrackingStore.of(Lake(tmp_path / "lake"))
+    assert refused.value.code == "password-in-uri"
     assert SECRET not in str(refused.value)
     assert ".lab" in str(refused.value)
     assert list(tmp_path.iterdir()) == []

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from voltpipe.forecasting.familiarity.familiarity import Familiarity, FamiliarityConfig
-from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.tracking.registry import load_forecaster, register
+from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+from voltpipe.tracking.registration import register
+from voltpipe.tracking.registry import load_forecaster
 from voltpipe.tracking.run import RunInput
 from voltpipe.tracking.served_model import (
     FORECASTER_FOLDER,
@@ -32,6 +34,18 @@ from voltpipe.tracking.store import TrackingError
 SCORED_ON = RunInput("window_set", "ab" * 32, "evaluation", Path("/lake/windows/set-ab"))
 EXPECTED_MV = [[-55.0, -60.0, -62.0], [-57.5, -60.0, -61.0]]
 """Half and a quarter of the last sample's deviation from -60 mV: 10, 0 and -4 mV."""
+
+MLMODEL_0_1_0 = """
+flavors:
+  python_function:
+    data: data/forecaster
+    env: {}
+    loader_module: voltpipe.tracking.served_model
+mlflow_version: 3.17.0
+signature:
+  inputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 4, 3]}}]'
+  outputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2, 3]}}]'
+"""
 
 
 @pytest.fixture
@@ -72,10 +86,23 @@ def test_it_predicts_mv_from_mv_for_any_number_of_windows(model_folder, history_
 def test_histories_unlike_those_trained_on_are_warned_of(forecaster, history_mv):
     config = FamiliarityConfig(n_channels=3, context_samples=4, rate_hz=500.0, false_alarms=0.01)
     served = ServedForecaster(replace(forecaster, familiarity=Familiarity(config)))
-    with pytest.warns(UnfamiliarWarning, match=r"with care: 100.0% of it is unlike .* by: level"):
+    with pytest.warns(UnfamiliarWarning, match=r"100\.0.*level"):
         assert served.predict(history_mv)[0].tolist() == EXPECTED_MV
     served.forecaster.familiarity.limits.fill_(1e6)
     assert served.predict(history_mv)[0].tolist() == EXPECTED_MV
+
+
+def test_a_model_that_version_0_1_0_logged_still_loads(forecaster, history_mv, tmp_path):
+    import mlflow.pyfunc
+
+    forecaster.save(tmp_path / FORECASTER_FOLDER)
+    (tmp_path / "MLmodel").write_text(MLMODEL_0_1_0)
+    assert mlflow.pyfunc.load_model(str(tmp_path)).predict(history_mv)[0].tolist() == EXPECTED_MV
+
+
+def test_a_model_names_the_loader_that_all_versions_have(model_folder):
+    flavor = yaml.safe_load((model_folder / "MLmodel").read_text())["flavors"]["python_function"]
+    assert (flavor["loader_module"], flavor["data"]) == ("voltpipe.tracking.served_model", FORECASTER_FOLDER)
 
 
 def test_a_history_of_another_length_is_refused_by_the_signature(model_folder):
@@ -115,7 +142,7 @@ def test_a_planted_pickle_is_never_executed(model_folder, tmp_path, history_mv):
     served = mlflow.pyfunc.load_model(str(model_folder))
     assert served.predict(history_mv).shape == (2, 2, 3)
     (data / "weights.safetensors").write_bytes(bomb)
-    with pytest.raises(ValueError, match="is not a weights file"):
+    with pytest.raises(ForecasterError, match="weights"):
         load_forecaster(str(data))
     assert not trace.exists()
 
@@ -135,8 +162,9 @@ def test_a_forecaster_that_is_another_once_loaded_is_not_logged(run, forecaster,
         return loaded
 
     monkeypatch.setattr(Forecaster, "load", forgetful)
-    with pytest.raises(TrackingError, match="gives other forecasts when served"):
+    with pytest.raises(TrackingError, match=run.run_id) as refused:
         log_forecaster(run, forecaster, history_mv, {})
+    assert refused.value.code == "served-forecasts-differ"
     [failed] = run.store.client.search_logged_models([run.store.experiment_id])
     assert failed.status.name == "FAILED"
 

@@ -46,8 +46,9 @@ def test_a_second_store_in_the_same_process_is_kept_apart(store, tmp_path):
 
 def test_a_deleted_experiment_is_named_with_the_way_back(store):
     store.client.delete_experiment(store.experiment_id)
-    with pytest.raises(TrackingError, match=f"mlflow experiments restore -x {store.experiment_id}"):
+    with pytest.raises(TrackingError, match=f"mlflow experiments restore -x {store.experiment_id}") as refused:
         _ = TrackingStore(store.folder).experiment_id
+    assert refused.value.code == "experiment-deleted"
 
 
 @pytest.mark.slow

@@ -22,14 +22,14 @@ def chosen(champion=(), candidate=(), *, regime=Regime.TEST, time_fraction=0.15,
 def test_what_either_learned_from_does_not_decide():
     targets = chosen([knew(r1="train", r2="test")], [knew(r3="validation")])
     assert targets.recordings == {"org--2", "org--4", "org--5", "org--6", "org--7"}
-    assert targets.described == "5 held-out recordings that neither learned from"
+    assert not targets.all_fresh
 
 
 def test_what_came_after_the_champion_decides_alone_where_there_is_enough_of_it():
     champion = knew(r1="test", r2="test")
     assert chosen([champion]).recordings == HELD_OUT.keys() - {"org--1", "org--2"}
     assert chosen([champion]).guarded == HELD_OUT.keys()
-    assert chosen([champion]).described == "5 held-out recordings that came after the champion's training"
+    assert chosen([champion]).all_fresh
     assert chosen([champion], fresh=6).recordings == HELD_OUT.keys()
 
 

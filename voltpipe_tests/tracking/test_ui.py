@@ -11,7 +11,8 @@ import urllib.request
 import pytest
 
 from voltpipe.tracking.lifecycle import tracked_run
-from voltpipe.tracking.registry import load_forecaster, register
+from voltpipe.tracking.registration import register
+from voltpipe.tracking.registry import load_forecaster
 from voltpipe.tracking.run import TrackedRun
 from voltpipe.tracking.served_model import log_forecaster
 from voltpipe.tracking.store import TrackingStore

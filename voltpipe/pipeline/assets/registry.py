@@ -58,7 +58,8 @@ def registered_forecaster(
     from voltpipe.forecasting.training_result import read_result
     from voltpipe.tracking.housekeeping import WINDOW_SET_TAG
     from voltpipe.tracking.model_card import model_card
-    from voltpipe.tracking.registry import load_forecaster, register
+    from voltpipe.tracking.registration import register
+    from voltpipe.tracking.registry import load_forecaster
     from voltpipe.tracking.run import RunInput, TrackedRun
     from voltpipe.tracking.served_model import log_forecaster
     from voltpipe.windows.window_set import WindowSet
