@@ -1,5 +1,6 @@
 """A tiny preparation that has to be forecast, for tests that carry recordings through several layers."""
 
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,6 +44,18 @@ def put_recording() -> Callable[..., Path]:
         return path
 
     return put
+
+
+@pytest.fixture(scope="session")
+def unpack_old_lake() -> Callable[[Path], Lake]:
+    """Unpacks the lake that version 0.1.0 wrote into a folder."""
+
+    def unpack(folder: Path) -> Lake:
+        with tarfile.open(Path(__file__).parent / "old_lakes" / "lake-0.1.0.tar.xz") as archive:
+            archive.extractall(folder, filter="data")
+        return Lake(folder / "lake")
+
+    return unpack
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,15 @@
 """A lake, a forecaster folder and an MLflow model that version 0.1.0 wrote are read by today's code."""
 
 import json
-import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import voltpipe
 from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
-from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
+from voltpipe.lake import LAKE_VARIABLE, RecordingKey
 from voltpipe.recordings.arrivals import find_arrivals
-from voltpipe.recordings.catalogue import catalogue
-from voltpipe.recordings.history import read_history
+from voltpipe.recordings.catalogue import catalogue, read_history
 from voltpipe.recordings.store import open_conditioned
 from voltpipe.tracking.registry import champion
 from voltpipe.tracking.store import TrackingStore
@@ -20,17 +17,13 @@ from voltpipe.windows.manifest import SplitManifest
 from voltpipe.windows.split import Role, Split
 from voltpipe.windows.window_set import WindowSet
 
-ARCHIVE = Path(__file__).parent / "old_lakes" / "lake-0.1.0.tar.xz"
 TOLERANCE = 1e-5
 """Relative: neighbouring float32 values near -60 mV are 4e-6 mV apart, and processors round differently."""
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("old_lake")
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
-    return Lake(folder / "lake")
+def unpacked(tmp_path_factory, unpack_old_lake):
+    return unpack_old_lake(tmp_path_factory.mktemp("old_lake"))
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.forecasting.checkpoint import read_state
 from voltpipe.forecasting.training_result import read_result
 from voltpipe.lake import Lake, RecordingKey
+from voltpipe.recordings.catalogue import quarantined
 from voltpipe.recordings.open_recording import open_recording
-from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.sidecar import read_hints
 from voltpipe.recordings.store import open_conditioned
 from voltpipe.tracking.origin import read_origin

@@ -65,7 +65,7 @@ def test_no_sample_is_read_and_what_was_not_noted_or_is_damaged_is_said_to_be_un
     before = judged()
     lake.conditioned_path(KEY).write_bytes(b"")
     assert catalogue(lake) == (before,)
-    lake.conditioned_path(KEY).with_suffix(".json").write_text("{")
+    lake.history_path(KEY).write_text("{")
     (entry,) = catalogue(lake)
     assert (entry.standing, entry.seen, entry.report) == (Standing.OK, None, None)
 
