@@ -1,7 +1,8 @@
 """The record of each recording: its verdict, what was found of it, and its versions. One JSON file a recording.
 
 No sample is read, whatever the lake's size. Records are read and written here and nowhere else. The files in
-`quarantine/` are a view for people, written from the records and never read, but for lakes of version 0.1.0.
+`quarantine/` are a view for people. Of the view only one thing counts: a recording whose file there was removed is no
+longer listed as quarantined, until it is judged again.
 """
 
 import fcntl
@@ -125,13 +126,13 @@ def catalogue(lake: Lake) -> tuple[RecordingRecord, ...]:
     A conditioned recording whose record is damaged or missing is listed without any findings.
     """
     records, conditioned = read_records(lake), conditioned_paths(lake)
-    listed = {key for key, record in records.items() if record.verdict is Verdict.QUARANTINED} | conditioned.keys()
+    listed = {key for key, record in records.items() if _is_quarantined(lake, record)} | conditioned.keys()
     return tuple(records.get(key) or _without_findings(key) for key in sorted(listed))
 
 
 def quarantined(lake: Lake) -> dict[RecordingKey, RecordingRecord]:
     """Read the records of all recordings in quarantine, in order of their keys."""
-    return {key: each for key, each in read_records(lake).items() if each.verdict is Verdict.QUARANTINED}
+    return {key: record for key, record in read_records(lake).items() if _is_quarantined(lake, record)}
 
 
 def read_records(lake: Lake) -> dict[RecordingKey, RecordingRecord]:
@@ -169,22 +170,27 @@ def read_history(lake: Lake, key: RecordingKey) -> RecordingHistory | None:
 def change_record(
     lake: Lake, key: RecordingKey, change: Callable[[RecordingRecord | None], RecordingRecord | None]
 ) -> RecordingRecord | None:
-    """Write what `change` makes of a record, and the view of it in `quarantine/`; no other process writes meanwhile.
-
-    The view is written first: a process killed in between leaves a record of former content, which is judged again.
-    """
+    """Write what `change` makes of a record, if that is another one; no other process writes meanwhile."""
     with _locked(lake):
         stored = _stored(lake, key)
         record = change(stored or _record_of_0_1_0(lake, key))
         if record is not None and record is not stored:
-            view = lake.quarantine_path(key)
-            if record.verdict is Verdict.QUARANTINED:
-                write_json(view, record.model_dump(mode="json", include=_VIEW))
-            else:
-                view.unlink(missing_ok=True)
             write_json(lake.history_path(key), record.model_dump(mode="json"))
         _findings_path_of_0_1_0(lake, key).unlink(missing_ok=True)
     return record
+
+
+def write_view(lake: Lake, record: RecordingRecord) -> None:
+    """Show a verdict in `quarantine/`, or take the recording off it."""
+    view = lake.quarantine_path(record.key)
+    if record.verdict is Verdict.QUARANTINED:
+        write_json(view, record.model_dump(mode="json", include=_VIEW))
+    else:
+        view.unlink(missing_ok=True)
+
+
+def _is_quarantined(lake: Lake, record: RecordingRecord) -> bool:
+    return record.verdict is Verdict.QUARANTINED and lake.quarantine_path(record.key).exists()
 
 
 def _without_findings(key: RecordingKey) -> RecordingRecord:

@@ -20,6 +20,7 @@ from voltpipe.recordings.catalogue import (
     Verdict,
     change_record,
     read_history,
+    write_view,
 )
 from voltpipe.recordings.glance import Glance
 from voltpipe.recordings.quality_report import QualityReport
@@ -76,7 +77,7 @@ def note_verdict(
                 judged_utc=judged_utc,
             )
             history = RecordingHistory(raw_state=raw_state, versions=(*earlier, present))
-        return RecordingRecord(
+        changed = RecordingRecord(
             organoid=key.organoid,
             recording=key.recording,
             verdict=verdict,
@@ -86,6 +87,9 @@ def note_verdict(
             report=report,
             history=history,
         )
+        # Before the record: if the process is killed in between, that is of former content, and it is judged again.
+        write_view(lake, changed)
+        return changed
 
     record = change_record(lake, key, judged)
     assert record is not None

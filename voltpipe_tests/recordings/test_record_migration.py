@@ -72,7 +72,7 @@ def test_the_sensor_migrates_what_it_looks_at_and_asks_for_nothing(old_lake):
     assert read_json(old_lake.history_path(BROKEN))["format_version"] == 1
 
 
-@pytest.mark.parametrize("n_written", range(6))
+@pytest.mark.parametrize("n_written", range(5))
 def test_a_migration_that_is_killed_is_completed_by_the_next(
     old_lake, tmp_path, unpack_old_lake, monkeypatch, n_written
 ):
