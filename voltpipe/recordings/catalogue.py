@@ -22,7 +22,7 @@ from voltpipe.lake import Lake, LakeError, RecordingKey
 from voltpipe.recordings.glance import Glance
 from voltpipe.recordings.quality_report import CheckOutcome, QualityReport
 from voltpipe.recordings.store import conditioned_paths
-from voltpipe.settings import Settings
+from voltpipe.settings import S, Settings
 
 FORMAT_VERSION = 1
 """Of a record. Version 0.1.0 kept no records: what they hold lay in three files without a format version."""
@@ -176,7 +176,8 @@ def change_record(
         record = change(stored or _record_of_0_1_0(lake, key))
         if record is not None and record is not stored:
             write_json(lake.history_path(key), record.model_dump(mode="json"))
-        _findings_path_of_0_1_0(lake, key).unlink(missing_ok=True)
+        if _findings_of_0_1_0(lake, key):
+            _findings_path_of_0_1_0(lake, key).unlink()
     return record
 
 
@@ -210,27 +211,35 @@ def _migrate(lake: Lake, key: RecordingKey) -> RecordingRecord | None:
 
 def _record_of_0_1_0(lake: Lake, key: RecordingKey) -> RecordingRecord | None:
     """Put together what version 0.1.0 noted of a recording. Its files hold fields of the record."""
-    history, view = _content(lake.history_path(key)), _content(lake.quarantine_path(key))
-    findings = _content(_findings_path_of_0_1_0(lake, key))
-    with suppress(ValidationError):
-        versions = RecordingHistory.model_validate(history) if history else None
-        known: dict[str, Any] = {"organoid": key.organoid, "recording": key.recording, "history": versions}
-        if view:
-            return RecordingRecord.model_validate({**view, **known, "verdict": Verdict.QUARANTINED})
-        if versions:
-            present = versions.present
-            known |= {"reason": present.reason, "source_digest": present.source.raw_digest}
-            return RecordingRecord.model_validate({**(findings or {}), **known, "verdict": present.verdict})
-        if findings:
-            return RecordingRecord.model_validate({**findings, **known, "verdict": Verdict.CONDITIONED})
-    return None
+    history = _validated(RecordingHistory, _content(lake.history_path(key)))
+    known: dict[str, Any] = {"organoid": key.organoid, "recording": key.recording, "history": history}
+    if view := _content(lake.quarantine_path(key)):
+        found = _validated(RecordingRecord, {**view, **known, "verdict": Verdict.QUARANTINED})
+        if found is not None:
+            return found
+    findings = _findings_of_0_1_0(lake, key)
+    if history is None:
+        return _validated(RecordingRecord, {**findings, **known, "verdict": Verdict.CONDITIONED}) if findings else None
+    present = history.present
+    known |= {"verdict": present.verdict, "reason": present.reason, "source_digest": present.source.raw_digest}
+    return _validated(RecordingRecord, {**findings, **known}) or RecordingRecord(**known)
+
+
+def _findings_of_0_1_0(lake: Lake, key: RecordingKey) -> dict[str, Any]:
+    content = _content(_findings_path_of_0_1_0(lake, key)) or {}
+    return content if content.keys() == {"seen", "report"} else {}
 
 
 def _stored(lake: Lake, key: RecordingKey) -> RecordingRecord | None:
     content = _content(lake.history_path(key)) or {}
     _check_version(content.get("format_version"), lake.history_path(key))
+    return _validated(RecordingRecord, content) if "format_version" in content else None
+
+
+def _validated(model: type[S], content: dict[str, Any] | None) -> S | None:
+    """Validate what was read; None if it was nothing, or is damaged."""
     with suppress(ValidationError):
-        return RecordingRecord.model_validate(content)
+        return model.model_validate(content) if content is not None else None
     return None
 
 
@@ -262,7 +271,11 @@ def _content(path: Path) -> dict[str, Any] | None:
 
 def _named(folder: Path) -> set[RecordingKey]:
     """List the recordings that a folder of the lake holds JSON files of."""
-    return {RecordingKey(path.parent.name, path.stem) for path in folder.glob("[!.]*/[!.]*.json")}
+    named = set()
+    for path in folder.glob("[!.]*/[!.]*.json"):
+        with suppress(LakeError):  # a file that somebody put there
+            named.add(RecordingKey(path.parent.name, path.stem))
+    return named
 
 
 def _findings_path_of_0_1_0(lake: Lake, key: RecordingKey) -> Path:

@@ -131,6 +131,19 @@ def test_a_file_that_could_never_be_read_has_a_record_without_versions(old_lake)
     assert list(find_arrivals(old_lake).ready) == [BROKEN]
 
 
+def test_files_of_0_1_0_that_are_damaged_or_strange_hold_up_no_other(old_lake):
+    old_lake.history_path(BROKEN).write_text('{"raw_state": "", "versions": []}')
+    (old_lake.conditioned / "slice" / "run_0.json").write_text('{"seen": 1, "report": 2}')
+    strange = [old_lake.conditioned / "slice" / "my notes.json", old_lake.conditioned / "slice" / "run_2.notes.json"]
+    for path in strange:
+        path.write_text('{"seen": "a lot"}')
+    records = {record.key: record for record in catalogue(old_lake)}
+    assert list(records) == RUNS
+    assert (records[BROKEN].standing, records[BROKEN].history) == (Standing.QUARANTINED, None)
+    assert (records[RUNS[0]].report, len(records[RUNS[0]].history.versions)) == (None, 1)
+    assert [path.read_text() for path in strange] == ['{"seen": "a lot"}'] * 2
+
+
 def test_a_judgement_of_an_old_recording_adds_to_its_versions(old_lake):
     condition_raw(old_lake, RUNS[1], ConditioningSettings(trim_ms=900))
     record = read_record(old_lake, RUNS[1])
