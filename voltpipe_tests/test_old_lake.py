@@ -7,12 +7,14 @@ import pytest
 
 import voltpipe
 from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
+from voltpipe.files import file_digest, read_json
 from voltpipe.lake import LAKE_VARIABLE, RecordingKey
 from voltpipe.recordings.arrivals import find_arrivals
 from voltpipe.recordings.catalogue import catalogue, read_history
 from voltpipe.recordings.store import open_conditioned
 from voltpipe.tracking.registry import champion
 from voltpipe.tracking.store import TrackingStore
+from voltpipe.windows.build import build_window_set, window_set_folder
 from voltpipe.windows.manifest import SplitManifest
 from voltpipe.windows.split import Role, Split
 from voltpipe.windows.window_set import WindowSet
@@ -82,6 +84,17 @@ def test_the_split_and_its_window_set_are_opened(unpacked, expected):
     assert [recording.condition for recording in windows.recordings] == [None, None, None, "baseline"]
     assert [len(windows.windows(each)) for each in (Split.TRAIN, Split.TEST)] == [339, 80]
     np.testing.assert_allclose(windows.batch([0, 40, 80]).history_mv().numpy(), expected["history_mv"], rtol=TOLERANCE)
+
+
+def test_a_window_set_is_written_as_version_0_1_0_wrote_it(unpacked, tmp_path):
+    split = SplitManifest.load(unpacked.windows)
+    keys = [RecordingKey.parse(recording.key) for recording in split.recordings]
+    recordings = {str(key): open_conditioned(unpacked.conditioned_path(key)) for key in keys}
+    former, written = window_set_folder(unpacked.windows, split), tmp_path / "set"
+    build_window_set(written, split, recordings)
+    assert read_json(written / "manifest.json") == read_json(former / "manifest.json") | {"format_version": 1}
+    for name in ("samples.npy", "index.npy", "recording_split.json"):
+        assert file_digest(written / name) == file_digest(former / name)
 
 
 @pytest.mark.parametrize("pattern", ["coupled_cnn_lstm-*/forecaster", "cnn_lstm"])
