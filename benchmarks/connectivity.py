@@ -92,7 +92,7 @@ def compare(coupling: Coupling, baselines: dict[str, Tensor], truth: Float[Tenso
 
 def unseen_networks(brunel: WindowSet) -> None:
     estimator = shown_by(brunel).estimator
-    test_recordings = sorted({recording for recording, _, _, role in brunel.manifest["spans"] if role == Split.TEST})
+    test_recordings = sorted({recording for recording, _, _, role in brunel.manifest.spans if role == Split.TEST})
     for recording in test_recordings:
         start = brunel.recordings[recording].start_row
         rows = [(recording, start, start + FIRST_SAMPLES)]

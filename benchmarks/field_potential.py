@@ -64,7 +64,7 @@ def oracle_autoregression(window_set: WindowSet) -> Forecaster:
     """The same fitted on the very end that it is scored on: more than any autoregression of that order can reach."""
     forecaster = Forecaster.unfitted("autoregression", window_set)
     module = cast(Autoregression, forecaster.module)
-    rows = [(r, start, stop) for r, start, stop, split in window_set.manifest["spans"] if split == Split.TIME]
+    rows = [(r, start, stop) for r, start, stop, split in window_set.manifest.spans if split == Split.TIME]
     pieces = stretches(window_set, rows, n_before=module.n_lags - 1, n_after=window_set.horizons[-1])
     scored = NormalEquations.of(module.piece(stretch, 1) for stretch in pieces)
     assert scored

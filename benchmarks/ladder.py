@@ -99,7 +99,7 @@ def print_ladder(
     """Train, score and print one after the other."""
     n_windows = len(window_set.windows(Split.TRAIN))
     print(
-        f"\n{window_set.manifest['preparation']}, protocol {window_set.settings.protocol}: {budget_s:g} s a training, "
+        f"\n{window_set.manifest.preparation}, protocol {window_set.settings.protocol}: {budget_s:g} s a training, "
         f"{n_windows} training windows\n"
         f"{'R2 at ... ms':18s}{'published':>10s}"
         + "".join(f"{horizon:>9d}" for horizon in HORIZONS)

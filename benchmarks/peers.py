@@ -243,7 +243,7 @@ def print_table(
 ) -> None:
     """Train, score and print one after the other, and say where the flagship is ahead."""
     print(
-        f"\n{window_set.manifest['preparation']}: {budget_s:g} s a training, {n_seeds} seed(s), "
+        f"\n{window_set.manifest.preparation}: {budget_s:g} s a training, {n_seeds} seed(s), "
         f"{torch.get_num_threads()} thread(s), "
         + ", ".join(f"{len(windows)} {regime} windows" for regime, windows in _held_out(window_set).items())
         + f"\n{'R2 at ... ms':31s}{'':10s}"

@@ -108,7 +108,7 @@ def main() -> None:
                 continue
             new = beginning(organoid, seconds, folder / f"first-{seconds}")
             pasts_mv = []
-            for recording, start, stop, split in new.manifest["spans"]:
+            for recording, start, stop, split in new.manifest.spans:
                 if split != Split.TEST:
                     mean_mv, sd_mv = new.calibration_mv(recording)
                     pasts_mv.append((new.samples_z[start:stop] * sd_mv + mean_mv).numpy())

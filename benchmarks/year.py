@@ -38,7 +38,7 @@ from voltpipe.pipeline.retraining import POLICY_FILE, read_policy, retraining_st
 from voltpipe.pipeline.run_tags import MLFLOW_RUN_TAG
 from voltpipe.pipeline.unfinished import unfinished_runs
 from voltpipe.recordings.arrivals import find_arrivals
-from voltpipe.recordings.history import Verdict, read_history
+from voltpipe.recordings.catalogue import Verdict, read_history
 from voltpipe.recordings.raw import find_raw
 from voltpipe.tracking.lifecycle import IDENTITY_TAG
 from voltpipe.tracking.registry import MODEL_NAME, champion

@@ -95,17 +95,17 @@ class Lake:
 
     @cached_property
     def conditioned(self) -> Path:
-        """One Parquet file a recording, and what was found of it as JSON."""
+        """One Parquet file a recording."""
         return self.root / "conditioned"
 
     @cached_property
     def quarantine(self) -> Path:
-        """Why a raw recording is not used, one JSON file each."""
+        """Why a raw recording is not used, one JSON file each: a view of the records, for people."""
         return self.root / "quarantine"
 
     @cached_property
     def history(self) -> Path:
-        """What became of each raw recording, one JSON file each, and the conditioned form of former versions."""
+        """The record of each raw recording, one JSON file each, and the conditioned form of former versions."""
         return self.root / "history"
 
     @cached_property
@@ -158,7 +158,7 @@ class Lake:
         return self.conditioned / key.organoid / f"{key.recording}.parquet"
 
     def history_path(self, key: RecordingKey) -> Path:
-        """Where it stands what became of a recording, version after version."""
+        """Where the record of a recording lies."""
         return self.history / key.organoid / f"{key.recording}.json"
 
     def former_path(self, key: RecordingKey, version: int) -> Path:
@@ -174,5 +174,5 @@ class Lake:
         return self.reports / "previews" / key.organoid / f"{key.recording}.png"
 
     def quarantine_path(self, key: RecordingKey) -> Path:
-        """Where the reason stands why a recording is not used."""
+        """Where people find why a recording is not used."""
         return self.quarantine / key.organoid / f"{key.recording}.json"

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import pkgutil
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,18 @@ def nfs_locks(monkeypatch: pytest.MonkeyPatch) -> None:
         flock(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", nfs_flock)
+
+
+@pytest.fixture(scope="session")
+def unpack_old_lake() -> Callable[[Path], Lake]:
+    """Unpacks the lake that version 0.1.0 wrote into a folder."""
+
+    def unpack(folder: Path) -> Lake:
+        with tarfile.open(Path(__file__).parent / "old_lakes" / "lake-0.1.0.tar.xz") as archive:
+            archive.extractall(folder, filter="data")
+        return Lake(folder / "lake")
+
+    return unpack
 
 
 @pytest.fixture(scope="session")

@@ -73,10 +73,9 @@ def true_networks_mv(window_set: WindowSet) -> dict[str, Float[np.ndarray, "send
     Only those of preparation `organoid` can be drawn again; Brian2 drew those of `brunel`. Where channels were left
     out, it is not known which are left.
     """
-    if window_set.manifest["preparation"] != Preparation.ORGANOID or window_set.n_channels != PROCESS.n_neurons:
+    if window_set.manifest.preparation != Preparation.ORGANOID or window_set.n_channels != PROCESS.n_neurons:
         return {}
-    seeds: dict[str, int] = window_set.manifest.get("network_seeds", {})
-    return {organoid: draw_network(seed) for organoid, seed in seeds.items()}
+    return {organoid: draw_network(seed) for organoid, seed in window_set.manifest.network_seeds.items()}
 
 
 def write_connectivity(path: Path, table: pd.DataFrame) -> None:

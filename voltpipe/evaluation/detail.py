@@ -254,7 +254,7 @@ def choose_stretch(
     """
     origins = []
     starts = window_set.index["start_row"][windows]
-    for number, start_row, stop_row, split in window_set.manifest["spans"]:
+    for number, start_row, stop_row, split in window_set.manifest.spans:
         inside = starts[(starts >= start_row) & (starts < stop_row)]
         if len(inside) and split != Split.TRAIN:
             first_row = max(int(inside[0]) + window_set.context, window_set.recordings[number].calibration_stop_row)

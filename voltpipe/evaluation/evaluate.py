@@ -240,8 +240,8 @@ def _provenance(
     return Provenance(
         window_set_digest=window_set.digest,
         protocol=window_set.settings.protocol,
-        preparation=window_set.manifest["preparation"],
-        organoids=tuple(window_set.manifest["organoids"]),
+        preparation=window_set.manifest.preparation,
+        organoids=tuple(window_set.manifest.organoids),
         recordings=recordings,
         n_channels=window_set.n_channels,
         rate_hz=window_set.rate_hz,

@@ -90,7 +90,7 @@ def examine(
     Raises:
         EvaluationError: nothing is held out, or it forecasts NaN.
     """
-    preparation, rate_hz = window_set.manifest["preparation"], window_set.rate_hz
+    preparation, rate_hz = window_set.manifest.preparation, window_set.rate_hz
     ceiling = ceiling_in_samples(preparation, rate_hz)
     baselines = fit_baselines(window_set)
     evaluation, detail = evaluate(

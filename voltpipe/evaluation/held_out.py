@@ -76,7 +76,7 @@ def as_used(forecaster: Forecaster, window_set: WindowSet, regime: Regime) -> Ca
             return forecaster.for_recording(recording.organoid, window_set.channel_names)
         stop_row = recording.start_row + _adaptation_samples(window_set)
         # A span never reaches over a gap; what lies before the first is the beginning of the recording.
-        inner = {row for r, start, stop, _ in window_set.manifest["spans"] if r == number for row in (start, stop)}
+        inner = {row for r, start, stop, _ in window_set.manifest.spans if r == number for row in (start, stop)}
         edges = [recording.start_row, *sorted(row for row in inner if recording.start_row < row < stop_row), stop_row]
         mean_mv, sd_mv = window_set.calibration_mv(number)
         pasts_mv: list[Float32[np.ndarray, "time channel"]] = [

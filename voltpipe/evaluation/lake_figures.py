@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from voltpipe.evaluation.drawing import FAINT, GROUPS, WARNING, RenderedFigure, new_figure, render
 from voltpipe.evaluation.lake_measures import DRAWN, HUM, NOISE, SATURATED, Measure
-from voltpipe.recordings.catalogue import CatalogueEntry, Standing
+from voltpipe.recordings.catalogue import RecordingRecord, Standing
 
 COVERAGE, QUALITY = "coverage", "quality"
 _MOST_ORGANOIDS = 24
@@ -20,7 +20,7 @@ Mark = tuple[int | float, int | float, Standing]
 """Where it stands, and what it says."""
 
 
-def lake_figures(entries: Sequence[CatalogueEntry]) -> dict[str, RenderedFigure]:
+def lake_figures(entries: Sequence[RecordingRecord]) -> dict[str, RenderedFigure]:
     """All figures that the recordings have something to show for, by name."""
     dated = sorted((entry for entry in entries if entry.seen), key=_day)
     measured = [entry for entry in dated if entry.report]
@@ -53,19 +53,19 @@ def lake_figures(entries: Sequence[CatalogueEntry]) -> dict[str, RenderedFigure]
     return drawn
 
 
-def _day(entry: CatalogueEntry) -> float:
+def _day(entry: RecordingRecord) -> float:
     """When it was recorded, in days as matplotlib counts them."""
     assert entry.seen is not None
     return entry.seen.recorded_at.timestamp() / 86_400
 
 
-def _latest_organoids(dated: Sequence[CatalogueEntry]) -> list[str]:
+def _latest_organoids(dated: Sequence[RecordingRecord]) -> list[str]:
     """Those recorded last, in order of their names."""
     latest = list(dict.fromkeys(entry.key.organoid for entry in reversed(dated)))
     return sorted(latest[:_MOST_ORGANOIDS])
 
 
-def draw_coverage(dated: Sequence[CatalogueEntry], organoids: Sequence[str]) -> Figure:
+def draw_coverage(dated: Sequence[RecordingRecord], organoids: Sequence[str]) -> Figure:
     """A row an organoid, a mark a recording at its date."""
     figure = new_figure(0.9 + 0.24 * len(organoids))
     axes = figure.subplots()
@@ -86,7 +86,7 @@ def draw_coverage(dated: Sequence[CatalogueEntry], organoids: Sequence[str]) -> 
     return figure
 
 
-def draw_quality(measured: Sequence[CatalogueEntry]) -> Figure:
+def draw_quality(measured: Sequence[RecordingRecord]) -> Figure:
     """A panel for each measure, a mark for each recording; the worst that failed the measure's check is named."""
     figure = new_figure(0.6 + 1.15 * len(DRAWN))
     panels = figure.subplots(len(DRAWN), 1, sharex=True)
@@ -108,11 +108,11 @@ def draw_quality(measured: Sequence[CatalogueEntry]) -> Figure:
     return figure
 
 
-def _failed(entry: CatalogueEntry, measure: Measure) -> bool:
+def _failed(entry: RecordingRecord, measure: Measure) -> bool:
     return any(doubt.name == measure.check for doubt in entry.doubts)
 
 
-def _said(entry: CatalogueEntry, measure: Measure) -> Standing:
+def _said(entry: RecordingRecord, measure: Measure) -> Standing:
     if entry.standing is Standing.QUARANTINED:
         return Standing.QUARANTINED
     return Standing.WARN if _failed(entry, measure) else Standing.OK

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from voltpipe.recordings.catalogue import CatalogueEntry
+from voltpipe.recordings.catalogue import RecordingRecord
 
 UNKNOWN = "\N{EN DASH}"
 
@@ -20,12 +20,12 @@ class Measure:
     """Of several, the largest counts."""
     text: Callable[[float], str]
 
-    def value(self, entry: CatalogueEntry) -> float | None:
+    def value(self, entry: RecordingRecord) -> float | None:
         """The figure, where it was taken."""
         values = [entry.figure(self.check, name) for name in self.figures]
         return max((value for value in values if value is not None), default=None)
 
-    def cell(self, entry: CatalogueEntry) -> str:
+    def cell(self, entry: RecordingRecord) -> str:
         """The figure as text."""
         value = self.value(entry)
         return UNKNOWN if value is None else self.text(value)

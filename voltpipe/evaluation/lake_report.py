@@ -15,7 +15,7 @@ from voltpipe.evaluation.lake_measures import MEASURES, UNKNOWN, duration_text, 
 from voltpipe.evaluation.page import filled, on_page
 from voltpipe.files import written_whole
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.catalogue import CatalogueEntry, Standing, catalogue
+from voltpipe.recordings.catalogue import RecordingRecord, Standing, catalogue
 from voltpipe.recordings.quality import CHECKS
 from voltpipe.recordings.raw import RawListing, find_raw
 from voltpipe.windows.manifest import SplitManifest
@@ -56,7 +56,7 @@ def write_lake_report(lake: Lake) -> LakeReport:
     return report
 
 
-def verdict(entries: Sequence[CatalogueEntry]) -> str:
+def verdict(entries: Sequence[RecordingRecord]) -> str:
     """How many recordings of how many organoids there are, and how many need a look, in a sentence or two."""
     if not entries:
         return "No recording was judged yet."
@@ -70,7 +70,7 @@ def verdict(entries: Sequence[CatalogueEntry]) -> str:
     return f"{said} {kept}, {warned:,} should be looked at." if warned else f"{said} {kept}."
 
 
-def _counts(entries: Sequence[CatalogueEntry]) -> dict[str, int | float]:
+def _counts(entries: Sequence[RecordingRecord]) -> dict[str, int | float]:
     standings = Counter(entry.standing for entry in entries)
     return {
         "recordings": len(entries),
@@ -80,13 +80,13 @@ def _counts(entries: Sequence[CatalogueEntry]) -> dict[str, int | float]:
     }
 
 
-def _usable_s(entry: CatalogueEntry) -> float:
+def _usable_s(entry: RecordingRecord) -> float:
     """What is left after trimming and blanking."""
     return entry.figure("duration", "kept_s") or 0.0 if entry.standing is not Standing.QUARANTINED else 0.0
 
 
 def _page(
-    report: LakeReport, entries: Sequence[CatalogueEntry], raw: RawListing, manifest: SplitManifest | None
+    report: LakeReport, entries: Sequence[RecordingRecord], raw: RawListing, manifest: SplitManifest | None
 ) -> str:
     splits = _split_names(entries, manifest)
     by_organoid = {organoid: list(some) for organoid, some in groupby(entries, key=lambda entry: entry.key.organoid)}
@@ -113,7 +113,7 @@ def _page(
     )
 
 
-def _doubted(entries: Sequence[CatalogueEntry]) -> list[dict[str, Any]]:
+def _doubted(entries: Sequence[RecordingRecord]) -> list[dict[str, Any]]:
     """What recordings that are used were warned of, check by check, the most frequent first."""
     messages: dict[str, dict[str, str]] = {}
     for entry in entries:
@@ -125,7 +125,7 @@ def _doubted(entries: Sequence[CatalogueEntry]) -> list[dict[str, Any]]:
     ]
 
 
-def _organoid(name: str, entries: Sequence[CatalogueEntry]) -> dict[str, Any]:
+def _organoid(name: str, entries: Sequence[RecordingRecord]) -> dict[str, Any]:
     seen = [entry.seen for entry in entries if entry.seen]
     layouts = Counter(f"{glance.n_channels:,} at {rate_text(glance.rate_hz)}" for glance in seen)
     dates = sorted(glance.recorded_at.date() for glance in seen)
@@ -141,7 +141,7 @@ def _organoid(name: str, entries: Sequence[CatalogueEntry]) -> dict[str, Any]:
     }
 
 
-def _recording(entry: CatalogueEntry, split: str) -> dict[str, Any]:
+def _recording(entry: RecordingRecord, split: str) -> dict[str, Any]:
     odd = {doubt.name for doubt in entry.doubts}
     seen = entry.seen
     return {
@@ -160,7 +160,7 @@ def _recording(entry: CatalogueEntry, split: str) -> dict[str, Any]:
     }
 
 
-def _split_names(entries: Sequence[CatalogueEntry], manifest: SplitManifest | None) -> dict[RecordingKey, str]:
+def _split_names(entries: Sequence[RecordingRecord], manifest: SplitManifest | None) -> dict[RecordingKey, str]:
     """What each recording that is used was to the last split."""
     if manifest is None:
         return {}
@@ -170,7 +170,7 @@ def _split_names(entries: Sequence[CatalogueEntry], manifest: SplitManifest | No
     return {key: names.get(str(key), NOT_IN_IT) for key in used}
 
 
-def _splits(entries: Sequence[CatalogueEntry], splits: Mapping[RecordingKey, str]) -> list[dict[str, Any]]:
+def _splits(entries: Sequence[RecordingRecord], splits: Mapping[RecordingKey, str]) -> list[dict[str, Any]]:
     usable_s = {entry.key: _usable_s(entry) for entry in entries}
     members = {name: [key for key in splits if splits[key] == name] for name in (*Role, LEFT_OUT, NOT_IN_IT)}
     return [

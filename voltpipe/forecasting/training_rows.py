@@ -63,7 +63,7 @@ def training_stretches(window_set: WindowSet, *, n_before: int, n_after: int) ->
 
 def validation_stretches(window_set: WindowSet, *, n_before: int, n_after: int) -> Iterator[Stretch]:
     """The same of the rows that are for validation; none where there are none."""
-    rows = ((r, start, stop) for r, start, stop, split in window_set.manifest["spans"] if split == Split.VALIDATION)
+    rows = ((r, start, stop) for r, start, stop, split in window_set.manifest.spans if split == Split.VALIDATION)
     yield from stretches(window_set, rows, n_before=n_before, n_after=n_after)
 
 

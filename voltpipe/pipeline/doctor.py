@@ -186,7 +186,7 @@ def _champion(lake: Lake) -> Iterator[Finding]:
 
 
 def _recordings(lake: Lake) -> Iterator[Finding]:
-    from voltpipe.recordings.quarantine import quarantined
+    from voltpipe.recordings.catalogue import quarantined
     from voltpipe.recordings.raw import find_raw
 
     listing, bad = find_raw(lake), quarantined(lake)

@@ -7,7 +7,7 @@ from pathlib import Path
 from voltpipe.errors import VoltpipeError
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.launch import Launcher
-from voltpipe.recordings.catalogue import CatalogueEntry, Standing, catalogue
+from voltpipe.recordings.catalogue import RecordingRecord, Standing, catalogue
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.ingest import ingest
 
@@ -45,7 +45,7 @@ def ingest_files(
     return outcomes + [_outcome(lake, file, judged[key]) for key, file in keys.items()]
 
 
-def _outcome(lake: Lake, file: Path, entry: CatalogueEntry) -> Ingested:
+def _outcome(lake: Lake, file: Path, entry: RecordingRecord) -> Ingested:
     if entry.standing is Standing.QUARANTINED:
         return Ingested(f"{file}: quarantined as {entry.key}: {entry.reason}", usable=False)
     doubts = "".join(f"; look at it, {doubt.name}: {doubt.message}" for doubt in entry.doubts)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.history import RecordingHistory, Verdict, note_untouched, read_history, read_source
+from voltpipe.recordings.catalogue import RecordingHistory, Verdict, read_history
+from voltpipe.recordings.history import note_untouched, read_source
 from voltpipe.recordings.raw import find_raw, is_being_written, raw_state
 
 QUIET_S = 5.0

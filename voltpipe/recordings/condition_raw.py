@@ -7,22 +7,14 @@ from pathlib import Path
 from voltpipe.files import written_whole
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.locks import exclusive_lock
-from voltpipe.recordings.catalogue import Findings, forget_findings, note_findings
+from voltpipe.recordings.catalogue import RecordingHistory, Source, Verdict
 from voltpipe.recordings.channels import select_channels
 from voltpipe.recordings.conditioning import calibrate
 from voltpipe.recordings.glance import Glance, glance_at
-from voltpipe.recordings.history import (
-    RecordingHistory,
-    Source,
-    Verdict,
-    keep_former,
-    note_verdict,
-    read_source,
-)
+from voltpipe.recordings.history import keep_former, note_verdict, read_source
 from voltpipe.recordings.lake_checks import compare
 from voltpipe.recordings.quality import check_quality, judge
 from voltpipe.recordings.quality_report import QualityReport
-from voltpipe.recordings.quarantine import quarantine, release
 from voltpipe.recordings.raw import open_raw, raw_path, raw_state
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
@@ -69,6 +61,7 @@ def condition_raw(
     report: QualityReport | None = None
     source: Source | None = None
     seen: Glance | None = None
+    state = ""
     with ExitStack() as held:
         try:
             raw = raw_path(lake, key)
@@ -98,20 +91,41 @@ def condition_raw(
                 report.demand()
                 keep_former(lake, key, source)
         except RecordingError as error:
-            reason, history = str(error), None
+            reason = str(error)
             if source is not None:
                 keep_former(lake, key, source)
             target.unlink(missing_ok=True)
-            forget_findings(lake, key)
-            quarantine(lake, key, reason, report, source.raw_digest if source else None, seen)
-            if source is not None:
-                history = note_verdict(lake, key, state, source, Verdict.QUARANTINED, reason=reason)
-            return ConditioningOutcome(Verdict.QUARANTINED, reason, report, None, {}, history, error.code)
-        release(lake, key)
-        note_findings(lake, key, Findings(seen=seen, report=report))
-    digest = open_conditioned(target).digest
-    history = note_verdict(lake, key, state, source, Verdict.CONDITIONED, digest=digest, duration_s=kept_s)
-    return ConditioningOutcome(Verdict.CONDITIONED, "", report, target, _figures(target), history)
+            record = note_verdict(
+                lake,
+                key,
+                Verdict.QUARANTINED,
+                raw_state=state,
+                source=source,
+                reason=reason,
+                seen=seen,
+                report=report,
+            )
+            return ConditioningOutcome(
+                Verdict.QUARANTINED,
+                reason,
+                report,
+                None,
+                {},
+                record.history if source is not None else None,
+                error.code,
+            )
+    record = note_verdict(
+        lake,
+        key,
+        Verdict.CONDITIONED,
+        raw_state=state,
+        source=source,
+        seen=seen,
+        report=report,
+        digest=open_conditioned(target).digest,
+        duration_s=kept_s,
+    )
+    return ConditioningOutcome(Verdict.CONDITIONED, "", report, target, _figures(target), record.history)
 
 
 def _figures(path: Path) -> dict[str, float | int | str]:

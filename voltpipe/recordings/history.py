@@ -1,77 +1,31 @@
-"""What became of each raw recording, version after version: one JSON file each.
+"""The versions of a recording: what lay under its name, one content after the other.
 
 Raw files are not to be changed, but it happens. What then lies under the name is another version: it is judged like a
-new recording, and what was made of the former one is kept beside its history. Nor does anything that was made go when a
-raw file goes.
+new recording, and what was made of the former one is kept in the lake's history. Removing a raw file removes nothing
+that was made of it.
 """
 
 import os
 import shutil
 from datetime import UTC, datetime
-from enum import StrEnum
-from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field
-
-from voltpipe.files import file_digest, write_json, written_whole
+from voltpipe.files import file_digest, written_whole
 from voltpipe.lake import Lake, RecordingKey
+from voltpipe.recordings.catalogue import (
+    RecordingHistory,
+    RecordingRecord,
+    RecordingVersion,
+    Source,
+    Verdict,
+    change_record,
+    read_history,
+    write_view,
+)
+from voltpipe.recordings.glance import Glance
+from voltpipe.recordings.quality_report import QualityReport
 from voltpipe.recordings.raw import raw_digest
 from voltpipe.recordings.sidecar import sidecar_path
-from voltpipe.settings import Settings
-
-
-class Verdict(StrEnum):
-    """What became of a raw recording."""
-
-    CONDITIONED = "conditioned"
-    QUARANTINED = "quarantined"
-
-
-class Source(Settings):
-    """What a raw recording is made of, by content."""
-
-    raw_digest: str = Field(description="SHA-256 of the raw file or folder")
-    hints_digest: str | None = Field(description="SHA-256 of its sidecar, if it has one")
-
-
-class RecordingVersion(Settings):
-    """One content under a recording's name, and the verdict on it."""
-
-    version: int = Field(description="1 for what first lay under the name", ge=1)
-    source: Source
-    verdict: Verdict
-    reason: str = Field(description="why it is in quarantine; empty if it is not")
-    digest: str | None = Field(description="of the conditioned recording; None if there is none")
-    duration_s: float = Field(description="of the conditioned recording; 0 if there is none", ge=0)
-    judged_utc: datetime
-
-
-class RecordingHistory(Settings):
-    """Every version of a recording, the present one last."""
-
-    raw_state: str = Field(description="the raw file's state when the present version was judged; see `raw_state`")
-    versions: tuple[RecordingVersion, ...] = Field(min_length=1)
-
-    @property
-    def present(self) -> RecordingVersion:
-        """What was judged last."""
-        return self.versions[-1]
-
-    @property
-    def former(self) -> RecordingVersion | None:
-        """What lay under the name before."""
-        return self.versions[-2] if len(self.versions) > 1 else None
-
-
-def read_history(lake: Lake, key: RecordingKey) -> RecordingHistory | None:
-    """The history of a recording; None if it was never judged, or what was noted is damaged: it is judged anew then."""
-    path = lake.history_path(key)
-    try:
-        stat = path.stat()
-        return _read(path, stat.st_mtime_ns, stat.st_ino)
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 def read_source(path: Path) -> Source:
@@ -83,31 +37,74 @@ def read_source(path: Path) -> Source:
 def note_verdict(
     lake: Lake,
     key: RecordingKey,
-    raw_state: str,
-    source: Source,
     verdict: Verdict,
     *,
+    raw_state: str,
+    source: Source | None,
     reason: str = "",
+    seen: Glance | None = None,
+    report: QualityReport | None = None,
     digest: str | None = None,
     duration_s: float = 0.0,
-) -> RecordingHistory:
-    """Note what became of a recording: as its next version if its content is another than before, else anew."""
-    earlier = _other_versions(read_history(lake, key), source)
-    judged = RecordingVersion(
-        version=earlier[-1].version + 1 if earlier else 1,
-        source=source,
-        verdict=verdict,
-        reason=reason,
-        digest=digest,
-        duration_s=duration_s,
-        judged_utc=datetime.now(UTC),
-    )
-    return _write(lake, key, RecordingHistory(raw_state=raw_state, versions=(*earlier, judged)))
+) -> RecordingRecord:
+    """Write a verdict into a recording's record: as its next version if its content differs from the last one's.
+
+    Args:
+        lake: the data lake.
+        key: the recording.
+        verdict: whether it was conditioned.
+        raw_state: of its raw file, before it was first looked at.
+        source: its content; None if that could not be read, which adds no version.
+        reason: why it is in quarantine.
+        seen: an overview of the raw recording, if it could be opened.
+        report: its quality checks, if its samples could be read.
+        digest: of the conditioned recording.
+        duration_s: likewise.
+    """
+    judged_utc = datetime.now(UTC)
+
+    def judged(record: RecordingRecord | None) -> RecordingRecord:
+        history = record.history if record else None
+        if source is not None:
+            earlier = _other_versions(history, source)
+            present = RecordingVersion(
+                version=earlier[-1].version + 1 if earlier else 1,
+                source=source,
+                verdict=verdict,
+                reason=reason,
+                digest=digest,
+                duration_s=duration_s,
+                judged_utc=judged_utc,
+            )
+            history = RecordingHistory(raw_state=raw_state, versions=(*earlier, present))
+        changed = RecordingRecord(
+            organoid=key.organoid,
+            recording=key.recording,
+            verdict=verdict,
+            reason=reason,
+            source_digest=source.raw_digest if source else None,
+            seen=seen,
+            report=report,
+            history=history,
+        )
+        # Before the record: if the process is killed in between, that is of former content, and it is judged again.
+        write_view(lake, changed)
+        return changed
+
+    record = change_record(lake, key, judged)
+    assert record is not None
+    return record
 
 
 def note_untouched(lake: Lake, key: RecordingKey, history: RecordingHistory, raw_state: str) -> None:
-    """Note that a raw file's state changed, but not its content, so that it need not be digested again."""
-    _write(lake, key, history.model_copy(update={"raw_state": raw_state}))
+    """Write into a record that a raw file's state changed, but not its content, so that it is not digested again."""
+
+    def untouched(record: RecordingRecord | None) -> RecordingRecord | None:
+        if record is None or record.history != history:  # judged meanwhile
+            return record
+        return record.model_copy(update={"history": history.model_copy(update={"raw_state": raw_state})})
+
+    change_record(lake, key, untouched)
 
 
 def keep_former(lake: Lake, key: RecordingKey, source: Source) -> None:
@@ -129,13 +126,3 @@ def _other_versions(history: RecordingHistory | None, source: Source) -> tuple[R
     if history is None:
         return ()
     return history.versions[:-1] if history.present.source == source else history.versions
-
-
-def _write(lake: Lake, key: RecordingKey, history: RecordingHistory) -> RecordingHistory:
-    write_json(lake.history_path(key), history.model_dump(mode="json"))
-    return history
-
-
-@lru_cache(maxsize=50_000)
-def _read(path: Path, modified_ns: int, inode: int) -> RecordingHistory:
-    return RecordingHistory.model_validate_json(path.read_text(encoding="utf-8"))

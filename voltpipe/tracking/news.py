@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.history import RecordingVersion, Verdict, read_history
+from voltpipe.recordings.catalogue import RecordingVersion, Verdict, read_history
 from voltpipe.recordings.store import conditioned_paths
 from voltpipe.tracking.origin import read_origin
 from voltpipe.tracking.registry import RegisteredForecaster, in_use, newest_versions

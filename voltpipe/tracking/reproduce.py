@@ -16,7 +16,7 @@ from voltpipe.forecasting.progress import Progress
 from voltpipe.forecasting.settings import Device, Precision
 from voltpipe.forecasting.training import train
 from voltpipe.lake import Lake, LakeError, RecordingKey
-from voltpipe.recordings.history import read_history
+from voltpipe.recordings.catalogue import read_history
 from voltpipe.recordings.raw import raw_path
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.store import ConditionedRecording, open_conditioned

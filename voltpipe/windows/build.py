@@ -19,7 +19,9 @@ from voltpipe.windows.window_set import (
     MANIFEST_FILE,
     SAMPLES_FILE,
     WindowedRecording,
+    WindowedSpan,
     WindowSet,
+    WindowSetManifest,
 )
 
 _CHUNK_SAMPLES = 4096
@@ -58,19 +60,22 @@ def build_window_set(
         train_sum_mv, n_train = _write_samples(samples, windowed, spans, recordings)
         samples.flush()
         np.save(aside / INDEX_FILE, index)
-        shared = {"settings", "rate_hz", "channel_names", "channel_types", "conditioning"}
-        content = manifest.model_dump(mode="json", include=shared)
-        content |= {
-            "digest": manifest.digest,
-            "preparation": manifest.preparation,
-            "network_seeds": manifest.network_seeds,
-            "organoids": manifest.organoids,
-            "roles": {role.value: manifest.of_role(role) for role in Role},
-            "recordings": [vars(recording) for recording in windowed],
-            "spans": [[r, span.start_sample, span.stop_sample, span.split.value] for r, span in spans],
-            "train_mean_mv": (train_sum_mv / n_train).tolist(),
-        }
-        write_json(aside / MANIFEST_FILE, content)
+        content = WindowSetManifest(
+            settings=settings,
+            rate_hz=manifest.rate_hz,
+            channel_names=manifest.channel_names,
+            channel_types=manifest.channel_types,
+            conditioning=manifest.conditioning,
+            digest=manifest.digest,
+            preparation=manifest.preparation,
+            network_seeds=manifest.network_seeds,
+            organoids=manifest.organoids,
+            roles={role: manifest.of_role(role) for role in Role},
+            recordings=tuple(windowed),
+            spans=tuple(WindowedSpan(r, span.start_sample, span.stop_sample, span.split) for r, span in spans),
+            train_mean_mv=tuple((train_sum_mv / n_train).tolist()),
+        )
+        write_json(aside / MANIFEST_FILE, content.model_dump(mode="json"))
         manifest.save(aside)
     return WindowSet(folder)
 

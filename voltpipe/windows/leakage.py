@@ -30,7 +30,7 @@ def shared_samples(window_set: WindowSet) -> int:
 def windows_over_a_border(window_set: WindowSet) -> int:
     """How many windows reach beyond the span (hence the recording, the stretch between gaps) they begin in."""
     starts = window_set.index["start_row"]
-    spans = np.array([(start, stop) for _, start, stop, _ in window_set.manifest["spans"]])
+    spans = np.array([(start, stop) for _, start, stop, _ in window_set.manifest.spans])
     spans = spans[np.argsort(spans[:, 0])]
     inside = np.searchsorted(spans[:, 0], starts, side="right") - 1
     return int(np.sum((inside < 0) | (starts + window_set.settings.window_samples > spans[inside, 1])))

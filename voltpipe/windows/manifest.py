@@ -68,13 +68,18 @@ class SplitManifest(Settings):
 
     def save(self, windows_folder: Path) -> None:
         """Write the manifest, whole or not at all."""
-        write_json(windows_folder / MANIFEST_FILE, self.model_dump(mode="json"))
+        write_json(split_manifest_path(windows_folder), self.model_dump(mode="json"))
 
     @classmethod
     def load(cls, windows_folder: Path) -> "SplitManifest | None":
         """The manifest written last, or None if there is none yet."""
-        path = windows_folder / MANIFEST_FILE
+        path = split_manifest_path(windows_folder)
         return cls.model_validate(read_json(path)) if path.exists() else None
+
+
+def split_manifest_path(windows_folder: Path) -> Path:
+    """Return the path of the split manifest in the lake's `windows` folder, or in a window set's folder."""
+    return windows_folder / MANIFEST_FILE
 
 
 def split_recordings(

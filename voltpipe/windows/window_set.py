@@ -4,19 +4,22 @@ A window is `context` samples of history followed by the samples up to the large
 overlapping ones cost no memory, and only the batches that are asked for are gathered.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Int64
+from pydantic import Field
 from torch import Tensor
 
 from voltpipe.files import read_json
 from voltpipe.lake import RecordingKey
+from voltpipe.settings import Settings
 from voltpipe.windows.settings import WindowSettings
+from voltpipe.windows.split import Role
 from voltpipe.windows.split import Split as Split
 
 SAMPLES_FILE = "samples.npy"
@@ -46,10 +49,41 @@ class WindowedRecording:
         """Whose recording it is."""
         return RecordingKey.parse(self.key).organoid
 
+
+class WindowedSpan(NamedTuple):
+    """Contiguous rows of one recording that belong to one split."""
+
+    recording: int
+    """Its number in the window set."""
+    start_row: int
+    stop_row: int
+    split: Split
+
+
+class WindowSetManifest(Settings):
+    """Contents of a window set: what it was made from, and where each recording and split lies in it."""
+
+    format_version: int = Field(1, description="of this file; absent in files of version 0.1.0, which are the same")
+    settings: WindowSettings
+    rate_hz: float
+    channel_names: tuple[str, ...]
+    channel_types: tuple[str, ...]
+    conditioning: dict[str, Any] = Field(
+        {}, description="how all recordings were conditioned (`recordings.shared_conditioning`); empty: as recorded"
+    )
+    digest: str = Field(description="names recordings, roles and window settings")
+    preparation: str | None = Field(description="the reference preparation of all recordings, if any")
+    network_seeds: dict[str, int] = Field({}, description="seed of each organoid's simulated network, where known")
+    organoids: tuple[str, ...]
+    roles: dict[Role, tuple[str, ...]] = Field(description="keys of the recordings with each role")
+    recordings: tuple[WindowedRecording, ...] = Field(description="in order of their rows")
+    spans: tuple[WindowedSpan, ...]
+    train_mean_mv: tuple[float, ...] = Field(description="mean of each channel over all training samples")
+
     @classmethod
-    def read(cls, entry: Mapping[str, Any]) -> "WindowedRecording":
-        """From an entry of the manifest, where tuples are lists."""
-        return cls(**{**entry, "mean_mv": tuple(entry["mean_mv"]), "sd_mv": tuple(entry["sd_mv"])})
+    def load(cls, folder: Path) -> "WindowSetManifest":
+        """Read the manifest of the window set in a folder."""
+        return cls.model_validate(read_json(folder / MANIFEST_FILE))
 
 
 @dataclass(frozen=True)
@@ -78,17 +112,15 @@ class WindowSet:
     """
 
     def __init__(self, folder: Path) -> None:
-        manifest = read_json(folder / MANIFEST_FILE)
         self.folder = folder
-        self.manifest: dict[str, Any] = manifest
-        self.digest: str = manifest["digest"]
-        self.settings = WindowSettings.model_validate(manifest["settings"])
-        self.rate_hz: float = manifest["rate_hz"]
-        self.channel_names: tuple[str, ...] = tuple(manifest["channel_names"])
-        self.channel_types: tuple[str, ...] = tuple(manifest["channel_types"])
-        self.conditioning: dict[str, Any] = manifest.get("conditioning", {})
-        """How all recordings were conditioned (`recordings.shared_conditioning`); empty: as recorded."""
-        self.recordings = tuple(map(WindowedRecording.read, manifest["recordings"]))
+        self.manifest = WindowSetManifest.load(folder)
+        self.digest = self.manifest.digest
+        self.settings = self.manifest.settings
+        self.rate_hz = self.manifest.rate_hz
+        self.channel_names = self.manifest.channel_names
+        self.channel_types = self.manifest.channel_types
+        self.conditioning = self.manifest.conditioning
+        self.recordings = self.manifest.recordings
         # Copy-on-write: torch asks for a writable array, and nothing is ever written.
         self._samples = np.load(folder / SAMPLES_FILE, mmap_mode="c")
         self.samples_z: Float[Tensor, "row channel"] = torch.from_numpy(self._samples)
@@ -121,14 +153,14 @@ class WindowSet:
 
     def train_mean_mv(self) -> Float[Tensor, " channel"]:
         """Each channel's mean over all training samples, in mV; what R2's total sum of squares is about."""
-        return torch.tensor(self.manifest["train_mean_mv"], dtype=torch.float32)
+        return torch.tensor(self.manifest.train_mean_mv, dtype=torch.float32)
 
     def train_rows(self) -> tuple[tuple[int, int, int], ...]:
         """The half-open stretches of rows that belong to training: (recording, start_row, stop_row).
 
         Whatever is fitted (a baseline, a statistic) is fitted on these rows and no others. None holds a gap.
         """
-        return tuple((r, start, stop) for r, start, stop, split in self.manifest["spans"] if split == Split.TRAIN)
+        return tuple((r, start, stop) for r, start, stop, split in self.manifest.spans if split == Split.TRAIN)
 
     def calibration_mv(
         self, recording: int | Int[np.ndarray, " batch"]

@@ -121,6 +121,7 @@ def window_set_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Win
                 "channel_types": types or ["excitatory"] * n_channels,
                 "organoids": sorted({key.partition("--")[0] for key in keys}),
                 "preparation": None,
+                "roles": {},
                 "recordings": [asdict(recording) for recording in windowed],
                 "spans": spans,
                 "train_mean_mv": np.concatenate(train_mv).mean(0).tolist(),

@@ -79,7 +79,8 @@ def of_100(window_set_of):
 
     def make(preparation, network_seeds, n_channels=100):
         window_set = window_set_of([np.zeros((50, n_channels))], [Split.TRAIN])
-        window_set.manifest |= {"preparation": preparation, "network_seeds": network_seeds}
+        told = {"preparation": preparation, "network_seeds": network_seeds}
+        window_set.manifest = window_set.manifest.model_copy(update=told)
         return window_set
 
     return make

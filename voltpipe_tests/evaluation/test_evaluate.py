@@ -13,7 +13,7 @@ from voltpipe.evaluation.regimes import Regime
 from voltpipe.forecasting.forecaster import ForecasterError
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.windows.settings import Protocol
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.window_set import Split, WindowedSpan
 
 HORIZONS = (1, 2, 5)
 
@@ -257,7 +257,8 @@ def test_the_published_protocol_has_no_stretch_of_test_samples(window_set_of, fo
     window_set = window_set_of(
         [waves_mv(60, 1), waves_mv(60, 1)], [Split.TRAIN, Split.TEST], protocol=Protocol.PUBLISHED
     )
-    window_set.manifest["spans"] = [[0, 0, 60, "train"], [1, 60, 120, "train"]]
+    spans = (WindowedSpan(0, 0, 60, Split.TRAIN), WindowedSpan(1, 60, 120, Split.TRAIN))
+    window_set.manifest = window_set.manifest.model_copy(update={"spans": spans})
 
     _, detail = evaluate(forecaster_by("waves", repeat_period, window_set), window_set, {})
 

@@ -8,10 +8,10 @@ import pytest
 from voltpipe.evaluation.lake_measures import HUM, NOISE, UNKNOWN, duration_text, rate_text, share_text, voltage_text
 from voltpipe.evaluation.lake_report import write_lake_report
 from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.catalogue import Findings, catalogue, note_findings
+from voltpipe.recordings.catalogue import Verdict, catalogue
 from voltpipe.recordings.glance import Glance
+from voltpipe.recordings.history import note_verdict
 from voltpipe.recordings.quality_report import CheckOutcome, QualityReport, Severity
-from voltpipe.recordings.quarantine import quarantine
 from voltpipe.windows.manifest import SplitManifest, SplitRecording
 from voltpipe.windows.settings import WindowSettings
 from voltpipe.windows.split import Role
@@ -51,13 +51,18 @@ def lake(tmp_path):
     return Lake(tmp_path / "lake")
 
 
+def quarantine(lake, key, reason, **found):
+    note_verdict(lake, key, Verdict.QUARANTINED, raw_state="", source=None, reason=reason, **found)
+
+
 @pytest.fixture
 def use(lake):
     """Puts a recording into the lake that is used; its Parquet file is empty, so that nothing can read it."""
 
-    def use(name, findings, organoid="alpha"):
+    def use(name, organoid="alpha", **found):
         key = RecordingKey(organoid, name)
-        note_findings(lake, key, findings)
+        note_verdict(lake, key, Verdict.CONDITIONED, raw_state="", source=None, **found)
+        lake.conditioned_path(key).parent.mkdir(parents=True, exist_ok=True)
         lake.conditioned_path(key).touch()
 
     return use
@@ -80,7 +85,7 @@ def test_an_empty_lake_has_a_page_that_says_so(lake, page):
 
 
 def test_each_recording_has_a_row_of_what_it_is_and_how_good_it_is(use, page):
-    use("good", Findings(seen=seen(), report=report_of()))
+    use("good", seen=seen(), report=report_of())
     assert row(page(), "good") == [
         *("ok", "2026-03-01 09:30", "NWB", "60", "20 kHz", "1 min 30 s"),
         *("4.2 µV", "0", "2 %", "0.41 SD", "0", "1,200", "0", UNKNOWN),
@@ -88,10 +93,10 @@ def test_each_recording_has_a_row_of_what_it_is_and_how_good_it_is(use, page):
 
 
 def test_what_needs_a_look_comes_first_with_its_reason(lake, use, page):
-    use("good", Findings(seen=seen(), report=report_of()))
-    use("hums", Findings(seen=seen(1), report=report_of("hum", hum=0.3, message="30 % is hum: mend the grounding")))
-    quarantine(lake, RecordingKey("beta", "bad"), "finite: 3 samples are NaN", report_of(), None, seen(2))
-    quarantine(lake, RecordingKey("beta", "worse"), "worse.nwb is empty", None, None)
+    use("good", seen=seen(), report=report_of())
+    use("hums", seen=seen(1), report=report_of("hum", hum=0.3, message="30 % is hum: mend the grounding"))
+    quarantine(lake, RecordingKey("beta", "bad"), "finite: 3 samples are NaN", report=report_of(), seen=seen(2))
+    quarantine(lake, RecordingKey("beta", "worse"), "worse.nwb is empty")
     (lake.raw / "beta").mkdir(parents=True)
     (lake.raw / "beta" / "notes.docx").touch()
     (lake.raw / "beta" / "new.nwb").touch()
@@ -114,14 +119,14 @@ def test_what_needs_a_look_comes_first_with_its_reason(lake, use, page):
 
 
 def test_each_organoid_is_summed_up(use, page):
-    use("a", Findings(seen=seen(), report=report_of()))
-    use("b", Findings(seen=seen(40, n_channels=6, rate_hz=1000.0), report=report_of("hum")))
+    use("a", seen=seen(), report=report_of())
+    use("b", seen=seen(40, n_channels=6, rate_hz=1000.0), report=report_of("hum"))
     assert row(page(), "alpha") == ["2", "2 min 56 s", "1", "0", "60 at 20 kHz; 6 at 1 kHz", "2026-03-01 to 2026-04-10"]
 
 
 def test_it_says_what_each_recording_is_used_for(lake, use, page):
     for name in ("a", "b", "c", "d"):
-        use(name, Findings(seen=seen(), report=report_of()))
+        use(name, seen=seen(), report=report_of())
     assert "There is no split yet" in page()
     roles = {"alpha--a": Role.TRAIN, "alpha--b": Role.TEST}
     SplitManifest(
@@ -145,8 +150,8 @@ def test_it_says_what_each_recording_is_used_for(lake, use, page):
 
 def test_nothing_from_a_file_runs_on_the_page(lake, use, page):
     bad = report_of("hum", message=NASTY)
-    use("a", Findings(seen=seen(format=NASTY), report=bad))
-    quarantine(lake, RecordingKey("alpha", "q"), f'x" onload="{NASTY}', bad, None, seen(1))
+    use("a", seen=seen(format=NASTY), report=bad)
+    quarantine(lake, RecordingKey("alpha", "q"), f'x" onload="{NASTY}', report=bad, seen=seen(1))
     html = page()
     assert "<script" not in html
     assert 'onload="' not in html
@@ -156,7 +161,7 @@ def test_nothing_from_a_file_runs_on_the_page(lake, use, page):
 def test_of_many_bad_recordings_the_first_are_listed(lake, page, monkeypatch):
     monkeypatch.setattr("voltpipe.evaluation.lake_report.MOST_REASONS", 10)
     for number in range(30):
-        quarantine(lake, RecordingKey("alpha", f"run_{number:04d}"), "is empty", None, None)
+        quarantine(lake, RecordingKey("alpha", f"run_{number:04d}"), "is empty")
     html = page()
     assert html.count("<dd>is empty</dd>") == 10
     assert "And 20 more." in html
@@ -165,11 +170,11 @@ def test_of_many_bad_recordings_the_first_are_listed(lake, page, monkeypatch):
 
 @pytest.mark.slow
 def test_its_figures_are_drawn_for_one_recording_and_for_many(lake, use, monkeypatch):
-    use("a", Findings(seen=seen(), report=report_of()))
+    use("a", seen=seen(), report=report_of())
     assert list(write_lake_report(lake).figures) == ["coverage", "quality"]
     monkeypatch.setattr("voltpipe.evaluation.lake_figures.MOST_VECTORS", 50)
     for number in range(80):
-        use(f"run_{number}", Findings(seen=seen(number / 24), report=report_of()), f"organoid_{number % 40:02d}")
+        use(f"run_{number}", seen=seen(number / 24), report=report_of(), organoid=f"organoid_{number % 40:02d}")
     report = write_lake_report(lake)
     assert "<image " in report.figures["quality"].svg
     assert "the 24 of 41 recorded last" in report.figures["coverage"].caption
@@ -178,8 +183,8 @@ def test_its_figures_are_drawn_for_one_recording_and_for_many(lake, use, monkeyp
 
 
 def test_a_measure_is_the_worst_of_its_figures_or_unknown(lake, use):
-    use("a", Findings(seen=seen(), report=report_of(hum=0.02)))
-    quarantine(lake, RecordingKey("alpha", "b"), "is empty", None, None)
+    use("a", seen=seen(), report=report_of(hum=0.02))
+    quarantine(lake, RecordingKey("alpha", "b"), "is empty")
     known, unknown = catalogue(lake)
     assert (HUM.value(known), HUM.cell(known)) == (0.02, "2 %")
     assert (NOISE.value(unknown), NOISE.cell(unknown)) == (None, UNKNOWN)

@@ -60,6 +60,7 @@ def _write(folder: Path, recordings_mv: RecordingsMv, **settings: Any) -> Window
         "channel_types": ["unknown"] * n_channels,
         "organoids": ["slice"],
         "preparation": "ar1",
+        "roles": {},
         "recordings": recordings,
         "spans": spans,
         "train_mean_mv": training_mv.mean(0).tolist(),

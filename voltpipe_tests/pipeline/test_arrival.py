@@ -25,9 +25,8 @@ from voltpipe.pipeline.partitions import (
 )
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.recordings.arrivals import QUIET_S
+from voltpipe.recordings.catalogue import quarantined, read_history
 from voltpipe.recordings.condition_raw import condition_raw
-from voltpipe.recordings.history import read_history
-from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.settings import ConditioningSettings
 
 

@@ -16,7 +16,7 @@ from voltpipe.pipeline.build import build_definitions
 from voltpipe.pipeline.resources import STAGE_FOLDERS, value_path
 from voltpipe.pipeline.run_tags import DAGSTER_LINK_TAG, DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
 from voltpipe.pipeline.values import RegisteredValue
-from voltpipe.recordings.quarantine import quarantined
+from voltpipe.recordings.catalogue import quarantined
 from voltpipe.recordings.store import conditioned_recordings
 from voltpipe.tracking.registry import MODEL_NAME, champion, version_tags
 from voltpipe.windows.manifest import SplitManifest

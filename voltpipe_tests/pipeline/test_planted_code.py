@@ -16,8 +16,8 @@ from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.forecasting.checkpoint import read_state
 from voltpipe.forecasting.training_result import read_result
 from voltpipe.lake import Lake, RecordingKey
+from voltpipe.recordings.catalogue import quarantined
 from voltpipe.recordings.open_recording import open_recording
-from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.sidecar import read_hints
 from voltpipe.recordings.store import open_conditioned
 from voltpipe.tracking.origin import read_origin
@@ -39,7 +39,6 @@ PLACES = {
     "raw/slice/run_0.npz": lambda path, lake: open_recording(path),
     "raw/slice/run_0.yaml": lambda path, lake: read_hints(path.with_suffix(".npz")),
     "conditioned/slice/run_0.parquet": lambda path, lake: open_conditioned(path),
-    "quarantine/slice/run_broken.json": lambda path, lake: quarantined(lake),
     "windows/recording_split.json": lambda path, lake: SplitManifest.load(lake.windows),
     "windows/set-*/samples.npy": lambda path, lake: WindowSet(path.parent),
     "windows/set-*/index.npy": lambda path, lake: WindowSet(path.parent),
@@ -102,6 +101,17 @@ def test_planted_code_is_refused_and_never_run(lake, trace, place, load):
             load(path, lake)
     finally:
         path.unlink() if former is None else path.write_bytes(former)
+
+
+@pytest.mark.parametrize("folder", ["history", "quarantine"])
+def test_code_planted_in_a_record_is_never_run_and_hides_no_recording(lake, trace, folder):
+    path = lake.root / folder / "slice" / "run_broken.json"
+    former = path.read_bytes()
+    plant(path, trace)
+    try:
+        assert [str(key) for key in quarantined(lake)] == ["slice--run_broken"]
+    finally:
+        path.write_bytes(former)
 
 
 @pytest.mark.parametrize("spelt", ["pickle", "pickl\\u0065"])

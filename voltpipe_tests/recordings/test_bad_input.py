@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from voltpipe.lake import Lake, RecordingKey
+from voltpipe.recordings.catalogue import quarantined
 from voltpipe.recordings.condition_raw import condition_raw
-from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.raw import find_raw
 from voltpipe.recordings.settings import ConditioningSettings
 

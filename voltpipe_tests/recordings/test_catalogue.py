@@ -1,5 +1,6 @@
 """What is noted of a recording when it is judged, and found again without reading a sample."""
 
+import json
 import os
 from datetime import UTC, datetime
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from voltpipe.lake import RecordingKey
-from voltpipe.recordings.catalogue import Standing, catalogue
+from voltpipe.recordings.catalogue import Standing, catalogue, quarantined
 from voltpipe.recordings.condition_raw import condition_raw
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.ingest import ingest
@@ -62,12 +63,24 @@ def test_a_quarantined_recording_is_listed_with_what_could_be_seen_of_it(lake, p
     assert list(lake.conditioned.rglob("*.json")) == []
 
 
+def test_a_recording_whose_file_in_quarantine_was_removed_is_listed_again_only_when_it_is_judged_again(
+    lake, put_raw, signal_mv, judged
+):
+    signal_mv[7, 1] = np.nan
+    put_raw("run.nwb", signal_mv)
+    reason = judged().reason
+    assert json.loads(lake.quarantine_path(KEY).read_text())["reason"] == reason
+    lake.quarantine_path(KEY).unlink()
+    assert (catalogue(lake), quarantined(lake)) == ((), {})
+    assert judged().standing is Standing.QUARANTINED
+
+
 def test_no_sample_is_read_and_what_was_not_noted_or_is_damaged_is_said_to_be_unknown(lake, put_raw, signal_mv, judged):
     put_raw("run.nwb", signal_mv)
     before = judged()
     lake.conditioned_path(KEY).write_bytes(b"")
     assert catalogue(lake) == (before,)
-    lake.conditioned_path(KEY).with_suffix(".json").write_text("{")
+    lake.history_path(KEY).write_text("{")
     (entry,) = catalogue(lake)
     assert (entry.standing, entry.seen, entry.report) == (Standing.OK, None, None)
 

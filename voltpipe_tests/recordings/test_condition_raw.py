@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from voltpipe.lake import LakeError, RecordingKey
+from voltpipe.recordings.catalogue import quarantined
 from voltpipe.recordings.condition_raw import Verdict, condition_raw
 from voltpipe.recordings.open_recording import RawRecording
-from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.settings import ConditioningSettings, Profile
 from voltpipe.recordings.store import conditioned_recordings, open_conditioned
 
@@ -105,7 +105,7 @@ def test_a_good_recording_is_conditioned_with_its_figures(lake, put_raw, signal_
     assert outcome.figures["digest"] == recording.digest
     assert outcome.report is not None
     assert [check.name for check in outcome.report.checks][-1] == "duplicate"
-    assert files_in(lake.root) == ["run.json", "run.json", "run.nwb", "run.parquet"]
+    assert files_in(lake.root) == ["run.json", "run.nwb", "run.parquet"]
 
 
 def test_a_recording_that_was_mended_is_released(lake, put_raw, signal_mv, judge):
@@ -163,13 +163,8 @@ def test_a_full_disk_is_raised_and_leaves_everything_as_it_was(lake, put_raw, si
     with pytest.raises(OSError, match="No space left"):
         judge()
     assert lake.conditioned_path(KEY).read_bytes() == former
-    assert files_in(lake.root) == [
-        "run.dat",
-        "run.json",
-        "run.json",
-        "run.parquet",
-        "run.v1.parquet",
-    ]  # the last two are one file
+    # The last two are one file.
+    assert files_in(lake.root) == ["run.dat", "run.json", "run.parquet", "run.v1.parquet"]
 
 
 def test_stimulation_that_the_sidecar_tells_of_is_left_out(lake, put_raw, signal_mv, judge):

@@ -6,8 +6,8 @@ import pytest
 
 from voltpipe.lake import RecordingKey
 from voltpipe.recordings.arrivals import find_arrivals
+from voltpipe.recordings.catalogue import Verdict, read_history
 from voltpipe.recordings.condition_raw import condition_raw
-from voltpipe.recordings.history import Verdict, read_history
 from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.recordings.store import open_conditioned
 

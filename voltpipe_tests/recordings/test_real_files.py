@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from voltpipe.lake import RecordingKey
+from voltpipe.recordings.catalogue import quarantined
 from voltpipe.recordings.condition_raw import Verdict, condition_raw
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.ingest import ingest
 from voltpipe.recordings.open_recording import open_recording
-from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.raw import find_raw
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings

@@ -63,6 +63,7 @@ def windows(tmp_path) -> WindowSet:
         "channel_types": ["unknown"] * 3,
         "organoids": ["organoid_1"],
         "preparation": None,
+        "roles": {},
         "recordings": [asdict(place) for place in places],
         "spans": [[number, 200 * number, 200 * number + 200, Split.TEST] for number in range(3)],
         "train_mean_mv": [-60.0] * 3,

@@ -1,12 +1,17 @@
 """Which recordings are used, as what, and why others are not."""
 
 import re
+import shutil
 
+import dagster as dg
 import pytest
 
+from voltpipe.lake import Lake, RecordingKey
+from voltpipe.pipeline.assets.windows import recording_split
+from voltpipe.pipeline.resources import LakeResource
 from voltpipe.recordings.settings import ConditioningSettings, Profile
 from voltpipe.windows.build import build_window_set
-from voltpipe.windows.manifest import SplitError, SplitManifest, split_recordings
+from voltpipe.windows.manifest import SplitError, SplitManifest, split_manifest_path, split_recordings
 from voltpipe.windows.settings import WindowSettings
 from voltpipe.windows.split import Role
 
@@ -32,6 +37,23 @@ def test_a_manifest_reads_back_as_it_was_saved(five_recordings, settings, tmp_pa
     manifest.save(tmp_path)
     assert SplitManifest.load(tmp_path) == manifest
     assert SplitManifest.load(tmp_path).digest == manifest.digest
+
+
+def test_roles_stick_whatever_io_manager_stores_the_split(five_recordings, settings, tmp_path):
+    lake = Lake(tmp_path / "lake")
+    for key, recording in five_recordings.items():
+        path = lake.conditioned_path(RecordingKey.parse(key))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(recording.path, path)
+    (roles := dict.fromkeys(five_recordings, Role.TRAIN))["slice--run_0"] = Role.TEST
+    split_recordings(five_recordings, settings).model_copy(update={"roles": roles}).save(lake.windows)
+    run_config = {"ops": {"recording_split": {"config": settings.model_dump(mode="json")}}}
+    resources = {"lake": LakeResource(root=str(lake.root)), "io_manager": dg.mem_io_manager}
+    for _ in range(2):
+        with dg.instance_for_test() as instance:
+            assert dg.materialize([recording_split], instance=instance, resources=resources, run_config=run_config)
+    assert SplitManifest.load(lake.windows).of_role(Role.TEST) == ("slice--run_0",)
+    assert split_manifest_path(lake.windows).name == "recording_split.json"
 
 
 def test_recordings_with_other_channels_than_most_are_excluded_with_the_reason(

@@ -42,6 +42,6 @@ def errors_by_group(forecaster: Forecaster, look_up: Forecaster, window_set: Win
                 for name, contender in contenders.items()
                 if contender.distribution and contender.horizons == horizons
             },
-            least_mv2=unavoidable_mv2(window_set.manifest["preparation"], window_set.rate_hz, horizons, present_mv),
+            least_mv2=unavoidable_mv2(window_set.manifest.preparation, window_set.rate_hz, horizons, present_mv),
         )
     return sums.table()

@@ -84,7 +84,7 @@ def _with_room(
     window_set: WindowSet, number: int, starts: Int64[np.ndarray, " start"], n_rows: int
 ) -> Int64[np.ndarray, " fewer"]:
     """The starts of windows after which so many rows were recorded without a gap, and belong to the same split."""
-    spans = [(start, stop) for r, start, stop, _ in window_set.manifest["spans"] if r == number]
+    spans = [(start, stop) for r, start, stop, _ in window_set.manifest.spans if r == number]
     has_room = [any(start <= row and row + n_rows <= stop for start, stop in spans) for row in starts.tolist()]
     return np.asarray(starts[np.array(has_room, bool)])
 

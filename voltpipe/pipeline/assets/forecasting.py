@@ -153,7 +153,7 @@ def _log_beginning(run: "TrackedRun", lake: Lake, windows: "WindowSet", settings
 
     run.log_parameters({"training": settings, "windows": windows.settings})
     run.log_environment(device=settings.device.value, revision=code_revision())
-    roles = {key: role for role, keys in windows.manifest["roles"].items() for key in keys}
+    roles = {key: role for role, keys in windows.manifest.roles.items() for key in keys}
     run.log_inputs(
         RunInput(
             recording.key,

@@ -13,8 +13,8 @@ from voltpipe.pipeline.assets.registry import champion_forecaster
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.partitions import RECORDINGS
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
+from voltpipe.recordings.catalogue import quarantined
 from voltpipe.recordings.hints import Hints
-from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.store import open_conditioned
 from voltpipe.tracking.settings import ChampionSettings

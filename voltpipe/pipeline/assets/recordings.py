@@ -16,11 +16,10 @@ from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.partitions import BATCH_SIZE, RECORDINGS
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.pipeline.shown import picture_metadata
+from voltpipe.recordings.catalogue import RecordingHistory, quarantined
 from voltpipe.recordings.condition_raw import ConditioningOutcome, condition_raw
-from voltpipe.recordings.history import RecordingHistory
 from voltpipe.recordings.quality import CHECKS
 from voltpipe.recordings.quality_report import Severity
-from voltpipe.recordings.quarantine import quarantined
 from voltpipe.recordings.raw import inspect_raw, open_raw
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings

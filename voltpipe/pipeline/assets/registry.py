@@ -174,5 +174,5 @@ def _origin(tracking: TrackingResource, report: ReportedValue, result: "Training
 
 def _counted(windows: "WindowSet") -> str:
     """How many recordings there are, and of which role."""
-    roles = {role: len(keys) for role, keys in windows.manifest["roles"].items() if keys}
+    roles = {role: len(keys) for role, keys in windows.manifest.roles.items() if keys}
     return f"{sum(roles.values())}: {', '.join(f'{number} {role}' for role, number in roles.items())}"

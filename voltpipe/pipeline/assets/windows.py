@@ -43,6 +43,7 @@ def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> Sp
     recordings, damaged = sound_recordings(lake.lake, settings.organoid)
     manifest = split_recordings(recordings, settings.part(WindowSettings), SplitManifest.load(lake.lake.windows))
     manifest = manifest.model_copy(update={"excluded": {**manifest.excluded, **damaged}})
+    manifest.save(lake.lake.windows)  # the next split keeps its roles, wherever the IO manager puts this value
     context.add_output_metadata(
         {
             **{f"{role.value} recordings": len(manifest.of_role(role)) for role in Role},
