@@ -19,6 +19,10 @@ EVALUATION_FILE = "metrics.json"
 """An evaluation's name in a report's folder."""
 
 
+REPORT_FILE = "report.html"
+"""The page's name in the same folder."""
+
+
 class EvaluationError(VoltpipeError):
     """A forecaster that cannot be scored, or an evaluation that cannot be read."""
 

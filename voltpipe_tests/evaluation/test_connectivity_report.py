@@ -76,11 +76,11 @@ def test_the_truth_is_drawn_beside_what_was_found_only_where_it_is_known(known, 
 
 def test_names_of_organoids_and_channels_cannot_become_markup(coupled, known, tmp_path):
     forecaster, window_set = coupled
-    evaluation, detail = evaluate(forecaster, window_set, {})
+    evaluation, errors = evaluate(forecaster, window_set, {})
     nasty = known.replace(
         {"sender": {"n1": "<b>n1</b>"}, "receiver": {"n1": "<b>n1</b>"}, "organoid": {"alpha": "<i>"}}
     )
-    report = write_report(tmp_path, evaluation, replace(detail, stretch=None), nasty)
+    report = write_report(tmp_path, evaluation, replace(errors.detail(), stretch=None), nasty)
     page = report.html_path.read_text()
     section = page[page.index("Who drives whom") : page.index("<h2>Where this comes from")]
     assert "&lt;b&gt;n1&lt;/b&gt; → n2" in section

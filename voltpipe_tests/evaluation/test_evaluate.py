@@ -100,10 +100,10 @@ def test_each_regime_is_scored_on_its_own_windows(window_set_of, forecaster_by):
 def test_a_regime_without_windows_is_absent(window_set_of, forecaster_by):
     window_set = window_set_of([waves_mv(60, 1), waves_mv(60, 1)], [Split.TRAIN, Split.TIME])
 
-    evaluation, detail = evaluate(forecaster_by("persistence", persist, window_set), window_set, {})
+    evaluation, errors = evaluate(forecaster_by("persistence", persist, window_set), window_set, {})
 
     assert evaluation.regimes == (Regime.TIME,)
-    assert detail.regime == Regime.TIME
+    assert errors.detail().regime == Regime.TIME
     assert not [name for name in evaluation.metrics() if name.startswith("test/")]
 
 

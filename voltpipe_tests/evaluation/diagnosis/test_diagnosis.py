@@ -69,9 +69,9 @@ def test_it_is_read_as_it_was_written(diagnosis, tmp_path):
 @pytest.fixture(scope="module")
 def page(diagnosis, window_set, no_connectivity, tmp_path_factory) -> str:
     baselines = fit_baselines(window_set)
-    evaluation, detail = evaluate(baselines.pop("look_up"), window_set, baselines)
+    evaluation, errors = evaluate(baselines.pop("look_up"), window_set, baselines)
     folder = tmp_path_factory.mktemp("report")
-    report = write_report(folder, evaluation, detail, no_connectivity, diagnosis)
+    report = write_report(folder, evaluation, errors.detail(), no_connectivity, diagnosis)
     assert {
         "errors_by_group",
         "robustness",

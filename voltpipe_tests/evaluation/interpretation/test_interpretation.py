@@ -12,6 +12,7 @@ from voltpipe.evaluation.interpretation.figures import interpretation_figures
 from voltpipe.evaluation.interpretation.interpretation import Interpretation, interpret
 from voltpipe.evaluation.interpretation.section import interpretation_section
 from voltpipe.evaluation.interpretation.text import metrics
+from voltpipe.evaluation.isolation import attempt_each
 from voltpipe.evaluation.page import filled, on_page
 from voltpipe.evaluation.report import write_report
 from voltpipe.forecasting.architectures.registry import ARCHITECTURES
@@ -34,9 +35,12 @@ def section_of(forecaster, window_set, no_connectivity, interpretation=None):
     """The page's section, and which figures it shows."""
     evaluation, _ = evaluate(forecaster, window_set, {})
     interpretation = interpretation or interpret(forecaster, window_set)
-    drawn = interpretation_figures(evaluation, interpretation)
+    drawn, undrawn = attempt_each(interpretation_figures(evaluation, interpretation))
+    assert not undrawn
     section = interpretation_section(evaluation, interpretation, no_connectivity)
-    return filled("sections/interpretation.html", interpretation=section, figures=on_page(drawn)), set(drawn)
+    return filled(
+        "sections/interpretation.html", interpretation=section, figures=on_page(drawn), failed={}, undrawn={}
+    ), set(drawn)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -65,9 +69,9 @@ def test_what_is_written_is_read(hearing, echo_set, tmp_path):
 
 
 def test_the_page_says_what_forecasts_follow_from(hearing, echo_set, tmp_path, no_connectivity):
-    evaluation, detail = evaluate(hearing, echo_set, {})
+    evaluation, errors = evaluate(hearing, echo_set, {})
     interpretation = interpret(hearing, echo_set)
-    report = write_report(tmp_path, evaluation, detail, no_connectivity, interpretation=interpretation)
+    report = write_report(tmp_path, evaluation, errors.detail(), no_connectivity, interpretation=interpretation)
     page, figures = report.html_path.read_text(), report.figure_paths
     assert "What its forecasts follow from" in page
     assert "What lies more than 5 ms back is worth less than 0.001 of R² at any horizon." in page
