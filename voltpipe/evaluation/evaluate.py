@@ -32,7 +32,7 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.forecasting.side_by_side import side_by_side
 from voltpipe.windows.split import Split
-from voltpipe.windows.window_set import WindowSet
+from voltpipe.windows.window_set import WindowSet, to_mv
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _from_last_known_mv(
     """The samples of windows in mV, from the last of the history up to the largest horizon."""
     mean_mv, sd_mv = window_set.calibration_mv(window_set.index["recording"][positions])
     samples_z = window_set.stretch(positions, window_set.settings.window_samples)[:, window_set.context - 1 :]
-    return samples_z * sd_mv[:, None] + mean_mv[:, None]
+    return to_mv(samples_z, mean_mv, sd_mv)
 
 
 def _scores(name: str, regime: Regime, horizons: Sequence[int], sums: ErrorSums) -> Iterator[Score]:

@@ -45,8 +45,9 @@ def live_errors(
     starts = _starts(recording, context, context + ahead, stride_samples)
     if not len(starts):
         raise ForecasterError(
-            f"no stretch of its {recording.n_samples} samples holds a window of {context + ahead} behind the "
-            "calibration span; record longer"
+            f"no segment of its {recording.n_samples} samples holds a window of {context + ahead} behind the "
+            "calibration span; record longer",
+            code="recording-too-short",
         )
 
     for batch in _batches(recording, starts, context, first.horizons):
@@ -59,12 +60,16 @@ def live_errors(
 def _check_fits(forecaster: Forecaster, recording: ConditionedRecording) -> None:
     config = forecaster.config
     if recording.rate_hz != config.rate_hz:
-        raise ForecasterError(f"it has {recording.rate_hz:g} Hz, the champion is for {config.rate_hz:g} Hz")
+        raise ForecasterError(
+            f"it has {recording.rate_hz:g} Hz, the champion is for {config.rate_hz:g} Hz", code="rate-differs"
+        )
     if forecaster.module.bound_to_channels and recording.channel_names != config.channel_names:
-        raise ForecasterError("its channels are not those that the champion's weights belong to")
+        raise ForecasterError(
+            "its channels are not those that the champion's weights belong to", code="channels-differ"
+        )
     difference = conditioning_difference(shared_conditioning(recording.metadata.settings), config.conditioning)
     if config.conditioning and difference:
-        raise ForecasterError(f"it was conditioned otherwise: {difference}")
+        raise ForecasterError(f"it is not conditioned like the champion's: {difference}", code="conditioning-differs")
 
 
 def _starts(

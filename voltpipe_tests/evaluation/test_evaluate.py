@@ -110,7 +110,7 @@ def test_a_regime_without_windows_is_absent(window_set_of, forecaster_by):
 def test_nothing_held_out_is_refused(window_set_of, forecaster_by):
     window_set = window_set_of([waves_mv(60, 1)], [Split.TRAIN])
 
-    with pytest.raises(EvaluationError, match="no window is held out"):
+    with pytest.raises(EvaluationError, check=lambda error: error.code == "nothing-held-out"):
         evaluate(forecaster_by("persistence", persist, window_set), window_set, {})
 
 
@@ -131,21 +131,23 @@ def test_baselines_are_scored_on_the_same_targets_at_all_their_horizons(window_s
     own = evaluation.score("one_step", Regime.TEST, 1)
     assert evaluation.score("persistence", Regime.TEST, 1).n_targets == own.n_targets
     assert evaluation.score("persistence", Regime.TEST, 5).r2 < 0
-    with pytest.raises(EvaluationError, match="one_step has no score in regime test at 5 samples"):
+    with pytest.raises(
+        EvaluationError, match=r"one_step.* 5 samples", check=lambda error: error.code == "score-unknown"
+    ):
         evaluation.score("one_step", Regime.TEST, 5)
 
 
 def test_a_horizon_without_targets_is_refused(window_set_of, forecaster_by):
     window_set = window_set_of([waves_mv(60, 1), waves_mv(60, 1)], [Split.TRAIN, Split.TEST])
 
-    with pytest.raises(EvaluationError, match=r"forecasts \[7\] samples ahead"):
+    with pytest.raises(EvaluationError, match=r"\[7\]", check=lambda error: error.code == "horizons-not-in-windows"):
         evaluate(forecaster_by("far", persist, window_set, horizons=(1, 7)), window_set, {})
 
 
 def test_a_longer_history_than_the_windows_have_is_refused(window_set_of, forecaster_by):
     window_set = window_set_of([waves_mv(60, 1), waves_mv(60, 1)], [Split.TRAIN, Split.TEST])
 
-    with pytest.raises(EvaluationError, match="needs 21 samples of history, but the windows have 20"):
+    with pytest.raises(EvaluationError, match=r"21 .* 20\b", check=lambda error: error.code == "context-too-short"):
         evaluate(forecaster_by("long", persist, window_set, context=21), window_set, {})
 
 
@@ -230,17 +232,17 @@ def test_histograms_count_every_error_of_the_forecaster(noisy_detail):
 
 
 @pytest.mark.parametrize(
-    ("other", "reason"),
+    ("other", "code", "facts"),
     [
-        ({"rate_hz": 20_000.0}, "alpha has 1000 Hz, the forecaster was trained at 20000 Hz"),
-        ({"conditioning": {"profile": "spikes"}}, "conditioned otherwise .*: profile membrane instead of spikes"),
+        ({"rate_hz": 20_000.0}, "rate-differs", "alpha .*1000 Hz.* 20000 Hz"),
+        ({"conditioning": {"profile": "spikes"}}, "conditioning-differs", "membrane .* spikes"),
     ],
 )
-def test_a_forecaster_is_not_scored_on_what_it_is_not_for(window_set_of, forecaster_by, other, reason):
+def test_a_forecaster_is_not_scored_on_what_it_is_not_for(window_set_of, forecaster_by, other, code, facts):
     window_set = window_set_of([waves_mv(60, 1), waves_mv(60, 1)], [Split.TRAIN, Split.TEST])
     forecaster = forecaster_by("waves", repeat_period, window_set)
     forecaster = replace(forecaster, config=forecaster.config.model_copy(update=other))
-    with pytest.raises(ForecasterError, match=reason):
+    with pytest.raises(ForecasterError, match=facts, check=lambda error: error.code == code):
         evaluate(forecaster, window_set, {})
 
 
@@ -249,7 +251,9 @@ def test_weights_that_belong_to_channels_are_not_scored_on_others(window_set_of,
     bound = forecaster_by("waves", repeat_period, window_set)
     bound.module.bound_to_channels = True
     bound = replace(bound, config=bound.config.model_copy(update={"channel_names": ("elsewhere",)}))
-    with pytest.raises(ForecasterError, match=r"alpha's channels \(1: n0\) are not those that this waves"):
+    with pytest.raises(
+        ForecasterError, match=r"alpha.*\(1: n0\).* waves", check=lambda error: error.code == "channels-differ"
+    ):
         evaluate(bound, window_set, {})
 
 
@@ -285,7 +289,9 @@ def test_a_damaged_detail_is_named(tmp_path):
     path = tmp_path / "detail.npz"
     path.write_bytes(b"not a zip")
 
-    with pytest.raises(EvaluationError, match=r"detail\.npz is not an evaluation's detail"):
+    with pytest.raises(
+        EvaluationError, match=r"detail\.npz", check=lambda error: error.code == "figure-data-unreadable"
+    ):
         read_detail(path)
 
 
@@ -335,5 +341,7 @@ def test_a_score_that_is_nan_is_refused_on_reading(window_set_of, forecaster_by,
     r2 = evaluation.scores[0].r2
     path.write_text(path.read_text().replace(f'"r2": {r2},', '"r2": NaN,', 1))
 
-    with pytest.raises(EvaluationError, match="is not an evaluation"):
+    with pytest.raises(
+        EvaluationError, match=r"metrics\.json", check=lambda error: error.code == "evaluation-unreadable"
+    ):
         Evaluation.read(path)

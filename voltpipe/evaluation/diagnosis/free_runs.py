@@ -12,7 +12,7 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.point_mass import PointMass, find_point_mass
 from voltpipe.forecasting.roll_out import roll_out
 from voltpipe.forecasting.training_rows import training_values_mv
-from voltpipe.windows.window_set import WindowSet
+from voltpipe.windows.window_set import WindowSet, to_mv
 
 _SEED = 0
 _MARGIN_RANGES = 10
@@ -68,7 +68,7 @@ def free_runs(
         for start in evenly(_with_room(window_set, number, starts, window_set.context + n_samples), n_starts):
             mean_mv, sd_mv = window_set.calibration_mv(number)
             rows = slice(int(start), int(start) + window_set.context + n_samples)
-            stretches_mv.append((window_set.samples_z[rows] * sd_mv + mean_mv).numpy())
+            stretches_mv.append(to_mv(window_set.samples_z[rows], mean_mv, sd_mv).numpy())
             names.append(window_set.recordings[number].key)
     if len(set(names)) < 2:
         return None

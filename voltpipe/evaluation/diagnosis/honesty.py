@@ -15,7 +15,7 @@ from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.leakage import covered_rows
 from voltpipe.windows.split import Split
-from voltpipe.windows.window_set import WindowSet
+from voltpipe.windows.window_set import WindowSet, to_mv
 
 _MOST_WINDOWS = 500
 _LEAST_WINDOWS = 50
@@ -149,7 +149,7 @@ class _Trial:
         return self.r2(self.own_mv.roll(len(self.own_mv) // 2, 0), self.true_z)
 
     def _mv(self, values_z: Float[Tensor, "window channel"]) -> Float[Tensor, "window channel"]:
-        return values_z * self.sd_mv + self.mean_mv
+        return to_mv(values_z, self.mean_mv, self.sd_mv)
 
     def forecast_mv(
         self, used: Callable[[int], Forecaster], history_z: Float[Tensor, "window context channel"]
