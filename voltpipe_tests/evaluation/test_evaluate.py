@@ -156,7 +156,8 @@ def test_a_planted_bad_channel_comes_out_last(window_set_of, forecaster_by):
     recording_mv[:, 3] = -60 + noise(300)
     window_set = window_set_of([waves_mv(300, 5), recording_mv], [Split.TRAIN, Split.TEST])
 
-    _, detail = evaluate(forecaster_by("waves", repeat_period, window_set), window_set, {})
+    _, errors = evaluate(forecaster_by("waves", repeat_period, window_set), window_set, {})
+    detail = errors.detail()
 
     r2 = detail.r2_by_channel["waves"][0]
     assert r2.argmin() == 3
@@ -180,7 +181,8 @@ def noisy_detail(window_set_of, forecaster_by):
     recording_mv = waves_mv(400, 4) + noise((400, 4))
     window_set = window_set_of([waves_mv(60, 4), recording_mv], [Split.TRAIN, Split.TEST])
     record = EpochRecord(1, 2.0, 0.9, 0.8, {1: 0.5}, 1e-3, 40.0, 0.0)
-    _, detail = evaluate(forecaster_by("waves", repeat_period, window_set), window_set, {}, history=[record])
+    _, errors = evaluate(forecaster_by("waves", repeat_period, window_set), window_set, {})
+    detail = errors.detail([record])
     return detail, recording_mv
 
 
@@ -263,7 +265,8 @@ def test_the_published_protocol_has_no_stretch_of_test_samples(window_set_of, fo
     )
     window_set.manifest["spans"] = [[0, 0, 60, "train"], [1, 60, 120, "train"]]
 
-    _, detail = evaluate(forecaster_by("waves", repeat_period, window_set), window_set, {})
+    _, errors = evaluate(forecaster_by("waves", repeat_period, window_set), window_set, {})
+    detail = errors.detail()
 
     assert detail.stretch is None
 

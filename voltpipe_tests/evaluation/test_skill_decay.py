@@ -1,6 +1,7 @@
 """When skill counts as decayed, at an expected R2 of 0.4 and a bound of 0.02."""
 
 import math
+import re
 
 import pytest
 
@@ -29,19 +30,19 @@ def test_only_the_latest_recordings_are_asked_and_their_mean_decides():
     (alpha,) = decay_of([("alpha", 0.1), ("alpha", 0.45), ("alpha", 0.4), ("alpha", 0.32)])
     assert alpha.recordings == ("alpha--1", "alpha--2", "alpha--3")
     assert alpha.live_r2 == pytest.approx(0.39)
-    assert alpha.reason == "on alpha, mean R2 over its 3 latest recordings is 0.390, 0.400 was expected"
+    assert re.findall(r"alpha|\b3\b|0\.\d+", alpha.reason) == ["alpha", "3", "0.390", "0.400"]
 
 
 def test_too_few_recordings_are_no_decay_however_bad():
     (alpha,) = decay_of([("alpha", 0.0)] * 2)
     assert not alpha.decayed
-    assert "over 2 of 3 recordings" in alpha.reason
+    assert "2 of 3" in alpha.reason
 
 
 def test_an_organoid_that_drifts_does_not_hide_behind_another():
     alpha, beta = decay_of([("alpha", 0.45), ("beta", 0.3)] * 3)
     assert (alpha.decayed, beta.decayed) == (False, True)
-    assert beta.reason.endswith("is 0.300, 0.400 was expected: lower by more than 0.02")
+    assert re.findall(r"0\.\d+", beta.reason) == ["0.300", "0.400", "0.02"]
 
 
 def test_on_an_organoid_that_is_not_known_there_is_no_skill_to_decay():
