@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from voltpipe.errors import VoltpipeError
+from voltpipe.evaluation.evaluation import EvaluationError
 from voltpipe.files import read_json, write_json
 
 Made = TypeVar("Made")
@@ -64,5 +65,16 @@ def write_failures(path: Path, failed: Mapping[str, str]) -> None:
 
 
 def read_failures(path: Path) -> dict[str, str]:
-    """Read the reasons by the part's name; none if there is no such file, as in evaluations of version 0.1."""
-    return dict(read_json(path)["failed"]) if path.exists() else {}
+    """Read the reasons by the part's name; none if there is no such file, as in evaluations of version 0.1.
+
+    Raises:
+        EvaluationError: the file is damaged.
+    """
+    if not path.exists():
+        return {}
+    try:
+        return dict(read_json(path)["failed"])
+    except (AssertionError, ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(
+            f"{path} does not list failed parts: {error}. Evaluate the forecaster again.", code="failures-unreadable"
+        ) from error
