@@ -15,14 +15,16 @@ def adapted_to_beginning(forecaster: Forecaster, recording: Recording, adapt_ms:
     """
     if not forecaster.adapts:
         raise ForecasterError(
-            f"this {forecaster.config.architecture} makes no use of who drives whom, so there is nothing to adapt; "
-            "forecast without adapting"
+            f"This {forecaster.config.architecture} uses no connectivity, so there is nothing to adapt. "
+            "Forecast without adapting.",
+            code="nothing-to-adapt",
         )
     stop_sample = round(adapt_ms / 1000 * recording.rate_hz)
     if stop_sample >= recording.n_samples:
         raise ForecasterError(
-            f"the recording has {1000 * recording.n_samples / recording.rate_hz:g} ms, all of which would go into "
-            f"adapting to {adapt_ms:g} ms; adapt to less of it"
+            f"The recording has {1000 * recording.n_samples / recording.rate_hz:g} ms, and adapting to {adapt_ms:g} ms "
+            "would use all of it. Adapt to less.",
+            code="adaptation-too-long",
         )
     starts = [start for start in recording.segment_starts if start < stop_sample]
     pasts_mv: list[Float32[np.ndarray, "time channel"]] = [

@@ -12,6 +12,7 @@ from voltpipe.evaluation.drawing import CONTENDERS, FAINT, RenderedFigure, new_f
 from voltpipe.evaluation.explorer import Explorer
 from voltpipe.evaluation.interactive import embedded
 from voltpipe.evaluation.page import filled, on_page, provenance_text
+from voltpipe.evaluation.verdict import Standing
 from voltpipe.evaluation.version_comparison import MEAN, VersionComparison
 from voltpipe.files import written_whole
 
@@ -30,11 +31,30 @@ def write_comparison(folder: Path, comparison: VersionComparison) -> Path:
     return path
 
 
+_CLAIMS = {
+    Standing.BETTER: "is better than",
+    Standing.WORSE: "is worse than",
+    Standing.UNSURE: "cannot be told from",
+}
+
+
+def comparison_standings(comparison: VersionComparison) -> dict[str, Standing]:
+    """Return how each other forecaster stands against the first over all horizons; UNSURE on a single recording."""
+    return {str(row["forecaster"]): _standing(row) for _, row in _whole(comparison).iterrows()}
+
+
 def verdicts(comparison: VersionComparison) -> tuple[str, ...]:
-    """For each other forecaster a sentence: is it better than the first?"""
+    """Say in a sentence for each other forecaster whether it is better than the first."""
+    return tuple(_verdict(row, comparison.names[0]) for _, row in _whole(comparison).iterrows())
+
+
+def _whole(comparison: VersionComparison) -> pd.DataFrame:
     gains = comparison.gains
-    whole = gains[(gains["group"] == _ALL) & (gains["horizon"] == MEAN)]
-    return tuple(_verdict(row, comparison.names[0]) for _, row in whole.iterrows())
+    return gains[(gains["group"] == _ALL) & (gains["horizon"] == MEAN)]
+
+
+def _standing(row: pd.Series) -> Standing:
+    return Standing.BETTER if row["low"] > 0 else Standing.WORSE if row["high"] < 0 else Standing.UNSURE
 
 
 def _verdict(row: pd.Series, first: str) -> str:
@@ -42,8 +62,7 @@ def _verdict(row: pd.Series, first: str) -> str:
     if np.isnan(row["low"]):
         return f"{name} against {first}: {figures}, on one recording: which is better cannot be told."
     interval = f"a gain of {row['gain']:+.4f} (95 % between {row['low']:+.4f} and {row['high']:+.4f})"
-    claim = "is better than" if row["low"] > 0 else "is worse than" if row["high"] < 0 else "cannot be told from"
-    return f"{name} {claim} {first}: {figures}, {interval} on {row['n_recordings']} recordings."
+    return f"{name} {_CLAIMS[_standing(row)]} {first}: {figures}, {interval} on {row['n_recordings']} recordings."
 
 
 def _rendered(comparison: VersionComparison) -> str:

@@ -63,8 +63,12 @@ def connectivity_table(forecaster: Forecaster, window_set: WindowSet) -> pd.Data
         return _pairs(organoid, window_set.channel_names, coupling, trains, truth_mv)
 
     parts = list(side_by_side(of, forecaster.couplings().items()))
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_COLUMNS))
-    return table.astype(_COLUMNS)
+    return pd.concat(parts, ignore_index=True).astype(_COLUMNS) if parts else no_connectivity()
+
+
+def no_connectivity() -> pd.DataFrame:
+    """Return a connectivity table without rows."""
+    return pd.DataFrame(columns=list(_COLUMNS)).astype(_COLUMNS)
 
 
 def true_networks_mv(window_set: WindowSet) -> dict[str, Float[np.ndarray, "sender receiver"]]:

@@ -13,7 +13,7 @@ from voltpipe.evaluation.regimes import Regime
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.windows.split import Split
-from voltpipe.windows.window_set import Batch, WindowSet
+from voltpipe.windows.window_set import Batch, WindowSet, to_mv
 
 EXAMPLE_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)
 CHANNEL_QUANTILES = (0.1, 0.5, 0.9)
@@ -137,7 +137,7 @@ class ErrorCounts:
 def predict_mv(forecaster: Forecaster, batch: Batch) -> Float[Tensor, "batch horizon channel"]:
     """Forecast a batch of a window set in mV."""
     forecast_z = forecaster.predict_z(batch.history_z, batch.mean_mv, batch.sd_mv)
-    return forecast_z * batch.sd_mv[:, None] + batch.mean_mv[:, None]
+    return to_mv(forecast_z, batch.mean_mv, batch.sd_mv)
 
 
 def windows_per_batch(window_set: WindowSet) -> int:
@@ -214,7 +214,7 @@ def _example(
     error_mv = (forecast_mv - batch.target_mv()[:, horizon_rows])[0, :n_horizons]
     channel = _nearest_rank(error_mv.square().mean(0), quantile)
     samples_z = window_set.stretch(np.array([window]), window_set.settings.window_samples)[0, :, channel]
-    samples_mv = (samples_z * batch.sd_mv[0, channel] + batch.mean_mv[0, channel]).numpy()
+    samples_mv = to_mv(samples_z, batch.mean_mv[0, channel], batch.sd_mv[0, channel]).numpy()
     recording = window_set.recordings[entry["recording"]]
     last_known_row = int(entry["start_row"]) + window_set.context - 1
     present_mv = batch.history_mv()[:, -1]
@@ -272,8 +272,8 @@ def choose_stretch(
     size = windows_per_batch(window_set)
     parts = (slice(start, start + size) for start in range(0, n_samples, size))
     forecast_z = torch.cat([forecaster.predict_z(history_z[part], mean_mv[part], sd_mv[part]) for part in parts])
-    forecast_mv = forecast_z * sd_mv[:, None] + mean_mv[:, None]
-    truth_mv = samples_z[context - 1 :] * sd_mv + mean_mv
+    forecast_mv = to_mv(forecast_z, mean_mv, sd_mv)
+    truth_mv = to_mv(samples_z[context - 1 :], mean_mv, sd_mv)
     r2 = torch.from_numpy(np.nan_to_num(r2_by_channel, nan=-np.inf))
     channels = list(dict.fromkeys(_nearest_rank(r2, quantile) for quantile in CHANNEL_QUANTILES))
     recording = window_set.recordings[number]

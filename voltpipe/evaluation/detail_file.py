@@ -53,7 +53,8 @@ def read_detail(path: Path) -> EvaluationDetail:
         )
     except (BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
         raise EvaluationError(
-            f"{path} is not an evaluation's detail: {error}; evaluate the forecaster again"
+            f"{path} does not hold the data of an evaluation's figures: {error}. Evaluate the forecaster again.",
+            code="figure-data-unreadable",
         ) from error
 
 

@@ -5,7 +5,7 @@ Colours are Okabe and Ito's, which the colour-blind can tell apart, lightened so
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,10 @@ class RenderedFigure:
     """For a page: no ground of its own, ink in the page's text colour, as wide as its container."""
     png: bytes
     """For everywhere else: on white, with its title."""
+
+
+Drawings = Mapping[str, Callable[[], RenderedFigure]]
+"""Figures by name, before they are drawn."""
 
 
 def new_figure(height_in: float) -> Figure:

@@ -1,12 +1,13 @@
 """Scores a forecaster and its baselines on what was held out. Nothing is fitted here."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from voltpipe.evaluation.contender_sums import ContenderSums
@@ -21,7 +22,7 @@ from voltpipe.evaluation.detail import (
 )
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError, Provenance, Score
 from voltpipe.evaluation.held_out import as_used, regime_windows
-from voltpipe.evaluation.progress import EvaluationProgress, unwatched
+from voltpipe.evaluation.progress import NO_EVALUATION_PROGRESS, EvaluationProgress
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.revision import code_revision
 from voltpipe.evaluation.scores import ErrorSums
@@ -31,7 +32,41 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.forecasting.side_by_side import side_by_side
 from voltpipe.windows.split import Split
-from voltpipe.windows.window_set import WindowSet
+from voltpipe.windows.window_set import WindowSet, to_mv
+
+
+@dataclass(frozen=True)
+class RegimeErrors:
+    """Errors of one scoring pass over the strictest regime: what figure data are made of."""
+
+    forecaster: Forecaster
+    window_set: WindowSet
+    regime: Regime
+    windows: Int64[np.ndarray, " window"]
+    r2_by_channel: dict[str, Float64[np.ndarray, "horizon channel"]]
+    counts: ErrorCounts
+
+    def detail(self, history: Sequence[EpochRecord] = ()) -> EvaluationDetail:
+        """Choose what the figures show; `history` holds the training's epochs."""
+        used = as_used(self.forecaster, self.window_set, self.regime)
+        own_r2 = self.r2_by_channel[self.forecaster.config.architecture][0]
+        shown = self.window_set, self.windows
+        with torch.inference_mode(), cpu_threads(1):
+            return EvaluationDetail(
+                regime=self.regime,
+                horizons=self.forecaster.horizons,
+                channel_names=self.window_set.channel_names,
+                channel_types=self.window_set.channel_types,
+                r2_by_channel=self.r2_by_channel,
+                error_edges_mv=self.counts.error_edges_mv,
+                error_counts=self.counts.error_counts,
+                joint_edges_mv=self.counts.joint_edges_mv,
+                joint_counts=self.counts.joint_counts,
+                examples=choose_examples(used, *shown, torch.cat(self.counts.window_squared_error)),
+                worst=choose_worst(used, *shown, torch.cat(self.counts.largest_squared_error)),
+                stretch=choose_stretch(used, *shown, own_r2),
+                history=tuple(history),
+            )
 
 
 def evaluate(
@@ -42,10 +77,9 @@ def evaluate(
     ceiling_r2: Mapping[int, float] | None = None,
     ceiling_standard_error: Mapping[int, float] | None = None,
     observable_ceiling_r2: Mapping[int, float] | None = None,
-    history: Sequence[EpochRecord] = (),
     training: Mapping[str, Any] | None = None,
-    progress: EvaluationProgress = unwatched,
-) -> tuple[Evaluation, EvaluationDetail]:
+    progress: EvaluationProgress = NO_EVALUATION_PROGRESS,
+) -> tuple[Evaluation, RegimeErrors]:
     """Score a forecaster beside its baselines, on the same held-out windows, in each regime apart.
 
     Args:
@@ -55,61 +89,62 @@ def evaluate(
         ceiling_r2: the best possible R2 by horizon in samples, where the recordings are simulated.
         ceiling_standard_error: of these figures.
         observable_ceiling_r2: the R2 possible from 1 ms samples and the true connectivity, by horizon in samples.
-        history: the training's epochs, for the learning curve.
         training: what is to be known of the training (settings, device, duration); JSON-able, shown as provenance.
         progress: is told of each recording that is scored.
 
     Returns:
-        The scores, and what the figures show of the stricter regime that has windows.
+        The scores, and the errors of the strictest regime that has windows, from which figure data can be made.
 
     Raises:
         EvaluationError: nothing is held out, the windows are too short for the forecaster, or it forecasts NaN.
         ForecasterError: it is for recordings of another rate, other channels, or another conditioning.
     """
-    name = forecaster.config.architecture
-    contenders = {name: forecaster, **{key: value for key, value in baselines.items() if key != name}}
+    contenders = _contenders(forecaster, baselines)
     for key, contender in contenders.items():
         _check_fits(key, contender, window_set)
     windows = regime_windows(forecaster, window_set)
-    regimes = list(windows)
-    if not regimes:
-        raise EvaluationError("no window is held out: expected windows in split 'test' or 'time'; add recordings")
+    if not windows:
+        raise EvaluationError(
+            "No window is held out. Expected windows in split 'test' or 'time'. Add recordings.",
+            code="nothing-held-out",
+        )
+    strictest = next(iter(windows))
     counts = ErrorCounts.of(len(forecaster.horizons), window_set)
     sums = {
-        regime: _score(
-            contenders, window_set, regime, windows[regime], counts if regime == regimes[0] else None, progress
-        )
-        for regime in regimes
+        regime: _score(contenders, window_set, regime, of_it, counts if regime == strictest else None, progress)
+        for regime, of_it in windows.items()
     }
     with torch.inference_mode(), cpu_threads(1):
         evaluation = Evaluation(
-            forecaster=name,
-            scores=tuple(
-                score
-                for key, contender in contenders.items()
-                for regime in regimes
-                for score in _scores(key, regime, contender.horizons, sums[regime][key].errors)
-            ),
-            distributions=tuple(
-                score
-                for key in contenders
-                for regime in regimes
-                if (distribution := sums[regime][key].distribution)
-                for score in distribution.scores(key, regime)
-            ),
-            by_recording=tuple(
-                errors
-                for key, contender in contenders.items()
-                for regime in regimes
-                for errors in sums[regime][key].by_recording(key, regime, contender.horizons, window_set)
-            ),
+            forecaster=forecaster.config.architecture,
+            **_all_scores(contenders, sums, window_set),
             ceiling_r2=dict(ceiling_r2 or {}),
             ceiling_standard_error=dict(ceiling_standard_error or {}),
             observable_ceiling_r2=dict(observable_ceiling_r2 or {}),
             provenance=_provenance(forecaster, window_set, windows, training or {}),
         )
-        detail = _detail(forecaster, window_set, regimes[0], windows[regimes[0]], sums[regimes[0]], counts, history)
-    return evaluation, detail
+    r2_by_channel = {name: of_one.errors.r2_by_channel() for name, of_one in sums[strictest].items()}
+    return evaluation, RegimeErrors(forecaster, window_set, strictest, windows[strictest], r2_by_channel, counts)
+
+
+def _contenders(forecaster: Forecaster, baselines: Mapping[str, Forecaster]) -> dict[str, Forecaster]:
+    """Name the forecaster by its architecture and put it first."""
+    name = forecaster.config.architecture
+    return {name: forecaster, **{key: value for key, value in baselines.items() if key != name}}
+
+
+def _all_scores(
+    contenders: Mapping[str, Forecaster], sums: Mapping[Regime, Mapping[str, ContenderSums]], window_set: WindowSet
+) -> dict[str, Any]:
+    """Scores, distribution scores and errors by recording, of each contender in each regime."""
+    found: dict[str, list[Any]] = {"scores": [], "distributions": [], "by_recording": []}
+    for key, contender in contenders.items():
+        for regime, of_regime in sums.items():
+            own = of_regime[key]
+            found["scores"] += _scores(key, regime, contender.horizons, own.errors)
+            found["distributions"] += own.distribution.scores(key, regime) if own.distribution else ()
+            found["by_recording"] += own.by_recording(key, regime, contender.horizons, window_set)
+    return {name: tuple(values) for name, values in found.items()}
 
 
 def _check_fits(name: str, forecaster: Forecaster, window_set: WindowSet) -> None:
@@ -122,12 +157,14 @@ def _check_fits(name: str, forecaster: Forecaster, window_set: WindowSet) -> Non
     if unknown:
         raise EvaluationError(
             f"{name} forecasts {unknown} samples ahead, but the window set has targets at "
-            f"{list(window_set.horizons)}: add these horizons to the windows' settings"
+            f"{list(window_set.horizons)}. Add these horizons to the windows' settings.",
+            code="horizons-not-in-windows",
         )
     if forecaster.config.context_samples > window_set.context:
         raise EvaluationError(
             f"{name} needs {forecaster.config.context_samples} samples of history, but the windows have "
-            f"{window_set.context}: build windows with a longer context"
+            f"{window_set.context}. Build windows with a longer context.",
+            code="context-too-short",
         )
 
 
@@ -176,7 +213,7 @@ def _from_last_known_mv(
     """The samples of windows in mV, from the last of the history up to the largest horizon."""
     mean_mv, sd_mv = window_set.calibration_mv(window_set.index["recording"][positions])
     samples_z = window_set.stretch(positions, window_set.settings.window_samples)[:, window_set.context - 1 :]
-    return samples_z * sd_mv[:, None] + mean_mv[:, None]
+    return to_mv(samples_z, mean_mv, sd_mv)
 
 
 def _scores(name: str, regime: Regime, horizons: Sequence[int], sums: ErrorSums) -> Iterator[Score]:
@@ -193,35 +230,6 @@ def _scores(name: str, regime: Regime, horizons: Sequence[int], sums: ErrorSums)
             mae_mv=mae_mv[row],
             n_targets=sums.n_targets,
         )
-
-
-def _detail(
-    forecaster: Forecaster,
-    window_set: WindowSet,
-    regime: Regime,
-    windows: Int64[np.ndarray, " window"],
-    sums: Mapping[str, ContenderSums],
-    counts: ErrorCounts,
-    history: Sequence[EpochRecord],
-) -> EvaluationDetail:
-    r2_by_channel = {name: of_one.errors.r2_by_channel() for name, of_one in sums.items()}
-    used = as_used(forecaster, window_set, regime)
-    own_r2 = r2_by_channel[forecaster.config.architecture][0]
-    return EvaluationDetail(
-        regime=regime,
-        horizons=forecaster.horizons,
-        channel_names=window_set.channel_names,
-        channel_types=window_set.channel_types,
-        r2_by_channel=r2_by_channel,
-        error_edges_mv=counts.error_edges_mv,
-        error_counts=counts.error_counts,
-        joint_edges_mv=counts.joint_edges_mv,
-        joint_counts=counts.joint_counts,
-        examples=choose_examples(used, window_set, windows, torch.cat(counts.window_squared_error)),
-        worst=choose_worst(used, window_set, windows, torch.cat(counts.largest_squared_error)),
-        stretch=choose_stretch(used, window_set, windows, own_r2),
-        history=tuple(history),
-    )
 
 
 def _provenance(

@@ -19,6 +19,10 @@ EVALUATION_FILE = "metrics.json"
 """An evaluation's name in a report's folder."""
 
 
+REPORT_FILE = "report.html"
+"""The page's name in the same folder."""
+
+
 class EvaluationError(VoltpipeError):
     """A forecaster that cannot be scored, or an evaluation that cannot be read."""
 
@@ -100,9 +104,10 @@ class Evaluation(Facts):
         found = self.find_score(forecaster, regime, horizon)
         if found is None:
             raise EvaluationError(
-                f"{forecaster} has no score in regime {regime} at {horizon} samples; expected a forecaster of "
+                f"{forecaster} has no score in regime {regime} at {horizon} samples. Expected a forecaster of "
                 f"{[self.forecaster, *self.baselines]}, a regime of {list(map(str, self.regimes))} "
-                f"and a horizon of {list(self.horizons)}"
+                f"and a horizon of {list(self.horizons)}.",
+                code="score-unknown",
             )
         return found
 
@@ -174,4 +179,6 @@ class Evaluation(Facts):
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise EvaluationError(f"{path} is not an evaluation: {error}; evaluate the forecaster again") from error
+            raise EvaluationError(
+                f"{path} is not an evaluation: {error}. Evaluate the forecaster again.", code="evaluation-unreadable"
+            ) from error

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from voltpipe.evaluation.detail import EvaluationDetail
 from voltpipe.evaluation.distribution_figures import draw_calibration
-from voltpipe.evaluation.drawing import RenderedFigure, render
+from voltpipe.evaluation.drawing import Drawings, render
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.forecast_figures import draw_examples, draw_stretch, draw_worst
 from voltpipe.evaluation.labels import duration_label, forecaster_label, regime_label
@@ -34,13 +34,14 @@ class _Drawing(NamedTuple):
     draw: Callable[[], Figure]
 
 
-def figures(evaluation: Evaluation, detail: EvaluationDetail) -> dict[str, RenderedFigure]:
-    """All figures that the evaluation has something to show for, by name, in the order in which they are read."""
+def figures(evaluation: Evaluation, detail: EvaluationDetail) -> Drawings:
+    """List all figures that the evaluation has something to show for, in reading order."""
     protocol = evaluation.provenance.protocol
     subtitle = f"{forecaster_label(evaluation.forecaster)} on {regime_label(detail.regime, protocol)}"
     warning = _OVERLAP if protocol == Protocol.PUBLISHED else ""
     return {
-        each.name: render(
+        each.name: partial(
+            render,
             each.name,
             each.draw,
             title=each.title,

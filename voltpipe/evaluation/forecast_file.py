@@ -74,8 +74,8 @@ def open_as_trained(config: ForecasterConfig, file: Path, hints: Hints, *, known
     if is_conditioned(file):
         if hints.given():
             raise ForecasterError(
-                f"{file.name} is a conditioned recording, which says itself what it is; "
-                f"leave out {', '.join(hints.given())}"
+                f"{file.name} is a conditioned recording, which needs no hints. Leave out {', '.join(hints.given())}.",
+                code="hints-for-conditioned",
             )
         conditioned = open_conditioned(file)
         remedy = "hand it the raw file, which is then conditioned alike, or use another forecaster"
@@ -95,7 +95,8 @@ def open_as_trained(config: ForecasterConfig, file: Path, hints: Hints, *, known
     except RecordingError as error:
         label = conditioning_label(config.conditioning)
         raise ForecasterError(
-            f"{file.name} cannot be conditioned as what this {config.architecture} was trained on, {label}: {error}"
+            f"{file.name} cannot be conditioned as what this {config.architecture} was trained on, {label}: {error}",
+            code="conditioning-impossible",
         ) from None
 
 

@@ -142,9 +142,9 @@ def _origins(
     origins = origins[origins + 1 >= from_ms / 1000 * recording.rate_hz]
     if not len(origins):
         raise ForecasterError(
-            f"no stretch of the recording's {recording.n_samples} samples without a gap holds the "
-            f"{config.context_samples} samples of history that the forecaster needs before a forecast from "
-            f"{from_ms:g} ms on; use a longer recording"
+            f"No segment of the recording's {recording.n_samples} samples holds the {config.context_samples} samples "
+            f"of history that the forecaster needs for a forecast from {from_ms:g} ms on. Use a longer recording.",
+            code="recording-too-short",
         )
     return origins
 
@@ -166,8 +166,9 @@ def _histories(
         sample, channel = bad[0]
         (time_s,) = sample_times_s(recording, np.array([first + sample]))
         raise ForecasterError(
-            f"channel {recording.channel_names[channel]} is NaN or infinite at {time_s:.4f} s; nothing can be forecast "
-            "from it, cut the recording there"
+            f"Channel {recording.channel_names[channel]} is NaN or infinite at {time_s:.4f} s, so nothing can be "
+            "forecast from it. Cut the recording there.",
+            code="samples-not-finite",
         )
     starts = origins - context + 1 - first
     windows: Float32[np.ndarray, "start channel context"] = sliding_window_view(voltage_mv, context, axis=0)[starts]

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64
 from voltpipe.evaluation.regimes import ADAPTATION_MS, Regime
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.split import Split
-from voltpipe.windows.window_set import WindowSet
+from voltpipe.windows.window_set import WindowSet, to_mv
 
 _MOST_TARGETS = 1 << 19
 """Of a regime, at each horizon. More of them change no digit that is shown, and at 20 kHz there is no end of them."""
@@ -47,9 +47,9 @@ def held_out_digests(forecaster: Forecaster, window_set: WindowSet) -> tuple[Reg
     return regime, {recording.key: recording.digest for recording in held_out}
 
 
-def evenly(windows: Int64[np.ndarray, " window"], at_most: int) -> Int64[np.ndarray, " fewer"]:
-    """So many of the windows at most, evenly spread."""
-    return windows[np.linspace(0, len(windows) - 1, min(at_most, len(windows))).astype(np.int64)]
+def evenly(values: Int64[np.ndarray, " value"], at_most: int) -> Int64[np.ndarray, " fewer"]:
+    """Return at most so many of the values, evenly spaced."""
+    return values[np.linspace(0, len(values) - 1, min(at_most, len(values))).astype(np.int64)]
 
 
 def _after_adaptation(
@@ -80,7 +80,7 @@ def as_used(forecaster: Forecaster, window_set: WindowSet, regime: Regime) -> Ca
         edges = [recording.start_row, *sorted(row for row in inner if recording.start_row < row < stop_row), stop_row]
         mean_mv, sd_mv = window_set.calibration_mv(number)
         pasts_mv: list[Float32[np.ndarray, "time channel"]] = [
-            (window_set.samples_z[start:stop] * sd_mv + mean_mv).numpy() for start, stop in pairwise(edges)
+            to_mv(window_set.samples_z[start:stop], mean_mv, sd_mv).numpy() for start, stop in pairwise(edges)
         ]
         return forecaster.adapted_to(pasts_mv, window_set.channel_names)
 

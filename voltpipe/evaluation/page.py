@@ -1,12 +1,13 @@
-"""How pages are made: one look for all, and whatever comes from recordings (names, keys, settings) escaped."""
+"""Pages from templates: one look for all, and whatever comes from recordings (names, keys, settings) escaped."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from voltpipe.evaluation.drawing import RenderedFigure
 from voltpipe.evaluation.evaluation import Provenance
+from voltpipe.evaluation.isolation import Failure, attempt
 
 
 def filled(template: str, **shown: object) -> str:
@@ -19,6 +20,19 @@ def filled(template: str, **shown: object) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(**shown)
+
+
+def finding(failed: Mapping[str, str], part: str, text: Callable[[], str]) -> str:
+    """Return the text about a part of an evaluation, or why the part failed; a text that raises counts as a failure."""
+    made = attempt(text) if part not in failed else failed[part]
+    if isinstance(made, Failure):
+        return failure_text(made.reason)
+    return failure_text(made) if part in failed else made
+
+
+def failure_text(reason: str) -> str:
+    """Say that a diagnostic failed, and why."""
+    return f"This diagnostic failed: {reason}"
 
 
 def provenance_text(provenance: Provenance) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.special import stdtrit
 
+from voltpipe.evaluation.bootstrap import times_drawn
+
 _RESAMPLES = 2000
-_SEED = 0
-"""The same scores give the same decision whenever they are asked."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,8 @@ def paired_gain(
     gain = float((less_mv2.sum(0) / total_mv2.sum(0)).mean())
     if n_recordings < 2:
         return PairedGain(gain, n_recordings, None, None)
-    generator = np.random.default_rng(_SEED)
-    times_drawn = generator.multinomial(n_recordings, np.full(n_recordings, 1 / n_recordings), _RESAMPLES)
-    resampled = ((times_drawn @ less_mv2) / (times_drawn @ total_mv2)).mean(1)
+    drawn = times_drawn(n_recordings, _RESAMPLES)
+    resampled = ((drawn @ less_mv2) / (drawn @ total_mv2)).mean(1)
     standard_error = resampled.std() * np.sqrt(n_recordings / (n_recordings - 1))
     reach = float(standard_error * stdtrit(n_recordings - 1, 1 - error_rate))
     return PairedGain(gain, n_recordings, gain - reach, gain + reach)

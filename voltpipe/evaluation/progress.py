@@ -1,15 +1,21 @@
-"""How far an evaluation is, for whoever watches it."""
+"""Progress of an evaluation, for whoever watches it."""
 
 from typing import Protocol, runtime_checkable
 
 
 @runtime_checkable
 class EvaluationProgress(Protocol):
-    """Is told whenever a step is done."""
+    """A listener that is told of every finished step."""
 
     def __call__(self, doing: str, done: int, total: int) -> None:
-        """So many steps of a kind are done, of how many."""
+        """Take note that `done` of `total` steps of a kind are finished."""
 
 
-def unwatched(doing: str, done: int, total: int) -> None:
-    """Nobody watches."""
+class _NoEvaluationProgress:
+    """A listener that ignores all it is told."""
+
+    def __call__(self, doing: str, done: int, total: int) -> None:
+        """Do nothing."""
+
+
+NO_EVALUATION_PROGRESS: EvaluationProgress = _NoEvaluationProgress()

@@ -1,7 +1,7 @@
-"""The evaluation report: one page that needs nothing else, its numbers, and its figures as files."""
+"""The evaluation report: one page that needs nothing else, and its figures as files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,15 +26,16 @@ from voltpipe.evaluation.diagnosis.text import (
 )
 from voltpipe.evaluation.distribution_table import distribution_table
 from voltpipe.evaluation.drawing import RenderedFigure
-from voltpipe.evaluation.evaluation import Evaluation
+from voltpipe.evaluation.evaluation import REPORT_FILE, Evaluation
 from voltpipe.evaluation.figures import figures
 from voltpipe.evaluation.gain_over import gain_over
 from voltpipe.evaluation.interactive import embedded
 from voltpipe.evaluation.interpretation.figures import interpretation_figures
 from voltpipe.evaluation.interpretation.interpretation import Interpretation
 from voltpipe.evaluation.interpretation.section import interpretation_section
+from voltpipe.evaluation.isolation import attempt_each
 from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label, regime_label
-from voltpipe.evaluation.page import filled, on_page, provenance_text
+from voltpipe.evaluation.page import filled, finding, on_page, provenance_text
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.skill_bar import skill_bars
 from voltpipe.evaluation.tables import score_table
@@ -42,51 +43,74 @@ from voltpipe.evaluation.verdict import verdict
 from voltpipe.files import written_whole
 from voltpipe.windows.settings import Protocol
 
-REPORT_FILE = "report.html"
-METRICS_FILE = "metrics.json"
-
 
 @dataclass(frozen=True)
 class Report:
-    """Where the parts of a report lie."""
+    """Places of the parts of a report, and what could not be drawn."""
 
     html_path: Path
-    metrics_path: Path
     figure_paths: dict[str, Path]
     """PNG files by the figure's name."""
+    undrawn: dict[str, str]
+    """Why figures could not be drawn, by the figure's name."""
 
 
 def write_report(
     folder: Path,
     evaluation: Evaluation,
-    detail: EvaluationDetail,
+    detail: EvaluationDetail | None,
     connectivity: pd.DataFrame,
     diagnosis: Diagnosis | None = None,
     interpretation: Interpretation | None = None,
+    failed: Mapping[str, str] | None = None,
     links: Mapping[str, str] | None = None,
 ) -> Report:
-    """Write `report.html`, `metrics.json` and a PNG a figure into `folder`, each whole or not at all.
+    """Write `report.html` and a PNG a figure into `folder`, each as an atomic write.
 
-    Without a diagnosis or an interpretation the page has no such sections. `links` are addresses named among where it
-    comes from, by name.
+    What failed is shown as such in its section, and so is a figure that cannot be drawn.
+
+    Args:
+        folder: of the evaluation.
+        evaluation: the scores.
+        detail: what figures show of them; None if that could not be made.
+        connectivity: who drives whom.
+        diagnosis: without one the page has no such sections.
+        interpretation: without one the page has no such section.
+        failed: why other parts could not be made, by name.
+        links: addresses by name, for the section on provenance.
     """
-    drawn = figures(evaluation, detail)
-    general = tuple(drawn)
-    if diagnosis:
-        drawn |= diagnosis_figures(evaluation, diagnosis)
-    if interpretation:
-        drawn |= interpretation_figures(evaluation, interpretation)
-    if len(connectivity):
-        drawn[CONNECTIVITY] = connectivity_figure(connectivity)
-    report = Report(folder / REPORT_FILE, folder / METRICS_FILE, {name: folder / f"{name}.png" for name in drawn})
-    for name, path in report.figure_paths.items():
+    parts = (evaluation, detail, connectivity, diagnosis, interpretation)
+    general, drawn, undrawn = _draw_all(*parts)
+    paths = {name: folder / f"{name}.png" for name in drawn}
+    for name, path in paths.items():
         with written_whole(path) as aside:
             aside.write_bytes(drawn[name].png)
-    evaluation.write(report.metrics_path)
-    with written_whole(report.html_path) as aside:
-        page = render_page(evaluation, drawn, general, connectivity, diagnosis, interpretation, links)
+    html_path = folder / REPORT_FILE
+    with written_whole(html_path) as aside:
+        page = render_page(
+            evaluation, drawn, general, connectivity, diagnosis, interpretation, links, failed=failed, undrawn=undrawn
+        )
         aside.write_text(page, encoding="utf-8")
-    return report
+    return Report(html_path, paths, undrawn)
+
+
+def _draw_all(
+    evaluation: Evaluation,
+    detail: EvaluationDetail | None,
+    connectivity: pd.DataFrame,
+    diagnosis: Diagnosis | None,
+    interpretation: Interpretation | None,
+) -> tuple[tuple[str, ...], dict[str, RenderedFigure], dict[str, str]]:
+    """Draw all figures apart from each other; returns the names of the general ones, those drawn and those not."""
+    general = figures(evaluation, detail) if detail else {}
+    others: dict[str, Callable[[], RenderedFigure]] = {}
+    if diagnosis:
+        others |= diagnosis_figures(evaluation, diagnosis)
+    if interpretation:
+        others |= interpretation_figures(evaluation, interpretation)
+    if len(connectivity):
+        others[CONNECTIVITY] = lambda: connectivity_figure(connectivity)
+    return tuple(general), *attempt_each({**general, **others})
 
 
 def render_page(
@@ -97,9 +121,20 @@ def render_page(
     diagnosis: Diagnosis | None,
     interpretation: Interpretation | None = None,
     links: Mapping[str, str] | None = None,
+    *,
+    failed: Mapping[str, str] | None = None,
+    undrawn: Mapping[str, str] | None = None,
 ) -> str:
-    """The page as HTML; `general` names the figures that belong to no other section."""
-    protocol = evaluation.provenance.protocol
+    """Return the page as HTML; `general` names the figures that belong to no other section."""
+    protocol, rate_hz = evaluation.provenance.protocol, evaluation.provenance.rate_hz
+    all_failed = {
+        **(failed or {}),
+        **(diagnosis.failed if diagnosis else {}),
+        **(interpretation.failed if interpretation else {}),
+    }
+    explorers, no_explorers = attempt_each(
+        diagnosis_explorers(diagnosis, evaluation.forecaster, rate_hz) if diagnosis else {}
+    )
     return filled(
         REPORT_FILE,
         title=f"{forecaster_label(evaluation.forecaster)} on {', '.join(evaluation.provenance.organoids)}",
@@ -110,12 +145,12 @@ def render_page(
         bars=list(skill_bars(evaluation, evaluation.regimes[0])),
         regimes=[_regime_section(evaluation, regime) for regime in evaluation.regimes],
         has_ceiling=bool(evaluation.ceiling_r2),
-        connectivity=_connectivity_section(evaluation, connectivity),
+        failed=all_failed,
+        undrawn={**(undrawn or {}), **no_explorers},
+        connectivity=_connectivity_section(evaluation, connectivity, all_failed),
         diagnosis=_diagnosis_section(evaluation, diagnosis) if diagnosis else None,
         interpretation=interpretation_section(evaluation, interpretation, connectivity) if interpretation else None,
-        explorers=embedded(
-            diagnosis_explorers(diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz) if diagnosis else {}
-        ),
+        explorers=embedded(explorers),
         figures=on_page(drawn, provenance_text(evaluation.provenance)),
         general_figures=general,
         provenance=evaluation.provenance,
@@ -140,12 +175,11 @@ def _regime_section(evaluation: Evaluation, regime: Regime) -> dict[str, object]
     }
 
 
-def _connectivity_section(evaluation: Evaluation, table: pd.DataFrame) -> dict[str, object]:
+def _connectivity_section(evaluation: Evaluation, table: pd.DataFrame, failed: Mapping[str, str]) -> dict[str, object]:
     found = summaries(table)
     agreement = mean_agreement(found)
     return {
-        "figure": CONNECTIVITY,
-        "verdict": connectivity_verdict(found, evaluation.forecaster),
+        "verdict": finding(failed, CONNECTIVITY, lambda: connectivity_verdict(found, evaluation.forecaster)),
         "organoids": found,
         "comparison": comparison_table(agreement) if agreement else None,
         "strongest": strongest_table(table),
@@ -153,15 +187,19 @@ def _connectivity_section(evaluation: Evaluation, table: pd.DataFrame) -> dict[s
 
 
 def _diagnosis_section(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str, object]:
+    about = diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz
+    texts: dict[str, tuple[str, Callable[[], str]]] = {
+        "worst_group": ("errors_by_group", lambda: worst_group_text(*about)),
+        "calibration": ("errors_by_group", lambda: calibration_text(*about)),
+        "out_of_distribution": ("out_of_distribution", lambda: out_of_distribution_text(diagnosis.out_of_distribution)),
+        "robustness": ("robustness", lambda: robustness_text(diagnosis, evaluation.forecaster)),
+        "bad_channels": ("bad_channels", lambda: bad_channels_text(diagnosis.bad_channels)),
+        "resemblance": ("resemblance", lambda: resemblance_text(diagnosis)),
+        "following": ("following", lambda: following_text(diagnosis.following)),
+        "honesty_text": ("honesty", lambda: honesty_text(diagnosis)),
+    }
     return {
-        "calibration": calibration_text(diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz),
-        "worst_group": worst_group_text(diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz),
-        "out_of_distribution": out_of_distribution_text(diagnosis.out_of_distribution),
-        "robustness": robustness_text(diagnosis, evaluation.forecaster),
-        "bad_channels": bad_channels_text(diagnosis.bad_channels),
-        "resemblance": resemblance_text(diagnosis),
-        "following": following_text(diagnosis.following),
+        **{name: finding(diagnosis.failed, part, text) for name, (part, text) in texts.items()},
         "measures": list(diagnosis.resemblance.itertuples()),
         "honesty": diagnosis.honesty,
-        "honesty_text": honesty_text(diagnosis),
     }

@@ -60,13 +60,15 @@ class ErrorSums:
         """
         if not np.isfinite(self._squared).all():
             raise EvaluationError(
-                "a forecast is NaN or infinite on held-out windows: expected finite mV everywhere; "
-                "look at the training's loss and at the recordings' quality"
+                "A forecast is NaN or infinite on held-out windows. Expected finite mV everywhere. "
+                "Look at the training's loss and at the recordings' quality.",
+                code="forecast-not-finite",
             )
         if not self._total.sum(1).all():
             raise EvaluationError(
-                "every held-out target equals its channel's training mean: expected voltage that varies; "
-                "look at the recordings that are held out"
+                "Every held-out target equals its channel's training mean. Expected voltage that varies. "
+                "Look at the recordings that are held out.",
+                code="targets-constant",
             )
         return np.asarray(1 - self._squared.sum(1) / self._total.sum(1))
 

@@ -22,8 +22,9 @@ def check_layout(forecaster: Forecaster, what: str, *, rate_hz: float, channel_n
     config = forecaster.config
     if rate_hz != config.rate_hz:
         raise ForecasterError(
-            f"{what} has {rate_hz:g} Hz, the forecaster was trained at {config.rate_hz:g} Hz; "
-            "resample the recording, or use a forecaster for its rate"
+            f"{what} has {rate_hz:g} Hz, the forecaster was trained at {config.rate_hz:g} Hz. "
+            "Resample the recording, or use a forecaster for its rate.",
+            code="rate-differs",
         )
     if forecaster.module.bound_to_channels and channel_names != config.channel_names:
         missing = tuple(name for name in config.channel_names if name not in channel_names)
@@ -31,7 +32,8 @@ def check_layout(forecaster: Forecaster, what: str, *, rate_hz: float, channel_n
         raise ForecasterError(
             f"{what}'s channels ({_listed(channel_names)}) are not those that this {config.architecture} was "
             f"trained on ({_listed(config.channel_names)} of {', '.join(config.organoids)}){lacking}, and its weights "
-            "belong to these; use a forecaster that was trained on this organoid"
+            "belong to these. Use a forecaster that was trained on this organoid.",
+            code="channels-differ",
         )
 
 
@@ -44,8 +46,8 @@ def check_conditioning(config: ForecasterConfig, what: str, conditioning: Mappin
     difference = conditioning_difference(conditioning, config.conditioning)
     if difference:
         raise ForecasterError(
-            f"{what} is conditioned otherwise than what this {config.architecture} was trained on: "
-            f"{difference}; {remedy}"
+            f"{what} is not conditioned like what this {config.architecture} was trained on: {difference}; {remedy}",
+            code="conditioning-differs",
         )
 
 
@@ -62,7 +64,8 @@ def check_size(config: ForecasterConfig, what: str, samples_mv: Float32[np.ndarr
     if not 1 / _MOST_TIMES < factor < _MOST_TIMES:
         raise ForecasterError(
             f"the voltages of {what} vary {factor:.3g} times as much as those that this {config.architecture} was "
-            "trained on; is the unit right? Say it with the hint `unit`"
+            "trained on. Check the unit, and give it with the hint `unit`.",
+            code="voltage-range-differs",
         )
 
 

@@ -1,4 +1,6 @@
-"""One sentence or two that say what the scores say."""
+"""The verdict on a forecaster: typed standings against its baselines, and one or two sentences."""
+
+from enum import StrEnum
 
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.gain_over import gain_over
@@ -34,7 +36,7 @@ def verdict(evaluation: Evaluation) -> str:
         skill = f"{name} explains {_share(score.r2)} of the voltage's variance {ahead} ahead"
         share = evaluation.share_of_ceiling(regime, nearest)
         skill += "" if share is None else f", {share:.0%} of what can be predicted"
-    words = f"{warning}{situation}, {skill}. {_against_baselines(evaluation, regime)}"
+    words = f"{warning}{situation}, {skill}. {_against_baselines(evaluation)}"
     return words if len(evaluation.provenance.recordings[regime]) > 1 else f"{words} {_ONE_RECORDING}"
 
 
@@ -43,16 +45,59 @@ def _share(r2: float) -> str:
     return f"{r2:.1%}" if r2 > 0.98 else f"{r2:.0%}"
 
 
-def _against_baselines(evaluation: Evaluation, regime: Regime) -> str:
+class Standing(StrEnum):
+    """How a forecaster stands against a baseline at one horizon."""
+
+    BETTER = "better"
+    """Noticeably ahead, with the whole paired interval over recordings where there are several."""
+    UNSURE = "unsure"
+    """Noticeably ahead, but not with the whole interval."""
+    LEVEL = "level"
+    WORSE = "worse"
+
+
+_WORDS = {
+    Standing.UNSURE: "not beyond doubt better than",
+    Standing.LEVEL: "no better than",
+    Standing.WORSE: "worse than",
+}
+_EVERYWHERE = {
+    Standing.UNSURE: "at any horizon",
+    Standing.LEVEL: "at any horizon",
+    Standing.WORSE: "at every horizon",
+}
+
+
+def standings(evaluation: Evaluation, baseline: str) -> dict[int, Standing]:
+    """Return how the forecaster stands against a baseline in the strictest regime, by horizon in samples."""
+    regime = evaluation.regimes[0]
+    found = {}
+    for horizon in evaluation.horizons:
+        other = evaluation.find_score(baseline, regime, horizon)
+        if other is None:
+            continue
+        gain = evaluation.score(evaluation.forecaster, regime, horizon).r2 - other.r2
+        paired = gain_over(evaluation, baseline, regime, horizon)
+        unsure = paired is not None and paired.lower is not None and paired.lower <= 0
+        if gain > NOTICEABLE_R2:
+            found[horizon] = Standing.UNSURE if unsure else Standing.BETTER
+        else:
+            found[horizon] = Standing.WORSE if gain < -NOTICEABLE_R2 else Standing.LEVEL
+    return found
+
+
+def _against_baselines(evaluation: Evaluation) -> str:
     beaten, clauses = [], []
     for baseline in evaluation.baselines:
         label = f"the {forecaster_label(baseline)}" if baseline == "look_up" else forecaster_label(baseline)
-        found = _compare(evaluation, regime, baseline)
-        if set(found) == {_BETTER}:
+        found: dict[Standing, list[str]] = {}
+        for horizon, standing in standings(evaluation, baseline).items():
+            found.setdefault(standing, []).append(duration_label(horizon, evaluation.provenance.rate_hz))
+        if set(found) == {Standing.BETTER}:
             beaten.append(label)
             continue
         only = len(found) == 1
-        clauses += [f"better than {label} {_at(found[_BETTER])}"] if _BETTER in found else []
+        clauses += [f"better than {label} {_at(found[Standing.BETTER])}"] if Standing.BETTER in found else []
         for standing, words in _WORDS.items():
             if standing in found:
                 at = _EVERYWHERE[standing] if only else _at(found[standing])
@@ -60,35 +105,7 @@ def _against_baselines(evaluation: Evaluation, regime: Regime) -> str:
     sentences = [f"It beats {_list(beaten)} at every horizon."] if beaten else []
     if clauses:
         sentences.append(f"It is {_list(clauses)}.")
-    return " ".join(sentences) or "There is no baseline beside it."
-
-
-_BETTER, _UNSURE, _LEVEL, _WORSE = "better", "unsure", "level", "worse"
-_WORDS = {
-    _UNSURE: "not beyond doubt better than",
-    _LEVEL: "no better than",
-    _WORSE: "worse than",
-}
-_EVERYWHERE = {_UNSURE: "at any horizon", _LEVEL: "at any horizon", _WORSE: "at every horizon"}
-
-
-def _compare(evaluation: Evaluation, regime: Regime, baseline: str) -> dict[str, list[str]]:
-    """Horizons (in ms) by how the forecaster stands there.
-
-    Better is what is noticeably ahead, with the whole paired interval over recordings where there are several.
-    """
-    found: dict[str, list[str]] = {}
-    for horizon in evaluation.horizons:
-        other = evaluation.find_score(baseline, regime, horizon)
-        if other is None:
-            continue
-        gain = evaluation.score(evaluation.forecaster, regime, horizon).r2 - other.r2
-        standing = _BETTER if gain > NOTICEABLE_R2 else _WORSE if gain < -NOTICEABLE_R2 else _LEVEL
-        paired = gain_over(evaluation, baseline, regime, horizon)
-        if standing == _BETTER and paired and paired.lower is not None and paired.lower <= 0:
-            standing = _UNSURE
-        found.setdefault(standing, []).append(duration_label(horizon, evaluation.provenance.rate_hz))
-    return found
+    return " ".join(sentences) or "There is no baseline next to it."
 
 
 def _at(durations: list[str]) -> str:

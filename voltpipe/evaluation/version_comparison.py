@@ -49,14 +49,20 @@ def compare_versions(evaluations: Mapping[str, Evaluation], recordings: Collecti
     (first_name, first), *others = evaluations.items()
     for name, other in others:
         if other.provenance.window_set_digest != first.provenance.window_set_digest:
-            raise EvaluationError(f"{first_name} and {name} were scored on different window sets: score them on one")
+            raise EvaluationError(
+                f"{first_name} and {name} were scored on different window sets. Score them on the same one.",
+                code="window-sets-differ",
+            )
     horizons = [h for h in first.horizons if all(h in other.horizons for _, other in others)]
     if not horizons:
-        raise EvaluationError(f"{', '.join(evaluations)} have no horizon in common, so there is nothing to compare")
+        raise EvaluationError(
+            f"{', '.join(evaluations)} have no horizon in common. Compare forecasters that share a horizon.",
+            code="no-common-horizon",
+        )
     if not recordings:
         raise EvaluationError(
-            "each recording that is held out now was learned from by one of them at least; record more, or compare "
-            "others"
+            "At least one of them learned from each recording that is held out now. Record more, or compare others.",
+            code="no-common-held-out",
         )
     rate_hz = first.provenance.rate_hz
     labels = {duration_label(horizon, rate_hz): (horizon,) for horizon in horizons} | {MEAN: tuple(horizons)}

@@ -16,7 +16,12 @@ _Follow = Callable[[Tensor], Tensor]
 
 
 def roll_out(
-    forecaster: Forecaster, history_mv: Float32[np.ndarray, "*batch context channel"], n_samples: int, *, seed: int
+    forecaster: Forecaster,
+    history_mv: Float32[np.ndarray, "*batch context channel"],
+    n_samples: int,
+    *,
+    seed: int,
+    limits_mv: tuple[float, float] | None = None,
 ) -> Float32[np.ndarray, "*batch time channel"]:
     """Draw what may follow a history, each sample from the distribution one sample ahead of all before it.
 
@@ -28,6 +33,8 @@ def roll_out(
         history_mv: at least `context_samples` samples, of one run or of a batch.
         n_samples: how many samples are drawn, at least one.
         seed: decides all draws.
+        limits_mv: lowest and highest voltage that a run may take. A run that leaves them has diverged: all its channels
+            are NaN from that sample on.
 
     Raises:
         ForecasterError: the forecaster lacks a distribution or the horizon, or the history does not fit it.
@@ -44,11 +51,17 @@ def roll_out(
     known_mv = known_mv[:, -forecaster.config.context_samples :]
     follow = _step_by_step(forecaster, known_mv) or _by_windows(forecaster, known_mv)
     present_mv, drawn_mv = known_mv[:, -1], []
+    diverged = torch.zeros(len(known_mv), 1, dtype=torch.bool)
     for _ in range(n_samples):
         forecast_mv = follow(present_mv)
         level = torch.rand(forecast_mv.shape, generator=draw)
         present_mv = distribution.sample_mv(present_mv, forecast_mv, level)[:, nearest]
-        drawn_mv.append(present_mv)
+        if limits_mv:
+            diverged |= ~((present_mv >= limits_mv[0]) & (present_mv <= limits_mv[1])).all(1, keepdim=True)
+            drawn_mv.append(present_mv.masked_fill(diverged, torch.nan))
+            present_mv = torch.where(diverged, known_mv[:, -1], present_mv)
+        else:
+            drawn_mv.append(present_mv)
     return torch.stack(drawn_mv, dim=1).reshape(*history_mv.shape[:-2], n_samples, -1).numpy()
 
 

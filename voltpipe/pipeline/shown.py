@@ -59,11 +59,11 @@ def trail_metadata(trail: Trail) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("\n".join(rows))
 
 
-def connectivity_metadata(table: "pd.DataFrame", evaluation: Evaluation) -> dict[str, Any]:
+def connectivity_metadata(table: "pd.DataFrame", forecaster: str) -> dict[str, Any]:
     """How much was found of who drives whom, how right it is, and the strongest connections."""
     from voltpipe.evaluation.connectivity_text import connectivity_text
 
-    return {"who drives whom": dg.MetadataValue.md(connectivity_text(table, evaluation.forecaster))}
+    return {"who drives whom": dg.MetadataValue.md(connectivity_text(table, forecaster))}
 
 
 def figure_metadata(figure_paths: Mapping[str, Path]) -> dict[str, Any]:

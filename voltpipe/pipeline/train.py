@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
+from voltpipe.evaluation.evaluation import EVALUATION_FILE, REPORT_FILE, Evaluation
 from voltpipe.files import read_json
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import Lake
@@ -39,7 +39,7 @@ def _summary(lake: Lake) -> str:
     from voltpipe.tracking.registry import MODEL_NAME, version_tags
 
     registered = RegisteredValue.model_validate(read_json(value_path(lake, "registered_forecaster")))
-    folder = Path(registered.report.evaluated.folder)
+    folder = Path(registered.evaluated.folder)
     evaluation = Evaluation.read(folder / EVALUATION_FILE)
     found = summaries(pd.read_parquet(folder / CONNECTIVITY_FILE))
     tags = version_tags(TrackingStore.of(lake), registered.version)
@@ -50,7 +50,7 @@ def _summary(lake: Lake) -> str:
             connectivity_verdict(found, evaluation.forecaster),
             *_left_out(SplitManifest.load(lake.windows)),
             f"{MODEL_NAME} version {registered.version} is {tags['gate.decision']}: {tags['gate.reason']}",
-            f"report: {registered.report.html}",
+            f"report: {folder / REPORT_FILE}",
         )
     )
 

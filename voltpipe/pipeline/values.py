@@ -1,6 +1,8 @@
 """What one asset hands to the next: places in the lake and names in MLflow, never arrays."""
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.settings import Settings
@@ -50,4 +52,12 @@ class RegisteredValue(Settings):
     """A version in the registry."""
 
     version: str
-    report: ReportedValue
+    evaluated: EvaluatedValue
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_0_1(cls, content: Any) -> Any:
+        """Take the evaluation from within the report's value, where version 0.1 kept it."""
+        if isinstance(content, dict) and "report" in content:
+            content = {"version": content["version"], "evaluated": content["report"]["evaluated"]}
+        return content

@@ -155,6 +155,11 @@ class TrackedRun:
             ],
         )
 
+    def log_scores(self, metrics: Mapping[str, float], evaluation_file: Path) -> None:
+        """Log an evaluation's scores and its file, which the champion's live skill is compared with."""
+        self.log_metrics(metrics)
+        self.store.client.log_artifact(self.run_id, str(evaluation_file), REPORT_FOLDER)
+
     def log_report(self, metrics: Mapping[str, float], report_folder: Path) -> None:
         """Log what an evaluation found: its figures, the report's files, and their tables as MLflow shows tables."""
         import pandas as pd

@@ -86,6 +86,18 @@ class WindowSetManifest(Settings):
         return cls.model_validate(read_json(folder / MANIFEST_FILE))
 
 
+def to_mv(
+    values_z: Float[Tensor, "*any"], mean_mv: Float[Tensor, "*calibration"], sd_mv: Float[Tensor, "*calibration"]
+) -> Float[Tensor, "*any"]:
+    """Convert z-units to mV.
+
+    Mean and SD broadcast; for windows (batch, time, channel) they may be those of each window (batch, channel).
+    """
+    if values_z.ndim == 3 and mean_mv.ndim == 2:
+        mean_mv, sd_mv = mean_mv[:, None], sd_mv[:, None]
+    return values_z * sd_mv + mean_mv
+
+
 @dataclass(frozen=True)
 class Batch:
     """Windows gathered into tensors."""
@@ -97,11 +109,11 @@ class Batch:
 
     def history_mv(self) -> Float[Tensor, "batch context channel"]:
         """The histories in mV."""
-        return self.history_z * self.sd_mv[:, None] + self.mean_mv[:, None]
+        return to_mv(self.history_z, self.mean_mv, self.sd_mv)
 
     def target_mv(self) -> Float[Tensor, "batch horizon channel"]:
         """The targets in mV."""
-        return self.target_z * self.sd_mv[:, None] + self.mean_mv[:, None]
+        return to_mv(self.target_z, self.mean_mv, self.sd_mv)
 
 
 class WindowSet:

@@ -22,31 +22,32 @@ def known(connectivity) -> pd.DataFrame:
 
 
 def test_counts_and_the_agreement_with_the_truth_are_said_in_words(known):
-    assert connectivity_verdict(summaries(known), "coupled_cnn_lstm") == (
-        "2 connections among 6 pairs of channels; senders: 1 excitatory, 1 inhibitory, 1 unknown. Against "
-        "the network that was simulated: AUROC 0.6667, AUPRC 0.7500, the right sign for 50.0% of the connections, the "
-        "right type for 66.7% of the senders."
-    )
+    text = connectivity_verdict(summaries(known), "coupled_cnn_lstm")
+    assert re.findall(r"\d[\d.]*\d%?|\d", text) == [
+        *("2", "6", "1", "1", "1"),
+        *("0.6667", "0.7500", "50.0%", "66.7%"),
+    ]
 
 
 def test_several_organoids_are_averaged_and_one_of_unknown_truth_leaves_it_unsaid(known, connectivity):
     both = pd.concat([known, connectivity.assign(organoid="beta", probability=0.9)], ignore_index=True)
-    assert connectivity_verdict(summaries(both), "coupled_cnn_lstm") == (
-        "On average over 2 organoids: 4 connections among 6 pairs of channels; senders: 1 excitatory, 1 "
-        "inhibitory, 1 unknown. The true connections are not known."
-    )
+    text = connectivity_verdict(summaries(both), "coupled_cnn_lstm")
+    assert re.findall(r"\d", text) == ["2", "4", "6", "1", "1", "1"]
+    assert "AUROC" not in text
     assert strongest_table(both).index[0] == "alpha: n1 → n2"
 
 
 @pytest.mark.parametrize(
-    ("architecture", "reason"),
+    ("architecture", "named"),
     [
-        ("shared_cnn_lstm", "shared CNN-LSTM estimates no coupling of channels"),
-        ("coupled_cnn_lstm", "no spikes can be seen in the voltage of these recordings"),
+        ("shared_cnn_lstm", "shared CNN-LSTM"),
+        ("coupled_cnn_lstm", "spikes"),
     ],
 )
-def test_where_nothing_was_found_it_is_said_why(no_connectivity, architecture, reason):
-    assert connectivity_text(no_connectivity, architecture) == f"Nothing is said of who drives whom: {reason}."
+def test_where_nothing_was_found_it_is_said_why(no_connectivity, architecture, named):
+    text = connectivity_text(no_connectivity, architecture)
+    assert named in text
+    assert not re.search(r"\d", text)
 
 
 def test_the_strongest_connections_are_those_that_are_likely(connectivity):
@@ -77,13 +78,13 @@ def test_the_truth_is_drawn_beside_what_was_found_only_where_it_is_known(known, 
 @pytest.mark.slow
 def test_names_of_organoids_and_channels_cannot_become_markup(coupled, known, tmp_path):
     forecaster, window_set = coupled
-    evaluation, detail = evaluate(forecaster, window_set, {})
+    evaluation, errors = evaluate(forecaster, window_set, {})
     nasty = known.replace(
         {"sender": {"n1": "<b>n1</b>"}, "receiver": {"n1": "<b>n1</b>"}, "organoid": {"alpha": "<i>"}}
     )
-    report = write_report(tmp_path, evaluation, replace(detail, stretch=None), nasty)
+    report = write_report(tmp_path, evaluation, replace(errors.detail(), stretch=None), nasty)
     page = report.html_path.read_text()
-    section = page[page.index("Who drives whom") : page.index("<h2>Where this comes from")]
+    section = page[page.index('id="connectivity"') : page.index('id="provenance"')]
     assert "&lt;b&gt;n1&lt;/b&gt; → n2" in section
     assert "<b>" not in section
     assert "<i>" not in section

@@ -49,13 +49,15 @@ def spiking(window_set_of, forecaster_by):
 @pytest.fixture(scope="module")
 def evaluated(uniform):
     window_set, forecaster = uniform
-    return evaluate(forecaster, window_set, {})
+    evaluation, errors = evaluate(forecaster, window_set, {})
+    return evaluation, errors.detail()
 
 
 @pytest.fixture(scope="module")
 def evaluated_spikes(spiking):
     window_set, forecaster = spiking
-    return evaluate(forecaster, window_set, {})
+    evaluation, errors = evaluate(forecaster, window_set, {})
+    return evaluation, errors.detail()
 
 
 def test_intervals_lie_between_the_levels_that_bound_them():
@@ -130,11 +132,11 @@ def test_metrics_of_the_distribution_bear_their_names(evaluated_spikes, evaluate
 def test_baselines_are_scored_beside(uniform, forecaster_by):
     window_set, forecaster = uniform
     plain = forecaster_by("net", expect_minus_60_mv, window_set)
-    evaluation, detail = evaluate(plain, window_set, {"look_up": forecaster})
+    evaluation, errors = evaluate(plain, window_set, {"look_up": forecaster})
     assert evaluation.metrics()["baseline/look_up/coverage80/h1"] == pytest.approx(0.8, abs=0.03)
     assert "test/coverage80/h1" not in evaluation.metrics()
     assert distribution_table(evaluation, Regime.TEST) == {}
-    assert all(example.band_mv is None for example in detail.examples)
+    assert all(example.band_mv is None for example in errors.detail().examples)
 
 
 def test_the_table_names_what_is_shown(evaluated_spikes):

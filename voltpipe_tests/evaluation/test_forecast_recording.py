@@ -51,7 +51,7 @@ def test_weights_that_belong_to_channels_forecast_no_other_channels(forecaster_b
     bound = forecaster_by("cnn_lstm", lambda history_z, *_: history_z[:, -1:].expand(-1, len(HORIZONS), -1), window_set)
     other = Ramp(500, rate_hz=bound.config.rate_hz, channel_names=("elsewhere", "n1"))
     with pytest.raises(
-        ForecasterError, match=r"channels \(2: elsewhere, n1\) are not those .*, of which it lacks 1: n0,"
+        ForecasterError, match=r"\(2: elsewhere, n1\) .* 1: n0,", check=lambda error: error.code == "channels-differ"
     ):
         forecast_recording(bound, other, tmp_path / "f.parquet", every_ms=10.0)
 
@@ -108,16 +108,16 @@ def test_the_file_says_what_forecast_it(forecast, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recording", "reason"),
+    ("recording", "code", "facts"),
     [
-        (Ramp(100, rate_hz=500.0), "the recording has 500 Hz, the forecaster was trained at 1000 Hz"),
-        (Ramp(19), "no stretch of the recording's 19 samples without a gap holds the 20 samples"),
-        (Ramp(38, segment_starts=(0, 19)), "use a longer recording"),
-        (Ramp(100, nan_at=(70, 1)), "channel n1 is NaN or infinite at 0.0700 s"),
+        (Ramp(100, rate_hz=500.0), "rate-differs", " 500 Hz.* 1000 Hz"),
+        (Ramp(19), "recording-too-short", " 19 .* 20 "),
+        (Ramp(38, segment_starts=(0, 19)), "recording-too-short", " 38 .* 20 "),
+        (Ramp(100, nan_at=(70, 1)), "samples-not-finite", "n1 .* 0.0700 s"),
     ],
 )
-def test_what_cannot_be_forecast_is_named_and_leaves_no_file(forecast, tmp_path, recording, reason):
-    with pytest.raises(ForecasterError, match=reason):
+def test_what_cannot_be_forecast_is_named_and_leaves_no_file(forecast, tmp_path, recording, code, facts):
+    with pytest.raises(ForecasterError, match=facts, check=lambda error: error.code == code):
         forecast(recording)
     assert list(tmp_path.iterdir()) == []
 

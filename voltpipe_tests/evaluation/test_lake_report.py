@@ -80,7 +80,8 @@ def row(page, name):
 
 
 def test_an_empty_lake_has_a_page_that_says_so(lake, page):
-    assert "No recording was judged yet." in page()
+    assert "<td" not in page()
+    assert "No recording" in page()
     assert write_lake_report(lake).figures == {}
 
 
@@ -101,13 +102,13 @@ def test_what_needs_a_look_comes_first_with_its_reason(lake, use, page):
     (lake.raw / "beta" / "notes.docx").touch()
     (lake.raw / "beta" / "new.nwb").touch()
     html = page()
-    assert "4 recordings of 2 organoids, 2 min 56 s usable. 2 cannot be used, 1 should be looked at." in html
+    assert re.search(r"4 recordings .*2 organoids.* 2 min 56 s .*\b2 .*\b1 ", html)
     to_look_at = html[html.index("What needs a look") : html.index("<h2>Organoids")]
     for expected in (
         "<dt>beta--bad</dt><dd>finite: 3 samples are NaN</dd>",
         "<dt>beta--worse</dt><dd>worse.nwb is empty</dd>",
         "<dt>alpha--hums</dt><dd>30 % is hum: mend the grounding</dd>",
-        "extension &#39;.docx&#39; is not known",
+        "&#39;.docx&#39;",
         "<p>beta--new</p>",
     ):
         assert expected in to_look_at
@@ -127,7 +128,7 @@ def test_each_organoid_is_summed_up(use, page):
 def test_it_says_what_each_recording_is_used_for(lake, use, page):
     for name in ("a", "b", "c", "d"):
         use(name, seen=seen(), report=report_of())
-    assert "There is no split yet" in page()
+    assert 'data-state="no-split"' in page()
     roles = {"alpha--a": Role.TRAIN, "alpha--b": Role.TEST}
     SplitManifest(
         settings=WindowSettings(),
@@ -177,8 +178,8 @@ def test_its_figures_are_drawn_for_one_recording_and_for_many(lake, use, monkeyp
         use(f"run_{number}", seen=seen(number / 24), report=report_of(), organoid=f"organoid_{number % 40:02d}")
     report = write_lake_report(lake)
     assert "<image " in report.figures["quality"].svg
-    assert "the 24 of 41 recorded last" in report.figures["coverage"].caption
-    for text in ("organoid_39", "noise (mV)", "recordings, the newest on the right"):
+    assert "24 of 41" in report.figures["coverage"].caption
+    for text in ("organoid_39", "noise (mV)", "newest"):
         assert any(text in figure.svg for figure in report.figures.values())
 
 

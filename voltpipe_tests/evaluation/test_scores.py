@@ -67,10 +67,10 @@ def test_a_channel_that_stays_at_its_training_mean_has_no_r2_of_its_own():
 
 
 def test_a_forecast_that_is_not_finite_is_refused():
-    with pytest.raises(EvaluationError, match="NaN or infinite"):
+    with pytest.raises(EvaluationError, check=lambda error: error.code == "forecast-not-finite"):
         sums_of([[float("nan")], [0.0]], [[1.0], [2.0]], [0.0]).r2()
 
 
 def test_targets_that_never_vary_are_refused():
-    with pytest.raises(EvaluationError, match="expected voltage that varies"):
+    with pytest.raises(EvaluationError, check=lambda error: error.code == "targets-constant"):
         sums_of([[1.0], [2.0]], [[0.0], [0.0]], [0.0]).r2()

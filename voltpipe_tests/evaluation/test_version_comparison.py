@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
-from voltpipe.evaluation.comparison_page import verdicts, write_comparison
+from voltpipe.evaluation.comparison_page import comparison_standings, verdicts, write_comparison
 from voltpipe.evaluation.evaluation import Evaluation, EvaluationError, Provenance, Score
 from voltpipe.evaluation.recording_errors import RecordingErrors
 from voltpipe.evaluation.regimes import Regime
+from voltpipe.evaluation.verdict import Standing
 from voltpipe.evaluation.version_comparison import MEAN, compare_versions
 from voltpipe.windows.settings import Protocol
 
@@ -80,12 +81,12 @@ def comparison():
 
 
 def test_it_is_said_of_each_whether_it_is_better_than_the_first(comparison):
-    assert [re.match(r".* (is .*?|cannot.*?) version 1", verdict)[1] for verdict in verdicts(comparison)] == [
-        "is better than",
-        "is worse than",
-        "cannot be told from",
-    ]
-    assert "mean R² 0.5200 against 0.5000, a gain of +0.0200 (95 % between +0.01" in verdicts(comparison)[0]
+    assert comparison_standings(comparison) == {
+        "version 2": Standing.BETTER,
+        "version 3": Standing.WORSE,
+        "version 4": Standing.UNSURE,
+    }
+    assert re.search(r"0\.5200 .* 0\.5000.* \+0\.0200 .*\+0\.01", verdicts(comparison)[0])
 
 
 def test_gains_are_pooled_over_recordings_and_given_by_organoid(comparison):
@@ -108,21 +109,24 @@ def test_each_recording_has_its_score(comparison):
 def test_recordings_that_do_not_count_are_left_out():
     alone = compare_versions({"version 1": OLD, "version 4": MIXED}, ["alpha--a"])
     assert set(alone.by_recording["recording"]) == {"alpha--a"}
-    assert verdicts(alone) == (
-        "version 4 against version 1: mean R² 0.9000 against 0.8000, on one recording: which is better cannot be told.",
-    )
+    assert comparison_standings(alone) == {"version 4": Standing.UNSURE}
+    (only,) = verdicts(alone)
+    assert re.findall(r"version \d|\d\.\d+|one recording", only) == [
+        *("version 4", "version 1", "0.9000", "0.8000"),
+        "one recording",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("other", "recordings", "reason"),
+    ("other", "recordings", "code"),
     [
-        (evaluation_with((1.0,) * 4, digest="e" * 64), RECORDINGS, "different window sets"),
-        (evaluation_with((1.0,) * 4, horizons=(2,)), RECORDINGS, "no horizon in common"),
-        (BETTER, (), "learned from by one of them"),
+        (evaluation_with((1.0,) * 4, digest="e" * 64), RECORDINGS, "window-sets-differ"),
+        (evaluation_with((1.0,) * 4, horizons=(2,)), RECORDINGS, "no-common-horizon"),
+        (BETTER, (), "no-common-held-out"),
     ],
 )
-def test_what_cannot_be_compared_is_said(other, recordings, reason):
-    with pytest.raises(EvaluationError, match=reason):
+def test_what_cannot_be_compared_is_said(other, recordings, code):
+    with pytest.raises(EvaluationError, check=lambda error: error.code == code):
         compare_versions({"version 1": OLD, "version 2": other}, recordings)
 
 

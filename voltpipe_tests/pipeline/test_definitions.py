@@ -16,7 +16,7 @@ GROUPS = {
     "windows": {"recording_split", "window_set"},
     "search": {"found_settings"},
     "forecasting": {"trained_forecaster"},
-    "evaluation": {"forecast_evaluation", "evaluation_report"},
+    "evaluation": {"forecast_evaluation", "diagnostics", "interpretation", "evaluation_report"},
     "registry": {"registered_forecaster", "champion_forecaster"},
     "forecasts": {"recording_forecast"},
     "housekeeping": {"tidied_lake"},
@@ -32,8 +32,10 @@ UPSTREAM = {
     "found_settings": {"window_set"},
     "trained_forecaster": {"window_set"},
     "forecast_evaluation": {"trained_forecaster"},
-    "evaluation_report": {"forecast_evaluation"},
-    "registered_forecaster": {"evaluation_report"},
+    "diagnostics": {"forecast_evaluation"},
+    "interpretation": {"forecast_evaluation"},
+    "evaluation_report": {"forecast_evaluation", "diagnostics", "interpretation"},
+    "registered_forecaster": {"forecast_evaluation"},
     "champion_forecaster": {"registered_forecaster"},
     "recording_forecast": {"conditioned_recording", "champion_forecaster"},
     "tidied_lake": set(),
@@ -42,14 +44,39 @@ UPSTREAM = {
 }
 INGESTED = {"raw_recording", "conditioned_recording"}
 PARTITIONED = INGESTED | {"recording_forecast"}
-WITHOUT_VALUE = PARTITIONED | {"lake_report", "live_skill", "tidied_lake", "retraining_policy"}
+WITHOUT_VALUE = (
+    PARTITIONED | {"diagnostics", "interpretation"} | {"lake_report", "live_skill", "tidied_lake", "retraining_policy"}
+)
 BLOCKING_CHECKS = {
     "window_set": {"no_sample_in_two_splits", "no_window_over_a_border"},
     "trained_forecaster": {"finite_weights"},
     "registered_forecaster": {"serves"},
 }
 OTHER_CHECKS = {
-    "forecast_evaluation": {"leak_probe", "other_moments", "time_reversal", "seed_spread", "attribution_sanity"},
+    "forecast_evaluation": {"figure_data"},
+    "diagnostics": {
+        "errors_by_group",
+        "robustness",
+        "bad_channels",
+        "out_of_distribution",
+        "resemblance",
+        "following",
+        "leak_probe",
+        "other_moments",
+        "time_reversal",
+        "seed_spread",
+    },
+    "interpretation": {
+        "connectivity",
+        "ablations",
+        "channels",
+        "attribution",
+        "influence",
+        "filters",
+        "responses",
+        "attribution_sanity",
+    },
+    "evaluation_report": {"figures"},
     "raw_recording": {"readable"},
     "conditioned_recording": {
         "finite",

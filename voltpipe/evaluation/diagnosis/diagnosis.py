@@ -1,7 +1,7 @@
-"""Where a forecaster fails and what its score is worth: all that is asked of it beyond the scores."""
+"""All diagnostics as one result: where a forecaster fails, and what its score is worth."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,26 @@ from voltpipe.evaluation.diagnosis.honesty import HonestyCheck, honesty_checks
 from voltpipe.evaluation.diagnosis.imagination import imagined_resemblance
 from voltpipe.evaluation.diagnosis.out_of_distribution import out_of_distribution
 from voltpipe.evaluation.diagnosis.robustness import robustness
-from voltpipe.evaluation.progress import EvaluationProgress, unwatched
+from voltpipe.evaluation.isolation import Failure, attempt, read_failures, write_failures
+from voltpipe.evaluation.progress import NO_EVALUATION_PROGRESS, EvaluationProgress
 from voltpipe.files import read_json, write_json, written_whole
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.side_by_side import side_by_side
 from voltpipe.windows.window_set import WindowSet
 
 LOOK_UP, AUTOREGRESSION = "look_up", "autoregression"
-_TABLES = ("errors_by_group", "robustness", "bad_channels", "out_of_distribution", "resemblance", "following")
+TABLES = ("errors_by_group", "robustness", "bad_channels", "out_of_distribution", "resemblance", "following")
+"""The diagnostics that give a table."""
 _HONESTY_FILE = "honesty.json"
+_FAILURES_FILE = "failed_diagnostics.json"
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Tidy tables, and the checks of the evaluation itself; all of the strictest regime that has windows."""
+    """Tidy tables, and the checks of the evaluation itself; all of the strictest regime that has windows.
+
+    The table of a diagnostic that failed is empty.
+    """
 
     errors_by_group: pd.DataFrame
     robustness: pd.DataFrame
@@ -40,24 +46,28 @@ class Diagnosis:
     following: pd.DataFrame
     """Likewise."""
     honesty: tuple[HonestyCheck, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Why diagnostics failed, by the table's name."""
 
     def also(self, check: HonestyCheck) -> "Diagnosis":
-        """With one more check."""
+        """Return a copy with one more check."""
         return replace(self, honesty=(*self.honesty, check))
 
     def write(self, folder: Path) -> None:
-        """Each table as Parquet, the checks as JSON; each whole or not at all."""
-        for name in _TABLES:
+        """Write each table as Parquet, checks and failures as JSON, each as an atomic write."""
+        for name in TABLES:
             with written_whole(folder / f"{name}.parquet") as aside:
                 getattr(self, name).to_parquet(aside, index=False)
         write_json(folder / _HONESTY_FILE, {check.name: asdict(check) for check in self.honesty})
+        write_failures(folder / _FAILURES_FILE, self.failed)
 
     @classmethod
     def read(cls, folder: Path) -> "Diagnosis":
-        """What `write` wrote."""
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
+        """Read what `write` wrote."""
         return cls(
-            **tables, honesty=tuple(HonestyCheck(**check) for check in read_json(folder / _HONESTY_FILE).values())
+            **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},
+            honesty=tuple(HonestyCheck(**check) for check in read_json(folder / _HONESTY_FILE).values()),
+            failed=read_failures(folder / _FAILURES_FILE),
         )
 
 
@@ -65,9 +75,11 @@ def diagnose(
     forecaster: Forecaster,
     baselines: Mapping[str, Forecaster],
     window_set: WindowSet,
-    progress: EvaluationProgress = unwatched,
+    progress: EvaluationProgress = NO_EVALUATION_PROGRESS,
 ) -> Diagnosis:
-    """Diagnose a forecaster on held-out windows, beside the look-up and the autoregression.
+    """Diagnose a forecaster on held-out windows, next to the look-up and the autoregression.
+
+    Each diagnostic is run apart: one that raises is noted as failed and does not stop the others.
 
     Args:
         forecaster: is named by its architecture.
@@ -77,7 +89,7 @@ def diagnose(
     """
     others = {name: baselines[name] for name in (LOOK_UP, AUTOREGRESSION) if name in baselines}
     contenders = {forecaster.config.architecture: forecaster, **others}
-    parts: dict[str, Callable[[], Any]] = {
+    parts: dict[str, Callable[[], object]] = {
         "errors_by_group": lambda: errors_by_group(forecaster, baselines[LOOK_UP], window_set),
         "robustness": lambda: robustness(contenders, window_set),
         "bad_channels": lambda: bad_channels(forecaster, window_set),
@@ -86,13 +98,16 @@ def diagnose(
         "following": lambda: following(forecaster, window_set),
         "honesty": lambda: honesty_checks(forecaster, baselines[LOOK_UP], window_set),
     }
-    found = {}
-    for name, part in zip(parts, side_by_side(_inferring, parts.values()), strict=True):
-        found[name] = part
+    found: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    for name, made in zip(parts, side_by_side(_inferring, parts.values()), strict=True):
+        if isinstance(made, Failure):
+            failed[name] = made.reason
+        found[name] = pd.DataFrame() if isinstance(made, Failure) else made
         progress("diagnosed", len(found), len(parts))
-    return Diagnosis(**found)
+    return Diagnosis(**found, failed=failed)
 
 
 @torch.inference_mode()
-def _inferring(part: Callable[[], Any]) -> Any:
-    return part()
+def _inferring(part: Callable[[], object]) -> object:
+    return attempt(part)

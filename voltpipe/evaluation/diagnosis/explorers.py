@@ -1,4 +1,6 @@
-"""The tables of a diagnosis as figures that a reader can turn."""
+"""Tables of the diagnostics as interactive figures."""
+
+from collections.abc import Callable
 
 import pandas as pd
 from bokeh.models import Model
@@ -13,13 +15,16 @@ _MOST_GROUPS = 40
 """Of a kind; of more, those with the greatest share of the squared error. The table beside the page has all."""
 
 
-def diagnosis_explorers(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> dict[str, Model]:
-    """By name."""
+def diagnosis_explorers(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> dict[str, Callable[[], Model]]:
+    """List the interactive figures of diagnostics that have something to show."""
     colours = BASELINES | {forecaster: FORECASTER}
-    return {
-        ERRORS: _errors(_with_labels(diagnosis.errors_by_group, rate_hz), colours),
-        FAULTS: _faults(_with_labels(diagnosis.robustness, rate_hz), colours),
-    }
+    errors, faults = diagnosis.errors_by_group, diagnosis.robustness
+    explorers: dict[str, Callable[[], Model]] = {}
+    if len(errors):
+        explorers[ERRORS] = lambda: _errors(_with_labels(errors, rate_hz), colours)
+    if len(faults):
+        explorers[FAULTS] = lambda: _faults(_with_labels(faults, rate_hz), colours)
+    return explorers
 
 
 def _with_labels(table: pd.DataFrame, rate_hz: float) -> pd.DataFrame:

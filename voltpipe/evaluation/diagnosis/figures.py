@@ -1,5 +1,8 @@
 """Figures of a diagnosis: what faults cost, and how imagined activity resembles the recorded."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,7 +13,16 @@ from voltpipe.evaluation.diagnosis.group_figure import ERRORS_BY_GROUP, group_fi
 from voltpipe.evaluation.diagnosis.out_of_distribution_figure import OUT_OF_DISTRIBUTION, out_of_distribution_figure
 from voltpipe.evaluation.diagnosis.resemblance import FACTOR
 from voltpipe.evaluation.diagnosis.robustness import breaking_levels
-from voltpipe.evaluation.drawing import BASELINES, FAINT, FORECASTER, INK, RenderedFigure, new_figure, render
+from voltpipe.evaluation.drawing import (
+    BASELINES,
+    FAINT,
+    FORECASTER,
+    INK,
+    Drawings,
+    RenderedFigure,
+    new_figure,
+    render,
+)
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.labels import duration_label, forecaster_label, regime_label
 
@@ -20,22 +32,20 @@ _FURTHEST = 100.0
 """Times the distance between recordings; what these have none of lies there."""
 
 
-def diagnosis_figures(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str, RenderedFigure]:
-    """All of them by name; what was not asked is not drawn."""
+def diagnosis_figures(evaluation: Evaluation, diagnosis: Diagnosis) -> Drawings:
+    """List the figures of all diagnostics that have something to show."""
     name, provenance = evaluation.forecaster, evaluation.provenance
     rate_hz = provenance.rate_hz
     subtitle = f"{forecaster_label(name)} on {regime_label(evaluation.regimes[0], provenance.protocol)}"
-    drawn = {
-        ERRORS_BY_GROUP: group_figure(diagnosis.errors_by_group, name, rate_hz=rate_hz, subtitle=subtitle),
-        ROBUSTNESS: robustness_figure(diagnosis.robustness, name, rate_hz=rate_hz, subtitle=subtitle),
+    of_table: dict[str, Callable[[pd.DataFrame], RenderedFigure]] = {
+        ERRORS_BY_GROUP: partial(group_figure, forecaster=name, rate_hz=rate_hz, subtitle=subtitle),
+        ROBUSTNESS: partial(robustness_figure, forecaster=name, rate_hz=rate_hz, subtitle=subtitle),
+        OUT_OF_DISTRIBUTION: partial(out_of_distribution_figure, subtitle=subtitle),
+        RESEMBLANCE: partial(resemblance_figure, subtitle=subtitle),
+        FOLLOWING: partial(following_figure, subtitle=subtitle),
     }
-    if len(diagnosis.out_of_distribution):
-        drawn[OUT_OF_DISTRIBUTION] = out_of_distribution_figure(diagnosis.out_of_distribution, subtitle=subtitle)
-    if len(diagnosis.resemblance):
-        drawn[RESEMBLANCE] = resemblance_figure(diagnosis.resemblance, subtitle=subtitle)
-    if len(diagnosis.following):
-        drawn[FOLLOWING] = following_figure(diagnosis.following, subtitle=subtitle)
-    return drawn
+    tables = {figure: getattr(diagnosis, figure) for figure in of_table}
+    return {figure: partial(draw, tables[figure]) for figure, draw in of_table.items() if len(tables[figure])}
 
 
 def robustness_figure(table: pd.DataFrame, forecaster: str, *, rate_hz: float, subtitle: str) -> RenderedFigure:

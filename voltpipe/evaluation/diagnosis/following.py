@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float64, Int64
 
+from voltpipe.evaluation.bootstrap import times_drawn
 from voltpipe.evaluation.diagnosis.free_runs import FreeRuns, free_runs
 from voltpipe.forecasting.coupling.spikes import onsets, standing_at
 from voltpipe.forecasting.forecaster import Forecaster
@@ -69,9 +70,8 @@ def _of_other_recordings(recordings: tuple[str, ...]) -> Int64[np.ndarray, " sta
 
 
 def _weights(n_starts: int) -> Float64[np.ndarray, "resample start"]:
-    """How often each start is drawn: in the first row once each, then by chance."""
-    draws = np.random.default_rng(0).multinomial(n_starts, np.full(n_starts, 1 / n_starts), _RESAMPLES)
-    return np.concatenate([np.ones((1, n_starts)), draws])
+    """Count how often each start is drawn: once each in the first row, at random in the others."""
+    return np.concatenate([np.ones((1, n_starts)), times_drawn(n_starts, _RESAMPLES)])
 
 
 def _distances(

@@ -10,13 +10,13 @@ from jaxtyping import Float, Float64
 from scipy.special import ndtri
 from torch import Tensor
 
+from voltpipe.evaluation.bootstrap import times_drawn
 from voltpipe.evaluation.diagnosis.groups import Grouping, Moments
 from voltpipe.windows.window_set import WindowSet
 
 _BLOCKS_PER_RECORDING = 10
 """Errors within such a stretch of a recording may resemble each other; stretches are what is resampled."""
 _RESAMPLES = 500
-_SEED = 0
 _INTERVAL = (0.025, 0.975)
 
 
@@ -120,8 +120,7 @@ class GroupErrors:
     def _rows(
         self, grouping: Grouping, blocks: Float64[np.ndarray, "block contender horizon sum group"]
     ) -> pd.DataFrame:
-        generator = np.random.default_rng(_SEED)
-        drawn = generator.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), _RESAMPLES)
+        drawn = times_drawn(len(blocks), _RESAMPLES)
         whole = blocks.sum(0)
         count, squared, least = (whole[:, :, part] for part in (_COUNT, _SQUARED, _LEAST))
         with np.errstate(divide="ignore", invalid="ignore"):

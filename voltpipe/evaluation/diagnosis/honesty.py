@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -9,11 +10,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from voltpipe.evaluation.held_out import as_used, evenly, strictest_windows
+from voltpipe.evaluation.isolation import Failure, attempt
 from voltpipe.evaluation.scores import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.leakage import covered_rows
 from voltpipe.windows.split import Split
-from voltpipe.windows.window_set import WindowSet
+from voltpipe.windows.window_set import WindowSet, to_mv
 
 _MOST_WINDOWS = 500
 _LEAST_WINDOWS = 50
@@ -30,8 +32,11 @@ class HonestyCheck:
     name: str
     passed: bool
     finding: str
-    r2: float
-    """Of whatever was tried, at the shortest horizon."""
+    r2: float | None
+    """Of whatever was tried, at the shortest horizon; None if the check itself failed."""
+
+
+CHECKS = ("leak_probe", "other_moments", "time_reversal")
 
 
 def honesty_checks(forecaster: Forecaster, look_up: Forecaster, window_set: WindowSet) -> tuple[HonestyCheck, ...]:
@@ -43,25 +48,31 @@ def honesty_checks(forecaster: Forecaster, look_up: Forecaster, window_set: Wind
     is on the whole. And time runs backwards: a forecaster that has learned how the voltage goes on is worse at saying
     how it came about.
 
+    Each is tried apart: a check that raises has failed, with the reason as its finding.
+
     Args:
         forecaster: that was evaluated.
         look_up: the conditional mean, fitted on the same training rows.
         window_set: with held-out windows.
     """
-    regime, windows = strictest_windows(forecaster, window_set)
-    windows = _some(windows, window_set)
-    trial = _Trial(window_set, windows, forecaster.horizons[0])
-    used = as_used(forecaster, window_set, regime)
-    history_z = trial.window_z[:, : window_set.context]
-    forecast_mv = trial.forecast_mv(used, history_z)
-    r2 = trial.r2(forecast_mv, trial.true_z)
+
+    @cache
+    def tried() -> _Trial:
+        return _Trial(forecaster, window_set)
+
+    checks: tuple[Callable[[], HonestyCheck], ...] = (
+        lambda: _leak_probe(tried().memoriser_r2(), tried().look_up_r2(look_up)),
+        lambda: _other_moments(tried().other_moments_r2(), tried().own_r2()),
+        lambda: _time_reversal(tried().reversed_r2(), tried().own_r2()),
+    )
+    return tuple(check_or_failure(name, check) for name, check in zip(CHECKS, checks, strict=True))
+
+
+def check_or_failure(name: str, check: Callable[[], HonestyCheck]) -> HonestyCheck:
+    """Make a check; if it raises, it has failed and its finding is the reason."""
+    made = attempt(check)
     return (
-        _leak_probe(
-            trial.r2(trial.memorised_mv(), trial.true_z),
-            trial.r2(trial.forecast_mv(lambda _: look_up, history_z), trial.true_z),
-        ),
-        _other_moments(trial.r2(forecast_mv.roll(len(windows) // 2, 0), trial.true_z), r2),
-        _time_reversal(trial.reversed_r2(used), r2),
+        HonestyCheck(name, False, f"it could not be made: {made.reason}", None) if isinstance(made, Failure) else made
     )
 
 
@@ -97,23 +108,48 @@ def _some(windows: Int64[np.ndarray, " window"], window_set: WindowSet) -> Int64
 
 
 class _Trial:
-    """Some held-out windows, and what is true at one horizon."""
+    """Some held-out windows, and what is true at the forecaster's shortest horizon."""
 
-    def __init__(self, window_set: WindowSet, windows: Int64[np.ndarray, " window"], horizon: int) -> None:
-        self.window_set, self.horizon = window_set, horizon
+    def __init__(self, forecaster: Forecaster, window_set: WindowSet) -> None:
+        regime, windows = strictest_windows(forecaster, window_set)
+        windows = _some(windows, window_set)
+        self.used = as_used(forecaster, window_set, regime)
+        self.window_set, self.horizon = window_set, forecaster.horizons[0]
         self.recordings = window_set.index["recording"][windows]
         self.window_z = window_set.stretch(windows, window_set.settings.window_samples)
         self.mean_mv, self.sd_mv = window_set.calibration_mv(self.recordings)
 
-        self.true_z = self.window_z[:, window_set.context - 1 + horizon]
+        self.history_z = self.window_z[:, : window_set.context]
+        self.true_z = self.window_z[:, window_set.context - 1 + self.horizon]
 
     def r2(self, forecast_mv: Float[Tensor, "window channel"], true_z: Float[Tensor, "window channel"]) -> float:
         sums = ErrorSums(1, self.window_set.train_mean_mv())
         sums.add(forecast_mv[:, None], self._mv(true_z)[:, None])
         return float(sums.r2()[0])
 
+    @cached_property
+    def own_mv(self) -> Float[Tensor, "window channel"]:
+        """The forecaster's forecasts."""
+        return self.forecast_mv(self.used, self.history_z)
+
+    def own_r2(self) -> float:
+        """R2 of the forecaster."""
+        return self.r2(self.own_mv, self.true_z)
+
+    def look_up_r2(self, look_up: Forecaster) -> float:
+        """R2 of the conditional mean."""
+        return self.r2(self.forecast_mv(lambda _: look_up, self.history_z), self.true_z)
+
+    def memoriser_r2(self) -> float:
+        """R2 of what followed the training moment that is most like the present one."""
+        return self.r2(self.memorised_mv(), self.true_z)
+
+    def other_moments_r2(self) -> float:
+        """R2 of the forecasts against the truth of other moments."""
+        return self.r2(self.own_mv.roll(len(self.own_mv) // 2, 0), self.true_z)
+
     def _mv(self, values_z: Float[Tensor, "window channel"]) -> Float[Tensor, "window channel"]:
-        return values_z * self.sd_mv + self.mean_mv
+        return to_mv(values_z, self.mean_mv, self.sd_mv)
 
     def forecast_mv(
         self, used: Callable[[int], Forecaster], history_z: Float[Tensor, "window context channel"]
@@ -126,11 +162,11 @@ class _Trial:
             forecast_z[own] = of_it[:, 0]
         return self._mv(forecast_z)
 
-    def reversed_r2(self, used: Callable[[int], Forecaster]) -> float:
+    def reversed_r2(self) -> float:
         """R2 of forecasting what was before each window, from the window read backwards."""
         context = self.window_set.context
         backwards_z = self.window_z.flip(1)[:, -(context + self.horizon) :]
-        return self.r2(self.forecast_mv(used, backwards_z[:, :context]), backwards_z[:, -1])
+        return self.r2(self.forecast_mv(self.used, backwards_z[:, :context]), backwards_z[:, -1])
 
     def memorised_mv(self) -> Float[Tensor, "window channel"]:
         """What followed the row of a training window that is nearest to each present sample, over all channels."""

@@ -1,4 +1,4 @@
-"""Whether what a forecaster is ahead by could be the luck of its seed."""
+"""Check of whether a forecaster's lead could be the luck of its seed."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 from voltpipe.evaluation.diagnosis.honesty import HonestyCheck
 from voltpipe.evaluation.evaluation import Evaluation
 
+SEED_SPREAD = "seed_spread"
 _OF_A_RUN = frozenset({"seed", "epochs", "best_epoch", "stopped_because", "elapsed_s", "resumed_after_epoch"})
 """What may differ between two trainings with the same settings."""
 _SPREADS = 2.0
@@ -35,14 +36,14 @@ def seed_spread(evaluation: Evaluation, others: Iterable[Evaluation]) -> Honesty
             f"it leads the best baseline by {lead:+.3f} R2; how much of that another seed would change is not known, "
             "as no other training here differs from this one in its seed alone (`voltpipe train --seed`)"
         )
-        return HonestyCheck("seed_spread", True, finding, 0.0)
+        return HonestyCheck(SEED_SPREAD, True, finding, 0.0)
     spread = float(np.std(list(like.values()), ddof=1))
     passed = abs(lead) > _SPREADS * spread
     meaning = "that is not the seed" if passed else "that may be no more than the seed"
     finding = (
         f"it leads the best baseline by {lead:+.3f} R2, and {len(like)} seeds differ by {spread:.4f} (SD): {meaning}"
     )
-    return HonestyCheck("seed_spread", passed, finding, spread)
+    return HonestyCheck(SEED_SPREAD, passed, finding, spread)
 
 
 def _seed(evaluation: Evaluation) -> Any:

@@ -19,9 +19,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from voltpipe.evaluation.detail import windows_per_batch
+from voltpipe.evaluation.held_out import evenly
 from voltpipe.evaluation.interpretation.ablations import kept_samples
-from voltpipe.evaluation.interpretation.moments import Moments, even_choice
+from voltpipe.evaluation.interpretation.moments import Moments
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.windows.window_set import to_mv
 
 OWN, OTHERS = "own", "others"
 TRAINED, RANDOM = "trained", "random"
@@ -53,7 +55,7 @@ class Explained:
     def __init__(self, used: Callable[[int], Forecaster], horizons: tuple[int, ...], moments: Moments) -> None:
         n_windows, n_channels = len(moments), moments.window_set.n_channels
         self.used, self.horizons, self.moments = used, horizons, moments
-        self.receivers = torch.from_numpy(even_choice(n_channels, n_windows)[np.arange(n_windows) % n_channels])
+        self.receivers = torch.from_numpy(evenly(np.arange(n_channels), n_windows)[np.arange(n_windows) % n_channels])
         self.elsewhere_z = moments.elsewhere_z()[0]
         self.sources = (OWN, OTHERS)[:n_channels]
         self.edges = [0, *kept_samples(moments.window_set), moments.window_set.context]
@@ -128,7 +130,7 @@ class _OneForecast:
         where = torch.arange(len(history_z)), receivers
         forecast_z: Tensor = self.module(history_z[:, -self.context :], mean_mv, sd_mv)[:, self.column]
         # Adding nothing, so that there is a gradient, of zero, even where none flows from the history.
-        return forecast_z[where] * sd_mv[where] + mean_mv[where] + 0 * history_z.sum((1, 2))
+        return to_mv(forecast_z[where], mean_mv[where], sd_mv[where]) + 0 * history_z.sum((1, 2))
 
 
 def attribution_table(
@@ -162,7 +164,7 @@ def attribution_table(
                 rows += _rows(explained, Method.OCCLUSION, weights, horizon, occluded_mv[:, column], np.nan)
     else:
         explained = Explained(used, horizons, moments)
-        for column in even_choice(len(horizons), _HORIZONS_EXPLAINED):
+        for column in evenly(np.arange(len(horizons)), _HORIZONS_EXPLAINED):
             found = explained.integrated_mv(int(column))
             rows += _rows(explained, Method.INTEGRATED_GRADIENTS, TRAINED, horizons[column], *found)
         explained = Explained(untrained, horizons, few)

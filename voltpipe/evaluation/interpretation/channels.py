@@ -9,8 +9,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from voltpipe.evaluation.connectivity import true_networks_mv
+from voltpipe.evaluation.held_out import evenly
 from voltpipe.evaluation.interpretation.losses import Loss, losses, units_of
-from voltpipe.evaluation.interpretation.moments import Moments, affordable, even_choice
+from voltpipe.evaluation.interpretation.moments import Moments, affordable
 from voltpipe.forecasting.forecaster import Forecaster
 
 ON_ITSELF, ON_OTHERS = "one channel, on itself", "one channel, on the others"
@@ -29,7 +30,7 @@ class Shuffled:
 
     def __init__(self, used: Callable[[int], Forecaster], horizons: tuple[int, ...], moments: Moments) -> None:
         self.moments, self.horizons = moments, horizons
-        self.senders = even_choice(moments.window_set.n_channels, affordable(_MOST_SENDERS, moments.window_set))
+        self.senders = evenly(np.arange(moments.window_set.n_channels), affordable(_MOST_SENDERS, moments.window_set))
         self.windows_each = min(max(_LEAST_WINDOWS, _MOST_HISTORIES // len(self.senders)), len(moments))
         self.sender = np.repeat(self.senders, self.windows_each)
         self.rows = np.arange(len(self.sender)) % len(moments)

@@ -1,5 +1,8 @@
 """Figures of what forecasts follow from."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,7 +10,17 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from voltpipe.evaluation.drawing import BASELINES, FAINT, FORECASTER, GROUPS, INK, RenderedFigure, new_figure, render
+from voltpipe.evaluation.drawing import (
+    BASELINES,
+    FAINT,
+    FORECASTER,
+    GROUPS,
+    INK,
+    Drawings,
+    RenderedFigure,
+    new_figure,
+    render,
+)
 from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.interpretation.ablations import COUPLING, HISTORY
 from voltpipe.evaluation.interpretation.attribution import OTHERS, OWN, RANDOM, TRAINED
@@ -24,22 +37,25 @@ _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 """Powers of ten as numbers: formulas are not set."""
 
 
-def interpretation_figures(evaluation: Evaluation, interpretation: Interpretation) -> dict[str, RenderedFigure]:
-    """All of them by name; what was not asked, or has nothing to show, is not drawn."""
-    provenance, drawn = evaluation.provenance, {}
+def interpretation_figures(evaluation: Evaluation, interpretation: Interpretation) -> Drawings:
+    """List the figures of all parts that have something to show."""
+    provenance = evaluation.provenance
+    drawings: dict[str, Callable[[], RenderedFigure]] = {}
     rate_hz = provenance.rate_hz
     where = regime_label(evaluation.regimes[0], provenance.protocol)
     subtitle = f"{forecaster_label(evaluation.forecaster)} on {where}"
-    if interpretation.asked:
-        cuts = interpretation.ablations[interpretation.ablations["ablation"].isin((COUPLING, HISTORY))]
-        if len(cuts):
-            drawn[ABLATIONS] = ablation_figure(cuts, rate_hz=rate_hz, subtitle=subtitle)
-        drawn[ATTRIBUTION] = attribution_figure(interpretation.attribution, rate_hz=rate_hz, subtitle=subtitle)
-    if len(interpretation.influence) and interpretation.influence["influence_mv"].any():
-        drawn[INFLUENCE] = influence_figure(interpretation.influence, subtitle=subtitle)
-    if len(interpretation.filters):
-        drawn[FILTERS] = filter_figure(interpretation.filters, interpretation.responses, subtitle=subtitle)
-    return drawn
+    ablations, attribution, influence = interpretation.ablations, interpretation.attribution, interpretation.influence
+    cuts = ablations[ablations["ablation"].isin((COUPLING, HISTORY))] if len(ablations) else ablations
+    if len(cuts):
+        drawings[ABLATIONS] = partial(ablation_figure, cuts, rate_hz=rate_hz, subtitle=subtitle)
+    if len(attribution):
+        drawings[ATTRIBUTION] = partial(attribution_figure, attribution, rate_hz=rate_hz, subtitle=subtitle)
+    if len(influence) and influence["influence_mv"].any():
+        drawings[INFLUENCE] = partial(influence_figure, influence, subtitle=subtitle)
+    if len(interpretation.filters) and len(interpretation.responses):
+        filters, responses = interpretation.filters, interpretation.responses
+        drawings[FILTERS] = partial(filter_figure, filters, responses, subtitle=subtitle)
+    return drawings
 
 
 def ablation_figure(table: pd.DataFrame, *, rate_hz: float, subtitle: str) -> RenderedFigure:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from voltpipe.evaluation.detail import predict_mv, windows_per_batch
+from voltpipe.evaluation.held_out import evenly
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import Batch, WindowSet
 
@@ -20,11 +21,6 @@ _MOST_VALUES = 1 << 24
 _REFERENCE_VALUES = 100 * 150
 _LEAST = 8
 _SEED = 0
-
-
-def even_choice(n_values: int, at_most: int) -> Int64[np.ndarray, " chosen"]:
-    """Evenly spread positions among `n_values`."""
-    return np.linspace(0, n_values - 1, min(n_values, at_most)).astype(np.int64)
 
 
 def affordable(at_most: int, window_set: WindowSet) -> int:
@@ -45,13 +41,13 @@ class Moments:
     def __init__(self, window_set: WindowSet, pool: Int64[np.ndarray, " window"], at_most: int) -> None:
         self.window_set = window_set
         self._pools = _pools(window_set, pool)
-        chosen = pool[even_choice(len(pool), affordable(at_most, window_set))]
+        chosen = evenly(pool, affordable(at_most, window_set))
         self._take(np.array([window for window in chosen if len(self.others(window)) >= N_DRAWS], np.int64))
 
     def some(self, at_most: int) -> "Moments":
         """Fewer of them, evenly spread."""
         fewer = copy(self)
-        fewer._take(self.windows[even_choice(len(self), at_most)])
+        fewer._take(evenly(self.windows, at_most))
         return fewer
 
     def _take(self, windows: Int64[np.ndarray, " window"]) -> None:
@@ -126,4 +122,4 @@ def _pools(window_set: WindowSet, pool: Int64[np.ndarray, " window"]) -> dict[in
     at_most = min(_MOST_OTHERS, max(_LEAST, _MOST_VALUES // (window_set.n_channels * window_set.context)))
     recordings = window_set.index["recording"][pool]
     of_each = {int(number): pool[recordings == number] for number in np.unique(recordings)}
-    return {number: windows[even_choice(len(windows), at_most)] for number, windows in of_each.items()}
+    return {number: evenly(windows, at_most) for number, windows in of_each.items()}

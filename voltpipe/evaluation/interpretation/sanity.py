@@ -56,7 +56,8 @@ def _check(alike: float | None, what: str) -> SanityCheck:
 
 
 def rank_correlation(first: Float[np.ndarray, " value"], second: Float[np.ndarray, " value"]) -> float | None:
-    """Spearman's; None where either does not vary."""
+    """Return Spearman's rank correlation; None where either does not vary or is not finite."""
     if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
         return None
-    return float(spearmanr(first, second).statistic)
+    correlation = float(spearmanr(first, second).statistic)
+    return correlation if np.isfinite(correlation) else None

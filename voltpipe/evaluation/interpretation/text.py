@@ -208,7 +208,8 @@ def filter_text(responses: pd.DataFrame, architecture: str) -> str:
 
 def metrics(interpretation: Interpretation) -> dict[str, float]:
     """Figures under their MLflow names: `interpretation/r2_lost/coupling/h1` and so on, and `influence_auroc`."""
-    coupling = interpretation.ablations[interpretation.ablations["ablation"] == COUPLING]
+    ablations = interpretation.ablations
+    coupling = ablations[ablations["ablation"] == COUPLING] if len(ablations) else ablations
     figures = {f"r2_lost/coupling/h{row.horizon}": float(row.r2_lost) for row in coupling.itertuples()}
     found = influence_auroc(interpretation.influence)
     if found:

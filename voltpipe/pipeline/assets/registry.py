@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 
-from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
+from voltpipe.evaluation.evaluation import EVALUATION_FILE, REPORT_FILE, Evaluation
 from voltpipe.pipeline.instance import REGISTRY_POOL
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.patience import patient
 from voltpipe.pipeline.resources import TrackingResource
 from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
 from voltpipe.pipeline.shown import gate_metadata, trail_metadata
-from voltpipe.pipeline.values import RegisteredValue, ReportedValue
+from voltpipe.pipeline.values import EvaluatedValue, RegisteredValue, TrainedValue
 from voltpipe.tracking.gate import Rule
 from voltpipe.tracking.run import REPORT_FOLDER
 from voltpipe.tracking.settings import GateSettings
@@ -49,7 +49,7 @@ GATE_CHECKS = {
 )
 @patient
 def registered_forecaster(
-    context: dg.AssetExecutionContext, tracking: TrackingResource, evaluation_report: ReportedValue
+    context: dg.AssetExecutionContext, tracking: TrackingResource, forecast_evaluation: EvaluatedValue
 ) -> Iterator[dg.Output[RegisteredValue] | dg.AssetCheckResult]:
     """A version of `voltage-forecaster` with its model card, and the alias `challenger`."""
     import numpy as np
@@ -64,7 +64,7 @@ def registered_forecaster(
     from voltpipe.tracking.served_model import log_forecaster
     from voltpipe.windows.window_set import WindowSet
 
-    evaluated = evaluation_report.evaluated
+    evaluated = forecast_evaluation
     evaluation = Evaluation.read(Path(evaluated.folder) / EVALUATION_FILE)
     result = read_result(Path(evaluated.trained.folder))
     forecaster = result.forecaster
@@ -74,7 +74,7 @@ def registered_forecaster(
     run = TrackedRun(tracking.store, evaluated.trained.mlflow_run_id)
     scored_on = RunInput("window_set", windows.digest, "evaluation", windows.folder)
     model_uri = log_forecaster(run, forecaster, history_mv, evaluation.metrics(), scored_on)
-    card = model_card(evaluation, forecaster, _origin(tracking, evaluation_report, result))
+    card = model_card(evaluation, forecaster, _origin(tracking, evaluated.trained, result))
     registered = register(
         run,
         model_uri,
@@ -92,7 +92,7 @@ def registered_forecaster(
     )
     page = tracking.version_link(registered.version)
     yield dg.Output(
-        RegisteredValue(version=registered.version, report=evaluation_report),
+        RegisteredValue(version=registered.version, evaluated=evaluated),
         metadata={
             "version": registered.version,
             "registry page": dg.MetadataValue.url(page),
@@ -131,7 +131,7 @@ def champion_forecaster(
     from voltpipe.windows.window_set import WindowSet
 
     settings = settings_from(GateSettings, context.op_execution_context.op_config)
-    evaluated = registered_forecaster.report.evaluated
+    evaluated = registered_forecaster.evaluated
     candidate = Evaluation.read(Path(evaluated.folder) / EVALUATION_FILE)
     windows = WindowSet(Path(evaluated.trained.window_set_folder))
     version = registered_forecaster.version
@@ -159,9 +159,8 @@ def asked_by(run: dg.DagsterRun) -> str:
     return f"{asker}, Dagster run {run.run_id[:8]}"
 
 
-def _origin(tracking: TrackingResource, report: ReportedValue, result: "TrainingResult") -> dict[str, str]:
-    trained = report.evaluated.trained
-    page = tracking.artifact_link(trained.mlflow_run_id, f"{REPORT_FOLDER}/{Path(report.html).name}")
+def _origin(tracking: TrackingResource, trained: TrainedValue, result: "TrainingResult") -> dict[str, str]:
+    page = tracking.artifact_link(trained.mlflow_run_id, f"{REPORT_FOLDER}/{REPORT_FILE}")
     return {
         "training": f"{result.elapsed_s:.0f} s on {result.device} in {result.precision}",
         "parameters": f"{result.n_parameters:,}",

@@ -69,9 +69,9 @@ def test_it_is_read_as_it_was_written(diagnosis, tmp_path):
 @pytest.fixture(scope="module")
 def page(diagnosis, window_set, no_connectivity, tmp_path_factory) -> str:
     baselines = fit_baselines(window_set)
-    evaluation, detail = evaluate(baselines.pop("look_up"), window_set, baselines)
+    evaluation, errors = evaluate(baselines.pop("look_up"), window_set, baselines)
     folder = tmp_path_factory.mktemp("report")
-    report = write_report(folder, evaluation, detail, no_connectivity, diagnosis)
+    report = write_report(folder, evaluation, errors.detail(), no_connectivity, diagnosis)
     assert {
         "errors_by_group",
         "robustness",
@@ -83,23 +83,17 @@ def page(diagnosis, window_set, no_connectivity, tmp_path_factory) -> str:
 
 
 def test_the_page_shows_all_of_it_once(page):
-    for title in (
-        "Where it errs, 1 ms ahead",
-        "What faults cost, 1 ms ahead",
-        "Does it notice",
-        "Does what it imagines behave",
-    ):
-        assert page.count(f"<h3>{title}") == 1, title
+    for name in ("errors_by_group", "robustness", "out_of_distribution", "resemblance", "following"):
+        assert page.count(f'id="figure-{name}"') == 1, name
     for drawn in ("present voltage", "50 Hz hum", "Fano factor"):
         assert drawn in page
 
 
 def test_the_page_says_it_in_words(page, diagnosis):
     # Near the threshold a spike may or may not come: there the error is made.
-    assert re.search(
-        r"Of all squared error 1 ms ahead, \d+% comes from 2\d% of the targets: present voltage, -5\d.* mV", page
-    )
-    assert "Against the truth of other moments R2 is" in page
+    assert re.search(r" 1 ms ahead, \d+% .* 2\d% .*: present voltage, -5\d.* mV", page)
+    for name in ("leak_probe", "other_moments", "time_reversal"):
+        assert f'data-check="{name}" data-passed="true"' in page
     assert all(escape(check.finding[1:]) in page for check in diagnosis.honesty)
 
 
@@ -116,6 +110,5 @@ def test_the_group_whose_interval_is_too_narrow_is_named(diagnosis):
         table.loc[table.index[first][0], ["coverage80", "coverage80_low", "coverage80_high"]] = [0.71, low, high]
         return calibration_text(replace(diagnosis, errors_by_group=table), "look_up", 1000.0)
 
-    assert "for firing rate, below" in text_of(0.70, 0.72)
-    assert "1 ms ahead, where it holds 71.0% of the truths (95 %: 70.0% to 72.0%)" in text_of(0.70, 0.72)
-    assert "too narrow for no group" in text_of(0.55, 0.85)
+    assert re.search(r"firing rate, below .* 1 ms .*71\.0% .*70\.0% to 72\.0%", text_of(0.70, 0.72))
+    assert "firing rate" not in text_of(0.55, 0.85)

@@ -1,5 +1,7 @@
 """Faults that can be seen are told from what is clean, the worse the better, and others are not."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -56,12 +58,13 @@ def test_a_curve_goes_from_no_alarm_to_all(table):
 
 def test_it_is_said_in_words(table):
     text = out_of_distribution_text(table)
-    assert "50 Hz hum from 1 mV" in text
-    assert "It did not notice: swapped channels, channels late." in text
-    assert "not quite like" not in text
+    noticed, unnoticed = text.split("not notice")
+    assert re.search(r"50 Hz hum .*1 mV", noticed)
+    assert "swapped channels, channels late" in unnoticed
+    assert "1%" not in unnoticed.split("%", 1)[1]
     drifted = table.assign(recognised=table.recognised.where(table.corruption != CLEAN, 0.2))
     text = out_of_distribution_text(drifted)
-    assert "On clean windows 20.0% are false alarms, more than the 1% aimed at" in text
+    assert re.search(r"20\.0%.* 1% ", text)
 
 
 def test_a_forecaster_that_does_not_judge_is_not_asked(persistence):

@@ -1,5 +1,6 @@
 """Filters are what a network does to the voltage, and their responses are those of the textbook."""
 
+import re
 from operator import attrgetter
 
 import numpy as np
@@ -25,7 +26,7 @@ def test_two_equal_taps_pass_slow_changes_and_stop_the_fastest():
     assert gain_db[0] == pytest.approx(0)
     assert gain_db[250] == pytest.approx(20 * np.log10(np.cos(np.pi / 4)))
     assert gain_db[500] == pytest.approx(-80)
-    assert filter_text(response, "cnn_lstm").startswith("Of 1 filters, 1 let slow changes through best (below 125 Hz)")
+    assert re.findall(r"\d+", filter_text(response, "cnn_lstm")) == ["1", "1", "125", "0", "375", "0"]
 
 
 def test_a_difference_passes_the_fastest_and_stops_what_stays():
@@ -65,4 +66,4 @@ def test_recurrences_are_filters_too_and_an_lstm_has_none(window_set):
     assert len(filter_table(Forecaster.unfitted("multi_scale", window_set))) == 2 * 32
     lstm = filter_table(Forecaster.unfitted("lstm", window_set, {"hidden_units": 8}))
     assert lstm.empty
-    assert filter_text(response_table(lstm, 1000.0), "lstm") == "In LSTM there is no convolution over time."
+    assert re.findall(r"LSTM|\d", filter_text(response_table(lstm, 1000.0), "lstm")) == ["LSTM"]

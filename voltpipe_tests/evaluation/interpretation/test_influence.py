@@ -61,7 +61,7 @@ def test_attributions_of_random_weights_are_told_apart(both):
     check = sanity_check(*both)
     assert check.passed
     assert abs(check.rank_correlation) < 0.3
-    assert "it was learned" in check.finding
+    assert f"{check.rank_correlation:.2f}" in check.finding
 
 
 def test_attributions_that_random_weights_give_as_well_are_found_out(both):
@@ -69,7 +69,7 @@ def test_attributions_that_random_weights_give_as_well_are_found_out(both):
     check = sanity_check(trained, trained)
     assert not check.passed
     assert check.rank_correlation == pytest.approx(1.0)
-    assert "so it explains nothing" in check.finding
+    assert "1.00" in check.finding
 
 
 def test_of_who_hears_only_itself_what_its_own_history_does_is_compared(alone, echo_set):
@@ -78,7 +78,8 @@ def test_of_who_hears_only_itself_what_its_own_history_does_is_compared(alone, e
     assert "own history" in sanity_check(trained, trained).finding
     assert not sanity_check(trained, trained).passed
     table = influence_table(trained, trained)
-    assert influence_text(table, None).startswith("No forecast changes when another channel's history does")
+    assert not table["influence_mv"].any()
+    assert "mV" not in influence_text(table, None)
 
 
 def test_forecasts_that_depend_on_nothing_have_no_attribution(forecaster_by, echo_set):

@@ -1,0 +1,138 @@
+"""An optional part that fails leaves its reason, and stops neither the scores nor another part."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from voltpipe.evaluation.diagnosis.free_runs import free_runs
+from voltpipe.evaluation.evaluation import EvaluationError
+from voltpipe.evaluation.examination import Examination, run_diagnostics, run_interpretation, run_scoring
+from voltpipe.evaluation.isolation import attempt, read_failures, write_failures
+from voltpipe.evaluation.regimes import Regime
+from voltpipe.evaluation.report import write_report
+from voltpipe.forecasting.distribution.fit import calibrated
+from voltpipe.windows.window_set import Split
+
+GROWTH = 1.5
+
+
+@pytest.fixture(scope="module")
+def window_set(window_set_of):
+    """Three channels of noise; two recordings are held out."""
+    recordings_mv = [np.random.default_rng(seed).normal(-60, 5, (1100, 3)) for seed in range(4)]
+    splits = [Split.TRAIN, Split.VALIDATION, Split.TEST, Split.TEST]
+    return window_set_of(recordings_mv, splits, stride=5, means_mv=[-60.0] * 4, sds_mv=[5.0] * 4)
+
+
+@pytest.fixture(scope="module")
+def unstable(window_set, forecaster_by):
+    """A linear autoregression whose coefficient is above one, so that its roll-outs leave every bound.
+
+    No gradient crosses it, so attributions by gradients fail.
+    """
+
+    def grow(history_z, *_):
+        last_z = torch.from_numpy(history_z[:, -1:].numpy())
+        return last_z * torch.tensor([GROWTH**horizon for horizon in (1, 2, 5)])[:, None]
+
+    return calibrated(forecaster_by("lstm", grow, window_set), window_set)
+
+
+@pytest.fixture(scope="module")
+def folder(unstable, window_set, tmp_path_factory):
+    """The three runs, each written by itself into the same folder."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    scoring = run_scoring(unstable, window_set)
+    scoring.write(folder)
+    run_diagnostics(unstable, window_set, scoring.evaluation).write(folder)
+    run_interpretation(unstable, window_set).write(folder)
+    return folder
+
+
+def test_a_roll_out_that_diverges_says_when_and_how_often(unstable, window_set):
+    with pytest.raises(EvaluationError) as diverged:
+        free_runs(unstable, window_set, n_samples=100, n_starts=3)
+    assert diverged.value.code == "roll-out-diverges"
+    n_diverged, n_starts, first_ms = map(float, re.findall(r"\d+(?:\.\d+)?", str(diverged.value))[:3])
+    assert (n_diverged, n_starts) == (6, 6)
+    # About 1.5 to the power of the steps, from one SD to ten ranges of some seven SDs.
+    assert 5 <= first_ms <= 25
+
+
+def test_a_short_enough_roll_out_of_the_same_forecaster_is_bounded(unstable, window_set):
+    runs = free_runs(unstable, window_set, n_samples=4, n_starts=3)
+    assert np.isfinite(runs.imagined_mv).all()
+
+
+def test_each_part_fails_for_itself(folder):
+    found = Examination.read(folder)
+    assert all(np.isfinite(score.r2) for score in found.evaluation.scores)
+    assert found.evaluation.score("lstm", Regime.TEST, 1).r2 < 0
+    assert found.detail is not None
+    assert found.diagnosis.failed.keys() == {"resemblance", "following"}
+    assert all(len(table) for table in (found.diagnosis.errors_by_group, found.diagnosis.robustness))
+    assert [check.name for check in found.diagnosis.honesty] == [
+        "leak_probe",
+        "other_moments",
+        "time_reversal",
+        "seed_spread",
+    ]
+    assert found.interpretation.failed.keys() == {"attribution"}
+    assert len(found.interpretation.ablations)
+    assert found.interpretation.sanity.rank_correlation is not None
+    assert found.metrics()["test/r2/h1"] == found.evaluation.score("lstm", Regime.TEST, 1).r2
+
+
+def test_the_page_shows_what_failed_in_its_section(folder, tmp_path):
+    found = Examination.read(folder)
+    report = write_report(tmp_path, **vars(found))
+    page = report.html_path.read_text()
+    failed = dict(re.findall(r'<details class="section" id="(\w+)"[^>]* data-failed="([\w ]+)"', page))
+    assert failed == {"resemblance": "resemblance following", "interpretation": "attribution"}
+    for reason in found.diagnosis.failed.values():
+        assert reason in page
+    assert not report.undrawn
+    assert {"errors_by_group", "robustness", "ablations", "r2_by_horizon"} <= report.figure_paths.keys()
+    assert not {"resemblance", "following", "attribution"} & report.figure_paths.keys()
+
+
+def test_a_figure_that_cannot_be_drawn_is_named_on_the_page(folder, tmp_path):
+    found = Examination.read(folder)
+    damaged = replace(found.diagnosis, robustness=found.diagnosis.robustness.drop(columns="r2"))
+    report = write_report(tmp_path, **vars(replace(found, diagnosis=damaged)))
+    page = report.html_path.read_text()
+    assert report.undrawn.keys() == {"robustness"}
+    assert re.findall(r'data-undrawn="(\w+)"', page) == ["robustness", "faults"]
+    assert "KeyError" in report.undrawn["robustness"]
+    assert "errors_by_group" in report.figure_paths
+
+
+def test_figures_that_lack_their_data_leave_the_scores_on_the_page(folder, tmp_path):
+    found = replace(Examination.read(folder), detail=None, failed={"figure_data": "no space for arrays"})
+    page = write_report(tmp_path, **vars(found)).html_path.read_text()
+    assert 'id="forecasts" data-failed="figure_data"' in page
+    assert "no space for arrays" in page
+    assert 'id="figure-robustness"' in page
+    assert 'id="figure-r2_by_horizon"' not in page
+
+
+def test_failures_are_read_as_written_and_a_damaged_list_is_refused(tmp_path):
+    path = tmp_path / "failed.json"
+    assert read_failures(path) == {}
+    write_failures(path, {"following": "why"})
+    assert read_failures(path) == {"following": "why"}
+    path.write_text("[1]")
+    with pytest.raises(EvaluationError, match=r"failed\.json", check=lambda error: error.code == "failures-unreadable"):
+        read_failures(path)
+
+
+def test_an_unexpected_error_names_its_type_and_line():
+    failure = attempt(lambda: np.linalg.inv(np.zeros((2, 2))))
+    assert failure.code == "unexpected"
+    assert failure.reason.startswith("LinAlgError: ")
+    assert re.search(r"\(\w+\.py, line \d+\)$", failure.reason)
+    expected = attempt(lambda: (_ for _ in ()).throw(EvaluationError("why", code="a-cause")))
+    assert (expected.code, expected.reason) == ("a-cause", "why")
