@@ -5,7 +5,6 @@ from typing import Any
 from uuid import uuid4
 
 import dagster as dg
-from dagster import DagsterEventType
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.lake import Lake, RecordingKey
@@ -16,7 +15,7 @@ from voltpipe.pipeline.jobs import INGEST_JOB, LAKE_REPORT_JOB, SEARCH_JOB, TRAI
 from voltpipe.pipeline.partitions import RECORDINGS, batches, range_tags, recording_keys
 from voltpipe.tracking.store import TrackingStore
 
-_INTERRUPTED = "It was interrupted; the same asked for again goes on where it stopped."
+_INTERRUPTED = "It was interrupted. Repeat the command to resume where it stopped."
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -45,8 +44,8 @@ class Launcher:
             self._run(INGEST_JOB, {}, range_tags(batch))
         self._run(LAKE_REPORT_JOB, {})
 
-    def train(self, *, split: Mapping[str, Any], training: Mapping[str, Any]) -> None:
-        """Materialize everything from the split to the registry.
+    def train(self, *, split: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+        """Materialize everything from the split to the registry; return the run's id.
 
         Args:
             split: settings of `recording_split` that differ from their defaults.
@@ -56,10 +55,10 @@ class Launcher:
             RunError: a step failed.
         """
         ops = {"recording_split": {"config": dict(split)}, "trained_forecaster": {"config": dict(training)}}
-        self._run(TRAIN_JOB, {"ops": ops})
+        return self._run(TRAIN_JOB, {"ops": ops})
 
-    def search(self, *, split: Mapping[str, Any], search: Mapping[str, Any]) -> None:
-        """Materialize the split, the window set and the settings found on it.
+    def search(self, *, split: Mapping[str, Any], search: Mapping[str, Any]) -> str:
+        """Materialize the split, the window set and the settings found on it; return the run's id.
 
         Args:
             split: settings of `recording_split` that differ from their defaults.
@@ -69,9 +68,9 @@ class Launcher:
             RunError: a step failed.
         """
         ops = {"recording_split": {"config": dict(split)}, "found_settings": {"config": dict(search)}}
-        self._run(SEARCH_JOB, {"ops": ops})
+        return self._run(SEARCH_JOB, {"ops": ops})
 
-    def _run(self, job_name: str, run_config: dict[str, Any], tags: Mapping[str, str] | None = None) -> None:
+    def _run(self, job_name: str, run_config: dict[str, Any], tags: Mapping[str, str] | None = None) -> str:
         job = self._definitions.resolve_job_def(job_name)
         run_id = str(uuid4())
         with known_alive(self.lake, run_id):
@@ -86,7 +85,11 @@ class Launcher:
             cause = _cause(result)
             if cause == _INTERRUPTED:
                 self._report_canceled(run_id)
-            raise RunError(f"{job_name} failed; run {run_id} in the Dagster UI has its log. {cause}")
+            raise RunError(
+                f"{job_name} failed. {cause} Run {run_id} in the Dagster UI has the log.",
+                code="run-interrupted" if cause == _INTERRUPTED else "run-failed",
+            )
+        return run_id
 
     def _report_canceled(self, run_id: str) -> None:
         """Dagster takes an interruption that was not asked for in its pages for a failure."""
@@ -105,7 +108,7 @@ def register_raw_recordings(lake: Lake, instance: dg.DagsterInstance) -> None:
 def _cause(result: dg.ExecuteInProcessResult) -> str:
     """What the step that failed first said, without Dagster's wrapping."""
     for event in result.all_events:
-        if event.event_type == DagsterEventType.STEP_FAILURE:
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             error = event.step_failure_data.error
             while error is not None and error.cause is not None:
                 error = error.cause

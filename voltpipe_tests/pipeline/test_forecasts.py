@@ -90,10 +90,13 @@ def test_an_unfit_recording_is_a_fact_with_its_reason_and_keeps_no_stale_forecas
     assert sorted(path.stem for path in lake.forecasts.rglob("*.parquet")) == [f"run_{number}" for number in range(6)]
 
 
-def test_without_a_champion_nothing_is_forecast(trainable, instance):
+def test_without_a_champion_each_recording_says_so_and_the_run_is_no_failure(trainable, instance):
     instance.add_dynamic_partitions(RECORDINGS.name, ["slice--run_0"])
     job = build_definitions(trainable).resolve_job_def("forecast_recordings")
     result = job.execute_in_process(instance=instance, partition_key="slice--run_0", raise_on_error=False)
-    assert not result.success
-    (failure,) = (event for event in result.all_events if event.is_step_failure)
-    assert "there is no champion to forecast with" in failure.step_failure_data.error_display_string
+    assert result.success
+    assert shown(instance, "slice--run_0")["forecast"] is False
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "champion" in check.metadata["refused"].value["slice--run_0"]
+    assert not trainable.forecasts.exists()

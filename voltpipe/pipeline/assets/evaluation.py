@@ -7,10 +7,11 @@ from pathlib import Path
 import dagster as dg
 
 from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation, EvaluationError
+from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.patience import patient
 from voltpipe.pipeline.progress import DagsterEvaluationProgress
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
-from voltpipe.pipeline.shown import connectivity_metadata, figure_metadata, score_metadata
+from voltpipe.pipeline.shown import connectivity_metadata, figure_metadata, report_metadata, score_metadata
 from voltpipe.pipeline.values import EvaluatedValue, ReportedValue, TrainedValue
 
 GROUP = "evaluation"
@@ -27,7 +28,7 @@ HONESTY = {
 @dg.asset(
     group_name=GROUP,
     kinds={"pytorch"},
-    code_version="6",
+    code_version=code_version(__name__),
     check_specs=[
         dg.AssetCheckSpec(name, asset="forecast_evaluation", description=description)
         for name, description in HONESTY.items()
@@ -84,7 +85,7 @@ def _readable(paths: Iterable[Path]) -> Iterator[Evaluation]:
             yield Evaluation.read(path)
 
 
-@dg.asset(group_name=GROUP, kinds={"html", "mlflow"}, code_version="4")
+@dg.asset(group_name=GROUP, kinds={"html", "mlflow"}, code_version=code_version(__name__))
 @patient
 def evaluation_report(
     context: dg.AssetExecutionContext, tracking: TrackingResource, forecast_evaluation: EvaluatedValue
@@ -106,11 +107,11 @@ def evaluation_report(
     run.log_report(examination.metrics(), folder)
     context.add_output_metadata(
         {
-            "report": dg.MetadataValue.path(report.html_path),
+            **report_metadata(tracking, run.run_id, report.html_path),
             "MLflow run": dg.MetadataValue.url(tracking.mlflow_run_link(run.run_id)),
             **score_metadata(examination.evaluation),
             **connectivity_metadata(examination.connectivity, examination.evaluation),
             **figure_metadata(report.figure_paths),
         }
     )
-    return ReportedValue(html=str(report.html_path), evaluated=forecast_evaluation)
+    return ReportedValue(html=str(report.html_path))
