@@ -39,5 +39,5 @@ forecast_recordings = dg.define_asset_job(
 tidy_lake = dg.define_asset_job(
     TIDY_JOB,
     selection=dg.AssetSelection.assets("tidied_lake"),
-    description="List the checkpoints, window sets and old versions that are no longer needed, and remove them if told to.",
+    description="List the checkpoints, window sets and old versions that are no longer needed. Remove them if told to.",
 )

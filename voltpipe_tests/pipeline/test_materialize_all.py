@@ -23,6 +23,8 @@ from voltpipe.pipeline.partitions import recording_keys
 from voltpipe.pipeline.resources import value_path
 from voltpipe.pipeline.values import PromotionValue
 
+pytestmark = pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources` is deprecated")  # Dagster's own call
+
 IN_THIS_PROCESS = """
 telemetry: {enabled: false}
 run_launcher:
@@ -79,6 +81,7 @@ def materialize_all(raw_lake, tmp_path, small_windows):
                 "runConfigData": {"ops": ops},
             }
             launched = ask(LAUNCH_PARTITION_BACKFILL_MUTATION, {"backfillParams": parameters})
+            assert "backfillId" in launched["launchPartitionBackfill"], launched
             backfill = launched["launchPartitionBackfill"]["backfillId"]
             for _ in range(20):
                 assert [error for error in execute_backfill_iteration(workspace, logging.getLogger()) if error] == []

@@ -81,7 +81,7 @@ def recording_forecast(  # Dagster takes the bare class alone for an output with
         except VoltpipeError as error:
             context.log.warning(f"{partition} is not forecast: {error}")
             refused[partition] = str(error)
-            metadata |= {"forecast": False, "reason": str(error)}
+            metadata |= {"forecast": False, "code": error.code, "reason": str(error)}
         context.add_asset_metadata(metadata, partition_key=partition)
     check = dg.AssetCheckResult(
         check_name="forecast",
