@@ -38,7 +38,7 @@ def settings_options(settings: type[Settings], *, leave_out: tuple[str, ...] = (
 
 
 def from_options(settings: type[S], options: Mapping[str, Any], **fixed: Any) -> S:
-    """Settings from a command's options.
+    """Return the settings in a command's options.
 
     Raises:
         OptionError: naming each option that is out of bounds, and the bound.
@@ -53,7 +53,7 @@ def from_options(settings: type[S], options: Mapping[str, Any], **fixed: Any) ->
             f"{_flag(str(each['loc'][0]))} {each['input']!r}: {each['msg']}" if each["loc"] else each["msg"]
             for each in error.errors()
         )
-        raise OptionError(f"refused before anything was started: {problems}") from None
+        raise OptionError(f"{problems}. Refused; nothing was started.", code="options-out-of-bounds") from None
 
 
 def _flag(name: str) -> str:

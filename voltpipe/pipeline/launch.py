@@ -86,7 +86,7 @@ class Launcher:
             if cause == _INTERRUPTED:
                 self._report_canceled(run_id)
             raise RunError(
-                f"{job_name} failed. {cause} Run {run_id} in the Dagster UI has the log.",
+                f"{job_name} failed. Run {run_id} in the Dagster UI has the log. {cause}".strip(),
                 code="run-interrupted" if cause == _INTERRUPTED else "run-failed",
             )
         return run_id
