@@ -23,7 +23,11 @@ from voltpipe.pipeline.partitions import recording_keys
 from voltpipe.pipeline.resources import value_path
 from voltpipe.pipeline.values import PromotionValue
 
-pytestmark = pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources` is deprecated")  # Dagster's own call
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources` is deprecated"),  # Dagster's own call
+    # A run in this process opens an event loop inside that of the daemon, which cannot close it in full.
+    pytest.mark.filterwarnings("ignore:coroutine 'BaseEventLoop.shutdown_asyncgens' was never awaited"),
+]
 
 IN_THIS_PROCESS = """
 telemetry: {enabled: false}
