@@ -42,7 +42,7 @@ def run_summary(lake: Lake, run_id: str) -> str:
     split = SplitManifest.model_validate(read_json(value_path(lake, "recording_split", run_id=run_id)))
     report = ReportedValue.model_validate(read_json(value_path(lake, "evaluation_report", run_id=run_id)))
     registered = RegisteredValue.model_validate(read_json(value_path(lake, "registered_forecaster", run_id=run_id)))
-    folder = Path(registered.evaluation_folder)
+    folder = Path(registered.evaluated.folder)
     evaluation = Evaluation.read(folder / EVALUATION_FILE)
     found = summaries(pd.read_parquet(folder / CONNECTIVITY_FILE))
     tags = version_tags(TrackingStore.of(lake), registered.version)

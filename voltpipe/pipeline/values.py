@@ -4,7 +4,9 @@ Each value holds what the assets that take it use, and nothing else. A value tha
 it, so that a forecaster is never registered with the scores of another one.
 """
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.settings import Settings
@@ -53,8 +55,15 @@ class RegisteredValue(Settings):
     """A version in the registry, and what a promotion review compares it by."""
 
     version: str
-    evaluation_folder: str = Field(description="holds its scores")
-    window_set_folder: str
+    evaluated: EvaluatedValue
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_0_1(cls, content: Any) -> Any:
+        """Take the evaluation from within the report's value, where version 0.1 kept it."""
+        if isinstance(content, dict) and "report" in content:
+            content = {"version": content["version"], "evaluated": content["report"]["evaluated"]}
+        return content
 
 
 class PromotionValue(Settings):

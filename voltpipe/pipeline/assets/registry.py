@@ -90,11 +90,7 @@ def registered_forecaster(
     )
     page = tracking.version_link(registered.version)
     yield dg.Output(
-        RegisteredValue(
-            version=registered.version,
-            evaluation_folder=forecast_evaluation.folder,
-            window_set_folder=trained.window_set_folder,
-        ),
+        RegisteredValue(version=registered.version, evaluated=forecast_evaluation),
         metadata={
             "version": registered.version,
             "registry page": dg.MetadataValue.url(page),
@@ -133,8 +129,9 @@ def champion_forecaster(
     from voltpipe.windows.window_set import WindowSet
 
     settings = settings_from(GateSettings, context.op_execution_context.op_config)
-    candidate = Evaluation.read(Path(registered_forecaster.evaluation_folder) / EVALUATION_FILE)
-    windows = WindowSet(Path(registered_forecaster.window_set_folder))
+    evaluated = registered_forecaster.evaluated
+    candidate = Evaluation.read(Path(evaluated.folder) / EVALUATION_FILE)
+    windows = WindowSet(Path(evaluated.trained.window_set_folder))
     version = registered_forecaster.version
     decision = put_before_gate(tracking.store, version, candidate, windows, settings, who=asked_by(context.run))
     context.log.info(f"version {version} is {decision.decision}: {decision.reason}")
