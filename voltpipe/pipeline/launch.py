@@ -106,7 +106,7 @@ def register_raw_recordings(lake: Lake, instance: dg.DagsterInstance) -> None:
 
 
 def _cause(result: dg.ExecuteInProcessResult) -> str:
-    """What the step that failed first said, without Dagster's wrapping."""
+    """Return the message of the step that failed first, without Dagster's wrapping."""
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             error = event.step_failure_data.error
@@ -115,5 +115,6 @@ def _cause(result: dg.ExecuteInProcessResult) -> str:
             if error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
                 return _INTERRUPTED
             if error is not None:
-                return f"{event.step_key}: {error.message.strip()}"
+                text = error.message.strip()
+                return f"{event.step_key}: {text.partition(f'{error.cls_name}: ')[2] or text}"
     return ""

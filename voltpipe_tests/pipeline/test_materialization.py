@@ -101,7 +101,7 @@ def test_no_half_written_file_is_left(materialized):
 def test_a_bad_recording_is_quarantined_and_stops_nothing(materialized):
     (key, entry), *others = quarantined(materialized.lake).items()
     assert (key, others) == (BROKEN, [])
-    assert "1 samples are NaN or infinite, the first at 2.8 s, in channels channel_2" in entry.reason
+    assert all(fact in entry.reason for fact in ("finite: 1 ", "2.8 s", "channel_2"))
     assert list(conditioned_recordings(materialized.lake)) == GOOD
     manifest = SplitManifest.load(materialized.lake.windows)
     assert [recording.key for recording in manifest.recordings] == GOOD
@@ -250,8 +250,7 @@ def test_a_worse_forecaster_is_refused_without_failing(materialized):
     version = materialized.store.client.get_model_version(MODEL_NAME, "2")
     assert version.aliases == ["challenger"]
     assert version.tags["gate.decision"] == "refused"
-    assert "is not above that of persistence" in version.tags["gate.reason"]
-    assert "does not forecast at 8 ms, 20 ms, as the champion does" in version.tags["gate.reason"]
+    assert all(fact in version.tags["gate.reason"] for fact in ("persistence", "8 ms, 20 ms"))
     checks = materialized.checks(materialized.poor_run)
     for name in ("beats_baselines", "beats_champion"):
         assert (checks[name].passed, checks[name].severity) == (False, dg.AssetCheckSeverity.WARN)
