@@ -38,7 +38,7 @@ def settings_options(settings: type[Settings], *, leave_out: tuple[str, ...] = (
 
 
 def from_options(settings: type[S], options: Mapping[str, Any], **fixed: Any) -> S:
-    """Settings from a command's options.
+    """Return the settings in a command's options.
 
     Raises:
         OptionError: naming each option that is out of bounds, and the bound.

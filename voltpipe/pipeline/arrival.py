@@ -1,4 +1,4 @@
-"""What happens by itself when raw files arrive: they become partitions, and are conditioned in batches."""
+"""The sensor on the raw folder: new files become partitions, and are conditioned in batches."""
 
 import hashlib
 import time
@@ -20,46 +20,46 @@ from voltpipe.recordings.arrivals import Arrivals, find_arrivals
 from voltpipe.settings import Settings
 
 RECORDINGS_PER_TICK, RUNS_PER_TICK = 128, 4
-"""So much is asked for at one tick: the daemon notes of each recording twice that it is planned, one commit each, which
-takes 10 to 20 ms a recording."""
+"""Limits of one tick. The daemon records twice for each recording that it is planned, one commit each: 10 to
+20 ms a recording."""
 RECORDINGS_UNDER_WAY = 1024
-"""No more is asked for while so many are waiting."""
+"""Nothing more is requested while so many recordings wait."""
 FIRST_REST_S, LONGEST_REST_S = 120.0, 3600.0
-"""A recording whose run came to no verdict (a full disk, say) is asked for again after a while, twice as long each
-time."""
+"""Delay before a recording is requested again whose run came to no verdict, because of a full disk for example. It
+doubles each time."""
 NAMED = 5
-"""How many recordings or files a skip reason names."""
+"""Number of recordings or files that a skip reason names."""
 
 
 class Asked(NamedTuple):
-    """A recording that was asked for, and has no verdict yet. Short, as it stands in the cursor of every tick."""
+    """A recording that was requested and has no verdict yet. Kept short: every tick's cursor holds it."""
 
     content: str
-    """Names the state of its raw file."""
+    """Digest of the state of its raw file."""
     times: int
     at_s: int
 
     @classmethod
     def again(cls, former: "Asked | None", state: str, now_s: float) -> "Asked":
-        """Asked once more; for other content, for the first time."""
+        """Return the next request: one time more for the same content, the first time for other content."""
         content = _short(state)
         return cls(content, former.times + 1 if former and former.content == content else 1, int(now_s))
 
     def rests(self, state: str, now_s: float) -> bool:
-        """Whether it is too early to ask again for the same content; a clock that was set back ends the rest."""
+        """Return whether it is too early to request the same content. A clock that was set back ends the delay."""
         rest_s = min(FIRST_REST_S * 2 ** (self.times - 1), LONGEST_REST_S)
         return self.content == _short(state) and 0 <= now_s - self.at_s < rest_s
 
 
 class ArrivalCursor(Settings):
-    """What the sensor remembers: nothing of the thousands of recordings that are judged."""
+    """State of the sensor between ticks. It holds nothing of recordings that have a verdict."""
 
-    asked: dict[str, Asked] = Field({}, description="by key")
+    asked: dict[str, Asked] = Field({}, description="requests without a verdict, by key")
     growing: dict[str, str] = Field({}, description="the state of raw files that may not be there whole, by key")
 
     @classmethod
     def read(cls, text: str | None) -> "ArrivalCursor":
-        """From the sensor's cursor; one that cannot be read is forgotten, as nothing depends on it."""
+        """Read the sensor's cursor. One that cannot be read counts as empty, since nothing depends on it."""
         try:
             return cls.model_validate_json(text or "{}")
         except ValidationError:
@@ -68,7 +68,7 @@ class ArrivalCursor(Settings):
 
 @dg.sensor(job=ingest_recordings, minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
 def raw_recordings(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
-    """New and changed raw files become partitions and are conditioned, many in a run, once they no longer grow."""
+    """Make new and changed raw files partitions and condition them, many in a run, once they no longer grow."""
     now_s, known = time.time(), recording_keys(context.instance)
     cursor = ArrivalCursor.read(context.cursor)
     arrivals = find_arrivals(lake.lake, {RecordingKey.parse(key): state for key, state in cursor.growing.items()})
@@ -96,7 +96,7 @@ def _short(state: str) -> str:
 
 
 def _under_way(instance: dg.DagsterInstance, known: Sequence[str]) -> set[str]:
-    """Recordings that a run is about to condition, whoever asked for it."""
+    """Return the recordings that an unfinished run conditions, whoever requested it."""
     return partitions_of((run for run in unfinished_runs(instance) if _conditions(run)), known)
 
 
@@ -112,7 +112,7 @@ def _request(batch: Sequence[str], asked: Mapping[str, Asked]) -> dg.RunRequest:
 
 
 def _nothing_to_ask_for(arrivals: Arrivals, under_way: Set[str], resting: Set[str]) -> str:
-    """What the sensor waits for, in words."""
+    """Say what the sensor waits for."""
     parts = [f"no new raw file; {arrivals.n_known} known"]
     if under_way:
         parts.append(f"{len(under_way)} being conditioned")
@@ -129,6 +129,6 @@ def _nothing_to_ask_for(arrivals: Arrivals, under_way: Set[str], resting: Set[st
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first few of what may be thousands."""
+    """Name the first few of what may be thousands."""
     rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return "; ".join(names[:NAMED]) + rest

@@ -1,11 +1,19 @@
-"""Assembles the asset graph for one lake, with a place to swap resources in tests."""
+"""The asset graph of one lake, with its resources, jobs, sensors, schedules and executor.
+
+Two things are replaced by configuration. The environment variable VOLTPIPE_EXECUTOR names the executor of all runs as
+`module:attribute`, for example `dagster:multiprocess_executor` or `dagster_k8s:k8s_job_executor`; without it, all steps
+of a run share the run's process. The run launcher is Dagster's own setting: `run_launcher` in the lake's
+`dagster/dagster.yaml`.
+"""
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import dagster as dg
 
+from voltpipe.errors import VoltpipeError
 from voltpipe.lake import Lake
 from voltpipe.pipeline import arrival, retraining, sensors
 from voltpipe.pipeline.assets import (
@@ -34,14 +42,19 @@ from voltpipe.pipeline.resources import JsonValues, LakeResource, TrackingResour
 from voltpipe.tracking.store import TrackingStore
 
 DAGSTER_URL_VARIABLE, MLFLOW_URL_VARIABLE = "VOLTPIPE_DAGSTER_URL", "VOLTPIPE_MLFLOW_URL"
+EXECUTOR_VARIABLE = "VOLTPIPE_EXECUTOR"
+
+
+class ExecutorError(VoltpipeError):
+    """An executor that cannot be used."""
 
 
 def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """The asset graph on a lake.
+    """Return the asset graph on a lake.
 
     Args:
         lake: the data lake.
-        resources: put in place of those of the same name.
+        resources: replace those of the same name.
     """
     defaults = {
         "lake": LakeResource(root=str(lake.root)),
@@ -89,5 +102,32 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
             retraining.policy_changes,
             sensors.dead_runs,
         ],
-        executor=in_own_process(lake),
+        executor=in_own_process(lake, chosen_executor()),
     )
+
+
+def chosen_executor() -> dg.ExecutorDefinition:
+    """Return the executor that VOLTPIPE_EXECUTOR names, or the in-process executor.
+
+    Raises:
+        ExecutorError: the variable does not name an executor.
+    """
+    name = os.environ.get(EXECUTOR_VARIABLE)
+    if not name:
+        return dg.in_process_executor
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ExecutorError(
+            f"{EXECUTOR_VARIABLE}={name} cannot be imported: {error}. "
+            "Expected module:attribute, for example dagster:multiprocess_executor.",
+            code="executor-unknown",
+        ) from error
+    if not isinstance(found, dg.ExecutorDefinition):
+        raise ExecutorError(
+            f"{EXECUTOR_VARIABLE}={name} is a {type(found).__name__}, not an executor. "
+            "Expected module:attribute, for example dagster:multiprocess_executor.",
+            code="executor-unknown",
+        )
+    return found

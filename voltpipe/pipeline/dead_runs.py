@@ -9,12 +9,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
-from dagster import DagsterEvent, Executor
-from dagster._core.execution.context.system import PlanOrchestrationContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode
 
 from voltpipe.lake import Lake
 from voltpipe.locks import (
@@ -94,26 +91,25 @@ def close_mlflow_runs(instance: dg.DagsterInstance, store: TrackingStore) -> lis
     return closed
 
 
-class _KnownAlive(Executor):
-    """Another executor, that holds the run's lock meanwhile."""
+class _KnownAlive(dg.Executor):
+    """Another executor that holds the run's lock meanwhile. Dagster exports no types for what it hands over."""
 
-    def __init__(self, executor: Executor, lake: Lake) -> None:
+    def __init__(self, executor: dg.Executor, lake: Lake) -> None:
         self._executor, self._lake = executor, lake
 
     @property
-    def retries(self) -> RetryMode:
+    def retries(self) -> Any:
         return self._executor.retries
 
-    def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         with known_alive(self._lake, plan_context.run_id):
             yield from self._executor.execute(plan_context, execution_plan)
 
 
-def in_own_process(lake: Lake) -> dg.ExecutorDefinition:
-    """Dagster's in-process executor, of runs that are known to be alive or dead."""
-    plain = dg.in_process_executor
+def in_own_process(lake: Lake, plain: dg.ExecutorDefinition = dg.in_process_executor) -> dg.ExecutorDefinition:
+    """Wrap an executor, Dagster's in-process one by default, so that its runs are known to be alive or dead."""
 
-    def create(context: dg.InitExecutorContext) -> Executor:
+    def create(context: dg.InitExecutorContext) -> dg.Executor:
         make = plain.executor_creation_fn
         assert make is not None
         return _KnownAlive(make(context), lake)

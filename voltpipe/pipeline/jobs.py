@@ -17,26 +17,27 @@ ingest_recordings = dg.define_asset_job(
 report_lake = dg.define_asset_job(
     LAKE_REPORT_JOB,
     selection=dg.AssetSelection.assets("lake_report"),
-    description="Write the page of all recordings anew.",
+    description="Rewrite the page of all recordings.",
 )
 train_forecaster = dg.define_asset_job(
     TRAIN_JOB,
     selection=dg.AssetSelection.groups("windows", "forecasting", "evaluation", "registry")
+    - dg.AssetSelection.assets("found_settings")
     | dg.AssetSelection.assets("lake_report"),
-    description="From the conditioned recordings to a registered forecaster, and to the champion if the gate lets it.",
+    description="Train, evaluate and register a forecaster, and review whether it becomes champion.",
 )
 search_hyperparameters = dg.define_asset_job(
     SEARCH_JOB,
-    selection=dg.AssetSelection.groups("windows", "search"),
-    description="From the conditioned recordings to the training settings with the lowest validation loss.",
+    selection=dg.AssetSelection.groups("windows") | dg.AssetSelection.assets("found_settings"),
+    description="Search for the training settings with the lowest validation loss.",
 )
 forecast_recordings = dg.define_asset_job(
     FORECAST_JOB,
-    selection=dg.AssetSelection.groups("forecasts"),
+    selection=dg.AssetSelection.assets("recording_forecast"),
     description="Forecast conditioned recordings with the champion, one partition each.",
 )
 tidy_lake = dg.define_asset_job(
     TIDY_JOB,
-    selection=dg.AssetSelection.groups("housekeeping"),
-    description="Say which checkpoints, window sets and old versions have served their time; remove them if told to.",
+    selection=dg.AssetSelection.assets("tidied_lake"),
+    description="List the checkpoints, window sets and old versions that are no longer needed. Remove them if told to.",
 )

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import uuid4
 
 import dagster as dg
-from dagster import DagsterEventType
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.lake import Lake, RecordingKey
@@ -17,7 +16,7 @@ from voltpipe.pipeline.partitions import RECORDINGS, batches, range_tags, record
 from voltpipe.pipeline.pool_waits import announced_pool_waits
 from voltpipe.tracking.store import TrackingStore
 
-_INTERRUPTED = "It was interrupted; the same asked for again goes on where it stopped."
+_INTERRUPTED = "It was interrupted. Repeat the command to resume where it stopped."
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -46,8 +45,8 @@ class Launcher:
             self._run(INGEST_JOB, {}, range_tags(batch))
         self._run(LAKE_REPORT_JOB, {})
 
-    def train(self, *, split: Mapping[str, Any], training: Mapping[str, Any]) -> None:
-        """Materialize everything from the split to the registry.
+    def train(self, *, split: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+        """Materialize everything from the split to the registry; return the run's id.
 
         Args:
             split: settings of `recording_split` that differ from their defaults.
@@ -57,10 +56,10 @@ class Launcher:
             RunError: a step failed.
         """
         ops = {"recording_split": {"config": dict(split)}, "trained_forecaster": {"config": dict(training)}}
-        self._run(TRAIN_JOB, {"ops": ops})
+        return self._run(TRAIN_JOB, {"ops": ops})
 
-    def search(self, *, split: Mapping[str, Any], search: Mapping[str, Any]) -> None:
-        """Materialize the split, the window set and the settings found on it.
+    def search(self, *, split: Mapping[str, Any], search: Mapping[str, Any]) -> str:
+        """Materialize the split, the window set and the settings found on it; return the run's id.
 
         Args:
             split: settings of `recording_split` that differ from their defaults.
@@ -70,9 +69,9 @@ class Launcher:
             RunError: a step failed.
         """
         ops = {"recording_split": {"config": dict(split)}, "found_settings": {"config": dict(search)}}
-        self._run(SEARCH_JOB, {"ops": ops})
+        return self._run(SEARCH_JOB, {"ops": ops})
 
-    def _run(self, job_name: str, run_config: dict[str, Any], tags: Mapping[str, str] | None = None) -> None:
+    def _run(self, job_name: str, run_config: dict[str, Any], tags: Mapping[str, str] | None = None) -> str:
         job = self._definitions.resolve_job_def(job_name)
         run_id = str(uuid4())
         with known_alive(self.lake, run_id), announced_pool_waits(self.lake, self.instance, run_id):
@@ -87,7 +86,11 @@ class Launcher:
             cause = _cause(result)
             if cause == _INTERRUPTED:
                 self._report_canceled(run_id)
-            raise RunError(f"{job_name} failed; run {run_id} in the Dagster UI has its log. {cause}")
+            raise RunError(
+                f"{job_name} failed. Run {run_id} in the Dagster UI has the log. {cause}".strip(),
+                code="run-interrupted" if cause == _INTERRUPTED else "run-failed",
+            )
+        return run_id
 
     def _report_canceled(self, run_id: str) -> None:
         """Dagster takes an interruption that was not asked for in its pages for a failure."""
@@ -104,14 +107,15 @@ def register_raw_recordings(lake: Lake, instance: dg.DagsterInstance) -> None:
 
 
 def _cause(result: dg.ExecuteInProcessResult) -> str:
-    """What the step that failed first said, without Dagster's wrapping."""
+    """Return the message of the step that failed first, without Dagster's wrapping."""
     for event in result.all_events:
-        if event.event_type == DagsterEventType.STEP_FAILURE:
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             error = event.step_failure_data.error
             while error is not None and error.cause is not None:
                 error = error.cause
             if error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
                 return _INTERRUPTED
             if error is not None:
-                return f"{event.step_key}: {error.message.strip()}"
+                text = error.message.strip()
+                return f"{event.step_key}: {text.partition(f'{error.cls_name}: ')[2] or text}"
     return ""

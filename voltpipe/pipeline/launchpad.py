@@ -1,42 +1,46 @@
-"""The launchpad's form for a group of settings, derived from the settings themselves.
+"""Op config derived from Settings: the form in the launchpad, and the refusal of what is out of bounds.
 
-Types and choices are checked while one types; bounds when one launches, before anything runs.
+Each group of settings becomes a `dg.Config` class with the same names, defaults and descriptions. Dagster itself
+validates such a class only when a step begins. Bounds are therefore checked in a config function (`dg.configured`, or
+`dg.ConfigMapping` for a graph), which Dagster calls while it resolves a launch, before there is a run.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import dagster as dg
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.settings import Settings, described
 
 S = TypeVar("S", bound=Settings)
 
-_SCALARS: dict[type, Any] = {bool: dg.Bool, int: dg.Int, float: dg.Float, str: dg.String}
-
 
 class SettingsError(VoltpipeError, dg.DagsterError):
-    """Settings out of bounds. A DagsterError, so that the launchpad shows the message and not a stack."""
+    """Settings out of bounds. A DagsterError, so that Dagster shows this message and not one around it."""
 
 
-def settings_schema(settings: type[Settings]) -> dg.Shape:
-    """Each setting as a Dagster config field: type, default, and the description with its bounds."""
-    fields = {name: _field(name, field) for name, field in settings.model_fields.items()}
-    form = dg.Shape(fields)  # type: ignore[no-untyped-call]
-    # Where Dagster checks the whole of a launch's config, ahead of every step. A Shape cannot be derived from.
-    form.post_process = partial(_checked, settings)  # type: ignore[method-assign]
-    return form
+def config_class(settings: type[Settings]) -> type[dg.Config]:
+    """Return the `dg.Config` class of a group of settings."""
+    fields: dict[str, Any] = {name: _field(field) for name, field in settings.model_fields.items()}
+    name = f"{settings.__name__.removesuffix('Settings')}Config"
+    return create_model(name, __base__=dg.Config, __doc__=settings.__doc__, **fields)
+
+
+def settings_schema(settings: type[Settings]) -> Any:
+    """Return the config schema of an op or asset. A launch with settings out of bounds raises SettingsError."""
+    fields = config_class(settings).to_fields_dict()
+    taker = dg.OpDefinition(name=settings.__name__, compute_fn=lambda: None, config_schema=fields)
+    return taker.configured(partial(_checked, settings), name=settings.__name__, config_schema=fields).config_schema
 
 
 def settings_from(settings: type[S], config: Mapping[str, Any]) -> S:
-    """Settings from a launchpad's config.
+    """Return the settings in an op's config.
 
     Raises:
         SettingsError: naming each setting that is out of bounds, and the bound.
@@ -48,13 +52,16 @@ def settings_from(settings: type[S], config: Mapping[str, Any]) -> S:
             f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" if e["loc"] else e["msg"]
             for e in error.errors()
         )
-        raise SettingsError(f"{settings.__name__} refused, nothing was started: {problems}") from error
+        raise SettingsError(
+            f"{problems}. {settings.__name__} refused; nothing was started.", code="settings-out-of-bounds"
+        ) from error
 
 
 def handed_to(op_name: str, settings: type[Settings]) -> dg.ConfigMapping:
-    """Config of a graph-backed asset, all of which is for its op `op_name`."""
+    """Return the config of a graph-backed asset, all of which goes to its op `op_name`."""
     return dg.ConfigMapping(
-        config_fn=lambda config: {op_name: {"config": config}}, config_schema=settings_schema(settings)
+        config_fn=lambda config: {op_name: {"config": _checked(settings, config)}},
+        config_schema=config_class(settings).to_fields_dict(),
     )
 
 
@@ -63,23 +70,20 @@ def _checked(settings: type[Settings], config: dict[str, Any]) -> dict[str, Any]
     return config
 
 
-def _field(name: str, field: FieldInfo) -> dg.Field:
-    assert field.default is not PydanticUndefined, f"setting {name} has no default"
-    description = described(field)
+def _field(field: FieldInfo) -> tuple[Any, Any]:
+    """Return a field's type and default as Dagster takes them: choices as literals, tuples as lists."""
     default = field.default
-    if default is None:
-        return dg.Field(_type(field.annotation), is_required=False, description=description)
     default = list(default) if isinstance(default, tuple) else getattr(default, "value", default)
-    return dg.Field(_type(field.annotation), default_value=default, is_required=False, description=description)
+    return _type(field.annotation), Field(default, description=described(field))
 
 
 def _type(annotation: Any) -> Any:
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         (inner,) = [part for part in get_args(annotation) if part is not NoneType]
-        return dg.Noneable(_type(inner))
+        return _type(inner) | None
     if origin is tuple:
-        return dg.Array(_type(get_args(annotation)[0]))
+        return list[_type(get_args(annotation)[0])]  # type: ignore[misc]
     if issubclass(annotation, StrEnum):
-        return dg.Enum(annotation.__name__, [dg.EnumValue(member.value) for member in annotation])
-    return _SCALARS[annotation]
+        return Literal[tuple(member.value for member in annotation)]
+    return annotation

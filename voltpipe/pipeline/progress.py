@@ -145,7 +145,7 @@ def stop_if_ended(context: dg.OpExecutionContext) -> None:
     run = context.instance.get_run_by_id(context.run_id)
     if run is None or run.is_finished:
         raise dg.Failure(
-            f"run {context.run_id} has ended, so this process stops; a training's last checkpoint stays for the retry",
+            f"Run {context.run_id} has ended, so this process stops. The last checkpoint is kept for the retry.",
             allow_retries=False,
         )
 

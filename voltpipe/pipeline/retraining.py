@@ -1,6 +1,6 @@
-"""Retraining by itself: when enough is new, when the champion's skill decays, at night with anything new.
+"""Automatic retraining: when enough is new, when the champion's skill decays, and at night if anything is new.
 
-What is enough stands in `retraining.yaml` in Dagster's home, and is read anew at every tick.
+`retraining.yaml` in Dagster's home says what is enough. It is read at every tick.
 """
 
 import time
@@ -30,7 +30,7 @@ from voltpipe.tracking.store import TrackingStore
 POLICY_FILE = "retraining.yaml"
 REASON_TAG, TRIGGER_TAG = "voltpipe/reason", "voltpipe/trigger"
 _PRIORITY = {"dagster/priority": "1"}
-"""A training goes before the recordings that wait to be conditioned."""
+"""Trainings start before recordings that wait to be conditioned."""
 _RUNS_LOOKED_AT = 20
 
 
@@ -62,14 +62,14 @@ policy_changes = dg.AutomationConditionSensorDefinition(
     "policy_changes",
     target=dg.AssetSelection.assets("retraining_policy"),
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Shows the policy's state anew when recordings were judged, or a version registered or promoted.",
+    description="Updates the policy's state when recordings are judged, or a version is registered or reviewed.",
 )
 
 
 def training_request(
     instance: dg.DagsterInstance, lake: Lake, store: TrackingStore, *, at_night: bool
 ) -> dg.RunRequest | dg.SkipReason:
-    """Ask for a training if one is due, with the reason as a tag; else say what is waited for."""
+    """Request a training if one is due, with the reason as a tag; otherwise skip, and say why."""
     policy = read_policy(lake)
     decision = decide(policy, retraining_state(instance, lake, store, policy), at_night=at_night)
     if decision.trigger is None:
@@ -79,10 +79,10 @@ def training_request(
 
 
 def read_policy(lake: Lake) -> RetrainingPolicy:
-    """The policy in Dagster's home, which is written there with its defaults if it is not.
+    """Return the policy in Dagster's home; write it there with its defaults if there is none.
 
     Raises:
-        PolicyError: it is no YAML mapping.
+        PolicyError: it is not a YAML mapping.
         SettingsError: it names an unknown setting, or one is out of bounds.
     """
     path = lake.dagster / POLICY_FILE
@@ -95,7 +95,7 @@ def read_policy(lake: Lake) -> RetrainingPolicy:
 def retraining_state(
     instance: dg.DagsterInstance, lake: Lake, store: TrackingStore, policy: RetrainingPolicy
 ) -> RetrainingState:
-    """All that the decision hangs on, from the lake, MLflow and Dagster."""
+    """Collect what the decision depends on, from the lake, MLflow and Dagster."""
     from voltpipe.tracking.live_skill import decayed
     from voltpipe.tracking.news import news
 
@@ -119,7 +119,7 @@ def _trains(run: dg.DagsterRun) -> bool:
 
 
 def _failures(instance: dg.DagsterInstance) -> Failures | None:
-    """How often the job failed or was stopped since it last succeeded."""
+    """Count how often the job failed or was stopped since it last succeeded."""
     ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
     records = instance.get_run_records(dg.RunsFilter(job_name=TRAIN_JOB, statuses=ended), limit=_RUNS_LOOKED_AT)
     failed = []
@@ -141,7 +141,7 @@ def _became(tags: dict[str, str]) -> str:
 
 
 def _run_config(lake: Lake, policy: RetrainingPolicy) -> dict[str, Any]:
-    """The run config of an automatic training."""
+    """Return the run config of an automatic training."""
     config = _mapping(lake.dagster / policy.run_config) if policy.run_config else {}
     if policy.organoid:
         split = config.setdefault("ops", {}).setdefault("recording_split", {}).setdefault("config", {})
@@ -153,15 +153,19 @@ def _mapping(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
-        raise PolicyError(f"{path} cannot be read: {error}") from error
+        raise PolicyError(f"{path} cannot be read: {error}", code="yaml-unreadable") from error
     if not isinstance(content, dict):
-        raise PolicyError(f"{path} is no YAML mapping; expected `setting: value` in each line")
+        raise PolicyError(
+            f"{path} is not a YAML mapping. Expected `setting: value` lines. "
+            "Correct the file, or delete it to restore the defaults.",
+            code="yaml-no-mapping",
+        )
     return content
 
 
 def _template() -> str:
-    """Every setting with its meaning, bounds and default."""
-    lines = ["# When a retraining is due; yours to change, and read anew at every tick."]
+    """List every setting with its meaning, bounds and default."""
+    lines = ["# When a retraining is due. Change it as you like; it is read at every tick."]
     for name, field in RetrainingPolicy.model_fields.items():
         lines += [f"# {described(field)}", yaml.safe_dump({name: field.default}).strip()]
     return "\n".join(lines) + "\n"

@@ -5,3 +5,6 @@ DAGSTER_RUN_TAG = "dagster.run_id"
 DAGSTER_LINK_TAG = "dagster.run_page"
 MLFLOW_RUN_TAG = "mlflow/run_id"
 """On a Dagster run: the MLflow run of its training."""
+
+SCHEDULE_TAG, SENSOR_TAG = "dagster/schedule_name", "dagster/sensor_name"
+"""On a Dagster run: what asked for it. Dagster sets these tags, but exports their names from private modules only."""

@@ -1,4 +1,4 @@
-"""What happens by itself when a process dies: its runs are ended; and when recordings were judged: their page."""
+"""Sensors that keep the lake's page and Dagster's runs up to date."""
 
 import dagster as dg
 
@@ -10,12 +10,12 @@ lake_changes = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.assets("lake_report"),
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Writes the page of all recordings anew when any was judged, or when they were split.",
+    description="Rewrites the page of all recordings when a recording is judged or the split changes.",
 )
 
 
 @dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
 def dead_runs(context: dg.SensorEvaluationContext, lake: LakeResource, tracking: TrackingResource) -> dg.SkipReason:
-    """A killed process closes neither its Dagster run nor its MLflow run, so they are closed here."""
+    """Mark the Dagster and MLflow runs of killed processes as failed."""
     buried = bury_dead_runs(lake.lake, context.instance, tracking.store)
-    return dg.SkipReason(f"ended, their process being gone: {', '.join(buried) or 'none'}")
+    return dg.SkipReason(f"runs ended because their process is gone: {', '.join(buried) or 'none'}")

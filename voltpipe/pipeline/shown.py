@@ -1,4 +1,4 @@
-"""What the asset pages show: scores as a table, plots as small pictures."""
+"""Metadata on the asset pages: scores as a table, figures as small pictures, links to MLflow's pages."""
 
 import base64
 from collections.abc import Mapping
@@ -15,20 +15,37 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from voltpipe.evaluation.drawing import RenderedFigure
+    from voltpipe.pipeline.resources import TrackingResource
 
 _TRAIL_ROWS = 10
 
 
 def score_metadata(evaluation: Evaluation) -> dict[str, Any]:
-    """What the scores say, and the table beside the baselines."""
+    """The verdict, and the table of scores next to those of the baselines."""
     from voltpipe.evaluation.tables import score_text
     from voltpipe.evaluation.verdict import verdict
 
     return {"verdict": verdict(evaluation), "scores": dg.MetadataValue.md(score_text(evaluation))}
 
 
+def report_link(tracking: "TrackingResource", mlflow_run_id: str) -> str:
+    """Return the address at which MLflow shows the report of a training in a browser."""
+    from voltpipe.evaluation.evaluation import REPORT_FILE
+    from voltpipe.tracking.run import REPORT_FOLDER
+
+    return tracking.artifact_link(mlflow_run_id, f"{REPORT_FOLDER}/{REPORT_FILE}")
+
+
+def report_metadata(tracking: "TrackingResource", mlflow_run_id: str, path: Path) -> dict[str, Any]:
+    """Link to the report in a browser, and its file."""
+    return {
+        "report": dg.MetadataValue.url(report_link(tracking, mlflow_run_id)),
+        "report file": dg.MetadataValue.path(path),
+    }
+
+
 def gate_metadata(decision: GateDecision) -> dict[str, Any]:
-    """Why, and the candidate beside the champion on all that decides and on each group of it."""
+    """The decision, its reasons, and candidate and champion compared on all recordings and on each group of them."""
     if decision.comparison is None:
         return {"decision": decision.decision, "reason": decision.reason}
     whole, groups = decision.comparison.whole, decision.comparison.groups
@@ -50,7 +67,7 @@ def gate_metadata(decision: GateDecision) -> dict[str, Any]:
 
 
 def trail_metadata(trail: Trail) -> dg.MarkdownMetadataValue:
-    """The audit trail's latest lines."""
+    """The latest lines of the audit log."""
     rows = ["| when (UTC) | version | | champion | by | why |", "|" + " --- |" * 6]
     for entry in reversed(trail.entries()[-_TRAIL_ROWS:]):
         moved = f"{entry.champion_before or 'none'} -> {entry.champion_after}" if entry.moves else entry.champion_after
@@ -60,22 +77,22 @@ def trail_metadata(trail: Trail) -> dg.MarkdownMetadataValue:
 
 
 def connectivity_metadata(table: "pd.DataFrame", forecaster: str) -> dict[str, Any]:
-    """How much was found of who drives whom, how right it is, and the strongest connections."""
+    """The estimated connectivity: how much was found, how right it is, and the strongest connections."""
     from voltpipe.evaluation.connectivity_text import connectivity_text
 
     return {"who drives whom": dg.MetadataValue.md(connectivity_text(table, forecaster))}
 
 
 def figure_metadata(figure_paths: Mapping[str, Path]) -> dict[str, Any]:
-    """Each PNG as a picture inside Markdown, which is how Dagster shows pictures."""
+    """Show PNG files as pictures inside Markdown, which is how Dagster shows pictures."""
     return {name: picture_metadata(name, path.read_bytes()) for name, path in figure_paths.items()}
 
 
 def rendered_metadata(figures: "Mapping[str, RenderedFigure]") -> dict[str, Any]:
-    """The same for figures that are not in files."""
+    """Show figures that are not in files as pictures inside Markdown."""
     return {name: picture_metadata(name, figure.png) for name, figure in figures.items()}
 
 
 def picture_metadata(name: str, png: bytes) -> dg.MarkdownMetadataValue:
-    """One such picture."""
+    """Show one PNG as a picture inside Markdown."""
     return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -1,4 +1,8 @@
-"""What one asset hands to the next: places in the lake and names in MLflow, never arrays."""
+"""What one asset hands to the next: places in the lake and names in MLflow, never arrays.
+
+Each value holds what the assets that take it use, and nothing else. A value that names another is read together with
+it, so that a forecaster is never registered with the scores of another one.
+"""
 
 from typing import Any
 
@@ -16,12 +20,12 @@ class WindowSetValue(Settings):
 
 
 class FoundValue(Settings):
-    """The best settings of a search."""
+    """The best settings of a search, or the default settings where no search was asked for."""
 
-    table: str = Field(description="the trials")
-    run_config: str = Field(description="a file with them as run config for `train_forecaster`")
     settings: TrainingSettings
-    mlflow_run_id: str
+    table: str = Field("", description="the trials as a Markdown table")
+    run_config: str | None = Field(None, description="a file with the settings as run config for `train_forecaster`")
+    mlflow_run_id: str | None = None
 
 
 class TrainedValue(Settings):
@@ -35,9 +39,9 @@ class TrainedValue(Settings):
 
 
 class EvaluatedValue(Settings):
-    """A forecaster's scores."""
+    """A forecaster's scores, and the forecaster they were measured on."""
 
-    folder: str = Field(description="holds the metrics and, later, the report")
+    folder: str = Field(description="holds the scores and, later, the report")
     trained: TrainedValue
 
 
@@ -45,11 +49,10 @@ class ReportedValue(Settings):
     """A forecaster's report."""
 
     html: str
-    evaluated: EvaluatedValue
 
 
 class RegisteredValue(Settings):
-    """A version in the registry."""
+    """A version in the registry, and what a promotion review compares it by."""
 
     version: str
     evaluated: EvaluatedValue
@@ -61,3 +64,11 @@ class RegisteredValue(Settings):
         if isinstance(content, dict) and "report" in content:
             content = {"version": content["version"], "evaluated": content["report"]["evaluated"]}
         return content
+
+
+class PromotionValue(Settings):
+    """The decision on a candidate, and the champion after it."""
+
+    candidate: str
+    promoted: bool
+    champion: str | None

@@ -22,7 +22,8 @@ def test_materializing_the_champion_alone_is_decided_again_whatever_the_checks_s
     job = build_definitions(materialized.lake).resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(instance=materialized.instance, asset_selection=[CHAMPION])
     assert result.success
-    assert result.asset_materializations_for_node("champion_forecaster") == []
+    (decided,) = result.asset_materializations_for_node("champion_forecaster")
+    assert (decided.metadata["decision"].value, decided.metadata["champion"].value) == ("refused", "1")
     assert champion(materialized.store).version == "1"
     assert version_tags(materialized.store, "2")["gate.decision"] == "refused"
     verdicts = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}

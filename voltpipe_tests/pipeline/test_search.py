@@ -15,6 +15,7 @@ import yaml
 from voltpipe.files import read_json
 from voltpipe.forecasting.search.search import JOURNAL_FILE
 from voltpipe.forecasting.search.settings import SearchSettings
+from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import LAKE_VARIABLE, Lake
 from voltpipe.pipeline.build import build_definitions
 from voltpipe.pipeline.jobs import SEARCH_JOB, TRAIN_JOB
@@ -22,7 +23,7 @@ from voltpipe.pipeline.launch import Launcher, RunError
 from voltpipe.pipeline.progress import PROGRESS_TAG
 from voltpipe.pipeline.resources import value_path
 from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
-from voltpipe.pipeline.search import search_settings
+from voltpipe.pipeline.search import search_settings, search_summary
 from voltpipe.pipeline.values import FoundValue
 from voltpipe.tracking.lifecycle import FAILURE_TAG, PARENT_TAG
 
@@ -104,7 +105,10 @@ def test_a_run_that_trains_as_well_searches_nothing(trainable, instance, store, 
         )
     )
     materialized = {event.asset_key for event in result.get_asset_materialization_events()}
-    assert materialized == set(assets) - {dg.AssetKey("found_settings")}
+    assert materialized == set(assets)
+    (found_metadata,) = (each.metadata for each in result.asset_materializations_for_node("found_settings"))
+    assert found_metadata["searched"].value is False
+    assert found(trainable).settings == TrainingSettings()
     (run,) = store.tagged_runs({})
     assert PARENT_TAG not in run.data.tags
 
@@ -153,8 +157,9 @@ def test_a_terminated_search_leaves_nothing_running_and_goes_on(trainable, insta
     original = _Place.epoch_finished
     with monkeypatch.context() as patch:
         patch.setattr(_Place, "epoch_finished", interrupt)
-        with pytest.raises(RunError, match="goes on where it stopped"):
+        with pytest.raises(RunError) as interrupted:
             Launcher(trainable).search(split=small_windows, search={**SEARCH, "pruner": "none"})
+        assert interrupted.value.code == "run-interrupted"
     parent, trials = parent_and_trials(store)
     assert [run.info.status for run in (parent, *trials)] == ["KILLED", "FINISHED", "KILLED"]
 
@@ -206,14 +211,15 @@ def without_seconds(table):
 
 
 def test_a_search_that_cannot_be_is_told_of_in_a_sentence(trainable):
-    with pytest.raises(RunError, match="no conditioned recording to train on"):
+    with pytest.raises(RunError, match="recording_split: ") as failed:
         search_settings(trainable, SearchSettings(), organoid="nobody")
+    assert failed.value.code == "run-failed"
 
 
-def test_what_was_tried_and_found_is_said(trainable, search, monkeypatch):
-    search(n_trials=1)
-    monkeypatch.setattr(Launcher, "search", lambda *_, **__: None)  # whose windows would not fit recordings so short
-    table, config, place = search_settings(trainable, SearchSettings()).split("\n\n")
+def test_the_result_of_a_search_is_its_own_though_another_was_made_since(trainable, search):
+    run = search(n_trials=1)
+    value_path(trainable, "found_settings").unlink()  # the newest in the lake may be another search's
+    table, config, place = search_summary(trainable, run.run_id).split("\n\n")
     assert table.splitlines()[0] == "| trial | outcome | validation loss | epochs | s | learning_rate |"
     assert yaml.safe_load(config)["ops"]["trained_forecaster"]["config"]["architecture"] == "shared_cnn_lstm"
     assert Path(place.removeprefix("run config: ")).is_file()

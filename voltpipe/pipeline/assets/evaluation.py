@@ -9,13 +9,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from voltpipe.evaluation.evaluation import EVALUATION_FILE, REPORT_FILE, Evaluation, EvaluationError
+from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation, EvaluationError
+from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.patience import patient
 from voltpipe.pipeline.progress import DagsterEvaluationProgress
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
-from voltpipe.pipeline.shown import connectivity_metadata, figure_metadata, score_metadata
+from voltpipe.pipeline.shown import connectivity_metadata, figure_metadata, report_metadata, score_metadata
 from voltpipe.pipeline.values import EvaluatedValue, ReportedValue, TrainedValue
-from voltpipe.tracking.run import REPORT_FOLDER
 
 GROUP = "evaluation"
 
@@ -68,7 +68,7 @@ def _finding(name: str, passed: bool, finding: str, figure: str, value: float | 
 @dg.asset(
     group_name=GROUP,
     kinds={"pytorch"},
-    code_version="7",
+    code_version=code_version(__name__),
     check_specs=_specs("forecast_evaluation", {"figure_data": "the data of the report's figures could be made"}),
 )
 @patient
@@ -104,7 +104,7 @@ def forecast_evaluation(
 @dg.asset(
     group_name=GROUP,
     kinds={"pytorch"},
-    code_version="1",
+    code_version=code_version(__name__),
     op_tags=_OPTIONAL,
     check_specs=_specs("diagnostics", DIAGNOSTICS | HONESTY),
 )
@@ -139,7 +139,7 @@ def diagnostics(
 @dg.asset(
     group_name=GROUP,
     kinds={"pytorch"},
-    code_version="1",
+    code_version=code_version(__name__),
     op_tags=_OPTIONAL,
     check_specs=_specs("interpretation", INTERPRETATION | {SANITY: "attributions to random weights are different"}),
 )
@@ -175,7 +175,7 @@ def _readable(paths: Iterable[Path]) -> Iterator[Evaluation]:
 @dg.asset(
     group_name=GROUP,
     kinds={"html", "mlflow"},
-    code_version="5",
+    code_version=code_version(__name__),
     deps=[diagnostics, interpretation],
     op_tags=_OPTIONAL,
     check_specs=_specs("evaluation_report", {"figures": "all figures could be drawn"}),
@@ -199,11 +199,10 @@ def evaluation_report(
     }
     report = write_report(folder, **vars(examination), links=links)
     run.log_report(examination.metrics(), folder)
-    page = tracking.artifact_link(run.run_id, f"{REPORT_FOLDER}/{REPORT_FILE}")
     yield dg.Output(
-        ReportedValue(html=str(report.html_path), evaluated=forecast_evaluation),
+        ReportedValue(html=str(report.html_path)),
         metadata={
-            "report": dg.MetadataValue.url(page),
+            **report_metadata(tracking, run.run_id, report.html_path),
             "MLflow run": dg.MetadataValue.url(tracking.mlflow_run_link(run.run_id)),
             **score_metadata(examination.evaluation),
             **connectivity_metadata(examination.connectivity, examination.evaluation.forecaster),

@@ -9,6 +9,7 @@ import dagster as dg
 from voltpipe.files import content_digest
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import Lake, RecordingKey
+from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.instance import TRAINING_POOL
 from voltpipe.pipeline.launchpad import handed_to, settings_from, settings_schema
 from voltpipe.pipeline.patience import patient
@@ -90,7 +91,7 @@ def train_op(
     group_name=GROUP,
     kinds={"pytorch", "mlflow"},
     config=handed_to("train", TrainingSettings),
-    code_version="1",
+    code_version=code_version(__name__),
 )
 def trained_forecaster(window_set: WindowSetValue) -> TrainedValue:
     """A forecaster trained on the training windows, its best weights chosen on the validation windows."""

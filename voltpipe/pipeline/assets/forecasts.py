@@ -10,6 +10,7 @@ from voltpipe.errors import VoltpipeError
 from voltpipe.lake import Lake, RecordingKey
 from voltpipe.pipeline.assets.recordings import BATCH, conditioned_recording
 from voltpipe.pipeline.assets.registry import champion_forecaster
+from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.partitions import RECORDINGS
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from voltpipe.forecasting.forecaster import Forecaster
     from voltpipe.tracking.registry import RegisteredForecaster
 
-GROUP = "forecasts"
+GROUP = "monitoring"
 
 
 class RecordingForecastSettings(ChampionSettings):
@@ -45,7 +46,7 @@ class RecordingForecastSettings(ChampionSettings):
     backfill_policy=BATCH,
     deps=[conditioned_recording, champion_forecaster],
     config_schema=settings_schema(RecordingForecastSettings),
-    code_version="1",
+    code_version=code_version(__name__),
     check_specs=[
         dg.AssetCheckSpec(
             "forecast", asset="recording_forecast", description="the champion can forecast the recordings asked for"
@@ -57,27 +58,30 @@ def recording_forecast(  # Dagster takes the bare class alone for an output with
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The champion's forecasts along a recording in mV, with quantiles, by time, channel and horizon.
 
-    A recording that it cannot forecast keeps no other from being forecast: the reason stands on its partition.
+    A recording that the champion cannot forecast does not stop the others: its partition shows the reason, as it does
+    for every recording while there is no champion.
     """
     from voltpipe.tracking.registry import champion, instead_of_lost, load_forecaster
+    from voltpipe.tracking.store import TrackingError
 
     settings = settings_from(RecordingForecastSettings, context.op_execution_context.op_config)
     present = champion(tracking.store) or instead_of_lost(tracking.store, settings.part(ChampionSettings))
-    if present is None:
-        raise dg.Failure("there is no champion to forecast with; train a forecaster first", allow_retries=False)
-    forecaster = load_forecaster(present.uri, tracking.store)
+    forecaster = load_forecaster(present.uri, tracking.store) if present else None
     refused: dict[str, str] = {}
     for partition in context.partition_keys:
-        metadata: dict[str, Any] = {
-            "version": present.version,
-            "registry page": dg.MetadataValue.url(tracking.version_link(present.version)),
-        }
+        metadata: dict[str, Any] = {}
         try:
+            if present is None or forecaster is None:
+                raise TrackingError("There is no champion yet. Train a forecaster first.", code="no-champion")
+            metadata = {
+                "version": present.version,
+                "registry page": dg.MetadataValue.url(tracking.version_link(present.version)),
+            }
             metadata |= _forecast(context, lake.lake, partition, forecaster, present, settings)
         except VoltpipeError as error:
             context.log.warning(f"{partition} is not forecast: {error}")
             refused[partition] = str(error)
-            metadata |= {"forecast": False, "reason": str(error)}
+            metadata |= {"forecast": False, "code": error.code, "reason": str(error)}
         context.add_asset_metadata(metadata, partition_key=partition)
     check = dg.AssetCheckResult(
         check_name="forecast",
@@ -133,6 +137,8 @@ def _fit_to_forecast(lake: Lake, key: RecordingKey) -> Path:
     path = lake.conditioned_path(key)
     if not path.exists():
         if entry := quarantined(lake).get(key):
-            raise RecordingError(f"it is in quarantine: {entry.reason}")
-        raise RecordingError("it is not conditioned yet; materialize conditioned_recording")
+            raise RecordingError(f"The recording is quarantined: {entry.reason}", code="recording-quarantined")
+        raise RecordingError(
+            "The recording is not conditioned yet. Materialize conditioned_recording.", code="recording-not-conditioned"
+        )
     return path

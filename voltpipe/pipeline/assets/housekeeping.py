@@ -8,6 +8,7 @@ import dagster as dg
 
 from voltpipe.files import read_json
 from voltpipe.lake import Lake
+from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.instance import REGISTRY_POOL
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.resources import STAGE_FOLDERS, LakeResource, TrackingResource, value_path
@@ -16,7 +17,7 @@ from voltpipe.tracking.settings import RetentionSettings
 if TYPE_CHECKING:
     from voltpipe.tracking.housekeeping import Removable
 
-GROUP = "housekeeping"
+GROUP = "operations"
 
 
 @dg.asset(
@@ -24,7 +25,7 @@ GROUP = "housekeeping"
     kinds={"file", "mlflow"},
     pool=REGISTRY_POOL,  # no version is promoted while it is decided which ones go
     config_schema=settings_schema(RetentionSettings),
-    code_version="1",
+    code_version=code_version(__name__),
 )
 def tidied_lake(  # Dagster takes the bare class alone for an output without a value
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource

@@ -2,10 +2,13 @@
 
 import dagster as dg
 
-from voltpipe.pipeline.assets.recordings import GROUP, conditioned_recording
+from voltpipe.pipeline.assets.recordings import conditioned_recording
 from voltpipe.pipeline.assets.windows import recording_split
+from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.pipeline.shown import rendered_metadata
+
+GROUP = "operations"
 
 WHEN_ANYTHING_CHANGES = (
     dg.AutomationCondition.any_deps_updated().since_last_handled() & ~dg.AutomationCondition.in_progress()
@@ -18,7 +21,7 @@ WHEN_ANYTHING_CHANGES = (
     kinds={"html"},
     deps=[conditioned_recording, recording_split],
     automation_condition=WHEN_ANYTHING_CHANGES,
-    code_version="1",
+    code_version=code_version(__name__),
 )
 def lake_report(  # Dagster takes the bare class alone for an output without a value
     context: dg.AssetExecutionContext, lake: LakeResource

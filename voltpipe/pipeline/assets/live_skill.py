@@ -8,6 +8,7 @@ import dagster as dg
 from voltpipe.evaluation.live_settings import LiveSkillSettings
 from voltpipe.pipeline.assets.recordings import CONDITIONED_KEY
 from voltpipe.pipeline.assets.registry import champion_forecaster
+from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.shown import picture_metadata
@@ -15,7 +16,7 @@ from voltpipe.pipeline.shown import picture_metadata
 if TYPE_CHECKING:
     from voltpipe.tracking.live_skill import LiveSkill
 
-GROUP = "live"
+GROUP = "monitoring"
 POOL = "live_skill"
 """Two runs at once would score the same recordings, and one would lose its rows."""
 _ROWS = 20
@@ -41,7 +42,7 @@ live_scoring = dg.AutomationConditionSensorDefinition(
     config_schema=settings_schema(LiveSkillSettings),
     automation_condition=WHEN_SOMETHING_CAME,
     pool=POOL,
-    code_version="1",
+    code_version=code_version(__name__),
     check_specs=[
         dg.AssetCheckSpec(
             "skill_holds",

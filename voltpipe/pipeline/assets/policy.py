@@ -8,11 +8,12 @@ import dagster as dg
 from voltpipe.pipeline.assets.live_skill import WHEN_SOMETHING_CAME, live_skill
 from voltpipe.pipeline.assets.recordings import CONDITIONED_KEY
 from voltpipe.pipeline.assets.registry import champion_forecaster, registered_forecaster
+from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.retraining import POLICY_FILE, read_policy, retraining_state
 from voltpipe.tracking.retraining_policy import NewRecording, decide
 
-GROUP = "policy"
+GROUP = "monitoring"
 SHOWN = 50
 """So many new recordings are named."""
 
@@ -22,7 +23,7 @@ SHOWN = 50
     kinds={"mlflow"},
     deps=[CONDITIONED_KEY, registered_forecaster, champion_forecaster, live_skill],
     automation_condition=WHEN_SOMETHING_CAME,
-    code_version="1",
+    code_version=code_version(__name__),
 )
 def retraining_policy(  # Dagster takes the bare class alone for an output without a value
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource

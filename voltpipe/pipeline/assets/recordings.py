@@ -12,6 +12,7 @@ import dagster as dg
 
 from voltpipe.files import written_whole
 from voltpipe.lake import Lake, LakeError, RecordingKey
+from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.partitions import BATCH_SIZE, RECORDINGS
 from voltpipe.pipeline.resources import LakeResource
@@ -42,7 +43,7 @@ class RecordingSettings(ConditioningSettings, QualitySettings):
     kinds={"file"},
     partitions_def=RECORDINGS,
     backfill_policy=BATCH,
-    code_version="1",
+    code_version=code_version(__name__),
     check_specs=[
         dg.AssetCheckSpec("readable", asset="raw_recording", description="the file can be opened: unit, rate, channels")
     ],
@@ -79,7 +80,7 @@ def raw_recording(  # Dagster takes the bare class alone for an output without a
     backfill_policy=BATCH,
     deps=[raw_recording],
     config_schema=settings_schema(RecordingSettings),
-    code_version="1",
+    code_version=code_version(__name__),
     check_specs=[
         dg.AssetCheckSpec(name, asset="conditioned_recording", description=description)
         for name, description in CHECKS.items()

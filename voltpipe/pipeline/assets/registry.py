@@ -1,4 +1,4 @@
-"""From an evaluated forecaster to a version in the registry, and to the champion if the gate lets it."""
+"""From an evaluated forecaster to a version in the registry, and to the champion if it passes the promotion review."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 
-from voltpipe.evaluation.evaluation import EVALUATION_FILE, REPORT_FILE, Evaluation
+from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
+from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.instance import REGISTRY_POOL
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.patience import patient
 from voltpipe.pipeline.resources import TrackingResource
-from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG
-from voltpipe.pipeline.shown import gate_metadata, trail_metadata
-from voltpipe.pipeline.values import EvaluatedValue, RegisteredValue, TrainedValue
+from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG, SCHEDULE_TAG, SENSOR_TAG
+from voltpipe.pipeline.shown import gate_metadata, report_link, trail_metadata
+from voltpipe.pipeline.values import EvaluatedValue, PromotionValue, RegisteredValue, TrainedValue
 from voltpipe.tracking.gate import Rule
-from voltpipe.tracking.run import REPORT_FOLDER
 from voltpipe.tracking.settings import GateSettings
 from voltpipe.tracking.trail import Trail, person
 
@@ -37,7 +36,7 @@ GATE_CHECKS = {
 @dg.asset(
     group_name=GROUP,
     kinds={"mlflow"},
-    code_version="1",
+    code_version=code_version(__name__),
     check_specs=[
         dg.AssetCheckSpec(
             "serves",
@@ -64,24 +63,24 @@ def registered_forecaster(
     from voltpipe.tracking.served_model import log_forecaster
     from voltpipe.windows.window_set import WindowSet
 
-    evaluated = forecast_evaluation
-    evaluation = Evaluation.read(Path(evaluated.folder) / EVALUATION_FILE)
-    result = read_result(Path(evaluated.trained.folder))
+    trained = forecast_evaluation.trained
+    evaluation = Evaluation.read(Path(forecast_evaluation.folder) / EVALUATION_FILE)
+    result = read_result(Path(trained.folder))
     forecaster = result.forecaster
-    windows = WindowSet(Path(evaluated.trained.window_set_folder))
+    windows = WindowSet(Path(trained.window_set_folder))
     held_out = next(iter(regime_windows(result.forecaster, windows).values()))
     history_mv = windows.batch(held_out[:2]).history_mv().numpy()
-    run = TrackedRun(tracking.store, evaluated.trained.mlflow_run_id)
+    run = TrackedRun(tracking.store, trained.mlflow_run_id)
     scored_on = RunInput("window_set", windows.digest, "evaluation", windows.folder)
     model_uri = log_forecaster(run, forecaster, history_mv, evaluation.metrics(), scored_on)
-    card = model_card(evaluation, forecaster, _origin(tracking, evaluated.trained, result))
+    card = model_card(evaluation, forecaster, _origin(tracking, trained, result))
     registered = register(
         run,
         model_uri,
         card=card,
         tags={
-            DAGSTER_RUN_TAG: evaluated.trained.dagster_run_id,
-            "architecture": evaluated.trained.settings.architecture.value,
+            DAGSTER_RUN_TAG: trained.dagster_run_id,
+            "architecture": trained.settings.architecture.value,
             "organoids": ", ".join(forecaster.config.organoids),
             "recordings": _counted(windows),
             WINDOW_SET_TAG: windows.digest,
@@ -92,7 +91,7 @@ def registered_forecaster(
     )
     page = tracking.version_link(registered.version)
     yield dg.Output(
-        RegisteredValue(version=registered.version, evaluated=evaluated),
+        RegisteredValue(version=registered.version, evaluated=forecast_evaluation),
         metadata={
             "version": registered.version,
             "registry page": dg.MetadataValue.url(page),
@@ -109,8 +108,7 @@ def registered_forecaster(
 @dg.asset(
     group_name=GROUP,
     kinds={"mlflow"},
-    code_version="1",
-    output_required=False,
+    code_version=code_version(__name__),
     pool=REGISTRY_POOL,
     freshness_policy=dg.FreshnessPolicy.time_window(warn_window=timedelta(days=14), fail_window=timedelta(days=30)),
     config_schema=settings_schema(GateSettings),
@@ -122,10 +120,11 @@ def registered_forecaster(
 @patient
 def champion_forecaster(
     context: dg.AssetExecutionContext, tracking: TrackingResource, registered_forecaster: RegisteredValue
-) -> Iterator[dg.Output[RegisteredValue] | dg.AssetCheckResult]:
-    """The version in use. It changes only if the gate lets the candidate pass; a refusal is no failure.
+) -> Iterator[dg.Output[PromotionValue] | dg.AssetCheckResult]:
+    """The decision whether the registered version becomes champion.
 
-    Whoever asks for it, and whatever the checks said before: it is decided here, each time, and nowhere else.
+    A refusal is a decision too: it is materialized with its reasons, and the champion stays. The review takes place
+    here, each time, whoever asks for it and whatever the checks said before.
     """
     from voltpipe.tracking.judgement import put_before_gate
     from voltpipe.windows.window_set import WindowSet
@@ -143,35 +142,37 @@ def champion_forecaster(
         **gate_metadata(decision),
         "trail": trail_metadata(Trail.of(tracking.store)),
     }
-    if decision.promoted:
-        yield dg.Output(registered_forecaster, metadata=shown)
+    present = version if decision.promoted else decision.against
+    yield dg.Output(
+        PromotionValue(candidate=version, promoted=decision.promoted, champion=present),
+        metadata={"champion": present or "none", **shown},
+    )
     for rule in Rule:
         passed = rule not in decision.failed
-        # Yellow, not red: the gate did what it is for.
+        # Yellow, not red: a refusal is not a failure.
         yield dg.AssetCheckResult(
             check_name=rule.value, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=shown
         )
 
 
 def asked_by(run: dg.DagsterRun) -> str:
-    """Whoever asked for a run, for the trail: a schedule, a sensor, or the person whose process it is."""
-    asker = next((run.tags[tag] for tag in (SCHEDULE_NAME_TAG, SENSOR_NAME_TAG) if tag in run.tags), person())
+    """Name who asked for a run: a schedule, a sensor, or the person whose process it is."""
+    asker = next((run.tags[tag] for tag in (SCHEDULE_TAG, SENSOR_TAG) if tag in run.tags), person())
     return f"{asker}, Dagster run {run.run_id[:8]}"
 
 
 def _origin(tracking: TrackingResource, trained: TrainedValue, result: "TrainingResult") -> dict[str, str]:
-    page = tracking.artifact_link(trained.mlflow_run_id, f"{REPORT_FOLDER}/{REPORT_FILE}")
     return {
         "training": f"{result.elapsed_s:.0f} s on {result.device} in {result.precision}",
         "parameters": f"{result.n_parameters:,}",
         "trained by": f"[Dagster run]({tracking.dagster_run_link(trained.dagster_run_id)})",
         "tracked by": f"[MLflow run]({tracking.mlflow_run_link(trained.mlflow_run_id)})",
-        "report": f"[report.html]({page})",
+        "report": f"[report.html]({report_link(tracking, trained.mlflow_run_id)})",
         "made again by": "`voltpipe reproduce VERSION`",
     }
 
 
 def _counted(windows: "WindowSet") -> str:
-    """How many recordings there are, and of which role."""
+    """Count the recordings by role."""
     roles = {role: len(keys) for role, keys in windows.manifest.roles.items() if keys}
     return f"{sum(roles.values())}: {', '.join(f'{number} {role}' for role, number in roles.items())}"

@@ -15,7 +15,9 @@ from voltpipe.forecasting.search.settings import SearchSettings
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.lake import Lake
 from voltpipe.pipeline.assets.forecasting import ASSET_KEY as TRAINED_KEY
+from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.instance import TRAINING_POOL
+from voltpipe.pipeline.jobs import SEARCH_JOB
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.patience import patient
 from voltpipe.pipeline.progress import (
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from voltpipe.forecasting.search.result import SearchResult
     from voltpipe.tracking.run import TrackedRun
 
-GROUP = "search"
+GROUP = "forecasting"
 RUN_CONFIG_FILE = "train_forecaster.yaml"
 
 
@@ -42,16 +44,16 @@ RUN_CONFIG_FILE = "train_forecaster.yaml"
     kinds={"optuna", "mlflow"},
     config_schema=settings_schema(SearchSettings),
     pool=TRAINING_POOL,
-    code_version="1",
-    output_required=False,
+    code_version=code_version(__name__),
 )
 @patient
 def found_settings(
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource, window_set: WindowSetValue
 ) -> Iterator[dg.Output[FoundValue]]:
-    """The training settings with the lowest validation loss among those tried; test recordings are not looked at.
+    """The training settings with the lowest validation loss among those tried; test recordings are not used.
 
-    A run that trains as well, such as that of "Materialize all", searches nothing: its training would not wait for it.
+    A run that trains too, such as that of "Materialize all", does not search, since its training would not wait for the
+    result: the default settings are materialized. Launch the job `search_hyperparameters` to search.
     """
     from voltpipe.evaluation.revision import code_revision
     from voltpipe.forecasting.search.search import search
@@ -60,7 +62,8 @@ def found_settings(
 
     op = context.op_execution_context
     if TRAINED_KEY in (op.run.asset_selection or ()):
-        context.log.info("this run trains as well, so nothing is searched; launch the job search_hyperparameters")
+        no_search = f"no search in a run that trains too; launch the job {SEARCH_JOB}"
+        yield dg.Output(FoundValue(settings=TrainingSettings()), metadata={"searched": False, "reason": no_search})
         return
     settings = settings_from(SearchSettings, op.op_config)
     folder = search_folder(lake.lake, window_set.digest, settings)
@@ -86,6 +89,7 @@ def found_settings(
         run_config = _write_run_config(folder, result.settings)
         _log_result(run, result, run_config)
     metadata = {
+        "searched": True,
         **result.facts(),
         "trials": dg.MetadataValue.md(result.table()),
         "found": dg.MetadataValue.md(f"```yaml\n{run_config.read_text()}```"),

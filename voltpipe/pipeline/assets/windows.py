@@ -8,6 +8,7 @@ from pydantic import Field
 
 from voltpipe.lake import RecordingKey
 from voltpipe.pipeline.assets.recordings import conditioned_recording
+from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.launchpad import settings_from, settings_schema
 from voltpipe.pipeline.patience import patient
 from voltpipe.pipeline.resources import LakeResource
@@ -34,7 +35,7 @@ class SplitSettings(WindowSettings):
     kinds={"json"},
     deps=[conditioned_recording],
     config_schema=settings_schema(SplitSettings),
-    code_version="1",
+    code_version=code_version(__name__),
 )
 @patient
 def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> SplitManifest:
@@ -60,7 +61,7 @@ def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> Sp
 @dg.asset(
     group_name=GROUP,
     kinds={"pytorch", "numpy"},
-    code_version="1",
+    code_version=code_version(__name__),
     check_specs=[
         dg.AssetCheckSpec(
             "no_sample_in_two_splits",
