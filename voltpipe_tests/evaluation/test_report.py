@@ -12,6 +12,7 @@ from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.evaluation import Evaluation, Provenance, Score
 from voltpipe.evaluation.figures import figures
 from voltpipe.evaluation.gain_over import gain_over
+from voltpipe.evaluation.isolation import attempt_each
 from voltpipe.evaluation.recording_errors import RecordingErrors
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.report import render_page, write_report
@@ -132,7 +133,9 @@ def page(report):
 
 @pytest.fixture(scope="module")
 def drawn(slow_to_make, evaluated):
-    return figures(*evaluated())
+    drawn, undrawn = attempt_each(figures(*evaluated()))
+    assert not undrawn
+    return drawn
 
 
 def test_the_table_has_a_row_a_forecaster_and_a_column_a_horizon_in_ms():

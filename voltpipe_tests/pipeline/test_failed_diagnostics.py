@@ -32,8 +32,8 @@ AFTER_TRAINING = (
 
 @pytest.fixture
 def diverging(trainable, small_windows):
-    """A lake in which what was trained is an unstable linear autoregression."""
-    Launcher(trainable).train(split=small_windows, training=POOR_TRAINING)
+    """A lake with two held-out recordings, in which what was trained is an unstable linear autoregression."""
+    Launcher(trainable).train(split={**small_windows, "test_fraction": 0.34}, training=POOR_TRAINING)
     trained = TrainedValue.model_validate(read_json(value_path(trainable, "trained_forecaster")))
     forecaster = fit_baselines(WindowSet(Path(trained.window_set_folder)))["autoregression"]
     forecaster.module.weights.zero_()
