@@ -85,7 +85,9 @@ def held_exclusively(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise CheckpointBusyError(f"another training is using {folder}; wait until it ends, or stop it") from error
+            raise CheckpointBusyError(
+                f"another training is using {folder}; wait until it ends, or stop it", code="checkpoint-locked"
+            ) from error
         for leftover in folder.glob(".*.partial"):
             shutil.rmtree(leftover)
         yield
@@ -97,7 +99,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         for name in _TENSORS:
             write_tensors(aside / f"{name}.safetensors", getattr(checkpoint, name))
         write_json(aside / _STATE_FILE, checkpoint.state.model_dump(mode="json"))
-        # A single bit that flips on the disk would be gone on with, unseen.
+        # Detects silent disk corruption before training resumes.
         write_json(aside / _DIGESTS_FILE, {path.name: file_digest(path) for path in aside.iterdir()})
     for old in _epoch_folders(folder)[_KEPT:]:
         shutil.rmtree(old)
@@ -121,7 +123,10 @@ def load_checkpoint(folder: Path, made_with: Mapping[str, str]) -> Checkpoint | 
         _check_same_training(epoch_folder, state.made_with, made_with)
         return Checkpoint(state, **tensors)
     if problems:
-        raise CheckpointError(f"every checkpoint is damaged: {'; '.join(problems)}; delete {folder} to train afresh")
+        raise CheckpointError(
+            f"every checkpoint is damaged: {'; '.join(problems)}; delete {folder} to train again",
+            code="checkpoints-damaged",
+        )
     return None
 
 
@@ -135,8 +140,10 @@ def read_state(folder: Path) -> TrainingState:
         try:
             return TrainingState.model_validate_json((epoch_folder / _STATE_FILE).read_bytes())
         except (OSError, ValidationError) as error:
-            raise CheckpointError(f"{epoch_folder} is damaged ({error}); train again") from error
-    raise CheckpointError(f"{folder} holds no checkpoint; train first")
+            raise CheckpointError(
+                f"{epoch_folder} is damaged ({error}); train again", code="checkpoints-damaged"
+            ) from error
+    raise CheckpointError(f"{folder} holds no checkpoint; train first", code="checkpoint-missing")
 
 
 def _epoch_folders(folder: Path) -> list[Path]:
@@ -157,5 +164,6 @@ def _check_same_training(folder: Path, found: Mapping[str, str], expected: Mappi
         raise CheckpointError(
             f"{folder} belongs to another training: "
             + ", ".join(f"{name} was {found.get(name)}, now {expected.get(name)}" for name in differing)
-            + "; use another checkpoint folder, or delete this one"
+            + "; use another checkpoint folder, or delete this one",
+            code="checkpoint-of-another-training",
         )

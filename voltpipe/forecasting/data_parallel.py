@@ -82,7 +82,8 @@ class HelperProcesses:
         except (EOFError, OSError) as error:
             raise TrainingError(
                 "a process that shared in the training has ended, killed or out of memory; train in fewer processes, "
-                "or again: the last checkpoint is sound"
+                "or again: the last checkpoint is sound",
+                code="training-process-ended",
             ) from error
         return loss
 
@@ -100,7 +101,10 @@ def helper_processes(
         yield None
         return
     if compute.device is not Device.CPU:
-        raise DeviceError(f"several processes train on the CPU alone, not on {compute.device}; train in one process")
+        raise DeviceError(
+            f"several processes train on the CPU alone, not on {compute.device}; train in one process",
+            code="processes-unavailable",
+        )
     module.share_memory()
     n_parameters = sum(parameter.numel() for parameter in module.parameters())
     n_threads = recipe.cpu_threads or max(1, torch.get_num_threads() // n_processes)

@@ -124,7 +124,8 @@ class Descent:
         if not (math.isfinite(loss_value) and math.isfinite(gradient_value)):
             raise TrainingError(
                 f"the training loss is {loss_value:g} and its gradient {gradient_value:g}; lower the learning rate, "
-                "train in float32, or look for samples that are not finite. The last checkpoint is sound"
+                "train in float32, or look for samples that are not finite. The last checkpoint is sound",
+                code="training-diverged",
             )
         self.optimizer.step()
         return float(loss_value)

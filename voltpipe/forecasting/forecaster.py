@@ -59,7 +59,8 @@ class Forecaster:
         if not set(horizons) <= set(window_set.horizons):
             raise ForecasterError(
                 f"{name} forecasts {horizons} samples ahead, the window set has targets at {window_set.horizons}; "
-                "add the horizons to the window set"
+                "add the horizons to the window set",
+                code="horizon-missing",
             )
         mean_mv, sd_mv = window_set.calibration_mv(np.array(sorted({r for r, _, _ in window_set.train_rows()})))
         settings = (
@@ -186,7 +187,11 @@ class Forecaster:
                 seen in its voltages.
         """
         if not self.known_distribution().sees_spikes:
-            raise ForecasterError("spikes are seen by the reset after them, and this forecaster's voltages have none")
+            raise ForecasterError(
+                "found no reset in the voltages that this forecaster was trained on, so it cannot see spikes; use one "
+                "trained on membrane voltages",
+                code="spikes-not-visible",
+            )
         present_mv, forecast_mv = self._present_and_forecast_mv(history_mv)
         return self.known_distribution().spike_chance(present_mv, forecast_mv).numpy()
 
@@ -205,7 +210,8 @@ class Forecaster:
         if self.distribution is None:
             raise ForecasterError(
                 f"this {self.config.architecture} has no predictive distribution, only its mean; train it again, "
-                "or fit one with voltpipe.forecasting.distribution.fit.calibrated"
+                "or fit one with voltpipe.forecasting.distribution.fit.calibrated",
+                code="distribution-missing",
             )
         return self.distribution
 
@@ -221,15 +227,19 @@ class Forecaster:
         if self.module.bound_to_channels and n_channels != expected:
             raise ForecasterError(
                 f"found {n_channels} channels, but this {self.config.architecture} was trained on {expected} and its "
-                "weights belong to them; hand it those channels in their order, or train one on this recording"
+                "weights belong to them; hand it those channels in their order, or train one on this recording",
+                code="channels-mismatched",
             )
         if n_samples < self.config.context_samples:
             raise ForecasterError(
                 f"found {n_samples} samples of history, but {self.config.context_samples} "
-                f"({1000 * self.config.context_samples / self.config.rate_hz:g} ms) are needed; hand it more"
+                f"({1000 * self.config.context_samples / self.config.rate_hz:g} ms) are needed; hand it more",
+                code="history-too-short",
             )
         if not is_finite:
-            raise ForecasterError("the history holds NaN or infinity; forecast from a stretch without them")
+            raise ForecasterError(
+                "the history holds NaN or infinity; forecast from a segment without them", code="history-not-finite"
+            )
 
     def save(self, folder: Path) -> None:
         """Write weights and tables (safetensors) and configs (JSON) to a new folder, whole or not at all.
@@ -239,7 +249,8 @@ class Forecaster:
         """
         if self.is_for_one_recording:
             raise ForecasterError(
-                "this forecaster was made for one recording; save the one that it was made from, and make it again"
+                "this forecaster was made for one recording; save the one that it was made from, and make it again",
+                code="forecaster-for-one-recording",
             )
         with folder_written_whole(folder) as aside:
             write_tensors(aside / WEIGHTS_FILE, self.module.state_dict())
@@ -262,6 +273,9 @@ class Forecaster:
             settings = module_type.settings_type.model_validate(config.architecture_settings)
             module = module_type(settings, config.dimensions)
         except ValidationError as error:
-            raise ForecasterError(f"{folder / CONFIG_FILE} has unusable architecture settings: {error}") from error
+            raise ForecasterError(
+                f"{folder / CONFIG_FILE} has unusable architecture settings: {error}",
+                code="forecaster-settings-invalid",
+            ) from error
         module.load_state_dict(read_weights(folder / WEIGHTS_FILE, module.state_dict()))
         return cls(module, config, distribution=read_distribution(folder), familiarity=read_familiarity(folder))

@@ -46,7 +46,9 @@ def _read_part(folder: Path, name: str, made: Callable[[bytes], _Part]) -> _Part
     try:
         part = made(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise ForecasterError(f"{path} is not a {name}'s ({error}); save or download it again") from error
+        raise ForecasterError(
+            f"{path} is not a {name}'s ({error}); save or download it again", code="forecaster-file-damaged"
+        ) from error
     part.load_state_dict(read_weights(folder / f"{name}.safetensors", part.state_dict()))
     return part
 
@@ -56,13 +58,19 @@ def read_config(path: Path) -> ForecasterConfig:
     try:
         config = ForecasterConfig.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise ForecasterError(f"{path} is not a forecaster's config ({error}); save or download it again") from error
+        raise ForecasterError(
+            f"{path} is not a forecaster's config ({error}); save or download it again", code="forecaster-file-damaged"
+        ) from error
     n_channels = len(config.channel_names)
     if config.architecture not in MODULES:
-        raise ForecasterError(f"{path} names the architecture {config.architecture!r}; known are {', '.join(MODULES)}")
+        raise ForecasterError(
+            f"{path} names the architecture {config.architecture!r}; known are {', '.join(MODULES)}",
+            code="architecture-unknown",
+        )
     if not len(config.mean_mv) == len(config.sd_mv) == n_channels:
         raise ForecasterError(
-            f"{path} has {len(config.mean_mv)} means and {len(config.sd_mv)} SDs for {n_channels} channels"
+            f"{path} has {len(config.mean_mv)} means and {len(config.sd_mv)} SDs for {n_channels} channels",
+            code="calibration-mismatched",
         )
     return config
 
@@ -72,14 +80,19 @@ def read_weights(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
     try:
         weights: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ForecasterError(f"{path} is not a weights file ({error}); save or download it again") from error
+        raise ForecasterError(
+            f"{path} is not a weights file ({error}); save or download it again", code="forecaster-file-damaged"
+        ) from error
     found, wanted = ({n: (tuple(t.shape), t.dtype) for n, t in w.items()} for w in (weights, expected))
     if found != wanted:
         odd = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
         raise ForecasterError(
             f"{path} does not fit its config; train again if another version of voltpipe saved it. "
-            + "; ".join(f"{name}: found {found.get(name)}, expected {wanted.get(name)}" for name in odd[:3])
+            + "; ".join(f"{name}: found {found.get(name)}, expected {wanted.get(name)}" for name in odd[:3]),
+            code="weights-mismatched",
         )
     if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-        raise ForecasterError(f"{path} holds NaN or infinity; take another version, or train again")
+        raise ForecasterError(
+            f"{path} holds NaN or infinity; take another version, or train again", code="weights-not-finite"
+        )
     return weights

@@ -36,7 +36,8 @@ def roll_out(
     if 1 not in forecaster.horizons:
         raise ForecasterError(
             f"this {forecaster.config.architecture} forecasts {forecaster.horizons} samples ahead, a roll-out goes "
-            "sample by sample; train it with a horizon of 1"
+            "sample by sample; train it with a horizon of 1",
+            code="horizon-missing",
         )
     nearest = forecaster.horizons.index(1)
     draw = torch.Generator().manual_seed(seed)

@@ -32,11 +32,13 @@ class Stream:
         if not (isinstance(forecaster.module, EveryStepModule) and forecaster.module.streams):
             raise ForecasterError(
                 f"a {config.architecture} forecasts from whole windows; use `predict_mv`, or a forecaster such as "
-                "coupled_cnn_lstm or shared_cnn_lstm for a stream"
+                "coupled_cnn_lstm or shared_cnn_lstm for a stream",
+                code="streaming-unsupported",
             )
         if adapt and not forecaster.adapts:
             raise ForecasterError(
-                f"this {config.architecture} makes no use of who drives whom, so there is nothing to adapt"
+                f"this {config.architecture} uses no connectivity, so there is nothing to adapt",
+                code="adaptation-unsupported",
             )
         self.n_seen = 0
         self._n_channels = len(config.channel_names)
@@ -59,7 +61,8 @@ class Stream:
         if sample_mv.shape != (self._n_channels,) or not np.isfinite(sample_mv).all():
             raise ForecasterError(
                 f"expected a sample of {self._n_channels} finite voltages, found shape {sample_mv.shape} with "
-                f"{int((~np.isfinite(sample_mv)).sum())} that are not finite; begin another stream after a gap"
+                f"{int((~np.isfinite(sample_mv)).sum())} that are not finite; begin another stream after a gap",
+                code="sample-invalid",
             )
         voltage_mv = torch.from_numpy(sample_mv)
         forecast_mv, self._past = self._module.next_forecast_mv(voltage_mv[None], self._past)

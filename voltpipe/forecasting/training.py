@@ -234,12 +234,14 @@ def _check_continues(earlier: ForecasterConfig, settings: TrainingSettings, wind
         raise TrainingError(
             f"the forecaster to begin from is a {found[0]} for {found[3]} channels at {found[2]:g} Hz and horizons of "
             f"{found[1]} samples, this training is of a {wanted[0]} for {wanted[3]} at {wanted[2]:g} Hz and "
-            f"{wanted[1]}; begin from another, or from nothing"
+            f"{wanted[1]}; choose another, or leave begin_from unset",
+            code="begin-from-incompatible",
         )
     if earlier.conditioning not in ({}, window_set.conditioning):
         raise TrainingError(
             f"the recordings of the forecaster to begin from were conditioned as {earlier.conditioning}, these as "
-            f"{window_set.conditioning}; begin from another, or from nothing"
+            f"{window_set.conditioning}; choose another, or leave begin_from unset",
+            code="begin-from-conditioned-otherwise",
         )
 
 

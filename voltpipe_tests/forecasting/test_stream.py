@@ -52,15 +52,17 @@ def test_it_learns_the_network_from_its_own_past(planted_windows, planted_mv, pl
 def test_a_sample_that_is_not_finite_is_refused_and_not_taken_in(planted_windows, planted_mv):
     stream = Stream(fitted("coupled_cnn_lstm", planted_windows))
     stream.push(planted_mv[0])
-    with pytest.raises(ForecasterError, match="1 that are not finite"):
+    with pytest.raises(ForecasterError, match=" 1 that", check=lambda error: error.code == "sample-invalid"):
         stream.push(np.where(np.arange(12) == 3, np.nan, planted_mv[1]).astype(np.float32))
-    with pytest.raises(ForecasterError, match=r"found shape \(11,\)"):
+    with pytest.raises(ForecasterError, match=r"\(11,\)", check=lambda error: error.code == "sample-invalid"):
         stream.push(planted_mv[1, :11])
     assert stream.n_seen == 1
 
 
 def test_what_cannot_stream_or_adapt_says_so(planted_windows):
-    with pytest.raises(ForecasterError, match="from whole windows"):
+    with pytest.raises(ForecasterError, match="look_up", check=lambda error: error.code == "streaming-unsupported"):
         Stream(Forecaster.unfitted("look_up", planted_windows))
-    with pytest.raises(ForecasterError, match="nothing to adapt"):
+    with pytest.raises(
+        ForecasterError, match="shared_cnn_lstm", check=lambda error: error.code == "adaptation-unsupported"
+    ):
         Stream(fitted("shared_cnn_lstm", planted_windows), adapt=True)

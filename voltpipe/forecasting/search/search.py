@@ -165,7 +165,8 @@ def _result(study: optuna.Study, settings: SearchSettings) -> SearchResult:
     complete = [trial for trial in trials if trial.outcome is Outcome.COMPLETE]
     if not complete:
         raise SearchError(
-            f"none of {len(trials)} trials was complete, each diverged; search below a lower learning rate"
+            f"none of {len(trials)} trials was complete, each diverged; search below a lower learning rate",
+            code="no-trial-complete",
         )
     best = trials[study.best_trial.number]
     compared = len({trial.validation_loss for trial in complete}) >= _FEWEST_TO_COMPARE
