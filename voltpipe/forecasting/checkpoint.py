@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -34,6 +35,10 @@ _KEPT = 2
 
 class CheckpointError(VoltpipeError):
     """Checkpoints that cannot be read, or that belong to another training."""
+
+
+class TrainingError(VoltpipeError):
+    """A training that cannot continue; its last checkpoint is sound."""
 
 
 class CheckpointBusyError(CheckpointError):
@@ -144,6 +149,24 @@ def read_state(folder: Path) -> TrainingState:
                 f"{epoch_folder} is damaged ({error}); train again", code="checkpoints-damaged"
             ) from error
     raise CheckpointError(f"{folder} holds no checkpoint; train first", code="checkpoint-missing")
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Flatten the optimizer's state to tensors by name."""
+    return {
+        f"{number}.{name}": tensor.detach().cpu()
+        for number, entry in optimizer.state_dict()["state"].items()
+        for name, tensor in entry.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Load a state that `optimizer_tensors` flattened."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for flat_name, tensor in tensors.items():
+        number, name = flat_name.split(".")
+        state.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def _epoch_folders(folder: Path) -> list[Path]:

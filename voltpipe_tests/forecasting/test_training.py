@@ -12,8 +12,7 @@ import torch
 
 from voltpipe.forecasting import training as training_module
 from voltpipe.forecasting.baselines.fit import fit_baselines
-from voltpipe.forecasting.checkpoint import CheckpointError
-from voltpipe.forecasting.epoch import TrainingError
+from voltpipe.forecasting.checkpoint import CheckpointError, TrainingError
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.forecasting.training import train
 from voltpipe.forecasting.training_result import read_result

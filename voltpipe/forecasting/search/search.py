@@ -17,8 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.forecasting.architectures.registry import ARCHITECTURES
-from voltpipe.forecasting.checkpoint import CheckpointError, held_exclusively, read_state
-from voltpipe.forecasting.epoch import TrainingError
+from voltpipe.forecasting.checkpoint import CheckpointError, TrainingError, held_exclusively, read_state
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.forecasting.search.progress import SearchProgress
 from voltpipe.forecasting.search.pruning import PrunedProgress, pruner_of
