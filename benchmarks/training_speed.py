@@ -26,8 +26,8 @@ from reference import REFERENCE_FOLDER, reference_window_set
 
 from voltpipe.forecasting.architectures.registry import ARCHITECTURES
 from voltpipe.forecasting.device import Compute, denormals_flushed, keep_memory
-from voltpipe.forecasting.epoch import Descent
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.optimization import backpropagate, make_optimizer, take_step
 from voltpipe.forecasting.recipe import Recipe
 from voltpipe.forecasting.settings import Architecture, Device, Precision, TrainingSettings
 from voltpipe.simulation.settings import Preparation
@@ -86,13 +86,15 @@ def trainer(way: str, window_set: WindowSet, batch_size: int) -> Trainer:
     if way != MEMORY:
         keep_memory()
     precision = Precision.FLOAT32 if way == BFLOAT16 else Precision.AUTO
-    descent = Descent(module, recipe, window_set, Compute.chosen(Device.CPU, precision))
-    if way == FUSED_ADAM:
-        descent.optimizer = _plain_adam(module, recipe)
+    compute = Compute.chosen(Device.CPU, precision)
+    optimizer = _plain_adam(module, recipe) if way == FUSED_ADAM else make_optimizer(module, recipe)
 
     def train(windows: np.ndarray) -> None:
         with nullcontext() if way == FLUSHING else denormals_flushed():
-            descent.run(windows, learning_rate=lambda _: recipe.learning_rate, out_of_time=lambda _: False)
+            for first in range(0, len(windows), recipe.batch_size):
+                batch = windows[first : first + recipe.batch_size]
+                optimizer.zero_grad()
+                take_step(module, optimizer, recipe, backpropagate(module, recipe, window_set, compute, None, batch))
 
     return train
 

@@ -17,7 +17,8 @@ from voltpipe.evaluation.labels import forecaster_label
 from voltpipe.evaluation.tables import markdown
 from voltpipe.forecasting.architectures.registry import MODULES
 from voltpipe.forecasting.coupling.coupling import SenderType
-from voltpipe.forecasting.module import ForecastModule
+from voltpipe.forecasting.module import EstimatesCoupling
+from voltpipe.forecasting.settings import Architecture
 
 N_STRONGEST = 10
 
@@ -88,6 +89,6 @@ def _rightness(agreement: Agreement) -> str:
 
 def _why_nothing(architecture: str) -> str:
     label = forecaster_label(architecture)
-    if MODULES[architecture].couplings is ForecastModule.couplings:
+    if architecture != Architecture.LAGGED_CNN_LSTM and not issubclass(MODULES[architecture], EstimatesCoupling):
         return f"Nothing is said of who drives whom: {label} estimates no coupling of channels."
     return "Nothing is said of who drives whom: no spikes can be seen in the voltage of these recordings."

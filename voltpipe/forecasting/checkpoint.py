@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -34,6 +35,10 @@ _KEPT = 2
 
 class CheckpointError(VoltpipeError):
     """Checkpoints that cannot be read, or that belong to another training."""
+
+
+class TrainingError(VoltpipeError):
+    """A training that cannot continue; its last checkpoint is sound."""
 
 
 class TrainingState(Settings):
@@ -88,7 +93,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         for name in _TENSORS:
             write_tensors(aside / f"{name}.safetensors", getattr(checkpoint, name))
         write_json(aside / _STATE_FILE, checkpoint.state.model_dump(mode="json"))
-        # A single bit that flips on the disk would be gone on with, unseen.
+        # Detects silent disk corruption before training resumes.
         write_json(aside / _DIGESTS_FILE, {path.name: file_digest(path) for path in aside.iterdir()})
     for old in _epoch_folders(folder)[_KEPT:]:
         shutil.rmtree(old)
@@ -112,7 +117,10 @@ def load_checkpoint(folder: Path, made_with: Mapping[str, str]) -> Checkpoint | 
         _check_same_training(epoch_folder, state.made_with, made_with)
         return Checkpoint(state, **tensors)
     if problems:
-        raise CheckpointError(f"every checkpoint is damaged: {'; '.join(problems)}; delete {folder} to train afresh")
+        raise CheckpointError(
+            f"every checkpoint is damaged: {'; '.join(problems)}; delete {folder} to train again",
+            code="checkpoints-damaged",
+        )
     return None
 
 
@@ -126,8 +134,28 @@ def read_state(folder: Path) -> TrainingState:
         try:
             return TrainingState.model_validate_json((epoch_folder / _STATE_FILE).read_bytes())
         except (OSError, ValidationError) as error:
-            raise CheckpointError(f"{epoch_folder} is damaged ({error}); train again") from error
-    raise CheckpointError(f"{folder} holds no checkpoint; train first")
+            raise CheckpointError(
+                f"{epoch_folder} is damaged ({error}); train again", code="checkpoints-damaged"
+            ) from error
+    raise CheckpointError(f"{folder} holds no checkpoint; train first", code="checkpoint-missing")
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Flatten the optimizer's state to tensors by name."""
+    return {
+        f"{number}.{name}": tensor.detach().cpu()
+        for number, entry in optimizer.state_dict()["state"].items()
+        for name, tensor in entry.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Load a state that `optimizer_tensors` flattened."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for flat_name, tensor in tensors.items():
+        number, name = flat_name.split(".")
+        state.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def _epoch_folders(folder: Path) -> list[Path]:
@@ -148,5 +176,6 @@ def _check_same_training(folder: Path, found: Mapping[str, str], expected: Mappi
         raise CheckpointError(
             f"{folder} belongs to another training: "
             + ", ".join(f"{name} was {found.get(name)}, now {expected.get(name)}" for name in differing)
-            + "; use another checkpoint folder, or delete this one"
+            + "; use another checkpoint folder, or delete this one",
+            code="checkpoint-of-another-training",
         )

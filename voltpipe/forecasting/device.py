@@ -42,7 +42,9 @@ def choose_device(requested: Device, available: Collection[Device]) -> Device:
         return next(device for device in Device if device in available)
     if requested not in available:
         there = ", ".join(sorted(available))
-        raise DeviceError(f"device {requested.value!r} is not available here; choose one of: auto, {there}")
+        raise DeviceError(
+            f"device {requested.value!r} is not available here; choose one of: auto, {there}", code="device-unavailable"
+        )
     return requested
 
 
@@ -54,7 +56,9 @@ def choose_precision(requested: Precision, device: Device, *, fast_bfloat16: boo
     """
     if device is Device.MPS:
         if requested is Precision.BFLOAT16:
-            raise DeviceError("bfloat16 is not used on mps; choose the precision float32 or auto")
+            raise DeviceError(
+                "bfloat16 is not used on mps; choose the precision float32 or auto", code="precision-unavailable"
+            )
         return Precision.FLOAT32
     if requested is Precision.AUTO:
         return Precision.BFLOAT16 if fast_bfloat16 else Precision.FLOAT32

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from voltpipe.files import folder_written_whole, write_json
-from voltpipe.forecasting.architectures.registry import MODULES
+from voltpipe.forecasting.architectures.registry import MODULES, suited
 from voltpipe.forecasting.coupling.coupling import Coupling
 from voltpipe.forecasting.distribution.distribution import Distribution
 from voltpipe.forecasting.familiarity.familiarity import Familiarity
@@ -27,19 +27,21 @@ from voltpipe.forecasting.forecaster_files import (
     read_weights,
     write_part,
 )
-from voltpipe.forecasting.module import ForecastModule
+from voltpipe.forecasting.module import Adaptable, EstimatesCoupling, ForecastModule
 from voltpipe.forecasting.tensor_files import write_tensors
 from voltpipe.windows.window_set import WindowSet
 
 
 @dataclass(frozen=True)
 class Forecaster:
-    """Voltage in, voltage out. `module(history_z, mean_mv, sd_mv)` gives (batch, horizon, channel) in z-units."""
+    """Voltage in, voltage out: a module, what is known of its channels, and the coupling that it forecasts with."""
 
     module: ForecastModule
     config: ForecasterConfig
     is_for_one_recording: bool = False
     """Whether it was made by `for_recording` or `adapted_to`, and so is not for other organoids' recordings."""
+    coupling_mv: Float[Tensor, "1 2 sender receiver"] | None = None
+    """The coupling of that recording's channels, if the module uses one; see `coupling`."""
     distribution: Distribution | None = None
     """What the truth may be, given a forecast; None if that was never fitted (see `distribution.fit.calibrated`)."""
     familiarity: Familiarity | None = None
@@ -54,19 +56,17 @@ class Forecaster:
         Raises:
             ForecasterError: the module is made for horizons that the window set lacks.
         """
+        name = suited(name, window_set) if architecture_settings is None else name
         module_type = MODULES[name]
         horizons = module_type.only_horizons or window_set.horizons
         if not set(horizons) <= set(window_set.horizons):
             raise ForecasterError(
                 f"{name} forecasts {horizons} samples ahead, the window set has targets at {window_set.horizons}; "
-                "add the horizons to the window set"
+                "add the horizons to the window set",
+                code="horizon-missing",
             )
         mean_mv, sd_mv = window_set.calibration_mv(np.array(sorted({r for r, _, _ in window_set.train_rows()})))
-        settings = (
-            module_type.settings_for(window_set)
-            if architecture_settings is None
-            else module_type.settings_type.model_validate(architecture_settings)
-        )
+        settings = module_type.settings_type.model_validate(architecture_settings or {})
         config = ForecasterConfig(
             architecture=str(name),
             architecture_settings=settings.model_dump(),
@@ -90,14 +90,16 @@ class Forecaster:
         """The same weights as they are to be used on a recording: of a known network, or of one never seen."""
         if self.is_for_one_recording:
             return self
+        if not isinstance(self.module, Adaptable):
+            return self
         known = organoid in self.config.organoids and channel_names == self.config.channel_names
         network = self.config.organoids.index(organoid) if known else None
-        return self._with(self.module.for_network(network, len(channel_names)), channel_names)
+        return self._with(self.module.coupling_of(network, len(channel_names)), channel_names)
 
     @property
     def adapts(self) -> bool:
         """Whether `adapted_to` makes a difference."""
-        return bool(self.module.couplings())
+        return isinstance(self.module, Adaptable) and bool(self.module.couplings())
 
     def adapted_to(
         self, pasts_mv: Iterable[Float32[np.ndarray, "time channel"]], channel_names: tuple[str, ...]
@@ -108,26 +110,49 @@ class Forecaster:
             pasts_mv: stretches without a gap, in mV.
             channel_names: of the recording; need not be those that were trained on.
         """
+        if not isinstance(self.module, Adaptable):
+            return self
         shown = [self.module.evidence(torch.from_numpy(past_mv)) for past_mv in pasts_mv]
         evidence = [piece for piece in shown if piece is not None]
         if not evidence:
-            return self._with(self.module.for_network(None, len(channel_names)), channel_names)
-        return self._with(self.module.adapted_to(sum(evidence[1:], evidence[0])), channel_names)
+            return self._with(self.module.coupling_of(None, len(channel_names)), channel_names)
+        return self._with(self.module.adapted_coupling(sum(evidence[1:], evidence[0])), channel_names)
 
-    def _with(self, module: ForecastModule, channel_names: tuple[str, ...]) -> "Forecaster":
-        if module is self.module:
-            return self
+    def _with(self, coupling_mv: Float[Tensor, "1 2 sender receiver"], channel_names: tuple[str, ...]) -> "Forecaster":
         mean_mv, sd_mv = self.config.mean_mv, self.config.sd_mv
         if len(channel_names) != len(mean_mv):
             mean_mv, sd_mv = ((sum(values) / len(values),) * len(channel_names) for values in (mean_mv, sd_mv))
         calibration = {"channel_names": channel_names, "mean_mv": mean_mv, "sd_mv": sd_mv}
-        return replace(
-            self, module=module, config=self.config.model_copy(update=calibration), is_for_one_recording=True
-        )
+        config = self.config.model_copy(update=calibration)
+        return replace(self, config=config, coupling_mv=coupling_mv, is_for_one_recording=True)
 
     def couplings(self) -> dict[str, Coupling]:
-        """Who drives whom, by organoid that was trained on; empty where no coupling is made use of."""
-        return dict(zip(self.config.organoids, self.module.couplings(), strict=False))
+        """The estimated coupling by organoid that was trained on; empty if the module estimates none."""
+        known = self.module.couplings() if isinstance(self.module, EstimatesCoupling) else ()
+        return dict(zip(self.config.organoids, known, strict=False))
+
+    def coupling(self) -> tuple[Float[Tensor, "1 2 sender receiver"], ...]:
+        """The coupling that the module is handed with each history; none if it takes none.
+
+        Unless a recording was chosen, it is that of the only organoid trained on, or the expected one if there were
+        several.
+        """
+        if not isinstance(self.module, Adaptable):
+            return ()
+        if self.coupling_mv is not None:
+            return (self.coupling_mv,)
+        only = 0 if len(self.config.organoids) == 1 else None
+        return (self.module.coupling_of(only, len(self.config.channel_names)),)
+
+    def forecast_z(
+        self,
+        history_z: Float[Tensor, "batch time channel"],
+        mean_mv: Float[Tensor, "batch channel"],
+        sd_mv: Float[Tensor, "batch channel"],
+    ) -> Float[Tensor, "batch horizon channel"]:
+        """Forecast in z-units, differentiably and unchecked; otherwise like `predict_z`."""
+        forecast_z: Tensor = self.module(history_z[:, -self.config.context_samples :], mean_mv, sd_mv, *self.coupling())
+        return forecast_z
 
     def predict_z(
         self,
@@ -145,8 +170,7 @@ class Forecaster:
         self._check(tuple(history_z.shape[1:]), bool(torch.isfinite(history_z).all()))
         self.module.eval()
         with torch.no_grad():
-            forecast_z: Tensor = self.module(history_z[:, -self.config.context_samples :], mean_mv, sd_mv)
-        return forecast_z
+            return self.forecast_z(history_z, mean_mv, sd_mv)
 
     def predict_mv(
         self, history_mv: Float32[np.ndarray, "*batch context channel"]
@@ -186,7 +210,11 @@ class Forecaster:
                 seen in its voltages.
         """
         if not self.known_distribution().sees_spikes:
-            raise ForecasterError("spikes are seen by the reset after them, and this forecaster's voltages have none")
+            raise ForecasterError(
+                "found no reset in the voltages that this forecaster was trained on, so it cannot see spikes; use one "
+                "trained on membrane voltages",
+                code="spikes-not-visible",
+            )
         present_mv, forecast_mv = self._present_and_forecast_mv(history_mv)
         return self.known_distribution().spike_chance(present_mv, forecast_mv).numpy()
 
@@ -205,7 +233,8 @@ class Forecaster:
         if self.distribution is None:
             raise ForecasterError(
                 f"this {self.config.architecture} has no predictive distribution, only its mean; train it again, "
-                "or fit one with voltpipe.forecasting.distribution.fit.calibrated"
+                "or fit one with voltpipe.forecasting.distribution.fit.calibrated",
+                code="distribution-missing",
             )
         return self.distribution
 
@@ -221,15 +250,19 @@ class Forecaster:
         if self.module.bound_to_channels and n_channels != expected:
             raise ForecasterError(
                 f"found {n_channels} channels, but this {self.config.architecture} was trained on {expected} and its "
-                "weights belong to them; hand it those channels in their order, or train one on this recording"
+                "weights belong to them; hand it those channels in their order, or train one on this recording",
+                code="channels-mismatched",
             )
         if n_samples < self.config.context_samples:
             raise ForecasterError(
                 f"found {n_samples} samples of history, but {self.config.context_samples} "
-                f"({1000 * self.config.context_samples / self.config.rate_hz:g} ms) are needed; hand it more"
+                f"({1000 * self.config.context_samples / self.config.rate_hz:g} ms) are needed; hand it more",
+                code="history-too-short",
             )
         if not is_finite:
-            raise ForecasterError("the history holds NaN or infinity; forecast from a stretch without them")
+            raise ForecasterError(
+                "the history holds NaN or infinity; forecast from a segment without them", code="history-not-finite"
+            )
 
     def save(self, folder: Path) -> None:
         """Write weights and tables (safetensors) and configs (JSON) to a new folder, whole or not at all.
@@ -239,7 +272,8 @@ class Forecaster:
         """
         if self.is_for_one_recording:
             raise ForecasterError(
-                "this forecaster was made for one recording; save the one that it was made from, and make it again"
+                "this forecaster was made for one recording; save the one that it was made from, and make it again",
+                code="forecaster-for-one-recording",
             )
         with folder_written_whole(folder) as aside:
             write_tensors(aside / WEIGHTS_FILE, self.module.state_dict())
@@ -256,12 +290,16 @@ class Forecaster:
         Raises:
             ForecasterError: a file is missing, damaged, or does not fit the other.
         """
-        config = read_config(folder / CONFIG_FILE)
+        config, convert = read_config(folder / CONFIG_FILE)
         module_type = MODULES[config.architecture]
         try:
             settings = module_type.settings_type.model_validate(config.architecture_settings)
             module = module_type(settings, config.dimensions)
         except ValidationError as error:
-            raise ForecasterError(f"{folder / CONFIG_FILE} has unusable architecture settings: {error}") from error
-        module.load_state_dict(read_weights(folder / WEIGHTS_FILE, module.state_dict()))
+            raise ForecasterError(
+                f"{folder / CONFIG_FILE} has unusable architecture settings: {error}",
+                code="forecaster-settings-invalid",
+            ) from error
+        weights = read_weights(folder / WEIGHTS_FILE, module.state_dict(), convert)
+        module.load_state_dict(weights)
         return cls(module, config, distribution=read_distribution(folder), familiarity=read_familiarity(folder))

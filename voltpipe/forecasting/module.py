@@ -1,16 +1,21 @@
-"""What a forecaster asks of the torch module inside it."""
+"""The torch module inside a forecaster: what every module does, and what only some can do.
+
+A module keeps weights and what was fitted in closed form; nothing that belongs to one recording or one batch. What a
+call depends on is handed to it. A capability that only some modules have is a Protocol below, which callers test with
+`isinstance`.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from voltpipe.forecasting.coupling.coupling import Coupling
 from voltpipe.forecasting.coupling.evidence import Evidence
+from voltpipe.forecasting.coupling.window_couplings import WindowCouplings
 from voltpipe.forecasting.recipe import Recipe
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
@@ -55,36 +60,8 @@ class ForecastModule(nn.Module, ABC):
         self.settings = settings
         self.dimensions = dimensions
 
-    @classmethod
-    def settings_for(cls, window_set: WindowSet) -> Settings:
-        """The settings that suit the training rows."""
-        return cls.settings_type()
-
     def fit(self, window_set: WindowSet) -> None:
-        """Set what is estimated from the training rows in closed form, before any gradient descent."""
-
-    def for_network(self, network: int | None, n_channels: int) -> "ForecastModule":
-        """The same weights as they are to be used on a network that was trained on, by number, or on an unknown one."""
-        return self
-
-    def evidence(self, voltage_mv: Float[Tensor, "time channel"]) -> Evidence | None:
-        """What voltages show of the coupling between their channels; None where that is of no use."""
-        return None
-
-    def adapted_to(self, evidence: Evidence) -> "ForecastModule":
-        """The same weights as they are to be used on an unknown network whose own past shows this."""
-        return self
-
-    def couplings(self) -> tuple[Coupling, ...]:
-        """Of each network that was trained on; none where no coupling is made use of."""
-        return ()
-
-    def voltage_filters(self) -> Float[Tensor, "filter lag"] | None:
-        """What the first convolution over time weighs a channel's own voltage by, the last sample first.
-
-        None where there is no such convolution.
-        """
-        return None
+        """Estimate from the training rows what has a closed form. Nothing, unless a module says otherwise."""
 
     @abstractmethod
     def forward(
@@ -97,19 +74,13 @@ class ForecastModule(nn.Module, ABC):
 
 
 class TrainedModule(ForecastModule):
-    """A module whose weights are found by gradient descent, with the recipe that does it by default."""
+    """A module whose weights are found by gradient descent, with its default recipe."""
 
     recipe: ClassVar[Recipe]
 
     def begin_from(self, other: "TrainedModule", window_set: WindowSet) -> None:
-        """Instead of `fit`: take over what another module of the same sizes has learned."""
+        """Take over what another module of the same sizes has learned, instead of `fit`."""
         self.load_state_dict(other.state_dict())
-
-    def prepare(self, window_set: WindowSet) -> None:
-        """Get ready to learn from windows; called each time a training begins or goes on."""
-
-    def recognise(self, windows: Int64[np.ndarray, " window"]) -> None:
-        """Take note of which windows come next, by their positions in the index."""
 
     def training_loss(
         self,
@@ -121,10 +92,61 @@ class TrainedModule(ForecastModule):
         """Mean squared error at the targets in z-units.
 
         Args:
-            seen_z: windows with all samples up to the largest horizon, as the module may see them: with noise added.
-            true_z: the same windows without noise, for the targets.
-            mean_mv: what made the z-units.
-            sd_mv: likewise.
+            seen_z: windows with all samples up to the largest horizon, noise added: the inputs.
+            true_z: the same windows without noise: the targets.
+            mean_mv: the means that made the z-units.
+            sd_mv: the standard deviations that made them.
         """
         forecast = self(seen_z[:, : self.dimensions.context_samples], mean_mv, sd_mv)
         return torch.mean((forecast.float() - true_z[:, self.dimensions.target_rows()]) ** 2)
+
+
+@runtime_checkable
+class EstimatesCoupling(Protocol):
+    """Capability: knows the coupling of the organoids that it was trained on."""
+
+    def couplings(self) -> tuple[Coupling, ...]:
+        """The coupling of each organoid in the order of the config; none where no spike is visible."""
+
+
+@runtime_checkable
+class Adaptable(EstimatesCoupling, Protocol):
+    """Capability: forecasts with a coupling between channels, handed to each call as the argument `coupling_mv`.
+
+    A coupling is a tensor (window, type of sender, sender, receiver) in mV; one that all windows share has one window.
+    """
+
+    def coupling_of(self, network: int | None, n_channels: int) -> Float[Tensor, "1 2 sender receiver"]:
+        """The coupling of an organoid that was trained on, by number, or the expected one of an unknown organoid."""
+
+    def evidence(self, voltage_mv: Float[Tensor, "time channel"]) -> Evidence | None:
+        """What a segment shows of the coupling between its channels; None where no spike is visible."""
+
+    def adapted_coupling(self, evidence: Evidence) -> Float[Tensor, "1 2 sender receiver"]:
+        """The coupling of an unknown organoid, given what its past shows."""
+
+    def window_couplings(self, window_set: WindowSet) -> WindowCouplings | None:
+        """The couplings that windows are trained and validated with; None where no spike is visible."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """Capability: forecasts sample by sample, from what it remembers of the samples before."""
+
+    memory_samples: int
+
+    def next_forecast_mv(
+        self,
+        voltage_mv: Float[Tensor, "batch channel"],
+        past: Any,
+        coupling_mv: Float[Tensor, "#batch 2 channel channel"] | None = None,
+    ) -> tuple[Float[Tensor, "batch horizon channel"], Any]:
+        """Forecast in mV after one more sample; also return what to hand back as `past` with the next one."""
+
+
+@runtime_checkable
+class HasVoltageFilters(Protocol):
+    """Capability: its first layer filters each channel's own voltage over time."""
+
+    def voltage_filters(self) -> Float[Tensor, "filter lag"]:
+        """First-layer temporal filters, most recent sample first."""

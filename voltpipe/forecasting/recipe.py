@@ -17,7 +17,7 @@ class Decay(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One architecture's own training settings; `TrainingSettings` bounds and overrides the first seven."""
+    """One architecture's own training settings; `TrainingSettings` bounds and overrides the first six."""
 
     windows_per_epoch: int
     batch_size: int

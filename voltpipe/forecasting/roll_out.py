@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from voltpipe.forecasting.architectures.every_step import EveryStepModule
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+from voltpipe.forecasting.module import Streams
 
 _Follow = Callable[[Tensor], Tensor]
 """Takes the next sample of each run, (run, channel), and gives the forecasts from it, (run, horizon, channel)."""
@@ -43,7 +43,8 @@ def roll_out(
     if 1 not in forecaster.horizons:
         raise ForecasterError(
             f"this {forecaster.config.architecture} forecasts {forecaster.horizons} samples ahead, a roll-out goes "
-            "sample by sample; train it with a horizon of 1"
+            "sample by sample; train it with a horizon of 1",
+            code="horizon-missing",
         )
     nearest = forecaster.horizons.index(1)
     draw = torch.Generator().manual_seed(seed)
@@ -78,17 +79,18 @@ def _by_windows(forecaster: Forecaster, known_mv: Float[Tensor, "run time channe
 
 
 def _step_by_step(forecaster: Forecaster, known_mv: Float[Tensor, "run time channel"]) -> _Follow | None:
-    """The same at a fraction of the work, from what a network remembers; None if it does not work step by step."""
+    """Like `_by_windows`, but from the streaming state, at a fraction of the work; None if the module cannot stream."""
     module = forecaster.module.eval()
-    if not (isinstance(module, EveryStepModule) and module.streams):
+    if not isinstance(module, Streams):
         return None
+    coupling = forecaster.coupling()
     forecaster.predict_mv(known_mv.numpy())  # refuses what does not fit
     past: Any = None
 
     @torch.inference_mode()
     def follow(sample_mv: Tensor) -> Tensor:
         nonlocal past
-        forecast_mv, past = module.next_forecast_mv(sample_mv, past)
+        forecast_mv, past = module.next_forecast_mv(sample_mv, past, *coupling)
         return forecast_mv
 
     for sample_mv in known_mv[:, -module.memory_samples : -1].unbind(1):

@@ -21,7 +21,9 @@ def training_windows(
     """
     windows = window_set.windows(Split.TRAIN)
     if not len(windows):
-        raise TrainingDataError("the window set has no training window; record longer, or shorten the context")
+        raise TrainingDataError(
+            "the window set has no training window; record longer, or shorten the context", code="no-training-window"
+        )
     length = min(windows_per_epoch, len(windows))
     first_pass, first = divmod((epoch - 1) * length, len(windows))
     passes = [np.random.default_rng((seed, number)).permutation(windows) for number in (first_pass, first_pass + 1)]
@@ -37,7 +39,8 @@ def validation_windows(window_set: WindowSet) -> Int64[np.ndarray, " window"]:
     windows = calibration_windows(window_set, MAX_VALIDATION_WINDOWS)
     if not len(windows):
         raise TrainingDataError(
-            "the window set has no validation window after the calibration span; add recordings, or record longer"
+            "the window set has no validation window after the calibration span; add recordings, or record longer",
+            code="no-validation-window",
         )
     return windows
 

@@ -24,6 +24,8 @@ class Architecture(StrEnum):
     """Small, all horizons at once, weights shared by all channels."""
     COUPLED_CNN_LSTM = "coupled_cnn_lstm"
     """The same, and each channel hears the spikes of those that drive it. For one organoid's channels."""
+    LAGGED_CNN_LSTM = "lagged_cnn_lstm"
+    """On top of a lagged regression, for signals without visible spikes; coupled_cnn_lstm becomes this one there."""
     ATTENTION = "attention"
     """Channels attend to each other. For one organoid's channels."""
     MULTI_SCALE = "multi_scale"

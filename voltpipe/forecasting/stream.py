@@ -1,18 +1,18 @@
 """Forecasts sample by sample, as a rig delivers them."""
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from voltpipe.forecasting.architectures.every_step import EveryStepModule
 from voltpipe.forecasting.coupling.evidence import Evidence
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+from voltpipe.forecasting.module import Adaptable, Streams
 
 REFRESH_SAMPLES = 500
-"""How often a stream that adapts judges the coupling anew; in between it only takes notes."""
+"""How often a stream that adapts updates its coupling; in between it only collects samples."""
 
 
 class Stream:
@@ -29,21 +29,26 @@ class Stream:
 
     def __init__(self, forecaster: Forecaster, *, adapt: bool = False) -> None:
         config = forecaster.config
-        if not (isinstance(forecaster.module, EveryStepModule) and forecaster.module.streams):
+        module = forecaster.module.eval()
+        if not isinstance(module, Streams):
             raise ForecasterError(
                 f"a {config.architecture} forecasts from whole windows; use `predict_mv`, or a forecaster such as "
-                "coupled_cnn_lstm or shared_cnn_lstm for a stream"
+                "coupled_cnn_lstm or shared_cnn_lstm for a stream",
+                code="streaming-unsupported",
             )
-        if adapt and not forecaster.adapts:
+        self._adaptable = module if adapt and forecaster.adapts and isinstance(module, Adaptable) else None
+        if adapt and not self._adaptable:
             raise ForecasterError(
-                f"this {config.architecture} makes no use of who drives whom, so there is nothing to adapt"
+                f"this {config.architecture} uses no connectivity, so there is nothing to adapt",
+                code="adaptation-unsupported",
             )
         self.n_seen = 0
         self._n_channels = len(config.channel_names)
-        module = forecaster.module.for_network(None, self._n_channels) if adapt else forecaster.module
-        self._module = cast(EveryStepModule, module.eval())
+        self._module: Streams = module
+        unknown = self._adaptable and (self._adaptable.coupling_of(None, self._n_channels),)
+        self.coupling: tuple[Tensor, ...] = unknown or forecaster.coupling()
+        """The coupling that is forecast with, if the module uses one."""
         self._past: Any = None
-        self._adapts = adapt
         self._evidence: Evidence | None = None
         self._not_noted: list[Tensor] = []
 
@@ -59,22 +64,23 @@ class Stream:
         if sample_mv.shape != (self._n_channels,) or not np.isfinite(sample_mv).all():
             raise ForecasterError(
                 f"expected a sample of {self._n_channels} finite voltages, found shape {sample_mv.shape} with "
-                f"{int((~np.isfinite(sample_mv)).sum())} that are not finite; begin another stream after a gap"
+                f"{int((~np.isfinite(sample_mv)).sum())} that are not finite; begin another stream after a gap",
+                code="sample-invalid",
             )
         voltage_mv = torch.from_numpy(sample_mv)
-        forecast_mv, self._past = self._module.next_forecast_mv(voltage_mv[None], self._past)
+        forecast_mv, self._past = self._module.next_forecast_mv(voltage_mv[None], self._past, *self.coupling)
         self.n_seen += 1
-        if self._adapts:
+        if self._adaptable:
             self._not_noted.append(voltage_mv.clone())
             if len(self._not_noted) >= REFRESH_SAMPLES:
-                self._refresh()
+                self._refresh(self._adaptable)
         return forecast_mv[0].numpy()
 
-    def _refresh(self) -> None:
+    def _refresh(self, module: Adaptable) -> None:
         voltage_mv = torch.stack(self._not_noted)
-        shown = self._module.evidence(voltage_mv)
+        shown = module.evidence(voltage_mv)
         assert shown is not None  # a stream adapts only where spikes can be seen
         self._evidence = shown if self._evidence is None else self._evidence + shown
-        self._module = cast(EveryStepModule, self._module.adapted_to(self._evidence))
-        # The next stretch begins with the row before its first spikes, whose effects end behind this one's last.
+        self.coupling = (module.adapted_coupling(self._evidence),)
+        # The next segment begins one row before its first spikes; the effects of the last ones end in it.
         self._not_noted = self._not_noted[-(len(shown.sums_mv) + 1) :]

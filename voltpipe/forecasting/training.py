@@ -1,43 +1,44 @@
-"""Trains a forecaster within a budget, from checkpoint to checkpoint.
+"""Train a forecaster within a budget: plan, step, validate, checkpoint, stop.
 
-A training that was interrupted goes on from its last epoch to the same weights: initial weights, order of windows,
-dropout and noise follow from seed and epoch alone, and the learning rate from progress against the planned number of
-epochs. The plan is `max_epochs`, or as many epochs as the budget has room for at the last one's pace, if that is
-fewer; it is renewed after each epoch and kept in the checkpoint. What the clock decided stands in the history of the
-epochs, so a training can be repeated without a clock.
+A training that was interrupted resumes after its last epoch and ends with the same weights: initial weights, order of
+windows, dropout and noise follow from seed and epoch alone, and the learning rate from progress against the planned
+number of epochs. The plan is `max_epochs`, or as many epochs as the budget has room for at the last one's pace, if
+that is fewer; it is renewed after each epoch and kept in the checkpoint. All that the clock decides is kept in the
+history of the epochs, so a training can be repeated without a clock.
 """
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from jaxtyping import Int64
 
-from voltpipe.forecasting.architectures.registry import ARCHITECTURES
+from voltpipe.forecasting.architectures.registry import ARCHITECTURES, suited
 from voltpipe.forecasting.checkpoint import (
     Checkpoint,
-    TrainingState,
     held_exclusively,
-    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
     save_checkpoint,
 )
-from voltpipe.forecasting.data_parallel import helper_processes
+from voltpipe.forecasting.data_parallel import Share, SharedGradient, process_group, share_by_torchrun
 from voltpipe.forecasting.device import Compute, cpu_threads, denormals_flushed, keep_memory
 from voltpipe.forecasting.distribution.fit import calibrated
-from voltpipe.forecasting.epoch import Descent, TrainingError
 from voltpipe.forecasting.familiarity.fit import familiar
-from voltpipe.forecasting.forecaster import Forecaster, ForecasterConfig
+from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module import TrainedModule
+from voltpipe.forecasting.optimization import backpropagate, couplings_by_window, make_optimizer, take_step
 from voltpipe.forecasting.progress import EpochRecord, Progress
-from voltpipe.forecasting.recipe import learning_rate
+from voltpipe.forecasting.recipe import Recipe, learning_rate
 from voltpipe.forecasting.sampling import training_windows, validation_windows
 from voltpipe.forecasting.settings import TrainingSettings
-from voltpipe.forecasting.training_result import TrainingResult, write_result
+from voltpipe.forecasting.start import begin_or_resume, copied_state, seed_epoch
+from voltpipe.forecasting.training_result import TrainingResult, read_result, write_result
 from voltpipe.forecasting.validation import validate
 from voltpipe.windows.window_set import WindowSet
 
@@ -51,112 +52,105 @@ def train(
     begin_from: Forecaster | None = None,
     repeat: Sequence[EpochRecord] = (),
 ) -> TrainingResult:
-    """Train a forecaster, or go on with the training whose checkpoints lie in the folder.
+    """Train a forecaster, or resume the training whose checkpoints are in the folder.
 
     A training begins with the weights of `begin_from`, if given: the forecaster that `settings.begin_from` names. One
-    that is complete is not begun again: its result comes back at once. `read_result` reads it as well.
+    that is complete is not trained again: its result comes back at once. `read_result` reads it as well.
 
     With the history of an earlier training in `repeat`, it has as many epochs of as many windows at the same learning
     rates as that one, whatever the clock says.
 
+    Under torchrun every rank calls this alike; rank 0 trains, the others share its steps and then read the result.
+
     Raises:
-        DeviceError: the device or precision that was asked for is not to be had.
+        DeviceError: the requested device or precision is not available.
         ForecasterError: the window set lacks a horizon that the architecture is made for.
         TrainingDataError: too few windows or rows.
         CheckpointError: the folder is in use, damaged, or belongs to another training.
-        TrainingError: a loss or gradient is not finite, or what to begin from is of another kind.
+        TrainingError: a loss or gradient is not finite, `begin_from` is of another kind, or a process has ended.
     """
     compute = Compute.chosen(settings.device, settings.precision)
     keep_memory()
-    threads = cpu_threads(ARCHITECTURES[settings.architecture].recipe.cpu_threads)
+    architecture = suited(settings.architecture, window_set)
+    recipe = settings.adjusted(ARCHITECTURES[architecture].recipe)
+    sizes = begin_from.config.architecture_settings if begin_from else {}
+    share = Share(architecture, sizes, recipe, window_set.folder, compute)
+    if share_by_torchrun(share):
+        return read_result(checkpoint_folder)
+    threads = cpu_threads(recipe.cpu_threads)
     with held_exclusively(checkpoint_folder), torch.random.fork_rng(devices=[]), denormals_flushed(), threads:
-        training = _Training(window_set, settings, compute, checkpoint_folder, begin_from, repeat)
-        resumed_after_epoch = training.state.epoch
-        if not training.state.stopped_because:
+        training = _Training(window_set, settings, architecture, recipe, compute, checkpoint_folder, begin_from, repeat)
+        resumed_after_epoch, is_complete = training.state.epoch, bool(training.state.stopped_because)
+        if not is_complete:
             progress.started(
                 resumed_after_epoch=resumed_after_epoch,
                 device=training.state.device,
                 parameters=training.state.n_parameters,
             )
-        with training.descending():
+        n_processes = 1 if is_complete else settings.processes
+        with process_group(share, n_processes) as is_shared:
+            training.prepare(is_shared)
             while not training.state.stopped_because:
                 training.run_epoch()
                 progress.epoch_finished(training.state.history[-1])
-        return write_result(checkpoint_folder, training.best_forecaster(), training.state, resumed_after_epoch)
+            result = write_result(checkpoint_folder, training.best_forecaster(), training.state, resumed_after_epoch)
+            training.dismiss_others()
+        return result
 
 
 class _Training:
-    """A training in memory, as it stands after `state.epoch` epochs."""
+    """A training in memory, after `state.epoch` epochs."""
 
     def __init__(
         self,
         window_set: WindowSet,
         settings: TrainingSettings,
+        architecture: str,
+        recipe: Recipe,
         compute: Compute,
         folder: Path,
         begin_from: Forecaster | None,
         repeat: Sequence[EpochRecord],
     ) -> None:
-        self.window_set, self.settings, self.compute, self.folder = window_set, settings, compute, folder
-        self.repeat = repeat
+        self.window_set, self.settings, self.recipe, self.compute = window_set, settings, recipe, compute
+        self.folder, self.repeat = folder, repeat
         self.began_s = time.monotonic()
         self.validation_windows = validation_windows(window_set)
-        _seed(settings.seed, epoch=0)
-        if begin_from:
-            _check_continues(begin_from.config, settings, window_set)
-        sizes = begin_from.config.architecture_settings if begin_from else None
-        self.forecaster = Forecaster.unfitted(settings.architecture, window_set, sizes)
-        self.module = cast(TrainedModule, self.forecaster.module)
-        self.recipe = settings.adjusted(self.module.recipe)
-        made_with = {name: str(value) for name, value in settings.model_dump(mode="json").items()}
-        made_with["window_set"] = window_set.digest
-        checkpoint = load_checkpoint(folder, made_with) or self._beginning(made_with, begin_from)
-        self.state, self.best_weights = checkpoint.state, checkpoint.best_weights
-        self.began_s -= self.state.elapsed_s
-        self.module.load_state_dict(checkpoint.weights)
-        self.optimizer_tensors = checkpoint.optimizer
-
-    def _beginning(self, made_with: dict[str, str], begin_from: Forecaster | None) -> Checkpoint:
-        if begin_from:
-            self.module.begin_from(cast(TrainedModule, begin_from.module), self.window_set)
-        else:
-            self.module.fit(self.window_set)
-        state = TrainingState(
-            made_with=made_with,
-            device=self.compute.device.value,
-            precision=self.compute.precision.value,
-            n_parameters=sum(parameter.numel() for parameter in self.module.parameters()),
-            planned_epochs=self.repeat[0].planned_epochs if self.repeat else self.settings.max_epochs,
+        self.forecaster, checkpoint = begin_or_resume(
+            window_set,
+            settings,
+            architecture,
+            compute,
+            folder=folder,
+            begin_from=begin_from,
+            planned_epochs=repeat[0].planned_epochs if repeat else settings.max_epochs,
         )
-        return Checkpoint(state, weights=_copied(self.module), best_weights={}, optimizer={})
+        self.module = cast(TrainedModule, self.forecaster.module)
+        self.state, self.best_weights = checkpoint.state, checkpoint.best_weights
+        self.optimizer_state = checkpoint.optimizer
+        self.began_s -= self.state.elapsed_s
 
-    @contextmanager
-    def descending(self) -> Iterator[None]:
-        """Ready to run epochs, alone or with processes that help."""
-        module = self.module.to(self.compute.device.value)
-        n_processes = 1 if self.state.stopped_because else self.settings.processes
-        with helper_processes(module, self.recipe, self.window_set, self.compute, n_processes) as helpers:
-            module.prepare(self.window_set)
-            self.descent = Descent(module, self.recipe, self.window_set, self.compute, helpers)
-            self.descent.restore_optimizer(self.optimizer_tensors)
-            yield
+    def prepare(self, is_shared: bool) -> None:
+        """Move the module to its device, and set up optimizer, gradient, and the couplings by window."""
+        self.module.to(self.compute.device.value)
+        self.shared = SharedGradient(self.module) if is_shared else None
+        self.couplings = couplings_by_window(self.module, self.window_set)
+        self.optimizer = make_optimizer(self.module, self.recipe)
+        restore_optimizer(self.optimizer, self.optimizer_state)
 
     def run_epoch(self) -> None:
-        """Train, validate, plan ahead and write the checkpoint."""
+        """Train, validate, plan ahead, decide whether to stop, and write the checkpoint."""
         began_s = time.monotonic()
         epoch = self.state.epoch + 1
-        _seed(self.settings.seed, epoch)
+        seed_epoch(self.settings.seed, epoch)
         windows = training_windows(
-            self.window_set,
-            seed=self.settings.seed,
-            epoch=epoch,
-            windows_per_epoch=self.recipe.windows_per_epoch,
+            self.window_set, seed=self.settings.seed, epoch=epoch, windows_per_epoch=self.recipe.windows_per_epoch
         )
-        train_loss, n_seen = self.descent.run(
-            windows, learning_rate=self._learning_rate, out_of_time=self._is_out_of_time
-        )
+        train_loss, n_seen = self._learn_from(windows)
         trained_s = time.monotonic() - began_s
-        validation_loss, r2 = validate(self.module, self.window_set, self.validation_windows, self.compute)
+        validation_loss, r2 = validate(
+            self.module, self.window_set, self.validation_windows, self.compute, self.couplings
+        )
         epoch_s = time.monotonic() - began_s
         planned_epochs = self._plan(epoch, epoch_s)
         record = EpochRecord(
@@ -171,21 +165,34 @@ class _Training:
             windows_seen=n_seen,
             planned_epochs=self.state.planned_epochs,
         )
-        self._finish_epoch(record, planned_epochs)
-
-    def _finish_epoch(self, record: EpochRecord, planned_epochs: int) -> None:
-        weights, best_epoch = _copied(self.module), self.state.best_epoch
-        if record.validation_loss < min((past.validation_loss for past in self.state.history), default=math.inf):
-            self.best_weights, best_epoch = weights, record.epoch
+        weights, best_epoch = copied_state(self.module), self.state.best_epoch
+        if validation_loss < min((past.validation_loss for past in self.state.history), default=math.inf):
+            self.best_weights, best_epoch = weights, epoch
         reached = {
             "planned_epochs": planned_epochs,
             "history": (*self.state.history, record),
             "best_epoch": best_epoch,
-            "stopped_because": self._reason_to_stop(record.epoch, best_epoch, planned_epochs),
+            "stopped_because": self._reason_to_stop(epoch, best_epoch, planned_epochs),
         }
         self.state = self.state.model_copy(update=reached)
-        tensors = self.descent.optimizer_tensors()
+        tensors = optimizer_tensors(self.optimizer)
         save_checkpoint(self.folder, Checkpoint(self.state, weights, self.best_weights, tensors))
+
+    def _learn_from(self, windows: Int64[np.ndarray, " window"]) -> tuple[float, int]:
+        """Take steps until all windows are seen or time is out; return the mean loss and how many were seen."""
+        self.module.train()
+        gradient = partial(backpropagate, self.module, self.recipe, self.window_set, self.compute, self.couplings)
+        shared = self.shared
+        loss_sum, seen = 0.0, 0
+        while seen < len(windows) and not (seen and self._is_out_of_time(seen)):
+            batch = windows[seen : seen + self.recipe.batch_size]
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._learning_rate(seen / len(windows))
+            self.optimizer.zero_grad()
+            loss = shared.lead(batch, gradient) if shared else gradient(batch)
+            loss_sum += take_step(self.module, self.optimizer, self.recipe, loss) * len(batch)
+            seen += len(batch)
+        return loss_sum / seen, seen
 
     def _learning_rate(self, share_of_epoch: float) -> float:
         return learning_rate(
@@ -204,7 +211,7 @@ class _Training:
         return self._remaining_s() <= 0
 
     def _plan(self, epoch: int, epoch_s: float) -> int:
-        """After how many epochs the training will end, by what `epoch` of them took."""
+        """Return after how many epochs the training will end if each takes as long as the last."""
         if self.repeat:
             return self.repeat[min(epoch, len(self.repeat) - 1)].planned_epochs
         return min(self.settings.max_epochs, epoch + max(0, int(self._remaining_s() / epoch_s)))
@@ -221,31 +228,11 @@ class _Training:
         return None
 
     def best_forecaster(self) -> Forecaster:
-        """The forecaster with its best weights, its predictive distribution and what is familiar to it, on the CPU."""
+        """Complete the forecaster on the CPU: best weights, predictive distribution, novelty detector."""
         self.module.cpu().load_state_dict(self.best_weights)
         return familiar(calibrated(self.forecaster, self.window_set), self.window_set)
 
-
-def _check_continues(earlier: ForecasterConfig, settings: TrainingSettings, window_set: WindowSet) -> None:
-    """Raise if the weights of a forecaster cannot be gone on with."""
-    found = earlier.architecture, earlier.horizons_samples, earlier.rate_hz, len(earlier.channel_names)
-    wanted = settings.architecture.value, window_set.horizons, window_set.rate_hz, window_set.n_channels
-    if found != wanted:
-        raise TrainingError(
-            f"the forecaster to begin from is a {found[0]} for {found[3]} channels at {found[2]:g} Hz and horizons of "
-            f"{found[1]} samples, this training is of a {wanted[0]} for {wanted[3]} at {wanted[2]:g} Hz and "
-            f"{wanted[1]}; begin from another, or from nothing"
-        )
-    if earlier.conditioning not in ({}, window_set.conditioning):
-        raise TrainingError(
-            f"the recordings of the forecaster to begin from were conditioned as {earlier.conditioning}, these as "
-            f"{window_set.conditioning}; begin from another, or from nothing"
-        )
-
-
-def _seed(seed: int, epoch: int) -> None:
-    torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]))
-
-
-def _copied(module: TrainedModule) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+    def dismiss_others(self) -> None:
+        """Let the processes that share the steps end."""
+        if self.shared:
+            self.shared.dismiss()

@@ -56,7 +56,8 @@ def read_result(checkpoint_folder: Path) -> TrainingResult:
     state = read_state(checkpoint_folder)
     if state.stopped_because is None:
         raise CheckpointError(
-            f"the training in {checkpoint_folder} is not complete; train again, it goes on from there"
+            f"the training in {checkpoint_folder} is not complete; train again to resume it",
+            code="training-incomplete",
         )
     return _result(Forecaster.load(checkpoint_folder / FORECASTER_FOLDER), state, state.epoch)
 

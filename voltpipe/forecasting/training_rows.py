@@ -57,7 +57,8 @@ def training_stretches(window_set: WindowSet, *, n_before: int, n_after: int) ->
         yield stretch
     if not found:
         raise TrainingDataError(
-            f"no training stretch is longer than {n_before + n_after} samples; record longer, or shorten the horizons"
+            f"no training segment is longer than {n_before + n_after} samples; record longer, or shorten the horizons",
+            code="training-rows-too-few",
         )
 
 

@@ -1,10 +1,11 @@
-"""How good a module in training is by now."""
+"""The validation loss and R2 of a module in training."""
 
 import torch
 from jaxtyping import Int64
 from numpy import ndarray
 from torch import Tensor
 
+from voltpipe.forecasting.coupling.window_couplings import WindowCouplings
 from voltpipe.forecasting.device import Compute
 from voltpipe.forecasting.module import TrainedModule
 from voltpipe.windows.window_set import WindowSet
@@ -14,7 +15,11 @@ _BATCH_WINDOWS = 32
 
 @torch.no_grad()
 def validate(
-    module: TrainedModule, window_set: WindowSet, windows: Int64[ndarray, " window"], compute: Compute
+    module: TrainedModule,
+    window_set: WindowSet,
+    windows: Int64[ndarray, " window"],
+    compute: Compute,
+    couplings: WindowCouplings | None,
 ) -> tuple[float, dict[int, float]]:
     """Mean squared error in z-units over all targets, and R2 in mV about the training mean by horizon in samples."""
     module.eval()
@@ -27,9 +32,11 @@ def validate(
     for first in range(0, len(windows), _BATCH_WINDOWS):
         positions = windows[first : first + _BATCH_WINDOWS]
         batch = window_set.batch(positions)
-        module.recognise(positions)
+        inputs = [batch.history_z, batch.mean_mv, batch.sd_mv]
+        if couplings:
+            inputs.append(couplings.of_held_out(positions))
         with compute.autocast():
-            forecast = module(batch.history_z.to(device), batch.mean_mv.to(device), batch.sd_mv.to(device))
+            forecast = module(*(tensor.to(device) for tensor in inputs))
         error_z = forecast.float().cpu() - batch.target_z[:, columns]
         squared_z += _sum_of_squares(error_z)
         squared_mv += _sum_of_squares(error_z * batch.sd_mv[:, None])

@@ -90,17 +90,17 @@ def test_a_known_organoid_is_forecast_with_its_own_coupling_and_an_unseen_one_wi
     known = as_used(coupled, two_organoids, Regime.TEST)(1)
     unseen = as_used(coupled, two_organoids, Regime.ZERO_SHOT)(2)
     truth = torch.from_numpy(drawn_weights_mv(0))
-    found_mv = known.module.coupling_mv[0].sum(0)
+    found_mv = known.coupling_mv[0].sum(0)
     assert ((found_mv - truth).abs() < 0.25 * truth.abs() + 0.15).all()
     apart = ~torch.eye(N_CHANNELS, dtype=torch.bool)
-    assert unseen.module.coupling_mv[0].sum(0)[apart].std() < 1e-6
+    assert unseen.coupling_mv[0].sum(0)[apart].std() < 1e-6
 
 
 def test_adapting_finds_the_other_network_from_what_came_before_alone(two_organoids, coupled, monkeypatch):
     monkeypatch.setattr(held_out, "ADAPTATION_MS", 8000.0)
     adapted = as_used(coupled, two_organoids, Regime.ADAPTED)(2)
     truth = torch.from_numpy(drawn_weights_mv(1))
-    found_mv = adapted.module.coupling_mv[0].sum(0)
+    found_mv = adapted.coupling_mv[0].sum(0)
     assert ((found_mv - truth).abs() < 0.25 * truth.abs() + 0.3).all()
     assert adapted.for_recording("known", two_organoids.channel_names) is adapted
     begin = two_organoids.recordings[2].start_row
@@ -110,7 +110,7 @@ def test_adapting_finds_the_other_network_from_what_came_before_alone(two_organo
         again = as_used(coupled, two_organoids, Regime.ADAPTED)(2)
     finally:
         two_organoids.samples_z[begin + 8000 :] = later
-    assert torch.equal(again.module.coupling_mv, adapted.module.coupling_mv)
+    assert torch.equal(again.coupling_mv, adapted.coupling_mv)
 
 
 def test_all_are_scored_on_the_same_windows_of_each_regime(two_organoids, coupled, monkeypatch):

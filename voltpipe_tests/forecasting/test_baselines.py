@@ -82,5 +82,7 @@ def test_each_training_row_is_fitted_once_and_never_across_recordings(write_wind
 
 
 def test_too_little_data_is_said_so(write_window_set, ar1_mv):
-    with pytest.raises(TrainingDataError, match="no training stretch is longer than 34 samples"):
+    with pytest.raises(
+        TrainingDataError, match="34 samples", check=lambda error: error.code == "training-rows-too-few"
+    ):
         fit_baselines(write_window_set([(Split.TRAIN, ar1_mv(0, 5)), (Split.TEST, ar1_mv(0, 100))]))

@@ -91,13 +91,17 @@ def test_if_all_are_damaged_each_is_named(tmp_path: Path):
     for n_epochs in (1, 2):
         save_checkpoint(tmp_path, checkpoint(n_epochs))
         (tmp_path / f"epoch-000000{n_epochs}" / "weights.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"every checkpoint is damaged: .*epoch-0000002.*epoch-0000001.*delete"):
+    with pytest.raises(
+        CheckpointError, match=r"epoch-0000002.*epoch-0000001", check=lambda error: error.code == "checkpoints-damaged"
+    ):
         load_checkpoint(tmp_path, MADE_WITH)
 
 
 def test_a_checkpoint_of_another_training_is_refused_with_the_difference(tmp_path: Path):
     save_checkpoint(tmp_path, checkpoint(1))
-    with pytest.raises(CheckpointError, match="another training: seed was 0, now 1; use another"):
+    with pytest.raises(
+        CheckpointError, match=r"seed .*0.*1", check=lambda error: error.code == "checkpoint-of-another-training"
+    ):
         load_checkpoint(tmp_path, MADE_WITH | {"seed": "1"})
 
 

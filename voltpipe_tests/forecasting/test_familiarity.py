@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from voltpipe.forecasting.familiarity.familiarity import Familiarity, Judgement
+from voltpipe.forecasting.familiarity.features import CHANNEL_FEATURES, WHOLE_FEATURES
 from voltpipe.forecasting.familiarity.fit import FALSE_ALARMS, familiar
 from voltpipe.forecasting.familiarity.notice import Noticing
 from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
@@ -66,9 +67,9 @@ def shifted(history_mv):
 @pytest.mark.parametrize(
     ("fault", "feature", "channels"),
     [
-        (noisy, "change from sample to sample", ()),
-        (humming, "50 Hz hum in all channels", ()),
-        (dead, "how often it stands still", ("n5",)),
+        (noisy, CHANNEL_FEATURES[2], ()),
+        (humming, WHOLE_FEATURES[-2], ()),
+        (dead, CHANNEL_FEATURES[4], ("n5",)),
         (shifted, "level", ("n2",)),
     ],
 )
@@ -119,17 +120,20 @@ def test_it_is_saved_with_the_forecaster_and_may_be_missing(forecaster, held_out
     replace(forecaster, familiarity=None).save(tmp_path / "without")
     assert Forecaster.load(tmp_path / "without").familiarity is None
     (tmp_path / "saved" / "familiarity.json").write_text("{}")
-    with pytest.raises(ForecasterError, match=r"familiarity\.json is not a familiarity's"):
+    with pytest.raises(
+        ForecasterError, match=r"familiarity\.json", check=lambda error: error.code == "forecaster-file-damaged"
+    ):
         Forecaster.load(tmp_path / "saved")
 
 
 def test_few_windows_or_none_that_are_unlike_are_no_reason_to_warn():
     noticing = Noticing(("a", "b"))
     scores = torch.full((100, 2), 0.5)
-    for n_unlike, text in ((0, "nothing of it is unlike"), (4, "2.0% of it is unlike"), (20, "8.0% of it is unlike")):
+    for n_unlike, text in ((0, ""), (4, "2.0%"), (20, "8.0%")):
         scores[:n_unlike, 1] = 2.0
         noticing.add(Judgement(scores, torch.zeros(100), torch.ones(100, 2, 5), torch.zeros(100, 13)))
         assert text in noticing.notice().text
+        assert ("%" in noticing.notice().text) == (n_unlike > 0)
         assert noticing.notice().warns == (n_unlike == 20)
     assert noticing.notice().channels == ("b",)
 

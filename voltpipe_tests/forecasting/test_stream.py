@@ -37,31 +37,33 @@ def test_it_learns_the_network_from_its_own_past(planted_windows, planted_mv, pl
     monkeypatch.setattr(module, "REFRESH_SAMPLES", 4000)
     forecaster = fitted("coupled_cnn_lstm", planted_windows)
     stream = Stream(forecaster, adapt=True)
-    usual_mv = stream._module.coupling_mv[0].sum(0)
+    usual_mv = stream.coupling[0][0].sum(0)
     for sample_mv in planted_mv[:3999]:
         stream.push(sample_mv)
-    assert torch.equal(stream._module.coupling_mv[0].sum(0), usual_mv)
+    assert torch.equal(stream.coupling[0][0].sum(0), usual_mv)
     for sample_mv in planted_mv[3999:8000]:
         stream.push(sample_mv)
     adapted = forecaster.adapted_to([planted_mv[:4000], planted_mv[3996:7996]], forecaster.config.channel_names)
-    torch.testing.assert_close(stream._module.coupling_mv, adapted.module.coupling_mv, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(stream.coupling[0], adapted.coupling_mv, rtol=0.02, atol=0.02)
     connected = torch.from_numpy(planted_weights_mv != 0)
-    found_mv = stream._module.coupling_mv[0].sum(0)
+    found_mv = stream.coupling[0][0].sum(0)
     assert found_mv[connected].abs().min() > 1 > found_mv[~connected].abs().max()
 
 
 def test_a_sample_that_is_not_finite_is_refused_and_not_taken_in(planted_windows, planted_mv):
     stream = Stream(fitted("coupled_cnn_lstm", planted_windows))
     stream.push(planted_mv[0])
-    with pytest.raises(ForecasterError, match="1 that are not finite"):
+    with pytest.raises(ForecasterError, match=" 1 that", check=lambda error: error.code == "sample-invalid"):
         stream.push(np.where(np.arange(12) == 3, np.nan, planted_mv[1]).astype(np.float32))
-    with pytest.raises(ForecasterError, match=r"found shape \(11,\)"):
+    with pytest.raises(ForecasterError, match=r"\(11,\)", check=lambda error: error.code == "sample-invalid"):
         stream.push(planted_mv[1, :11])
     assert stream.n_seen == 1
 
 
 def test_what_cannot_stream_or_adapt_says_so(planted_windows):
-    with pytest.raises(ForecasterError, match="from whole windows"):
+    with pytest.raises(ForecasterError, match="look_up", check=lambda error: error.code == "streaming-unsupported"):
         Stream(Forecaster.unfitted("look_up", planted_windows))
-    with pytest.raises(ForecasterError, match="nothing to adapt"):
+    with pytest.raises(
+        ForecasterError, match="shared_cnn_lstm", check=lambda error: error.code == "adaptation-unsupported"
+    ):
         Stream(fitted("shared_cnn_lstm", planted_windows), adapt=True)

@@ -12,8 +12,7 @@ import torch
 
 from voltpipe.forecasting import training as training_module
 from voltpipe.forecasting.baselines.fit import fit_baselines
-from voltpipe.forecasting.checkpoint import CheckpointError
-from voltpipe.forecasting.epoch import TrainingError
+from voltpipe.forecasting.checkpoint import CheckpointError, TrainingError
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.forecasting.training import train
 from voltpipe.forecasting.training_result import read_result
@@ -163,21 +162,23 @@ def test_a_complete_training_is_not_repeated_and_can_be_read(ar1_windows, tmp_pa
     for result in (again, read_result(tmp_path)):
         assert same_weights(result, first)
         assert result.history == first.history
-        assert result.stopped_because == "all 3 epochs are done"
+        assert "3 epochs" in result.stopped_because
 
 
 def test_an_incomplete_training_has_no_result(ar1_windows, tmp_path):
-    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+    with pytest.raises(CheckpointError, check=lambda error: error.code == "checkpoint-missing"):
         read_result(tmp_path)
     with pytest.raises(InterruptedError):
         run(ar1_windows, tmp_path, Listener(stop_after=1))
-    with pytest.raises(CheckpointError, match="not complete"):
+    with pytest.raises(CheckpointError, check=lambda error: error.code == "training-incomplete"):
         read_result(tmp_path)
 
 
 def test_other_settings_do_not_continue_a_training(ar1_windows, tmp_path):
     run(ar1_windows, tmp_path)
-    with pytest.raises(CheckpointError, match="seed was 0, now 4"):
+    with pytest.raises(
+        CheckpointError, match=r"seed .*0.*4", check=lambda error: error.code == "checkpoint-of-another-training"
+    ):
         run(ar1_windows, tmp_path, seed=4)
 
 
@@ -187,7 +188,7 @@ def test_training_ends_when_the_budget_has_no_room_for_another_epoch(ar1_windows
     monkeypatch.setattr(training_module.time, "monotonic", lambda: next(clock))
     result = run(ar1_windows, tmp_path, max_epochs=1000, budget_s=4)
     assert len(result.history) == 1
-    assert result.stopped_because == "the budget of 4 s has no room for another epoch"
+    assert "budget of 4" in result.stopped_because
     assert result.history[0].remaining_s == 0
 
 
@@ -201,21 +202,21 @@ def test_a_training_that_the_clock_ended_is_repeated_without_a_clock(ar1_windows
     assert [record.planned_epochs for record in first.history] == [1000, 53, 15, 4]
     again = run(ar1_windows, tmp_path / "again", max_epochs=1000, budget_s=70, batch_size=16, repeat=first.history)
     assert same_weights(again, first)
-    assert again.stopped_because == "all 4 epochs are repeated"
+    assert "4 epochs" in again.stopped_because
     assert [record.validation_loss for record in again.history] == [record.validation_loss for record in first.history]
 
 
 def test_training_stops_when_the_validation_loss_no_longer_falls(ar1_windows, tmp_path):
     result = run(ar1_windows, tmp_path, max_epochs=50, learning_rate=1e-12, weight_decay=0.0, early_stopping_epochs=2)
     assert len(result.history) == result.best_epoch + 2
-    assert result.stopped_because == f"the validation loss has not fallen since epoch {result.best_epoch}"
+    assert f"since epoch {result.best_epoch}" in result.stopped_because
 
 
 def test_a_loss_that_is_not_finite_stops_before_any_weight_moves(write_window_set, ar1_mv, tmp_path):
     recordings = [(split, ar1_mv(seed)) for seed, split in enumerate([Split.TRAIN, Split.VALIDATION, Split.TEST])]
     windows = write_window_set(recordings)
     windows.samples_z[200:300] = torch.nan
-    with pytest.raises(TrainingError, match=r"the training loss is nan .* The last checkpoint is sound"):
+    with pytest.raises(TrainingError, match="nan", check=lambda error: error.code == "training-diverged"):
         run(windows, tmp_path / "checkpoints", architecture="cnn_lstm")
     assert not list((tmp_path / "checkpoints").glob("epoch-*"))
 

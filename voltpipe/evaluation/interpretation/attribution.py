@@ -117,8 +117,8 @@ class _OneForecast:
     """Of one channel in each window, in mV, with its gradient."""
 
     def __init__(self, forecaster: Forecaster, column: int) -> None:
-        self.module = forecaster.module.eval()
-        self.context, self.column = forecaster.config.context_samples, column
+        forecaster.module.eval()
+        self.forecaster, self.column = forecaster, column
 
     def __call__(
         self,
@@ -128,7 +128,7 @@ class _OneForecast:
         receivers: Tensor,
     ) -> Float[Tensor, " batch"]:
         where = torch.arange(len(history_z)), receivers
-        forecast_z: Tensor = self.module(history_z[:, -self.context :], mean_mv, sd_mv)[:, self.column]
+        forecast_z = self.forecaster.forecast_z(history_z, mean_mv, sd_mv)[:, self.column]
         # Adding nothing, so that there is a gradient, of zero, even where none flows from the history.
         return to_mv(forecast_z[where], mean_mv[where], sd_mv[where]) + 0 * history_z.sum((1, 2))
 

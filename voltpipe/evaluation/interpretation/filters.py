@@ -5,6 +5,7 @@ import pandas as pd
 from scipy.signal import freqz
 
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.module import HasVoltageFilters
 
 _N_FREQUENCIES = 65
 _LEAST_GAIN = 1e-4
@@ -12,10 +13,9 @@ _LEAST_GAIN = 1e-4
 
 def filter_table(forecaster: Forecaster) -> pd.DataFrame:
     """A row for each filter and tap: `weight` is what the voltage `lag_ms` ago counts; none without convolution."""
-    found = forecaster.module.voltage_filters()
-    if found is None:
+    if not isinstance(forecaster.module, HasVoltageFilters):
         return pd.DataFrame({"filter": np.empty(0, np.int64), "lag_ms": np.empty(0), "weight": np.empty(0)})
-    weights = found.detach().numpy()
+    weights = forecaster.module.voltage_filters().detach().numpy()
     number, lag = np.indices(weights.shape)
     lag_ms = lag * 1000 / forecaster.config.rate_hz
     return pd.DataFrame({"filter": number.ravel(), "lag_ms": lag_ms.ravel(), "weight": weights.ravel()})

@@ -4,13 +4,13 @@ import math
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu, softmax
 
 from voltpipe.forecasting.architectures.causal import last_samples
-from voltpipe.forecasting.architectures.every_step import EveryStepModule, EveryStepSettings
+from voltpipe.forecasting.architectures.every_step import CouplingMv, EveryStepModule, EveryStepSettings
 from voltpipe.forecasting.module import Dimensions
 from voltpipe.settings import Settings
 
@@ -46,17 +46,14 @@ class Attention(EveryStepModule):
         return values.reshape(*values.shape[:2], self.heads, -1).transpose(1, 2)
 
     def voltage_filters(self) -> Float[Tensor, "filter lag"]:
-        """Tokens are filters of the last samples."""
+        """Read the filters out of the token layer, which weighs the last samples."""
         by_sample = self.token.weight.reshape(len(self.token.weight), self.kernel_samples, -1)
         return by_sample[..., 0].flip(1)
 
     def states(
-        self,
-        voltage_mv: Float[Tensor, "batch time channel"],
-        bins: Int64[Tensor, "batch time channel"],
-        first_sample: int,
+        self, voltage_mv: Float[Tensor, "batch time channel"], first_sample: int, coupling_mv: CouplingMv = None
     ) -> Float[Tensor, "batch channel step state"]:
-        """What each channel knows of itself, and what it was told."""
+        """Concatenate each channel's own token and what it attends to."""
         own = self.own_features(voltage_mv)
         seen = last_samples(own, self.kernel_samples)[:, :, first_sample:].transpose(1, 2)
         known = relu(self.token(seen)).flatten(0, 1)  # (moment, channel, width)

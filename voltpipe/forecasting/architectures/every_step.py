@@ -1,11 +1,11 @@
-"""What networks have in common that learn from every step of a window, in mV."""
+"""Causal networks in mV that learn, at every step of a window, what a closed-form base forecast leaves over."""
 
 from abc import abstractmethod
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -18,9 +18,12 @@ from voltpipe.forecasting.training_rows import training_values_mv
 from voltpipe.settings import Settings
 from voltpipe.windows.window_set import WindowSet
 
+CouplingMv: TypeAlias = Float[Tensor, "#batch 2 channel channel"] | None
+"""(window, type of sender, sender, receiver): an input of modules that are `Adaptable`, None for all others."""
+
 
 class EveryStepSettings(Settings):
-    """What all of them can be told."""
+    """The settings that all of them have."""
 
     read_out_units: int = Field(48, ge=1, le=1024, description="units of each layer between the states and forecasts")
     read_out_layers: int = Field(2, ge=1, le=8, description="how many such layers there are")
@@ -28,11 +31,11 @@ class EveryStepSettings(Settings):
     memory_samples: int = Field(50, ge=1, le=10_000, description="samples up to now that a forecast is made from")
 
 
-class EveryStepModule(TrainedModule):
-    """A causal network that learns what the look-up of the present voltage leaves over, at every step of a window.
+class ResidualModule(TrainedModule):
+    """A causal network that learns what a base forecast leaves over: forecast = base + SD * read_out(states).
 
-    It works in mV, with the same weights for every channel, and begins as the look-up itself: the read-out starts at
-    zero. It is told whether a channel stands at reset, if the training voltages have such a point mass.
+    It works in mV, with the same weights for every channel, and starts as the base forecast itself: the read-out starts
+    at zero. One of its inputs says whether a channel is at reset, if the training voltages have such a point mass.
 
     Args:
         settings: the architecture's own.
@@ -41,9 +44,6 @@ class EveryStepModule(TrainedModule):
     """
 
     settings_type: ClassVar[type[Settings]] = EveryStepSettings
-    streams: bool = True
-    """Whether it can go on from what it remembers of the samples before, without the whole window."""
-    bound_to_channels = False
     recipe: ClassVar[Recipe] = Recipe(
         windows_per_epoch=320,
         batch_size=2,
@@ -64,7 +64,6 @@ class EveryStepModule(TrainedModule):
         super().__init__(settings, dimensions)
         self.memory_samples = settings.memory_samples
         self.warm_up_samples = min(settings.warm_up_samples, dimensions.context_samples - 1)
-        self.look_up = LookUp(LookUpSettings(), dimensions)
         sizes = [n_states, *[settings.read_out_units] * settings.read_out_layers]
         hidden = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
         last = nn.Linear(sizes[-1], len(dimensions.horizons_samples))
@@ -75,8 +74,7 @@ class EveryStepModule(TrainedModule):
             self.register_buffer(statistic, torch.zeros(()))
 
     def fit(self, window_set: WindowSet) -> None:
-        """Fit the look-up, and take the scale of the voltage and the reset from the training rows."""
-        self.look_up.fit(window_set)
+        """Take the scale of the voltage and the reset from the training rows."""
         values_mv = training_values_mv(window_set)
         self.typical_mv.copy_(values_mv.mean())
         self.spread_mv.copy_(values_mv.std())
@@ -86,68 +84,44 @@ class EveryStepModule(TrainedModule):
             self.reset_tolerance_mv.fill_(point_mass.tolerance_mv)
 
     def at_reset(self, voltage_mv: Float[Tensor, "*batch time channel"]) -> Bool[Tensor, "*batch time channel"]:
-        """Whether each voltage is the reset."""
+        """Say of each voltage whether it is the reset."""
         return standing_at(voltage_mv, self.reset_mv, self.reset_tolerance_mv)
 
     def own_features(self, voltage_mv: Float[Tensor, "batch time channel"]) -> Float[Tensor, "batch channel time 2"]:
-        """The scaled voltage of each channel, and whether it stands at the reset."""
+        """Scale each channel's voltage, and add whether it is at reset."""
         scaled = (voltage_mv - self.typical_mv) / self.spread_mv
         return torch.stack([scaled, self.at_reset(voltage_mv).to(scaled.dtype)], dim=-1).transpose(1, 2)
 
     @abstractmethod
-    def states(
-        self,
-        voltage_mv: Float[Tensor, "batch time channel"],
-        bins: Int64[Tensor, "batch time channel"],
-        first_sample: int,
-    ) -> Float[Tensor, "batch channel step state"]:
-        """What the network knows at each sample from `first_sample` on; nothing of it comes from later samples.
-
-        Args:
-            voltage_mv: the history.
-            bins: the look-up's bin of each voltage.
-            first_sample: what comes before is only remembered.
-        """
-
-    def next_states(
-        self, voltage_mv: Float[Tensor, "batch 1 channel"], bins: Int64[Tensor, "batch 1 channel"], past: Any
-    ) -> tuple[Float[Tensor, "batch channel 1 state"], Any]:
-        """What the network knows after one more sample, and what it has to remember for the next.
-
-        Args:
-            voltage_mv: the sample.
-            bins: the look-up's bin of each voltage.
-            past: what was remembered after the sample before; None at the beginning.
-        """
-        seen_mv = voltage_mv if past is None else torch.cat([past, voltage_mv], dim=1)[:, -self.memory_samples :]
-        return self.states(seen_mv, self.look_up.bins(seen_mv), seen_mv.shape[1] - 1), seen_mv
-
-    def next_forecast_mv(
-        self, voltage_mv: Float[Tensor, "batch channel"], past: Any
-    ) -> tuple[Float[Tensor, "batch horizon channel"], Any]:
-        """Forecast in mV after one more sample, and what has to be remembered for the next."""
-        sample_mv = voltage_mv[:, None]
-        states, past = self.next_states(sample_mv, self.look_up.bins(sample_mv), past)
-        return (self.base_mv(sample_mv, 0) + self.change_mv(states))[:, 0], past
-
     def base_mv(
         self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
     ) -> Float[Tensor, "batch step horizon channel"]:
-        """What is forecast before anything is learned, in mV, from each sample on, beginning at `first_sample`."""
-        return self.look_up.expected_mv(history_mv[:, first_sample:]).mT
+        """Forecast in closed form from each sample on, beginning at `first_sample`, in mV."""
+
+    @abstractmethod
+    def states(
+        self, voltage_mv: Float[Tensor, "batch time channel"], first_sample: int, coupling_mv: CouplingMv = None
+    ) -> Float[Tensor, "batch channel step state"]:
+        """Compute the network's states at each sample from `first_sample` on, none of which depends on a later sample.
+
+        Args:
+            voltage_mv: the history.
+            first_sample: earlier samples are seen, but no state of theirs is returned.
+            coupling_mv: how the channels drive each other.
+        """
 
     def change_mv(
         self, states: Float[Tensor, "batch channel step state"]
     ) -> Float[Tensor, "batch step horizon channel"]:
-        """What is learned beyond that."""
+        """Read the learned change of the base forecast out of the states."""
         change: Tensor = self.read_out(states)
         return change.float().permute(0, 2, 3, 1) * self.spread_mv
 
     def forecast_mv(
-        self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
+        self, history_mv: Float[Tensor, "batch time channel"], first_sample: int, coupling_mv: CouplingMv = None
     ) -> Float[Tensor, "batch step horizon channel"]:
-        """Forecast in mV from each sample on, beginning at `first_sample`, knowing only what came before."""
-        states = self.states(history_mv, self.look_up.bins(history_mv), first_sample)
+        """Forecast in mV from each sample on, beginning at `first_sample`, from earlier samples alone."""
+        states = self.states(history_mv, first_sample, coupling_mv)
         return self.base_mv(history_mv, first_sample) + self.change_mv(states)
 
     def forward(
@@ -155,11 +129,12 @@ class EveryStepModule(TrainedModule):
         history_z: Float[Tensor, "batch context channel"],
         mean_mv: Float[Tensor, "batch channel"],
         sd_mv: Float[Tensor, "batch channel"],
+        coupling_mv: CouplingMv = None,
     ) -> Float[Tensor, "batch horizon channel"]:
-        """Forecast from the last sample; states from behind the memory would cost time and change nothing."""
+        """Forecast from the last sample; only the last `memory_samples` samples enter the states."""
         history_mv = history_z * sd_mv[:, None] + mean_mv[:, None]
         recent_mv = history_mv[:, -self.memory_samples :]
-        states = self.states(recent_mv, self.look_up.bins(recent_mv), recent_mv.shape[1] - 1)
+        states = self.states(recent_mv, recent_mv.shape[1] - 1, coupling_mv)
         forecast_mv = (self.base_mv(history_mv, history_mv.shape[1] - 1) + self.change_mv(states))[:, 0]
         return (forecast_mv - mean_mv[:, None]) / sd_mv[:, None]
 
@@ -169,11 +144,54 @@ class EveryStepModule(TrainedModule):
         true_z: Float[Tensor, "batch time channel"],
         mean_mv: Float[Tensor, "batch channel"],
         sd_mv: Float[Tensor, "batch channel"],
+        coupling_mv: CouplingMv = None,
     ) -> Float[Tensor, ""]:
         """Mean squared error in z-units at the targets of every step after the warm-up."""
         context, horizons = self.dimensions.context_samples, self.dimensions.horizons_samples
         first = self.warm_up_samples
-        forecast_mv = self.forecast_mv(seen_z[:, :context] * sd_mv[:, None] + mean_mv[:, None], first)
+        forecast_mv = self.forecast_mv(seen_z[:, :context] * sd_mv[:, None] + mean_mv[:, None], first, coupling_mv)
         forecast_z = (forecast_mv - mean_mv[:, None, None]) / sd_mv[:, None, None]
         targets_z = torch.stack([true_z[:, first + horizon :][:, : context - first] for horizon in horizons], dim=2)
         return torch.mean((forecast_z - targets_z) ** 2)
+
+
+class EveryStepModule(ResidualModule):
+    """A causal network whose base forecast is the look-up of the present voltage, so that it can also stream."""
+
+    bound_to_channels = False
+
+    def __init__(self, settings: EveryStepSettings, dimensions: Dimensions, *, n_states: int) -> None:
+        super().__init__(settings, dimensions, n_states=n_states)
+        self.look_up = LookUp(LookUpSettings(), dimensions)
+
+    def fit(self, window_set: WindowSet) -> None:
+        """Fit the look-up and the scale of the voltage on the training rows."""
+        self.look_up.fit(window_set)
+        super().fit(window_set)
+
+    def base_mv(
+        self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
+    ) -> Float[Tensor, "batch step horizon channel"]:
+        """Look each sample up."""
+        return self.look_up.expected_mv(history_mv[:, first_sample:]).mT
+
+    def next_states(
+        self, voltage_mv: Float[Tensor, "batch 1 channel"], past: Any, coupling_mv: CouplingMv = None
+    ) -> tuple[Float[Tensor, "batch channel 1 state"], Any]:
+        """Compute the states after one more sample; also return what the next call needs as `past`.
+
+        Args:
+            voltage_mv: the sample.
+            past: what the call for the sample before returned; None at the beginning.
+            coupling_mv: how the channels drive each other.
+        """
+        seen_mv = voltage_mv if past is None else torch.cat([past, voltage_mv], dim=1)[:, -self.memory_samples :]
+        return self.states(seen_mv, seen_mv.shape[1] - 1, coupling_mv), seen_mv
+
+    def next_forecast_mv(
+        self, voltage_mv: Float[Tensor, "batch channel"], past: Any, coupling_mv: CouplingMv = None
+    ) -> tuple[Float[Tensor, "batch horizon channel"], Any]:
+        """Forecast in mV after one more sample; also return what the next call needs as `past`."""
+        sample_mv = voltage_mv[:, None]
+        states, past = self.next_states(sample_mv, past, coupling_mv)
+        return (self.base_mv(sample_mv, 0) + self.change_mv(states))[:, 0], past

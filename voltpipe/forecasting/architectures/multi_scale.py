@@ -3,13 +3,13 @@
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from voltpipe.forecasting.architectures.causal import last_samples
-from voltpipe.forecasting.architectures.every_step import EveryStepModule, EveryStepSettings
+from voltpipe.forecasting.architectures.every_step import CouplingMv, EveryStepModule, EveryStepSettings
 from voltpipe.forecasting.module import Dimensions
 from voltpipe.settings import Settings
 
@@ -37,17 +37,14 @@ class MultiScale(EveryStepModule):
         self.convolutions = nn.ModuleList([nn.Linear(2 * filters, filters) for _ in range(scales)])
 
     def voltage_filters(self) -> Float[Tensor, "filter lag"]:
-        """Those of the finest scale, as they are while no rectifier between them and the voltage closes."""
+        """Filters of the finest scale (valid while its rectifiers are active)."""
         weight = self.convolutions[0].get_parameter("weight")
         return torch.matmul(weight.reshape(len(weight), 2, -1), self.first.weight[:, 0]).flip(1)
 
     def states(
-        self,
-        voltage_mv: Float[Tensor, "batch time channel"],
-        bins: Int64[Tensor, "batch time channel"],
-        first_sample: int,
+        self, voltage_mv: Float[Tensor, "batch time channel"], first_sample: int, coupling_mv: CouplingMv = None
     ) -> Float[Tensor, "batch channel step state"]:
-        """What each scale has seen, the finest first."""
+        """Concatenate the outputs of all scales, the finest first."""
         features = [relu(self.first(self.own_features(voltage_mv)))]
         for scale, convolution in enumerate(self.convolutions):
             seen = last_samples(features[-1], 2, apart=2**scale)

@@ -1,4 +1,4 @@
-"""Everything that can stand inside a forecaster, by the name that is saved with the weights."""
+"""All modules by the name that is saved with their weights."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -6,6 +6,7 @@ from types import MappingProxyType
 from voltpipe.forecasting.architectures.attention import Attention
 from voltpipe.forecasting.architectures.cnn_lstm import CnnLstm
 from voltpipe.forecasting.architectures.coupled_cnn_lstm import CoupledCnnLstm
+from voltpipe.forecasting.architectures.lagged_cnn_lstm import LaggedCnnLstm
 from voltpipe.forecasting.architectures.lstm import Lstm, LstmLarge, LstmResidual
 from voltpipe.forecasting.architectures.multi_scale import MultiScale
 from voltpipe.forecasting.architectures.shared_cnn_lstm import SharedCnnLstm
@@ -16,7 +17,10 @@ from voltpipe.forecasting.baselines.look_up import LookUp
 from voltpipe.forecasting.baselines.persistence import Persistence
 from voltpipe.forecasting.baselines.vector_autoregression import VectorAutoregression
 from voltpipe.forecasting.module import ForecastModule, TrainedModule
+from voltpipe.forecasting.point_mass import find_point_mass
 from voltpipe.forecasting.settings import Architecture
+from voltpipe.forecasting.training_rows import training_values_mv
+from voltpipe.windows.window_set import WindowSet
 
 ARCHITECTURES: Mapping[str, type[TrainedModule]] = MappingProxyType(
     {
@@ -26,6 +30,7 @@ ARCHITECTURES: Mapping[str, type[TrainedModule]] = MappingProxyType(
         Architecture.CNN_LSTM: CnnLstm,
         Architecture.SHARED_CNN_LSTM: SharedCnnLstm,
         Architecture.COUPLED_CNN_LSTM: CoupledCnnLstm,
+        Architecture.LAGGED_CNN_LSTM: LaggedCnnLstm,
         Architecture.ATTENTION: Attention,
         Architecture.MULTI_SCALE: MultiScale,
         Architecture.STATE_SPACE: StateSpace,
@@ -42,3 +47,10 @@ BASELINES: Mapping[str, type[ForecastModule]] = MappingProxyType(
 MODULES: Mapping[str, type[ForecastModule]] = MappingProxyType(
     {**BASELINES, "lagged_regression": LaggedRegression, **ARCHITECTURES}
 )
+
+
+def suited(name: str, window_set: WindowSet) -> str:
+    """The architecture to use on these recordings: without visible spikes, lagged_cnn_lstm for coupled_cnn_lstm."""
+    if name != Architecture.COUPLED_CNN_LSTM or find_point_mass(training_values_mv(window_set)):
+        return str(name)
+    return Architecture.LAGGED_CNN_LSTM.value

@@ -2,12 +2,12 @@
 
 from typing import ClassVar
 
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from voltpipe.forecasting.architectures.every_step import EveryStepModule, EveryStepSettings
+from voltpipe.forecasting.architectures.every_step import CouplingMv, EveryStepModule, EveryStepSettings
 from voltpipe.forecasting.module import Dimensions
 from voltpipe.forecasting.recipe import Recipe
 from voltpipe.settings import Settings
@@ -45,17 +45,14 @@ class SharedCnnLstm(EveryStepModule):
         self.lstm = nn.LSTM(filters, settings.hidden_units, batch_first=True)
 
     def voltage_filters(self) -> Float[Tensor, "filter lag"]:
-        """Those of the first of two."""
+        """First convolution's filters."""
         by_input: Tensor = self.convolutions[0].get_parameter("weight")
         return by_input[:, 0].flip(1)
 
     def states(
-        self,
-        voltage_mv: Float[Tensor, "batch time channel"],
-        bins: Int64[Tensor, "batch time channel"],
-        first_sample: int,
+        self, voltage_mv: Float[Tensor, "batch time channel"], first_sample: int, coupling_mv: CouplingMv = None
     ) -> Float[Tensor, "batch channel step state"]:
-        """The LSTM's output."""
+        """Compute the LSTM's output."""
         own = self.own_features(voltage_mv)
         features = own.flatten(0, 1).mT
         for convolution in self.convolutions:

@@ -4,12 +4,12 @@ import math
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from voltpipe.forecasting.architectures.every_step import EveryStepModule, EveryStepSettings
+from voltpipe.forecasting.architectures.every_step import CouplingMv, EveryStepModule, EveryStepSettings
 from voltpipe.forecasting.module import Dimensions
 from voltpipe.settings import Settings
 
@@ -74,18 +74,15 @@ class StateSpace(EveryStepModule):
         self.mixes = nn.ModuleList([nn.Linear(settings.width, settings.width) for _ in range(settings.layers)])
 
     def voltage_filters(self) -> Float[Tensor, "filter lag"]:
-        """The recurrences of the first layer, written out over the memory."""
+        """Write the recurrences of the first layer out over the memory."""
         first = self.recurrences[0]
         assert isinstance(first, Recurrence)
         return first.kernel(self.memory_samples) * self.first.weight[:, :1]
 
     def states(
-        self,
-        voltage_mv: Float[Tensor, "batch time channel"],
-        bins: Int64[Tensor, "batch time channel"],
-        first_sample: int,
+        self, voltage_mv: Float[Tensor, "batch time channel"], first_sample: int, coupling_mv: CouplingMv = None
     ) -> Float[Tensor, "batch channel step state"]:
-        """The last layer's output."""
+        """Compute the last layer's output."""
         own = self.own_features(voltage_mv)
         features = gelu(self.first(own)).flatten(0, 1)
         for recurrence, mix in zip(self.recurrences, self.mixes, strict=True):

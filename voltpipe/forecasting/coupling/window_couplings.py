@@ -1,4 +1,4 @@
-"""The coupling that each window of a window set is forecast with while a network is trained."""
+"""The coupling of each window of a window set, for training and validation."""
 
 import numpy as np
 import torch
@@ -12,15 +12,17 @@ from voltpipe.windows.window_set import WindowSet
 
 
 class WindowCouplings:
-    """Couplings by window. A training window's is estimated from all folds of its network but the window's own.
+    """A table of couplings by window. A training window's coupling is estimated from all folds but its own.
 
     Args:
-        memory: of the networks that the training rows are of.
-        window_set: of which only the training rows are read.
+        memory: what is known of the organoids that were trained on.
+        window_set: only its training rows are read.
+        unknown_share: share of training windows that get the coupling expected of an unknown organoid.
     """
 
-    def __init__(self, memory: CouplingMemory, window_set: WindowSet) -> None:
+    def __init__(self, memory: CouplingMemory, window_set: WindowSet, *, unknown_share: float) -> None:
         self._window_set = window_set
+        self._unknown_share = unknown_share
         self._folds = Folds(window_set)
         self.usual_mv: Float[Tensor, "2 sender receiver"] = memory.usual_mv(window_set.n_channels)
         shown, networks = evidence_of_training(
@@ -36,11 +38,13 @@ class WindowCouplings:
         self._networks = torch.tensor([known.get(r.organoid, len(known)) for r in window_set.recordings])
 
     def of_training(self, windows: Int64[np.ndarray, " window"]) -> Float[Tensor, "window 2 sender receiver"]:
-        """What the rest of the training rows shows of each window's network."""
+        """The coupling that the other folds show; for a random share of the windows, that of an unknown organoid."""
         middle_rows = self._window_set.index["start_row"][windows] + self._window_set.settings.window_samples // 2
         networks, folds = map(torch.from_numpy, self._folds.of_rows(middle_rows))
-        return self._cross_fitted_mv[networks, folds]
+        coupling_mv = self._cross_fitted_mv[networks, folds]
+        unknown = torch.rand(len(windows)) < self._unknown_share
+        return torch.where(unknown[:, None, None, None], self.usual_mv, coupling_mv)
 
     def of_held_out(self, windows: Int64[np.ndarray, " window"]) -> Float[Tensor, "window 2 sender receiver"]:
-        """What all training rows show of each window's network, or what is usual where they show nothing."""
+        """The coupling that all training rows show, or the usual one for organoids that were not trained on."""
         return self._known_mv[self._networks[self._window_set.index["recording"][windows]]]

@@ -17,8 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from voltpipe.errors import VoltpipeError
 from voltpipe.forecasting.architectures.registry import ARCHITECTURES
-from voltpipe.forecasting.checkpoint import CheckpointError, held_exclusively, read_state
-from voltpipe.forecasting.epoch import TrainingError
+from voltpipe.forecasting.checkpoint import CheckpointError, TrainingError, held_exclusively, read_state
 from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.forecasting.search.progress import SearchProgress
 from voltpipe.forecasting.search.pruning import PrunedProgress, pruner_of
@@ -165,7 +164,8 @@ def _result(study: optuna.Study, settings: SearchSettings) -> SearchResult:
     complete = [trial for trial in trials if trial.outcome is Outcome.COMPLETE]
     if not complete:
         raise SearchError(
-            f"none of {len(trials)} trials was complete, each diverged; search below a lower learning rate"
+            f"none of {len(trials)} trials was complete, each diverged; search below a lower learning rate",
+            code="no-trial-complete",
         )
     best = trials[study.best_trial.number]
     compared = len({trial.validation_loss for trial in complete}) >= _FEWEST_TO_COMPARE
