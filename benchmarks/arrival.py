@@ -25,15 +25,17 @@ from typing import Any
 import dagster as dg
 from dagster._core.scheduler.instigation import TickStatus
 
-from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
-from voltpipe.pipeline.arrival import RECORDINGS_PER_TICK, raw_recordings
-from voltpipe.pipeline.assets.recordings import CONDITIONED_KEY
-from voltpipe.pipeline.instance import CONFIG_FILE, open_instance
+from voltpipe.cli.servers import WORKSPACE
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import LAKE_VARIABLE, Lake
+from voltpipe.pipeline.dagster_home import CONFIG_FILE, open_instance
+from voltpipe.pipeline.jobs import CONDITIONED_KEY
 from voltpipe.pipeline.partitions import BATCH_SIZE, recording_keys
 from voltpipe.pipeline.resources import LakeResource
-from voltpipe.pipeline.servers import WORKSPACE
-from voltpipe.recordings.history import Verdict, note_verdict, read_source
-from voltpipe.recordings.raw import find_raw, raw_state
+from voltpipe.pipeline.sensors import RECORDINGS_PER_TICK, raw_recordings
+from voltpipe.recordings.raw.catalogue import Verdict
+from voltpipe.recordings.raw.history import read_source, record_verdict
+from voltpipe.recordings.raw.raw_folder import list_raw, raw_fingerprint
 
 TICK_LIMIT_S, PAGE_LIMIT_S = 5.0, 5.0
 PORT = 3977
@@ -84,7 +86,7 @@ def measure_ticks(lake: Lake) -> None:
     """The sensor on files of which none, then all are judged."""
     with open_instance(lake) as instance:
         _tick(lake, instance, "all files new", n_runs=RECORDINGS_PER_TICK // BATCH_SIZE)
-        found = find_raw(lake).found
+        found = list_raw(lake).found
         instance.add_dynamic_partitions("recordings", [str(key) for key in found])
         for key, path in found.items():
             _judge(lake, key, path)
@@ -155,7 +157,9 @@ def _judge(lake: Lake, key: RecordingKey, path: Path) -> None:
     conditioned = lake.conditioned_path(key)
     conditioned.parent.mkdir(parents=True, exist_ok=True)
     conditioned.touch()  # without it the recording would have to be conditioned again
-    note_verdict(lake, key, raw_state(path), read_source(path), Verdict.CONDITIONED, digest=str(key), duration_s=10.0)
+    record_verdict(
+        lake, key, raw_fingerprint(path), read_source(path), Verdict.CONDITIONED, digest=str(key), duration_s=10.0
+    )
 
 
 def _tick(lake: Lake, instance: dg.DagsterInstance, what: str, *, n_runs: int) -> None:

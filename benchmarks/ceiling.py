@@ -4,10 +4,9 @@ Takes about six minutes on one core.
 """
 
 import numpy as np
+from ceilings.measure_ceiling import measure_ceilings, measure_irreducible_error_mv2
 
 from voltpipe.simulation.ceiling import HORIZONS_MS
-from voltpipe.simulation.measure_ceiling import measure_ceilings
-from voltpipe.simulation.measure_unavoidable import measure_unavoidable_mv2
 from voltpipe.simulation.network import draw_network
 from voltpipe.simulation.settings import Preparation
 
@@ -31,7 +30,7 @@ def main() -> None:
             design = f"{_DESIGN[horizon_ms]:.3f}" if preparation == Preparation.BRUNEL else ""
             print("   ".join([f"  {horizon_ms:2d} ms", *cells, design]), flush=True)
     both = np.concatenate([brunel, organoid.repeat(14, axis=0)])
-    least_mv2 = measure_unavoidable_mv2(both, n_copies=1, n_states=80, n_branches=20, seed=0)
+    least_mv2 = measure_irreducible_error_mv2(both, n_copies=1, n_states=80, n_branches=20, seed=0)
     print("unavoidable squared error (mV squared) by present voltage")
     for horizon_ms, of_bins in zip(HORIZONS_MS, least_mv2, strict=True):
         print(f"  {horizon_ms:2d} ms: ", ", ".join(f"{value:.2f}" for value in of_bins), flush=True)

@@ -24,11 +24,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.lib.format import open_memmap
 
-from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.condition_raw import Verdict, condition_raw
-from voltpipe.recordings.conditioned_writer import CONTINUOUS, QUANTISED, ROW_GROUP_SAMPLES
-from voltpipe.recordings.open_recording import open_recording
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import Lake
+from voltpipe.recordings.conditioning.condition_raw import condition_raw
+from voltpipe.recordings.raw.catalogue import Verdict
+from voltpipe.recordings.raw.open_recording import open_recording
 from voltpipe.recordings.settings import ConditioningSettings, Profile
+from voltpipe.recordings.store.conditioned_writer import CONTINUOUS, QUANTISED, ROW_GROUP_SAMPLES
 
 KEY = RecordingKey("bench", "array")
 LEAST_SHARE, MOST_BYTES = 0.5, 1e9

@@ -17,14 +17,15 @@ from jaxtyping import Float
 from reference import REFERENCE_FOLDER, reference_window_set
 from torch import Tensor
 
-from voltpipe.forecasting.coupling.coupling import Coupling, SenderType
-from voltpipe.forecasting.coupling.estimate import TrainingEvidence, estimate_coupling
-from voltpipe.forecasting.coupling.evidence import Evidence
-from voltpipe.forecasting.coupling.recovery import auroc, average_precision, recovery
-from voltpipe.forecasting.coupling.spike_trains import measure_spike_trains
-from voltpipe.forecasting.training_rows import stretches
+from voltpipe.evaluation.connectivity_scores import auroc, average_precision, connectivity_accuracy
+from voltpipe.forecasting.connectivity.connectivity import Connectivity, SenderType
+from voltpipe.forecasting.connectivity.estimation import TrainingSpikeSums, estimate_connectivity
+from voltpipe.forecasting.connectivity.spike_triggered_average import SpikeTriggeredSums
+from voltpipe.signals.spike_trains import pairwise_spike_statistics
 from voltpipe.simulation.settings import Preparation
-from voltpipe.windows.window_set import Split, WindowSet
+from voltpipe.windows.split_segments import segments
+from voltpipe.windows.splits import Split
+from voltpipe.windows.window_set import WindowSet
 
 LAGS = 3
 FIRST_SAMPLES = 7200
@@ -57,23 +58,23 @@ def true_weights_mv(window_set: WindowSet, recording: int) -> Float[Tensor, "sen
     return weights_mv
 
 
-def shown_by(window_set: WindowSet) -> TrainingEvidence:
-    shown = estimate_coupling(window_set, n_lags=LAGS)
+def shown_by(window_set: WindowSet) -> TrainingSpikeSums:
+    shown = estimate_connectivity(window_set, n_lags=LAGS)
     assert shown
     return shown
 
 
-def spike_trains_of(window_set: WindowSet, rows: Rows, coupling: Coupling) -> dict[str, Tensor]:
+def spike_trains_of(window_set: WindowSet, rows: Rows, coupling: Connectivity) -> dict[str, Tensor]:
     """The two measures by which pairs are ranked without the voltage; a tiling below zero tells of inhibition."""
-    pieces = stretches(window_set, rows, n_before=LAGS + 1, n_after=LAGS)
+    pieces = segments(window_set, rows, n_before=LAGS + 1, n_after=LAGS)
     began_s = time.monotonic()
-    measures = measure_spike_trains((piece.samples_mv() for piece in pieces), coupling.reset, n_lags=LAGS)
+    measures = pairwise_spike_statistics((piece.samples_mv() for piece in pieces), coupling.reset, n_lags=LAGS)
     print(f"  spike trains measured in {time.monotonic() - began_s:.1f} s")
     return {"cross-correlogram": measures.correlogram_z, "spike time tiling": measures.tiling.abs()}
 
 
-def compare(coupling: Coupling, baselines: dict[str, Tensor], truth: Float[Tensor, "sender receiver"]) -> None:
-    found = recovery(coupling, truth)
+def compare(coupling: Connectivity, baselines: dict[str, Tensor], truth: Float[Tensor, "sender receiver"]) -> None:
+    found = connectivity_accuracy(coupling, truth)
     inhibitory = truth.sum(1) < 0
     recognised = sum(
         coupling.sender_types[sender] is SenderType.INHIBITORY for sender in inhibitory.nonzero().flatten()
@@ -96,9 +97,10 @@ def unseen_networks(brunel: WindowSet) -> None:
     for recording in test_recordings:
         start = brunel.recordings[recording].start_row
         rows = [(recording, start, start + FIRST_SAMPLES)]
-        pieces = stretches(brunel, rows, n_before=1, n_after=LAGS)
+        pieces = segments(brunel, rows, n_before=1, n_after=LAGS)
         evidence = sum(
-            (estimator.evidence(piece.samples_mv()) for piece in pieces), Evidence.none(LAGS, brunel.n_channels)
+            (estimator.evidence(piece.samples_mv()) for piece in pieces),
+            SpikeTriggeredSums.none(LAGS, brunel.n_channels),
         )
         coupling = estimator.coupling(*evidence.measured_mv(estimator.delay_profile))
         print(f"{brunel.recordings[recording].key}, its first {FIRST_SAMPLES} samples")

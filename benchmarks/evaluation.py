@@ -21,15 +21,15 @@ import torch
 from reference import REFERENCE_FOLDER, reference_window_set
 from silent import Silent
 
-from voltpipe.evaluation.connectivity import connectivity_table
-from voltpipe.evaluation.diagnosis.diagnosis import diagnose
-from voltpipe.evaluation.evaluate import evaluate
+from voltpipe.evaluation.connectivity_table import connectivity_table
+from voltpipe.evaluation.diagnostics.diagnostics import diagnose
 from voltpipe.evaluation.interpretation.interpretation import interpret
-from voltpipe.evaluation.report import write_report
-from voltpipe.forecasting.baselines.fit import fit_baselines
+from voltpipe.evaluation.scoring import score_forecaster
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.settings import TrainingSettings
-from voltpipe.forecasting.training import train
+from voltpipe.forecasting.training.fitting import fit_baselines
+from voltpipe.forecasting.training.train import train
+from voltpipe.reporting.report import write_report
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.window_set import WindowSet
 
@@ -45,7 +45,7 @@ def measure(window_set_folder: Path, forecaster_folder: Path, report_folder: Pat
     began = time.perf_counter()
     window_set, forecaster = WindowSet(window_set_folder), Forecaster.load(forecaster_folder)
     baselines = timed("baselines", lambda: fit_baselines(window_set))
-    evaluation, errors = timed("scores", lambda: evaluate(forecaster, window_set, baselines, progress=shown))
+    evaluation, errors = timed("scores", lambda: score_forecaster(forecaster, window_set, baselines, progress=shown))
     connectivity = timed("connectivity", lambda: connectivity_table(forecaster, window_set))
     diagnosis = timed("diagnosis", lambda: diagnose(forecaster, baselines, window_set, shown))
     interpretation = timed("interpretation", lambda: interpret(forecaster, window_set))

@@ -27,23 +27,24 @@ from jaxtyping import Float
 from silent import Silent
 from torch import Tensor
 
-from voltpipe.forecasting.architectures.registry import BASELINES
 from voltpipe.forecasting.baselines.autoregression import Autoregression
-from voltpipe.forecasting.baselines.ridge import DEFAULT_SHRINKAGE, NormalEquations, equations
+from voltpipe.forecasting.baselines.ridge import DEFAULT_SHRINKAGE, NormalEquations, accumulate_normal_equations
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.module_registry import BASELINES
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
-from voltpipe.forecasting.training import train
-from voltpipe.forecasting.training_rows import stretches
-from voltpipe.lake import Lake
-from voltpipe.recordings.condition_raw import condition_raw
+from voltpipe.forecasting.training.train import train
+from voltpipe.lake.paths import Lake
+from voltpipe.recordings.conditioning.condition_raw import condition_raw
 from voltpipe.recordings.hints import Hints
-from voltpipe.recordings.ingest import ingest
+from voltpipe.recordings.raw.ingest import ingest
 from voltpipe.recordings.settings import ConditioningSettings, Profile
-from voltpipe.recordings.store import ConditionedRecording, conditioned_recordings
-from voltpipe.windows.build import build_window_set
-from voltpipe.windows.manifest import split_recordings
+from voltpipe.recordings.store.conditioned_recording import ConditionedRecording, conditioned_recordings
+from voltpipe.windows.build_window_set import build_window_set
 from voltpipe.windows.settings import WindowSettings
-from voltpipe.windows.window_set import Split, WindowSet
+from voltpipe.windows.split_manifest import make_split_manifest
+from voltpipe.windows.split_segments import segments
+from voltpipe.windows.splits import Split
+from voltpipe.windows.window_set import WindowSet
 
 HORIZONS = (1, 10, 20, 50, 100)
 FIXED = "autoregression(64)"
@@ -55,7 +56,7 @@ def fixed_autoregression(window_set: WindowSet) -> Forecaster:
     """Autoregression with all of its 64 lags and the least of shrinkage, chosen by nothing."""
     forecaster = Forecaster.unfitted("autoregression", window_set)
     module = cast(Autoregression, forecaster.module)
-    training, _ = equations(window_set, module.piece, n_before=module.n_lags - 1)
+    training, _ = accumulate_normal_equations(window_set, module.piece, n_before=module.n_lags - 1)
     _solve(module, training)
     return forecaster
 
@@ -65,7 +66,7 @@ def oracle_autoregression(window_set: WindowSet) -> Forecaster:
     forecaster = Forecaster.unfitted("autoregression", window_set)
     module = cast(Autoregression, forecaster.module)
     rows = [(r, start, stop) for r, start, stop, split in window_set.manifest.spans if split == Split.TIME]
-    pieces = stretches(window_set, rows, n_before=module.n_lags - 1, n_after=window_set.horizons[-1])
+    pieces = segments(window_set, rows, n_before=module.n_lags - 1, n_after=window_set.horizons[-1])
     scored = NormalEquations.of(module.piece(stretch, 1) for stretch in pieces)
     assert scored
     _solve(module, scored)
@@ -147,7 +148,7 @@ def window_sets(lake: Lake, n_ends: int, context_samples: int, stride_samples: i
     for number in range(n_ends):
         part = cast(ConditionedRecording, Beginning(item[1], round(item[1].n_samples * (1 - 0.1 * number))))
         recordings = {item[0]: part}
-        manifest = split_recordings(recordings, settings)
+        manifest = make_split_manifest(recordings, settings)
         found.append(build_window_set(lake.windows / f"end{number}", manifest, recordings))
     return found
 

@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from reference import REFERENCE_FOLDER, reference_window_set
 
-from voltpipe.evaluation.detail import predict_mv
-from voltpipe.evaluation.scores import ErrorSums
-from voltpipe.forecasting.architectures.registry import ARCHITECTURES
+from voltpipe.evaluation.accumulators import ErrorSums
+from voltpipe.evaluation.batching import predict_mv
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.forecasting.module_registry import ARCHITECTURES
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
-from voltpipe.forecasting.training import train
-from voltpipe.forecasting.training_result import TrainingResult
+from voltpipe.forecasting.training.train import train
+from voltpipe.forecasting.training.training_result import TrainingResult
+from voltpipe.progress import EpochRecord
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.settings import Protocol, WindowSettings
-from voltpipe.windows.split import Split
+from voltpipe.windows.splits import Split
 from voltpipe.windows.window_set import WindowSet
 
 PUBLISHED_R2 = {"lstm": 0.511, "lstm_large": 0.526, "lstm_residual": 0.615, "cnn_lstm": 0.755}

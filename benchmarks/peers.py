@@ -30,15 +30,15 @@ from reference import REFERENCE_FOLDER, reference_window_set
 from silent import Silent
 from torch import Tensor
 
-from voltpipe.evaluation.detail import predict_mv, windows_per_batch
-from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation.accumulators import ErrorSums
+from voltpipe.evaluation.batching import predict_mv, windows_per_batch
+from voltpipe.evaluation.held_out_windows import forecaster_for_regime, regime_windows
 from voltpipe.evaluation.regimes import Regime
-from voltpipe.evaluation.scores import ErrorSums
-from voltpipe.forecasting.device import cpu_threads, denormals_flushed, keep_memory
+from voltpipe.forecasting.compute import cpu_threads, flush_denormals, retain_allocator_memory
+from voltpipe.forecasting.forecast_module import Dimensions, ForecastModule, NoSettings
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.forecasting.module import Dimensions, ForecastModule, NoSettings
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
-from voltpipe.forecasting.training import train
+from voltpipe.forecasting.training.train import train
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.window_set import WindowSet
 
@@ -179,7 +179,7 @@ def trained_own(architecture: Architecture, window_set: WindowSet, budget_s: flo
 def scored(forecaster: Forecaster, window_set: WindowSet, regime: Regime, windows: np.ndarray) -> list[float]:
     """R2 in mV at `HORIZONS`, used as in voltpipe's own evaluation."""
     sums = ErrorSums(len(forecaster.horizons), window_set.train_mean_mv())
-    used = as_used(forecaster, window_set, regime)
+    used = forecaster_for_regime(forecaster, window_set, regime)
     recordings = window_set.index["recording"][windows]
     size = windows_per_batch(window_set)
     for of_recording in np.split(windows, np.flatnonzero(np.diff(recordings)) + 1):
@@ -261,7 +261,7 @@ def print_table(
     rows = {}
     for name, train_one in trainings.items():
         print(f"  {name}".ljust(60), end="\r", flush=True, file=sys.stderr)
-        with denormals_flushed():
+        with flush_denormals():
             rows[name] = measured(train_one, window_set, n_seeds)
         print(rows[name].lines(name), flush=True)
     print_verdict(rows[FLAGSHIP], {name: rows[name] for name in peers})
@@ -300,7 +300,7 @@ def main() -> None:
     if not peers:
         print("no peer is left to compare with; see the top of this file")
         return
-    keep_memory()
+    retain_allocator_memory()
     with cpu_threads(arguments.threads):
         for preparation in arguments.preparation:
             window_set = reference_window_set(preparation, arguments.folder, n_recordings=arguments.recordings)

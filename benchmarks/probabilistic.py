@@ -14,20 +14,20 @@ import torch
 from reference import REFERENCE_FOLDER, reference_window_set
 from silent import Silent
 
-from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.regimes import Regime
-from voltpipe.forecasting.baselines.fit import fit_baselines
-from voltpipe.forecasting.distribution.distribution import Distribution
-from voltpipe.forecasting.roll_out import roll_out
+from voltpipe.evaluation.scoring import score_forecaster
+from voltpipe.forecasting.predictive_distribution import PredictiveDistribution
 from voltpipe.forecasting.settings import TrainingSettings
-from voltpipe.forecasting.training import train
+from voltpipe.forecasting.training.fitting import fit_baselines
+from voltpipe.forecasting.training.train import train
+from voltpipe.inference.rollout import roll_out
 from voltpipe.simulation.settings import Preparation
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.splits import Split
 
 RUN_SAMPLES, SETTLING_SAMPLES = 3000, 200
 
 
-def describe(voltage_mv: np.ndarray, distribution: Distribution, rate_hz: float) -> str:
+def describe(voltage_mv: np.ndarray, distribution: PredictiveDistribution, rate_hz: float) -> str:
     """Rate of spikes, and quantiles of the voltage."""
     at_reset = distribution.standing_at_reset(torch.from_numpy(voltage_mv)).numpy()
     rate = rate_hz * (at_reset[1:] & ~at_reset[:-1]).mean()
@@ -46,7 +46,7 @@ def main() -> None:
     checkpoints = arguments.folder / f"probabilistic-{windows.digest[:12]}-{arguments.budget_s:g}"
     settings = TrainingSettings(budget_s=arguments.budget_s)
     forecaster = train(windows, settings, checkpoint_folder=checkpoints, progress=Silent()).forecaster
-    evaluation, _ = evaluate(forecaster, windows, {"look_up": fit_baselines(windows)["look_up"]})
+    evaluation, _ = score_forecaster(forecaster, windows, {"look_up": fit_baselines(windows)["look_up"]})
     print("forecaster        samples  CRPS (mV)  coverage of 50/80/95 %       spike AUC   Brier")
     for score in evaluation.distributions:
         if score.regime == Regime.TEST and score.spikes:

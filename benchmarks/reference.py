@@ -3,17 +3,19 @@
 import tempfile
 from pathlib import Path
 
-from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.condition_raw import Verdict, condition_raw
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import Lake
+from voltpipe.recordings.conditioning.condition_raw import condition_raw
+from voltpipe.recordings.raw.catalogue import Verdict
 from voltpipe.recordings.settings import ConditioningSettings
-from voltpipe.recordings.store import ConditionedRecording, open_conditioned
+from voltpipe.recordings.store.conditioned_recording import ConditionedRecording, open_conditioned
 from voltpipe.simulation.raw_files import write_recording
 from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSettings
 from voltpipe.simulation.simulate import simulate
-from voltpipe.windows.build import build_window_set, window_set_folder
-from voltpipe.windows.manifest import SplitManifest, split_recordings
+from voltpipe.windows.build_window_set import build_window_set, window_set_folder
 from voltpipe.windows.settings import WindowSettings
-from voltpipe.windows.split import Role
+from voltpipe.windows.split_manifest import SplitManifest, make_split_manifest
+from voltpipe.windows.splits import Role
 from voltpipe.windows.window_set import WindowSet
 
 REFERENCE_FOLDER = Path(tempfile.gettempdir()) / "voltpipe_reference"
@@ -64,5 +66,5 @@ def _split(recordings: dict[str, ConditionedRecording], settings: WindowSettings
         key: Role.TRAIN if run < first_validation else Role.VALIDATION if run < first_test else Role.TEST
         for run, key in enumerate(recordings)
     }
-    as_they_come = split_recordings(recordings, settings)
-    return split_recordings(recordings, settings, as_they_come.model_copy(update={"roles": roles}))
+    as_they_come = make_split_manifest(recordings, settings)
+    return make_split_manifest(recordings, settings, as_they_come.model_copy(update={"roles": roles}))

@@ -1,6 +1,6 @@
 """A training's listener for benchmarks that print what they have to say themselves."""
 
-from voltpipe.forecasting.progress import EpochRecord
+from voltpipe.progress import EpochRecord
 
 
 class Silent:

@@ -16,13 +16,13 @@ import torch
 from reference import REFERENCE_FOLDER, reference_window_set
 from silent import Silent
 
-from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.regimes import Regime
-from voltpipe.forecasting.architectures.registry import ARCHITECTURES
+from voltpipe.evaluation.scoring import score_forecaster
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.module_registry import ARCHITECTURES
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
-from voltpipe.forecasting.training import train
-from voltpipe.simulation.ceiling import ceiling_in_samples
+from voltpipe.forecasting.training.train import train
+from voltpipe.simulation.ceiling import ceiling_by_horizon
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.window_set import WindowSet
 
@@ -44,12 +44,12 @@ def skill(preparation: Preparation, window_set: WindowSet, architecture: str, bu
             result = train(window_set, settings, checkpoint_folder=Path(folder), progress=Silent())
         seen = sum(record.windows_per_s for record in result.history) / len(result.history)
         print(f"{preparation} seed {seed}: {len(result.history)} epochs, {seen:.0f} windows/s", flush=True)
-        evaluation, _ = evaluate(result.forecaster, window_set, {"look_up": look_up})
+        evaluation, _ = score_forecaster(result.forecaster, window_set, {"look_up": look_up})
         for regime in evaluation.regimes:
             for name in (architecture, "look_up"):
                 rows = found.setdefault(regime, {}).setdefault(name, [])
                 rows.append([evaluation.score(name, regime, horizon).r2 for horizon in window_set.horizons])
-    ceiling = ceiling_in_samples(preparation, window_set.rate_hz).r2
+    ceiling = ceiling_by_horizon(preparation, window_set.rate_hz).r2
     for regime, forecasters in found.items():
         print(f"\nR2 on {preparation}, {regime}")
         print(f"{'ms':18s}" + "".join(f"{horizon:>18d}" for horizon in window_set.horizons))

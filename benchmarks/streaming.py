@@ -16,7 +16,7 @@ import torch
 from reference import REFERENCE_FOLDER, reference_window_set
 
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.forecasting.stream import REFRESH_SAMPLES, Stream
+from voltpipe.inference.stream import REFRESH_SAMPLES, Stream
 from voltpipe.simulation.settings import Preparation
 
 

@@ -20,14 +20,14 @@ from tempfile import TemporaryDirectory
 import torch
 from reference import REFERENCE_FOLDER, reference_window_set
 
-from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation.accumulators import ErrorSums
+from voltpipe.evaluation.held_out_windows import forecaster_for_regime, regime_windows
 from voltpipe.evaluation.regimes import Regime
-from voltpipe.evaluation.scores import ErrorSums
-from voltpipe.forecasting.checkpoint import load_checkpoint, read_state
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.forecasting.progress import EpochRecord
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
-from voltpipe.forecasting.training import train
+from voltpipe.forecasting.training.checkpoint import load_checkpoint, read_state
+from voltpipe.forecasting.training.train import train
+from voltpipe.progress import EpochRecord
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.window_set import WindowSet
 
@@ -39,7 +39,7 @@ BATCH_WINDOWS = 128
 def zero_shot_r2(forecaster: Forecaster, window_set: WindowSet) -> float:
     """R2 in mV at the shortest horizon, on all windows of networks that were never seen."""
     sums = ErrorSums(1, window_set.train_mean_mv())
-    on = as_used(forecaster, window_set, Regime.ZERO_SHOT)
+    on = forecaster_for_regime(forecaster, window_set, Regime.ZERO_SHOT)
     windows = regime_windows(forecaster, window_set)[Regime.ZERO_SHOT]
     recordings = window_set.index["recording"][windows]
     for number in sorted(set(recordings.tolist())):

@@ -24,14 +24,15 @@ import numpy as np
 import torch
 from reference import REFERENCE_FOLDER, reference_window_set
 
-from voltpipe.forecasting.architectures.registry import ARCHITECTURES
-from voltpipe.forecasting.device import Compute, denormals_flushed, keep_memory
+from voltpipe.forecasting.compute import Compute, flush_denormals, retain_allocator_memory
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.forecasting.optimization import backpropagate, make_optimizer, take_step
+from voltpipe.forecasting.module_registry import ARCHITECTURES
 from voltpipe.forecasting.recipe import Recipe
 from voltpipe.forecasting.settings import Architecture, Device, Precision, TrainingSettings
+from voltpipe.forecasting.training.optimization import backpropagate, make_optimizer, take_step
 from voltpipe.simulation.settings import Preparation
-from voltpipe.windows.window_set import Split, WindowSet
+from voltpipe.windows.splits import Split
+from voltpipe.windows.window_set import WindowSet
 
 Trainer = Callable[[np.ndarray], None]
 
@@ -84,13 +85,13 @@ def trainer(way: str, window_set: WindowSet, batch_size: int) -> Trainer:
     if way == PLAIN:
         return plain(module, recipe, window_set)
     if way != MEMORY:
-        keep_memory()
+        retain_allocator_memory()
     precision = Precision.FLOAT32 if way == BFLOAT16 else Precision.AUTO
     compute = Compute.chosen(Device.CPU, precision)
     optimizer = _plain_adam(module, recipe) if way == FUSED_ADAM else make_optimizer(module, recipe)
 
     def train(windows: np.ndarray) -> None:
-        with nullcontext() if way == FLUSHING else denormals_flushed():
+        with nullcontext() if way == FLUSHING else flush_denormals():
             for first in range(0, len(windows), recipe.batch_size):
                 batch = windows[first : first + recipe.batch_size]
                 optimizer.zero_grad()

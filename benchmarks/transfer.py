@@ -20,15 +20,15 @@ import torch
 from reference import REFERENCE_FOLDER, reference_window_set
 from silent import Silent
 
-from voltpipe.evaluation.evaluate import evaluate
 from voltpipe.evaluation.regimes import Regime
-from voltpipe.files import read_json, write_json
+from voltpipe.evaluation.scoring import score_forecaster
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.settings import TrainingSettings
-from voltpipe.forecasting.training import train
+from voltpipe.forecasting.training.train import train
+from voltpipe.lake.files import read_json, write_json
 from voltpipe.simulation.settings import Preparation
-from voltpipe.windows.split import Split
-from voltpipe.windows.window_set import INDEX_FILE, MANIFEST_FILE, SAMPLES_FILE, WindowSet
+from voltpipe.windows.splits import Split
+from voltpipe.windows.window_set import INDEX_FILE, SAMPLES_FILE, WINDOW_SET_MANIFEST_FILE, WindowSet
 
 SECONDS = (0, 1, 2, 5, 7, 30, 120)
 VALIDATION_SHARE = 0.2
@@ -39,7 +39,7 @@ def beginning(window_set: WindowSet, seconds: float, folder: Path) -> WindowSet:
     """The window set with nothing of training and validation but the first seconds; their end is for validation."""
     folder.mkdir()
     (folder / SAMPLES_FILE).symlink_to((window_set.folder / SAMPLES_FILE).resolve())
-    manifest = read_json(window_set.folder / MANIFEST_FILE)
+    manifest = read_json(window_set.folder / WINDOW_SET_MANIFEST_FILE)
     left, spans = round(seconds * window_set.rate_hz), []
     for recording, start, stop, split in manifest["spans"]:
         if split == Split.TRAIN and left > 0:
@@ -62,13 +62,15 @@ def beginning(window_set: WindowSet, seconds: float, folder: Path) -> WindowSet:
     np.save(folder / INDEX_FILE, np.concatenate(pieces))
     for entry in manifest["recordings"]:
         entry["calibration_stop_row"] = entry["start_row"]  # so that windows of the first two seconds may validate
-    write_json(folder / MANIFEST_FILE, manifest | {"spans": spans, "digest": f"{window_set.digest}-{seconds:g}"})
+    write_json(
+        folder / WINDOW_SET_MANIFEST_FILE, manifest | {"spans": spans, "digest": f"{window_set.digest}-{seconds:g}"}
+    )
     return WindowSet(folder)
 
 
 def r2(forecaster: Forecaster, window_set: WindowSet, regime: Regime) -> str:
     """R2 at each horizon on the held-out recordings."""
-    evaluation, _ = evaluate(forecaster, window_set, {})
+    evaluation, _ = score_forecaster(forecaster, window_set, {})
     scores = (evaluation.score(evaluation.forecaster, regime, horizon).r2 for horizon in window_set.horizons)
     return "".join(f"{score:>9.4f}" for score in scores)
 

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from year import RATE_HZ, RUN_CONFIG, spiking_mv
 
-from voltpipe.lake import LAKE_VARIABLE, Lake
+from voltpipe.lake.paths import LAKE_VARIABLE, Lake
 from voltpipe.pipeline.jobs import TRAIN_JOB
-from voltpipe.pipeline.launch import Launcher
-from voltpipe.recordings.raw import find_raw
-from voltpipe.tracking.registry import aliases, find_version
-from voltpipe.tracking.store import TrackingStore
+from voltpipe.pipeline.launcher import Launcher
+from voltpipe.recordings.raw.raw_folder import list_raw
+from voltpipe.tracking.mlflow_store import TrackingStore
+from voltpipe.tracking.model_registry import aliases, find_version
 
 N_RECORDINGS = 6
 
@@ -33,7 +33,7 @@ def prepare(lake: Lake) -> None:
         path = lake.raw / "slice" / f"run_{number}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, voltage=spiking_mv(np.random.default_rng(number), 0.0), rate_hz=RATE_HZ, unit="mV")
-    Launcher(lake).ingest(find_raw(lake).found)
+    Launcher(lake).ingest(list_raw(lake).found)
 
 
 def retrain() -> None:

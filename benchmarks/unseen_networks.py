@@ -20,21 +20,20 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import torch
+from ceilings.stepper import NetworkState
 from reference import REFERENCE_FOLDER, reference_window_set
 from silent import Silent
 
-from voltpipe.evaluation.diagnosis.figures import draw_robustness
-from voltpipe.evaluation.drawing import render
-from voltpipe.evaluation.scores import ErrorSums
-from voltpipe.forecasting.baselines.fit import fit_baselines
-from voltpipe.forecasting.familiarity.fit import familiar
-from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+from voltpipe.evaluation.accumulators import ErrorSums
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.forecaster_files import ForecasterError
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
-from voltpipe.forecasting.training import train
-from voltpipe.simulation.network import draw_network
-from voltpipe.simulation.process import PROCESS, NetworkProcess
+from voltpipe.forecasting.training.fitting import fit_baselines, fit_novelty_detector
+from voltpipe.forecasting.training.train import train
+from voltpipe.reporting.figures.diagnostics_figures import draw_robustness
+from voltpipe.reporting.figures.figure_style import render
+from voltpipe.simulation.network import BRUNEL_NETWORK, BrunelNetwork, draw_network
 from voltpipe.simulation.settings import Preparation, SimulationSettings
-from voltpipe.simulation.stepper import NetworkState
 from voltpipe.windows.window_set import WindowSet
 
 COPIES, SECONDS, SETTLING_S = 8, 1.5, 0.2
@@ -42,27 +41,31 @@ STRIDE_SAMPLES = 45
 SEED = 1
 
 
-def synapses(factor: float) -> NetworkProcess:
+def synapses(factor: float) -> BrunelNetwork:
     """All of them so many times as strong."""
-    return replace(PROCESS, excitatory_mv=factor * PROCESS.excitatory_mv, inhibitory_mv=factor * PROCESS.inhibitory_mv)
+    return replace(
+        BRUNEL_NETWORK,
+        excitatory_mv=factor * BRUNEL_NETWORK.excitatory_mv,
+        inhibitory_mv=factor * BRUNEL_NETWORK.inhibitory_mv,
+    )
 
 
-def inhibition(factor: float) -> NetworkProcess:
+def inhibition(factor: float) -> BrunelNetwork:
     """Inhibitory synapses so many times as strong."""
-    return replace(PROCESS, inhibitory_mv=factor * PROCESS.inhibitory_mv)
+    return replace(BRUNEL_NETWORK, inhibitory_mv=factor * BRUNEL_NETWORK.inhibitory_mv)
 
 
-def drive(factor: float) -> NetworkProcess:
+def drive(factor: float) -> BrunelNetwork:
     """So many times the input from outside."""
-    return replace(PROCESS, external_rate_hz=factor * PROCESS.external_rate_hz)
+    return replace(BRUNEL_NETWORK, external_rate_hz=factor * BRUNEL_NETWORK.external_rate_hz)
 
 
-def size(factor: float) -> NetworkProcess:
+def size(factor: float) -> BrunelNetwork:
     """So many times the neurons, hence the inputs of each."""
     return replace(
-        PROCESS,
-        n_excitatory=round(factor * PROCESS.n_excitatory),
-        n_inhibitory=round(factor * PROCESS.n_inhibitory),
+        BRUNEL_NETWORK,
+        n_excitatory=round(factor * BRUNEL_NETWORK.n_excitatory),
+        n_inhibitory=round(factor * BRUNEL_NETWORK.n_inhibitory),
     )
 
 
@@ -73,14 +76,14 @@ class Change:
     name: str
     sign: int
     levels_percent: tuple[float, ...]
-    process: Callable[[float], NetworkProcess]
+    process: Callable[[float], BrunelNetwork]
 
     @property
     def unit(self) -> str:
         """Of the levels."""
         return "% more" if self.sign > 0 else "% less"
 
-    def at(self, level_percent: float) -> NetworkProcess:
+    def at(self, level_percent: float) -> BrunelNetwork:
         """The network at a level."""
         return self.process(1 + self.sign * level_percent / 100)
 
@@ -97,7 +100,7 @@ CHANGES = (
 )
 
 
-def recorded_mv(process: NetworkProcess) -> np.ndarray:
+def recorded_mv(process: BrunelNetwork) -> np.ndarray:
     """Copies of the network side by side, (copy, time, channel)."""
     rng = np.random.default_rng(SEED)
     state = NetworkState.start(draw_network(SimulationSettings().network_seed, process)[None], COPIES, rng)
@@ -119,7 +122,7 @@ def windows_mv(samples_mv: np.ndarray, window_set: WindowSet) -> tuple[np.ndarra
     return np.ascontiguousarray(pieces[:, : window_set.context]), pieces[:, targets]
 
 
-def as_used(forecaster: Forecaster, process: NetworkProcess, window_set: WindowSet) -> Forecaster:
+def as_used(forecaster: Forecaster, process: BrunelNetwork, window_set: WindowSet) -> Forecaster:
     """On the network that it was trained on, or on one of another size, of which it knows nothing."""
     if process.n_neurons == window_set.n_channels:
         return forecaster.for_recording(forecaster.config.organoids[0], window_set.channel_names)
@@ -164,7 +167,7 @@ def main() -> None:
     torch.set_num_threads(1)
     window_set = reference_window_set(Preparation.ORGANOID, arguments.folder)
     flagship = (
-        familiar(Forecaster.load(arguments.flagship), window_set)
+        fit_novelty_detector(Forecaster.load(arguments.flagship), window_set)
         if arguments.flagship
         else trained(Architecture.COUPLED_CNN_LSTM, window_set, arguments.budget_s)
     )

@@ -17,14 +17,15 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.conditioning import condition
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import Lake
+from voltpipe.recordings.conditioning.condition import condition
 from voltpipe.recordings.settings import ConditioningSettings
-from voltpipe.recordings.store import conditioned_recordings
-from voltpipe.windows.build import build_window_set
-from voltpipe.windows.manifest import split_recordings
+from voltpipe.recordings.store.conditioned_recording import conditioned_recordings
+from voltpipe.windows.build_window_set import build_window_set
 from voltpipe.windows.settings import WindowSettings
-from voltpipe.windows.split import Split
+from voltpipe.windows.split_manifest import make_split_manifest
+from voltpipe.windows.splits import Split
 
 RATE_HZ, CHANNELS, BATCH = 1000.0, 100, 32
 LIMIT = 1.2
@@ -52,7 +53,7 @@ def window(lake: Lake) -> tuple[int, int, int]:
     """Build and read a window set; returns conditioned bytes, windows gathered, and peak bytes above the imports'."""
     before = peak_bytes()
     recordings = conditioned_recordings(lake)
-    manifest = split_recordings(recordings, WindowSettings())
+    manifest = make_split_manifest(recordings, WindowSettings())
     window_set = build_window_set(lake.windows / "set", manifest, recordings)
     training = window_set.windows(Split.TRAIN)
     for start in range(0, len(training), BATCH):

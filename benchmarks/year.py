@@ -26,25 +26,24 @@ import torch
 import yaml
 from silent import Silent
 
-from voltpipe.forecasting.checkpoint import read_state
 from voltpipe.forecasting.settings import TrainingSettings
-from voltpipe.forecasting.training import train
-from voltpipe.forecasting.training_result import read_result
-from voltpipe.lake import LAKE_VARIABLE, Lake
-from voltpipe.pipeline.instance import open_instance
+from voltpipe.forecasting.training.checkpoint import read_state
+from voltpipe.forecasting.training.train import train
+from voltpipe.forecasting.training.training_result import read_result
+from voltpipe.lake.paths import LAKE_VARIABLE, Lake
+from voltpipe.monitoring.retraining_policy import decide_retraining
+from voltpipe.pipeline.dagster_home import open_instance
 from voltpipe.pipeline.jobs import TRAIN_JOB
-from voltpipe.pipeline.progress import PROGRESS_TAG
-from voltpipe.pipeline.retraining import POLICY_FILE, read_policy, retraining_state
-from voltpipe.pipeline.run_tags import MLFLOW_RUN_TAG
-from voltpipe.pipeline.unfinished import unfinished_runs
-from voltpipe.recordings.arrivals import find_arrivals
-from voltpipe.recordings.catalogue import Verdict, read_history
-from voltpipe.recordings.raw import find_raw
-from voltpipe.tracking.lifecycle import IDENTITY_TAG
-from voltpipe.tracking.registry import MODEL_NAME, champion
-from voltpipe.tracking.retraining_policy import decide
-from voltpipe.tracking.store import TRACKING_VARIABLE, TrackingStore
-from voltpipe.windows.manifest import SplitManifest
+from voltpipe.pipeline.progress_listeners import PROGRESS_TAG
+from voltpipe.pipeline.retraining_requests import POLICY_FILE, read_policy, retraining_state
+from voltpipe.pipeline.runs import MLFLOW_RUN_TAG, unfinished_runs
+from voltpipe.recordings.raw.arrivals import find_arrivals
+from voltpipe.recordings.raw.catalogue import Verdict, read_history
+from voltpipe.recordings.raw.raw_folder import list_raw
+from voltpipe.tracking.mlflow_store import TRACKING_VARIABLE, TrackingStore
+from voltpipe.tracking.model_registry import MODEL_NAME, champion
+from voltpipe.tracking.run_lifecycle import IDENTITY_TAG
+from voltpipe.windows.split_manifest import SplitManifest
 from voltpipe.windows.window_set import WindowSet
 
 RATE_HZ, N_SAMPLES, N_CHANNELS = 250.0, 1500, 6
@@ -123,7 +122,7 @@ class House:
     def start(self) -> None:
         """Start everything, as after a power cut."""
         ports = ("--dagster-port", str(DAGSTER_PORT), "--mlflow-port", str(MLFLOW_PORT))
-        command = [sys.executable, "-c", "from voltpipe.cli import main; main()", "up", *ports]
+        command = [sys.executable, "-c", "from voltpipe.cli.main import main; main()", "up", *ports]
         with (self.lake.root / "up.log").open("ab") as log:
             self.up = subprocess.Popen(
                 command, env=self.environment, cwd=self.lake.root, stdout=log, stderr=log, start_new_session=True
@@ -172,10 +171,10 @@ def say(what: str) -> None:
 
 def settled(lake: Lake, instance: dg.DagsterInstance, store: TrackingStore) -> bool:
     """Whether every raw file is judged, no run is under way and no training is due."""
-    if find_arrivals(lake).ready or any(read_history(lake, key) is None for key in find_raw(lake).found):
+    if find_arrivals(lake).ready or any(read_history(lake, key) is None for key in list_raw(lake).found):
         return False
     policy = read_policy(lake)
-    if decide(policy, retraining_state(instance, lake, store, policy)).due:
+    if decide_retraining(policy, retraining_state(instance, lake, store, policy)).due:
         return False
     return not unfinished_runs(instance)  # last: what was due a moment ago is under way now
 
@@ -224,7 +223,7 @@ class Account:
 
     def __init__(self, lake: Lake, instance: dg.DagsterInstance, store: TrackingStore) -> None:
         self.lake, self.instance, self.store = lake, instance, store
-        histories = {str(key): read_history(lake, key) for key in find_raw(lake).found}
+        histories = {str(key): read_history(lake, key) for key in list_raw(lake).found}
         self.lost = [key for key, history in histories.items() if history is None]
         judged = {key: history.present.verdict for key, history in histories.items() if history}
         self.conditioned = {key for key, verdict in judged.items() if verdict is Verdict.CONDITIONED}

@@ -1,22 +1,25 @@
 """Orchestrated, honest voltage forecasting for neural tissue.
 
-What a notebook needs is importable from here, and is loaded when it is first used.
+The public interface for notebooks. Each name is loaded when it is first used.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from voltpipe.recordings.open_recording import open_recording
-    from voltpipe.recordings.store import open_conditioned
-    from voltpipe.tracking.registry import load_forecaster
+    from voltpipe.inference.stream import Stream
+    from voltpipe.recordings.raw.open_recording import open_recording
+    from voltpipe.recordings.store.conditioned_recording import open_conditioned
+    from voltpipe.tracking.model_registry import load_forecaster
 
-__all__ = ["load_forecaster", "open_conditioned", "open_recording"]
+
+__all__ = ["Stream", "load_forecaster", "open_conditioned", "open_recording"]
 
 _MODULES = {
-    "open_recording": "voltpipe.recordings.open_recording",
-    "open_conditioned": "voltpipe.recordings.store",
-    "load_forecaster": "voltpipe.tracking.registry",
+    "Stream": "voltpipe.inference.stream",
+    "open_recording": "voltpipe.recordings.raw.open_recording",
+    "open_conditioned": "voltpipe.recordings.store.conditioned_recording",
+    "load_forecaster": "voltpipe.tracking.model_registry",
 }
 
 

@@ -22,9 +22,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 _PACKAGES = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parents[1] / "voltpipe")])]
 jaxtyping.install_import_hook([f"voltpipe.{name}" for name in _PACKAGES if name != "pipeline"], "beartype.beartype")
 
-from voltpipe.lake import Lake  # noqa: E402
-from voltpipe.tracking.store import TrackingStore  # noqa: E402
+from voltpipe.lake.paths import Lake  # noqa: E402
+from voltpipe.tracking.mlflow_store import TrackingStore  # noqa: E402
 
+pytest_plugins = [
+    f"voltpipe_tests.fixtures.{name}"
+    for name in ("evaluation", "forecasting", "pipeline", "recordings", "simulation", "tracking")
+]
 RATE_HZ = 250.0
 
 

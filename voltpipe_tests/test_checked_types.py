@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from voltpipe.lake import RecordingKey
-from voltpipe.recordings.clipping import Clipped
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.signals.running_statistics import ClippedRuns
 
 
 def test_a_wrong_type_is_an_error():
@@ -16,7 +16,7 @@ def test_a_wrong_type_is_an_error():
 
 def test_a_wrong_shape_is_an_error():
     with pytest.raises(jaxtyping.TypeCheckError):
-        Clipped.add(None, np.zeros(5, np.float32), np.zeros(5, np.float32))
+        ClippedRuns.add(None, np.zeros(5, np.float32), np.zeros(5, np.float32))
 
 
 def test_a_test_computes_on_one_thread():

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 import voltpipe
-from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
-from voltpipe.files import file_digest, read_json
-from voltpipe.lake import LAKE_VARIABLE, RecordingKey
-from voltpipe.recordings.arrivals import find_arrivals
-from voltpipe.recordings.catalogue import catalogue, read_history
-from voltpipe.recordings.store import open_conditioned
-from voltpipe.tracking.registry import champion
-from voltpipe.tracking.store import TrackingStore
-from voltpipe.windows.build import build_window_set, window_set_folder
-from voltpipe.windows.manifest import SplitManifest
-from voltpipe.windows.split import Role, Split
+from voltpipe.evaluation.results import EVALUATION_FILE, Evaluation
+from voltpipe.lake.files import file_digest, read_json
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import LAKE_VARIABLE
+from voltpipe.recordings.raw.arrivals import find_arrivals
+from voltpipe.recordings.raw.catalogue import catalogue, read_history
+from voltpipe.recordings.store.conditioned_recording import open_conditioned
+from voltpipe.tracking.mlflow_store import TrackingStore
+from voltpipe.tracking.model_registry import champion
+from voltpipe.windows.build_window_set import build_window_set, window_set_folder
+from voltpipe.windows.split_manifest import SplitManifest
+from voltpipe.windows.splits import Role, Split
 from voltpipe.windows.window_set import WindowSet
 
 TOLERANCE = 1e-5

@@ -9,7 +9,7 @@ import voltpipe
 
 HEAVY = ("torch", "mlflow", "dagster", "brian2", "pynwb", "matplotlib", "pandas")
 HELPS = """
-from voltpipe.cli import main
+from voltpipe.cli.main import main
 for command in ["", *main.commands]:
     try:
         main(args=[*command.split(), "--help"], prog_name="voltpipe")
@@ -46,9 +46,9 @@ def test_each_public_name_is_loaded_when_it_is_used(name):
 
 
 def test_a_public_name_is_where_its_type_checker_looks_for_it():
-    from voltpipe.recordings.open_recording import open_recording
-    from voltpipe.recordings.store import open_conditioned
-    from voltpipe.tracking.registry import load_forecaster
+    from voltpipe.recordings.raw.open_recording import open_recording
+    from voltpipe.recordings.store.conditioned_recording import open_conditioned
+    from voltpipe.tracking.model_registry import load_forecaster
 
     assert (voltpipe.open_recording, voltpipe.open_conditioned) == (open_recording, open_conditioned)
     assert voltpipe.load_forecaster is load_forecaster

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voltpipe.evaluation.evaluation import Evaluation
 from voltpipe.evaluation.paired_gain import PairedGain, paired_gain
-from voltpipe.lake import RecordingKey
+from voltpipe.evaluation.results import Evaluation
+from voltpipe.lake.keys import RecordingKey
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Comparison:
     """By organoid, where there are several, and by type of channel, where there are several."""
 
 
-def compare(
+def compare_forecasters(
     evaluation: Evaluation,
     other: Evaluation,
     recordings: Collection[str],

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from voltpipe.errors import VoltpipeError
-from voltpipe.evaluation.evaluation import EvaluationError
-from voltpipe.files import read_json, write_json
+from voltpipe.evaluation.results import EvaluationError
+from voltpipe.lake.files import read_json, write_json
 
 Made = TypeVar("Made")
 _FORMAT_VERSION = 1

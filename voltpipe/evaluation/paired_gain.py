@@ -10,6 +10,8 @@ from jaxtyping import Float64
 from scipy.special import stdtrit
 
 from voltpipe.evaluation.bootstrap import times_drawn
+from voltpipe.evaluation.regimes import Regime
+from voltpipe.evaluation.results import Evaluation
 
 _RESAMPLES = 2000
 
@@ -57,3 +59,30 @@ def paired_gain(
     standard_error = resampled.std() * np.sqrt(n_recordings / (n_recordings - 1))
     reach = float(standard_error * stdtrit(n_recordings - 1, 1 - error_rate))
     return PairedGain(gain, n_recordings, gain - reach, gain + reach)
+
+
+ERROR_RATE = 0.025
+"""Of each bound: together they are a 95 % interval."""
+
+
+def gain_over_baseline(evaluation: Evaluation, baseline: str, regime: Regime, horizon: int) -> PairedGain | None:
+    """The gain of R2 over a baseline at a horizon, paired over recordings; None if either has no errors there."""
+    own, total = _by_recording(evaluation, evaluation.forecaster, regime, horizon)
+    other, _ = _by_recording(evaluation, baseline, regime, horizon)
+    if not own or own.keys() != other.keys():
+        return None
+    return paired_gain(*(np.array([[of[key]] for key in own]) for of in (own, other, total)), error_rate=ERROR_RATE)
+
+
+def _by_recording(
+    evaluation: Evaluation, forecaster: str, regime: Regime, horizon: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """SSE and SST in mV squared, by recording."""
+    squared: dict[str, float] = {}
+    total: dict[str, float] = {}
+    for errors in evaluation.by_recording:
+        if errors.forecaster == forecaster and errors.regime is regime and horizon in errors.horizons:
+            row = errors.horizons.index(horizon)
+            squared[errors.recording] = squared.get(errors.recording, 0.0) + errors.squared_error_mv2[row]
+            total[errors.recording] = total.get(errors.recording, 0.0) + errors.total_mv2[row]
+    return squared, total

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from voltpipe.evaluation.comparison import GroupGain, compare
-from voltpipe.evaluation.evaluation import Evaluation, EvaluationError
-from voltpipe.evaluation.gain_over import ERROR_RATE
+from voltpipe.evaluation.comparison import GroupGain, compare_forecasters
 from voltpipe.evaluation.labels import duration_label, regime_label
+from voltpipe.evaluation.paired_gain import ERROR_RATE
+from voltpipe.evaluation.results import Evaluation, EvaluationError
 
 MEAN = "mean"
 """Where a horizon stands, the mean over all."""
@@ -96,7 +96,7 @@ def _n_targets(evaluation: Evaluation, recordings: Collection[str]) -> int:
 def _groups(
     other: Evaluation, first: Evaluation, recordings: Collection[str], horizons: tuple[int, ...]
 ) -> tuple[GroupGain, ...]:
-    found = compare(other, first, recordings, horizons, guarded=recordings, error_rate=ERROR_RATE)
+    found = compare_forecasters(other, first, recordings, horizons, guarded=recordings, error_rate=ERROR_RATE)
     return (found.whole, *found.groups)
 
 

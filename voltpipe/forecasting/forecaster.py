@@ -11,24 +11,24 @@ from jaxtyping import Float, Float32
 from pydantic import ValidationError
 from torch import Tensor
 
-from voltpipe.files import folder_written_whole, write_json
-from voltpipe.forecasting.architectures.registry import MODULES, suited
-from voltpipe.forecasting.coupling.coupling import Coupling
-from voltpipe.forecasting.distribution.distribution import Distribution
-from voltpipe.forecasting.familiarity.familiarity import Familiarity
-from voltpipe.forecasting.forecaster_config import ForecasterConfig as ForecasterConfig
-from voltpipe.forecasting.forecaster_config import ForecasterError as ForecasterError
+from voltpipe.forecasting.connectivity.connectivity import Connectivity
+from voltpipe.forecasting.forecast_module import Adaptable, EstimatesCoupling, ForecastModule
 from voltpipe.forecasting.forecaster_files import (
     CONFIG_FILE,
     WEIGHTS_FILE,
+    ForecasterConfig,
+    ForecasterError,
     read_config,
     read_distribution,
-    read_familiarity,
+    read_novelty,
     read_weights,
     write_part,
+    write_tensors,
 )
-from voltpipe.forecasting.module import Adaptable, EstimatesCoupling, ForecastModule
-from voltpipe.forecasting.tensor_files import write_tensors
+from voltpipe.forecasting.module_registry import MODULES, suited
+from voltpipe.forecasting.novelty import NoveltyDetector
+from voltpipe.forecasting.predictive_distribution import PredictiveDistribution
+from voltpipe.lake.files import atomic_write_folder, write_json
 from voltpipe.windows.window_set import WindowSet
 
 
@@ -42,9 +42,9 @@ class Forecaster:
     """Whether it was made by `for_recording` or `adapted_to`, and so is not for other organoids' recordings."""
     coupling_mv: Float[Tensor, "1 2 sender receiver"] | None = None
     """The coupling of that recording's channels, if the module uses one; see `coupling`."""
-    distribution: Distribution | None = None
+    distribution: PredictiveDistribution | None = None
     """What the truth may be, given a forecast; None if that was never fitted (see `distribution.fit.calibrated`)."""
-    familiarity: Familiarity | None = None
+    familiarity: NoveltyDetector | None = None
     """What it recognises its training rows by; None if that was never learned (see `familiarity.fit.familiar`)."""
 
     @classmethod
@@ -126,7 +126,7 @@ class Forecaster:
         config = self.config.model_copy(update=calibration)
         return replace(self, config=config, coupling_mv=coupling_mv, is_for_one_recording=True)
 
-    def couplings(self) -> dict[str, Coupling]:
+    def couplings(self) -> dict[str, Connectivity]:
         """The estimated coupling by organoid that was trained on; empty if the module estimates none."""
         known = self.module.couplings() if isinstance(self.module, EstimatesCoupling) else ()
         return dict(zip(self.config.organoids, known, strict=False))
@@ -224,7 +224,7 @@ class Forecaster:
         present_mv = np.ascontiguousarray(history_mv[..., -1, :])
         return torch.from_numpy(present_mv), torch.from_numpy(self.predict_mv(history_mv))
 
-    def known_distribution(self) -> Distribution:
+    def known_distribution(self) -> PredictiveDistribution:
         """The predictive distribution.
 
         Raises:
@@ -275,7 +275,7 @@ class Forecaster:
                 "this forecaster was made for one recording; save the one that it was made from, and make it again",
                 code="forecaster-for-one-recording",
             )
-        with folder_written_whole(folder) as aside:
+        with atomic_write_folder(folder) as aside:
             write_tensors(aside / WEIGHTS_FILE, self.module.state_dict())
             write_json(aside / CONFIG_FILE, self.config.model_dump(mode="json"))
             if self.distribution:
@@ -302,4 +302,4 @@ class Forecaster:
             ) from error
         weights = read_weights(folder / WEIGHTS_FILE, module.state_dict(), convert)
         module.load_state_dict(weights)
-        return cls(module, config, distribution=read_distribution(folder), familiarity=read_familiarity(folder))
+        return cls(module, config, distribution=read_distribution(folder), familiarity=read_novelty(folder))

@@ -1,49 +1,77 @@
 """The files of a forecaster. Nothing in them can run code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from voltpipe.files import write_json
+from voltpipe.errors import VoltpipeError
 from voltpipe.forecasting.architectures.lagged_cnn_lstm import (
     LaggedCnnLstmSettings,
     settings_from_coupled,
     weights_from_coupled,
 )
-from voltpipe.forecasting.architectures.registry import MODULES
-from voltpipe.forecasting.distribution.distribution import Distribution, DistributionConfig
-from voltpipe.forecasting.familiarity.familiarity import Familiarity, FamiliarityConfig
-from voltpipe.forecasting.forecaster_config import ForecasterConfig, ForecasterError
+from voltpipe.forecasting.forecast_module import Dimensions
+from voltpipe.forecasting.module_registry import MODULES
+from voltpipe.forecasting.novelty import NoveltyConfig, NoveltyDetector
+from voltpipe.forecasting.predictive_distribution import DistributionConfig, PredictiveDistribution
 from voltpipe.forecasting.settings import Architecture
-from voltpipe.forecasting.tensor_files import write_tensors
+from voltpipe.lake.files import write_json
+from voltpipe.schema import FrozenModel
+
+
+class ForecasterError(VoltpipeError):
+    """A forecaster that cannot be loaded, or a recording that it is not for."""
+
+
+class ForecasterConfig(FrozenModel):
+    """What stands beside the weights."""
+
+    architecture: str = Field(description="a name in `voltpipe.forecasting.module_registry.MODULES`")
+    architecture_settings: dict[str, Any] = Field(description="that architecture's own settings")
+    context_samples: int
+    horizons_samples: tuple[int, ...]
+    rate_hz: float
+    channel_names: tuple[str, ...]
+    organoids: tuple[str, ...] = Field(description="whose recordings it was trained on")
+    mean_mv: tuple[float, ...] = Field(description="each channel's mean over the training recordings' calibrations")
+    sd_mv: tuple[float, ...] = Field(description="likewise the standard deviation")
+    conditioning: dict[str, Any] = Field({}, description="how those were conditioned, by setting; empty: as recorded")
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """The sizes of the module."""
+        return Dimensions(self.context_samples, self.horizons_samples, len(self.channel_names), len(self.organoids))
+
 
 Converter = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 WEIGHTS_FILE = "weights.safetensors"
 CONFIG_FILE = "forecaster.json"
-_Part = TypeVar("_Part", Distribution, Familiarity)
+_Part = TypeVar("_Part", PredictiveDistribution, NoveltyDetector)
 """An optional part of a forecaster: tables, and the config that says their sizes."""
 
 
-def write_part(folder: Path, name: str, part: Distribution | Familiarity) -> None:
+def write_part(folder: Path, name: str, part: PredictiveDistribution | NoveltyDetector) -> None:
     """Write the tables (safetensors) and the config (JSON) of a part."""
     write_tensors(folder / f"{name}.safetensors", part.state_dict())
     write_json(folder / f"{name}.json", part.config.model_dump(mode="json"))
 
 
-def read_distribution(folder: Path) -> Distribution | None:
+def read_distribution(folder: Path) -> PredictiveDistribution | None:
     """Read the predictive distribution; None if there is none."""
-    return _read_part(folder, "distribution", lambda said: Distribution(DistributionConfig.model_validate_json(said)))
+    return _read_part(
+        folder, "distribution", lambda said: PredictiveDistribution(DistributionConfig.model_validate_json(said))
+    )
 
 
-def read_familiarity(folder: Path) -> Familiarity | None:
+def read_novelty(folder: Path) -> NoveltyDetector | None:
     """Read the novelty detector; None if there is none."""
-    return _read_part(folder, "familiarity", lambda said: Familiarity(FamiliarityConfig.model_validate_json(said)))
+    return _read_part(folder, "familiarity", lambda said: NoveltyDetector(NoveltyConfig.model_validate_json(said)))
 
 
 def _read_part(folder: Path, name: str, made: Callable[[bytes], _Part]) -> _Part | None:
@@ -111,3 +139,15 @@ def read_weights(path: Path, expected: dict[str, Tensor], convert: Converter | N
             f"{path} holds NaN or infinity; take another version, or train again", code="weights-not-finite"
         )
     return weights
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors by name.
+
+    Raises:
+        OSError: they cannot be written, as on a full disk; safetensors hides that among errors of its own.
+    """
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from voltpipe.forecasting.recipe import Recipe
-from voltpipe.settings import Settings
+from voltpipe.schema import Settings
 
 
 class Architecture(StrEnum):

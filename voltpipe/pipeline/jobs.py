@@ -41,3 +41,9 @@ tidy_lake = dg.define_asset_job(
     selection=dg.AssetSelection.assets("tidied_lake"),
     description="List the checkpoints, window sets and old versions that are no longer needed. Remove them if told to.",
 )
+
+
+TRAINED_KEY = dg.AssetKey("trained_forecaster")
+
+
+CONDITIONED_KEY = dg.AssetKey("conditioned_recording")

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from voltpipe.lake import Lake
-from voltpipe.pipeline.dead_runs import run_holder, silent_runs
+from voltpipe.lake.paths import Lake
+from voltpipe.pipeline.runs import run_holder, silent_runs
 
 _LOOK_S = 5.0
 _REPEAT_S = 60.0

@@ -8,25 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
-from voltpipe.files import read_json, write_json
-from voltpipe.lake import Lake
-from voltpipe.tracking.run import TrackedRun
-from voltpipe.tracking.store import TrackingStore
-from voltpipe.tracking.ui import artifact_page, run_page, version_page
-
-STAGE_FOLDERS = {
-    "recording_split": "windows",
-    "window_set": "windows",
-    "found_settings": "searches",
-    "trained_forecaster": "checkpoints",
-    "forecast_evaluation": "reports",
-    "evaluation_report": "reports",
-    "registered_forecaster": "mlflow",
-    "champion_forecaster": "mlflow",
-}
-"""Which folder of the lake holds an asset's value."""
+from voltpipe.lake.paths import Lake
+from voltpipe.tracking.mlflow_store import TrackingStore
+from voltpipe.tracking.mlflow_ui import artifact_page, run_page, version_page
+from voltpipe.tracking.tracked_run import TrackedRun
 
 
 class LakeResource(dg.ConfigurableResource[Any]):
@@ -73,51 +60,3 @@ class TrackingResource(dg.ConfigurableResource[Any]):
 @cache
 def _store(folder: Path, tracking_uri: str | None) -> TrackingStore:
     return TrackingStore(folder, tracking_uri)
-
-
-class JsonValues(dg.ConfigurableIOManager):
-    """Passes small pydantic models from asset to asset as JSON files in the lake. Nothing is pickled."""
-
-    root: str = Field(description="the lake's folder")
-
-    def handle_output(self, context: dg.OutputContext, obj: BaseModel) -> None:
-        """Write the value whole, in the folder of the asset's stage, and among the run's own."""
-        lake, asset, content = Lake(Path(self.root)), context.asset_key.path[-1], obj.model_dump(mode="json")
-        write_json(value_path(lake, asset, run_id=context.run_id), content)
-        write_json(value_path(lake, asset), content)
-
-    def load_input(self, context: dg.InputContext) -> BaseModel:
-        """Read the value as the type with which the downstream asset annotates it.
-
-        The value of the same run comes first: where two trainings overlap, the newest is another run's.
-        """
-        lake, asset = Lake(Path(self.root)), context.asset_key.path[-1]
-        path = value_path(lake, asset)
-        if (run_id := _made_by(context)) and value_path(lake, asset, run_id=run_id).exists():
-            path = value_path(lake, asset, run_id=run_id)
-        if not path.exists():
-            raise dg.Failure(f"{asset} is not in this lake yet. Materialize it first.", allow_retries=False)
-        model = context.dagster_type.typing_type
-        assert issubclass(model, BaseModel)
-        try:
-            value: BaseModel = model.model_validate(read_json(path))
-        except ValidationError as error:
-            raise dg.Failure(
-                f"{path} was written by another version of voltpipe. Materialize {asset} again.", allow_retries=False
-            ) from error
-        return value
-
-
-def value_path(lake: Lake, asset: str, *, run_id: str | None = None) -> Path:
-    """Return where the newest value of an asset is kept in the lake, or the value that one run made."""
-    if run_id:
-        return lake.dagster / "storage" / run_id / f"{asset}.json"
-    return lake.root / STAGE_FOLDERS[asset] / f"{asset}.json"
-
-
-def _made_by(context: dg.InputContext) -> str | None:
-    """Return the run that made an input: this run, or the run that it retries. None if Dagster does not know it."""
-    try:
-        return context.upstream_output.run_id if context.upstream_output else None
-    except dg.DagsterInvariantViolationError:
-        return None

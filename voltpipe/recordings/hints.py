@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings
-from voltpipe.settings import Settings
+from voltpipe.schema import Settings
 
 _PART = "conditioning."
 
@@ -72,7 +72,7 @@ class Hints(Settings):
         return ConditioningSettings.model_validate({**settings.model_dump(), **given})
 
 
-def checked_hints(content: Mapping[str, Any], source: str) -> Hints:
+def validate_hints(content: Mapping[str, Any], source: str) -> Hints:
     """Hints from plain values; `source` says in errors where they came from.
 
     Raises:

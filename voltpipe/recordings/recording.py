@@ -1,10 +1,11 @@
 """What a recording is to everything that comes after the file formats."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int
 
 from voltpipe.errors import VoltpipeError
 
@@ -57,3 +58,66 @@ class Recording(Protocol):
         Raises:
             RecordingError: the file cannot be read there.
         """
+
+
+CHUNK_VALUES = 1 << 20
+"""Values in a chunk, over all channels; about 10 s of 100 channels at 1 kHz."""
+
+
+def chunk_samples(n_channels: int) -> int:
+    """Samples in a chunk of a recording with this many channels."""
+    return max(1, CHUNK_VALUES // n_channels)
+
+
+def sample_ranges(
+    recording: Recording, start_sample: int = 0, stop_sample: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """Half-open ranges of samples, a chunk each, that cover a recording from `start_sample` to `stop_sample`."""
+    stop_sample = recording.n_samples if stop_sample is None else stop_sample
+    step = chunk_samples(len(recording.channel_names))
+    for start in range(start_sample, stop_sample, step):
+        yield start, min(start + step, stop_sample)
+
+
+def check_range(start_sample: int, stop_sample: int, n_samples: int) -> None:
+    """Refuse a range that reaches out of a recording.
+
+    Raises:
+        RecordingError: not 0 <= start <= stop <= n_samples.
+    """
+    if not 0 <= start_sample <= stop_sample <= n_samples:
+        raise RecordingError(
+            f"samples [{start_sample}, {stop_sample}) were requested, but the recording has [0, {n_samples}).",
+            code="range-outside-recording",
+        )
+
+
+@runtime_checkable
+class CutRecording(Recording, Protocol):
+    """A recording of which something is left out."""
+
+    @property
+    def segment_starts_s(self) -> tuple[float, ...]:
+        """When each segment begins, in s from the raw recording's beginning, gaps in it not counted."""
+
+
+def sample_times_s(recording: Recording, samples: Int[np.ndarray, " sample"]) -> Float64[np.ndarray, " sample"]:
+    """When samples of a recording were taken, in s from the raw recording's beginning, gaps in it not counted."""
+    if not isinstance(recording, CutRecording):
+        return samples / recording.rate_hz
+    segments = np.searchsorted(recording.segment_starts, samples, side="right") - 1
+    into_segment_s = (samples - np.array(recording.segment_starts)[segments]) / recording.rate_hz
+    return np.asarray(np.array(recording.segment_starts_s)[segments] + into_segment_s)
+
+
+RECORDED_FACT = "recorded_at"
+"""The fact that says, in ISO 8601, when a recording began, where its file knows that."""
+
+
+def recording_time_fact(stated: str | datetime | None) -> dict[str, str]:
+    """The fact, from what a file says; nothing where that is no date."""
+    try:
+        date = datetime.fromisoformat(stated) if isinstance(stated, str) else stated
+    except ValueError:
+        return {}
+    return {RECORDED_FACT: date.isoformat()} if date else {}

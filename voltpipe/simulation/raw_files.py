@@ -4,9 +4,13 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import yaml
+
 from voltpipe.errors import VoltpipeError
-from voltpipe.files import file_digest, written_whole
-from voltpipe.lake import Lake, RecordingKey
+from voltpipe.lake.files import atomic_write, file_digest
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import Lake
 from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSettings
 from voltpipe.simulation.simulate import simulate
 from voltpipe.simulation.simulated_recording import SimulatedRecording
@@ -16,7 +20,7 @@ class SimulationError(VoltpipeError):
     """A simulated recording that cannot be written."""
 
 
-def write_raw(
+def write_raw_files(
     settings: SimulationSettings, lake: Lake, organoid: str, file_format: RawFormat = RawFormat.NWB
 ) -> Iterator[Path]:
     """Simulate recordings into `raw/<organoid>/` of the lake, and yield the path of each when it is there.
@@ -48,7 +52,7 @@ def write_recording(recording: SimulatedRecording, lake: Lake, organoid: str, fi
 
 def _write_nwb(recording: SimulatedRecording, folder: Path) -> Path:
     os.environ.setdefault("PYNWB_NO_CACHE_DIR", "1")  # or pynwb keeps a pickle in the user's home
-    from voltpipe.simulation.nwb_file import write_nwb
+    from voltpipe.simulation.nwb_writer import write_nwb
 
     path = folder / f"{recording.name}.nwb"
     _write_once(path, lambda aside: write_nwb(recording, aside, organoid=folder.name))
@@ -56,7 +60,7 @@ def _write_nwb(recording: SimulatedRecording, folder: Path) -> Path:
 
 
 def _write_text(recording: SimulatedRecording, folder: Path) -> Path:
-    from voltpipe.simulation.text_file import write_sidecar, write_text
+    from voltpipe.simulation.raw_files import write_sidecar, write_text
 
     path = folder / f"run_{recording.run}_voltages.dat"
     # The sidecar first, so that whoever finds the recording finds what belongs to it.
@@ -66,7 +70,7 @@ def _write_text(recording: SimulatedRecording, folder: Path) -> Path:
 
 
 def _write_once(path: Path, write: Callable[[Path], None]) -> None:
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         write(aside)
         if path.exists() and file_digest(path) != file_digest(aside):
             raise SimulationError(
@@ -74,3 +78,16 @@ def _write_once(path: Path, write: Callable[[Path], None]) -> None:
                 "Choose another organoid name or a higher first recording.",
                 code="raw-content-differs",
             )
+
+
+def write_text(recording: SimulatedRecording, path: Path) -> None:
+    """Write time in ms and then a column a neuron in mV, rounded to 1e-4, separated by blanks, without a header."""
+    times_ms = np.arange(len(recording.voltage_mv)) * 1e3 / recording.rate_hz
+    columns = np.column_stack((times_ms, recording.voltage_mv))
+    np.savetxt(path, columns, fmt=["%.3f"] + ["%.4f"] * recording.voltage_mv.shape[1])
+
+
+def write_sidecar(recording: SimulatedRecording, path: Path) -> None:
+    """Write as YAML what the text format cannot say."""
+    said = {"preparation": recording.preparation.value, "channel_types": list(recording.neuron_types)}
+    path.write_text(yaml.safe_dump(said, sort_keys=False))

@@ -11,7 +11,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from voltpipe.simulation.process import GROUP_SIZE
+from voltpipe.simulation.network import GROUP_SIZE
 from voltpipe.simulation.settings import Preparation, SimulationSettings
 from voltpipe.simulation.simulated_recording import SimulatedRecording
 
@@ -55,11 +55,10 @@ def _batches(settings: SimulationSettings) -> range:
 def _simulate_batch(batch: int, settings: SimulationSettings, cache: Path) -> list[SimulatedRecording]:
     # Brian2 imports matplotlib, which would keep a list of fonts in the user's home.
     os.environ.setdefault("MPLCONFIGDIR", str(cache))
-    from voltpipe.simulation.brian import compile_into
-    from voltpipe.simulation.brunel import record_brunel
-    from voltpipe.simulation.organoid import record_group
+    from voltpipe.simulation.brian2_model import set_compile_folder
+    from voltpipe.simulation.preparations import record_brunel, record_organoid
 
-    code_target = compile_into(cache)
+    code_target = set_compile_folder(cache)
     if settings.preparation is Preparation.BRUNEL:
         return [record_brunel(batch, settings.network_seed, settings.seconds, code_target)]
-    return record_group(batch, settings.network_seed, settings.seconds, code_target)
+    return record_organoid(batch, settings.network_seed, settings.seconds, code_target)

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from voltpipe.evaluation.regimes import Regime
-from voltpipe.tracking.run import DIGEST_LENGTH, SPLIT_TAG
-from voltpipe.tracking.store import TrackingStore
-from voltpipe.windows.split import Role
+from voltpipe.evaluation.results import EVALUATION_FILE, Evaluation, EvaluationError
+from voltpipe.tracking.mlflow_store import TrackingStore
+from voltpipe.tracking.model_registry import RegisteredForecaster
+from voltpipe.tracking.tracked_run import DIGEST_LENGTH, REPORT_FOLDER, SPLIT_TAG
+from voltpipe.windows.splits import Role
 
 BEGAN_FROM_TAG = "voltpipe.began_from"
 """Run tag with the MLflow run whose weights a training began with."""
@@ -51,3 +55,14 @@ def lineages(store: TrackingStore, run_id: str | None) -> tuple[Lineage, ...]:
         found[run_id] = Lineage(roles, float(run.data.params.get("windows.time_fraction", 0)))
         run_id = run.data.tags.get(BEGAN_FROM_TAG)
     return tuple(found.values())
+
+
+def _evaluation(store: TrackingStore, present: RegisteredForecaster) -> Evaluation | None:
+    from mlflow.exceptions import MlflowException
+
+    with TemporaryDirectory() as scratch:
+        try:
+            path = store.client.download_artifacts(str(present.run_id), f"{REPORT_FOLDER}/{EVALUATION_FILE}", scratch)
+            return Evaluation.read(Path(path))
+        except (MlflowException, OSError, EvaluationError):
+            return None

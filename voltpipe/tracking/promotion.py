@@ -8,19 +8,19 @@ still the one that the decision was made against.
 from collections.abc import Sequence
 
 from voltpipe.errors import VoltpipeError
-from voltpipe.tracking.gate import GateDecision
-from voltpipe.tracking.registration import DESCRIPTION
-from voltpipe.tracking.registry import (
+from voltpipe.tracking.audit_log import Action, AuditEntry, AuditLog
+from voltpipe.tracking.mlflow_store import TrackingError, TrackingStore
+from voltpipe.tracking.model_registry import (
     MODEL_NAME,
     Alias,
     aliases,
-    in_use,
-    known_version,
+    get_version,
     load_forecaster,
     registered_model,
+    serving_version,
 )
-from voltpipe.tracking.store import TrackingError, TrackingStore
-from voltpipe.tracking.trail import Action, Entry, Trail
+from voltpipe.tracking.promotion_rules import PromotionDecision
+from voltpipe.tracking.registration import DESCRIPTION
 
 TRAIL_TAG = "voltpipe.trail"
 """Tag of the registered model: the last line of the audit log that MLflow follows."""
@@ -32,7 +32,7 @@ class ChampionMovedError(VoltpipeError):
     """The champion is no longer the one that the candidate was compared with."""
 
 
-def settle(store: TrackingStore, version: str, decision: GateDecision, *, who: str) -> None:
+def apply_decision(store: TrackingStore, version: str, decision: PromotionDecision, *, who: str) -> None:
     """Apply a decision. Promoting the champion again changes nothing.
 
     Args:
@@ -44,10 +44,10 @@ def settle(store: TrackingStore, version: str, decision: GateDecision, *, who: s
     Raises:
         ChampionMovedError: another version became champion meanwhile.
     """
-    trail = Trail.of(store)
+    trail = AuditLog.of(store)
     with trail.locked():
         before = _champion(store, trail)
-        in_use_now = present.version if (present := in_use(store)) else None
+        in_use_now = present.version if (present := serving_version(store)) else None
         if in_use_now != decision.against:
             raise ChampionMovedError(
                 f"Version {version} was compared with champion {decision.against}. The champion is {in_use_now} now. "
@@ -57,7 +57,7 @@ def settle(store: TrackingStore, version: str, decision: GateDecision, *, who: s
         moves = decision.promoted and before != version
         if decision.promoted and not moves:
             return
-        entry = Entry(
+        entry = AuditEntry(
             action=Action.PROMOTED if moves else Action.REFUSED,
             version=version,
             champion_before=before,
@@ -70,7 +70,7 @@ def settle(store: TrackingStore, version: str, decision: GateDecision, *, who: s
         _carry_out(store, trail, entry)
 
 
-def roll_back(store: TrackingStore, *, to: str | None = None, who: str, why: str) -> Entry:
+def roll_back(store: TrackingStore, *, to: str | None = None, who: str, why: str) -> AuditEntry:
     """Make the champion before this one, or an earlier one, champion again; this one becomes `previous`.
 
     Args:
@@ -82,13 +82,13 @@ def roll_back(store: TrackingStore, *, to: str | None = None, who: str, why: str
     Raises:
         TrackingError: there is none before it, or it was deleted or archived, never was champion, or cannot be loaded.
     """
-    trail = Trail.of(store)
+    trail = AuditLog.of(store)
     with trail.locked():
         before = _champion(store, trail)
         target = to or aliases(store).get(Alias.PREVIOUS)
         _check_target(store, trail, target, before)
         assert target is not None
-        entry = Entry(
+        entry = AuditEntry(
             action=Action.ROLLED_BACK,
             version=target,
             champion_before=before,
@@ -101,14 +101,14 @@ def roll_back(store: TrackingStore, *, to: str | None = None, who: str, why: str
     return entry
 
 
-def rolled_back(store: TrackingStore, version: str) -> Entry | None:
+def rollback_target(store: TrackingStore, version: str) -> AuditEntry | None:
     """Return the rollback that ended a version's last time as champion; None otherwise."""
-    moves = [e for e in Trail.of(store).entries() if e.moves and version in (e.champion_before, e.champion_after)]
+    moves = [e for e in AuditLog.of(store).entries() if e.moves and version in (e.champion_before, e.champion_after)]
     last = moves[-1] if moves else None
     return last if last and last.action is Action.ROLLED_BACK and last.champion_before == version else None
 
 
-def _champion(store: TrackingStore, trail: Trail) -> str | None:
+def _champion(store: TrackingStore, trail: AuditLog) -> str | None:
     """The champion, also one that was deleted, once MLflow stands where the trail does."""
     entries = trail.entries()
     last = entries[-1] if entries else None
@@ -119,7 +119,7 @@ def _champion(store: TrackingStore, trail: Trail) -> str | None:
     found = aliases(store).get(Alias.CHAMPION)
     if found is None or found == recorded:
         return recorded
-    moved = Entry(
+    moved = AuditEntry(
         action=Action.MOVED_OUTSIDE,
         version=found,
         champion_before=recorded,
@@ -138,7 +138,7 @@ def _next_previous(store: TrackingStore, champion: str | None, after: str) -> st
     return next((each for each in known if each and each != after and _is_there(store, each)), None)
 
 
-def _check_target(store: TrackingStore, trail: Trail, target: str | None, before: str | None) -> None:
+def _check_target(store: TrackingStore, trail: AuditLog, target: str | None, before: str | None) -> None:
     once = sorted({e.champion_after for e in trail.entries() if e.champion_after} - {before}, key=int)
     there = [version for version in once if _is_there(store, version)]
     others = f"'voltpipe rollback VERSION' takes one of {', '.join(there)}." if there else "Train a better one."
@@ -146,7 +146,7 @@ def _check_target(store: TrackingStore, trail: Trail, target: str | None, before
         raise TrackingError(f"There is no champion before version {before}. {others}", code="no-previous-champion")
     if target == before:
         raise TrackingError(f"Version {target} is the champion already. {others}", code="already-champion")
-    found = known_version(store, target)
+    found = get_version(store, target)
     if found is None:
         raise TrackingError(
             f"Version {target} does not exist in MLflow, or was deleted there. {others}", code="version-not-registered"
@@ -163,12 +163,12 @@ def _check_target(store: TrackingStore, trail: Trail, target: str | None, before
     load_forecaster(found.uri, store)
 
 
-def _carry_out(store: TrackingStore, trail: Trail, entry: Entry) -> None:
+def _carry_out(store: TrackingStore, trail: AuditLog, entry: AuditEntry) -> None:
     trail.append(entry)
     _apply(store, trail, entry)
 
 
-def _apply(store: TrackingStore, trail: Trail, entry: Entry) -> None:
+def _apply(store: TrackingStore, trail: AuditLog, entry: AuditEntry) -> None:
     """Set MLflow's aliases and tags as an entry says. Repeating it changes nothing."""
     client = store.client
     if entry.moves and entry.champion_after and entry.action is not Action.MOVED_OUTSIDE:
@@ -186,7 +186,7 @@ def _apply(store: TrackingStore, trail: Trail, entry: Entry) -> None:
     client.set_registered_model_tag(MODEL_NAME, TRAIL_TAG, entry.entry_id)
 
 
-def _tags(entry: Entry) -> dict[str, dict[str, str]]:
+def _tags(entry: AuditEntry) -> dict[str, dict[str, str]]:
     """Return the tags that an action sets, by version."""
     when = entry.at_utc.isoformat(timespec="seconds")
     if entry.action is Action.ROLLED_BACK:
@@ -213,7 +213,7 @@ def _follows(store: TrackingStore) -> str | None:
     return model.tags.get(TRAIL_TAG) if model else None
 
 
-def _describe(store: TrackingStore, entries: Sequence[Entry]) -> None:
+def _describe(store: TrackingStore, entries: Sequence[AuditEntry]) -> None:
     """Write the latest lines of the audit log into the registered model's description."""
     # A list: MLflow's page sets a table's cells without any space between them.
     told = "\n".join(f"- {entry.brief}" for entry in reversed(entries[-_DESCRIBED:]))
@@ -221,4 +221,4 @@ def _describe(store: TrackingStore, entries: Sequence[Entry]) -> None:
 
 
 def _is_there(store: TrackingStore, version: str | None) -> bool:
-    return version is None or known_version(store, version) is not None
+    return version is None or get_version(store, version) is not None

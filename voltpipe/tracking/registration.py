@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping
 
-from voltpipe.tracking.registry import MODEL_NAME, Alias, RegisteredForecaster, champion, find_version
-from voltpipe.tracking.run import TrackedRun
-from voltpipe.tracking.store import TrackingStore
+from voltpipe.tracking.mlflow_store import TrackingStore
+from voltpipe.tracking.model_registry import MODEL_NAME, Alias, RegisteredForecaster, champion, find_version
+from voltpipe.tracking.tracked_run import TrackedRun
 
 DESCRIPTION = """Forecasts the voltage of every channel of a recording, in mV.
 

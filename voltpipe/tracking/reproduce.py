@@ -7,25 +7,31 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from voltpipe.evaluation.evaluate import evaluate
-from voltpipe.evaluation.revision import code_revision
-from voltpipe.files import file_digest
-from voltpipe.forecasting.device import Compute, cpu_threads
+from voltpipe.code_revision import code_revision
+from voltpipe.evaluation.scoring import score_forecaster
+from voltpipe.forecasting.compute import Compute, cpu_threads
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.forecasting.progress import Progress
 from voltpipe.forecasting.settings import Device, Precision
-from voltpipe.forecasting.training import train
-from voltpipe.lake import Lake, LakeError, RecordingKey
-from voltpipe.recordings.catalogue import read_history
-from voltpipe.recordings.raw import raw_path
+from voltpipe.forecasting.training.train import train
+from voltpipe.lake.files import file_digest
+from voltpipe.lake.keys import LakeError, RecordingKey
+from voltpipe.lake.paths import Lake
+from voltpipe.progress import TrainingProgress
+from voltpipe.recordings.raw.catalogue import read_history
+from voltpipe.recordings.raw.raw_folder import raw_path
 from voltpipe.recordings.recording import RecordingError
-from voltpipe.recordings.store import ConditionedRecording, open_conditioned
-from voltpipe.tracking.origin import Origin, Place, read_origin, window_set_content
-from voltpipe.tracking.registry import MODEL_NAME, find_version, load_forecaster
+from voltpipe.recordings.store.conditioned_recording import ConditionedRecording, open_conditioned
+from voltpipe.tracking.mlflow_store import TrackingError, TrackingStore
+from voltpipe.tracking.model_registry import MODEL_NAME, find_version, load_forecaster
 from voltpipe.tracking.settings import ReproductionSettings
-from voltpipe.tracking.store import TrackingError, TrackingStore
-from voltpipe.windows.build import build_window_set
-from voltpipe.windows.manifest import SplitRecording
+from voltpipe.tracking.training_provenance import (
+    ComputeEnvironment,
+    TrainingProvenance,
+    read_origin,
+    window_set_content,
+)
+from voltpipe.windows.build_window_set import build_window_set
+from voltpipe.windows.split_manifest import SplitRecording
 from voltpipe.windows.window_set import WindowSet
 
 _ROUNDING_R2 = 1e-6
@@ -37,7 +43,7 @@ class ReproductionError(TrackingError):
 
 
 @dataclass(frozen=True)
-class Compared:
+class ReproductionCheck:
     """One thing, then and now."""
 
     subject: str
@@ -51,8 +57,8 @@ class Compared:
 
 
 def reproduce(
-    lake: Lake, store: TrackingStore, name: str, settings: ReproductionSettings, progress: Progress
-) -> Iterator[Compared]:
+    lake: Lake, store: TrackingStore, name: str, settings: ReproductionSettings, progress: TrainingProgress
+) -> Iterator[ReproductionCheck]:
     """Make a registered forecaster again in a scratch folder, comparing step by step.
 
     Nothing in the lake or in MLflow changes.
@@ -76,33 +82,41 @@ def reproduce(
             code="version-without-run",
         )
     origin = read_origin(store, version.run_id)
-    yield Compared("version", f"{version.version} of {MODEL_NAME}, a {origin.training.architecture.value}")
+    yield ReproductionCheck("version", f"{version.version} of {MODEL_NAME}, a {origin.training.architecture.value}")
     yield _compared_code(origin)
     recordings = _unchanged_recordings(lake, origin)
-    yield Compared("recordings", f"{len(recordings)} have the digests that they had{_without_raw(lake, recordings)}")
+    yield ReproductionCheck(
+        "recordings", f"{len(recordings)} have the digests that they had{_without_raw(lake, recordings)}"
+    )
     place = _place(origin, settings)
-    yield Compared("place", place.label if place == origin.place else f"{place.label}; it was {origin.place.label}")
+    yield ReproductionCheck(
+        "place", place.label if place == origin.place else f"{place.label}; it was {origin.place.label}"
+    )
     lake.windows.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".reproduce-", dir=lake.windows) as scratch, cpu_threads(origin.place.threads):
         window_set = build_window_set(Path(scratch) / "windows", origin.split, recordings)
         yield _compared_window_set(origin, window_set)
         forecaster = _trained_again(origin, place, window_set, Path(scratch) / "training", store, progress)
-        yield Compared("training", f"{len(origin.epochs)} epochs as then, when it ended as {origin.stopped_because}")
+        yield ReproductionCheck(
+            "training", f"{len(origin.epochs)} epochs as then, when it ended as {origin.stopped_because}"
+        )
         identical_bits_expected = place == origin.place and place.device is Device.CPU
         yield _compared_weights(load_forecaster(version.uri, store), forecaster, expected=identical_bits_expected)
         tolerance = _ROUNDING_R2 if identical_bits_expected else settings.r2_tolerance
-        yield _compared_scores(store, version.run_id, evaluate(forecaster, window_set, {})[0].metrics(), tolerance)
+        yield _compared_scores(
+            store, version.run_id, score_forecaster(forecaster, window_set, {})[0].metrics(), tolerance
+        )
 
 
-def _compared_code(origin: Origin) -> Compared:
+def _compared_code(origin: TrainingProvenance) -> ReproductionCheck:
     now = code_revision()
     if now != origin.code_revision:
-        return Compared("code", f"{now}; it was {origin.code_revision}")
+        return ReproductionCheck("code", f"{now}; it was {origin.code_revision}")
     unsure = ", though what was not committed may differ" if now.endswith("-dirty") else ""
-    return Compared("code", f"{now}, as then{unsure}")
+    return ReproductionCheck("code", f"{now}, as then{unsure}")
 
 
-def _unchanged_recordings(lake: Lake, origin: Origin) -> dict[str, ConditionedRecording]:
+def _unchanged_recordings(lake: Lake, origin: TrainingProvenance) -> dict[str, ConditionedRecording]:
     found: dict[str, ConditionedRecording] = {}
     problems = []
     for entry in origin.split.recordings:
@@ -157,21 +171,30 @@ def _without_raw(lake: Lake, recordings: Iterable[str]) -> str:
     return f"; the raw files of {', '.join(gone)} are gone" if gone else ""
 
 
-def _place(origin: Origin, settings: ReproductionSettings) -> Place:
+def _place(origin: TrainingProvenance, settings: ReproductionSettings) -> ComputeEnvironment:
     device = settings.device or origin.place.device
     precision = origin.place.precision if device is origin.place.device else Precision.AUTO
     compute = Compute.chosen(device, precision)
-    return Place.here(compute.device, compute.precision).model_copy(update={"threads": origin.place.threads})
+    return ComputeEnvironment.here(compute.device, compute.precision).model_copy(
+        update={"threads": origin.place.threads}
+    )
 
 
-def _compared_window_set(origin: Origin, window_set: WindowSet) -> Compared:
+def _compared_window_set(origin: TrainingProvenance, window_set: WindowSet) -> ReproductionCheck:
     same = window_set_content(window_set.folder) == origin.window_set_content
     size = f"{len(window_set.index):,} windows of {len(window_set.samples_z):,} samples"
-    return Compared("window set", f"{size}, {'every bit as then' if same else 'not the same samples as then'}", same)
+    return ReproductionCheck(
+        "window set", f"{size}, {'every bit as then' if same else 'not the same samples as then'}", same
+    )
 
 
 def _trained_again(
-    origin: Origin, place: Place, window_set: WindowSet, folder: Path, store: TrackingStore, progress: Progress
+    origin: TrainingProvenance,
+    place: ComputeEnvironment,
+    window_set: WindowSet,
+    folder: Path,
+    store: TrackingStore,
+    progress: TrainingProgress,
 ) -> Forecaster:
     settings = origin.training.model_copy(update={"device": place.device, "precision": place.precision})
     earlier = load_forecaster(settings.begin_from, store) if settings.begin_from else None
@@ -180,16 +203,18 @@ def _trained_again(
     ).forecaster
 
 
-def _compared_weights(registered: Forecaster, rebuilt: Forecaster, *, expected: bool) -> Compared:
+def _compared_weights(registered: Forecaster, rebuilt: Forecaster, *, expected: bool) -> ReproductionCheck:
     then, now = _tensors(registered), _tensors(rebuilt)
     if registered.config != rebuilt.config or {*then} != {*now}:
-        return Compared("weights", "another architecture, other channels or another distribution", matches=False)
+        return ReproductionCheck(
+            "weights", "another architecture, other channels or another distribution", matches=False
+        )
     numbers = sum(tensor.numel() for tensor in then.values())
     furthest = max(float((then[name] - now[name]).abs().max()) for name in then if then[name].numel())
     if all(torch.equal(then[name], now[name]) for name in then):
-        return Compared("weights", f"all {numbers:,} numbers are identical")
+        return ReproductionCheck("weights", f"all {numbers:,} numbers are identical")
     hint = "" if expected else ", as is to be expected elsewhere; the scores decide"
-    return Compared("weights", f"they differ by up to {furthest:.2g}{hint}", matches=not expected)
+    return ReproductionCheck("weights", f"they differ by up to {furthest:.2g}{hint}", matches=not expected)
 
 
 def _tensors(forecaster: Forecaster) -> dict[str, torch.Tensor]:
@@ -198,12 +223,12 @@ def _tensors(forecaster: Forecaster) -> dict[str, torch.Tensor]:
     return {**forecaster.module.state_dict(), **{f"distribution.{name}": table for name, table in tables.items()}}
 
 
-def _compared_scores(store: TrackingStore, run_id: str, now: dict[str, float], tolerance: float) -> Compared:
+def _compared_scores(store: TrackingStore, run_id: str, now: dict[str, float], tolerance: float) -> ReproductionCheck:
     then = store.client.get_run(run_id).data.metrics
     names = [name for name in now if "/r2/" in name]
     lacking = [name for name in names if name not in then]
     if lacking:
-        return Compared(
+        return ReproductionCheck(
             "scores", f"the run has no {', '.join(lacking)}, so it was never fully evaluated", matches=False
         )
     furthest = max(names, key=lambda name: abs(now[name] - then[name]))
@@ -211,4 +236,4 @@ def _compared_scores(store: TrackingStore, run_id: str, now: dict[str, float], t
     found = f"R2 differs by {difference:.2g} at most, tolerance {tolerance:g}"
     if difference > 0:
         found += f" ({furthest}: {now[furthest]:.6f}, it was {then[furthest]:.6f})"
-    return Compared("scores", f"{len(names)} figures, {found}", difference <= tolerance)
+    return ReproductionCheck("scores", f"{len(names)} figures, {found}", difference <= tolerance)

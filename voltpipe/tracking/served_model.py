@@ -16,25 +16,26 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from voltpipe.files import file_digest
-from voltpipe.forecasting.familiarity.notice import Noticing
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.recordings.shared_conditioning import conditioning_label
-from voltpipe.tracking.run import RunInput, TrackedRun
-from voltpipe.tracking.store import TrackingError
+from voltpipe.forecasting.novelty import NoveltyAccumulator
+from voltpipe.lake.files import file_digest
+from voltpipe.recordings.conditioning.signature import signature_label
+from voltpipe.tracking.mlflow_store import TrackingError
+from voltpipe.tracking.tracked_run import RunInput, TrackedRun
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
-FORECASTER_FOLDER = "data/forecaster"
+
+SERVED_FORECASTER_FOLDER = "data/forecaster"
 """Where what `Forecaster.save` wrote lies in an MLflow model's folder."""
 
 _DIGEST_TAG = "voltpipe.digest"
 _REQUIREMENTS = ("torch", "safetensors", "numpy", "pydantic", "jaxtyping")
 
 
-class UnfamiliarWarning(UserWarning):
+class NoveltyWarning(UserWarning):
     """Histories are unlike those trained on."""
 
 
@@ -55,10 +56,10 @@ class ServedForecaster:
         history_mv = np.array(model_input, np.float32)
         forecast_mv = self.forecaster.predict_mv(history_mv)
         if self.forecaster.familiarity:
-            noticing = Noticing(tuple(f"number {channel}" for channel in range(history_mv.shape[2])))
+            noticing = NoveltyAccumulator(tuple(f"number {channel}" for channel in range(history_mv.shape[2])))
             noticing.add(self.forecaster.familiarity.judge(torch.from_numpy(history_mv)))
             if (notice := noticing.notice()).warns:
-                warnings.warn(f"take these forecasts with care: {notice.text}", UnfamiliarWarning, stacklevel=2)
+                warnings.warn(f"take these forecasts with care: {notice.text}", NoveltyWarning, stacklevel=2)
         return forecast_mv
 
 
@@ -89,7 +90,7 @@ def log_forecaster(
         TrackingError: as served, it would not give the forecasts it gives here.
     """
     with TemporaryDirectory() as scratch:
-        saved = Path(scratch) / Path(FORECASTER_FOLDER).name
+        saved = Path(scratch) / Path(SERVED_FORECASTER_FOLDER).name
         forecaster.save(saved)
         digest = file_digest(saved)
         model = _logged(run, digest)
@@ -107,7 +108,7 @@ def served_forecast_mv(model_folder: Path) -> Float32[np.ndarray, "batch horizon
     """What MLflow's server would answer to the model's own input example, in mV."""
     served = _pyfunc().load_model(str(model_folder))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnfamiliarWarning)  # an example is to show the form, not to be believed
+        warnings.simplefilter("ignore", NoveltyWarning)  # an example is to show the form, not to be believed
         return np.asarray(served.predict(served.input_example))
 
 
@@ -153,7 +154,7 @@ def _create(run: TrackedRun, forecaster: Forecaster, digest: str) -> "LoggedMode
             "horizons_samples": ", ".join(map(str, config.horizons_samples)),
             "rate_hz": str(config.rate_hz),
             "channels": str(len(config.channel_names)),
-            "conditioning": conditioning_label(config.conditioning),
+            "conditioning": signature_label(config.conditioning),
             "organoids": ", ".join(config.organoids),
         },
         model_type="forecaster",

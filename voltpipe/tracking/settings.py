@@ -8,10 +8,10 @@ from enum import StrEnum
 from pydantic import Field
 
 from voltpipe.forecasting.settings import Device
-from voltpipe.settings import Settings
+from voltpipe.schema import Settings
 
 
-class GateSettings(Settings):
+class PromotionSettings(Settings):
     """What a candidate must show to become champion."""
 
     margin: float = Field(

@@ -3,11 +3,11 @@
 import numpy as np
 from jaxtyping import Bool
 
-from voltpipe.windows.split import Split
+from voltpipe.windows.splits import Split
 from voltpipe.windows.window_set import WindowSet
 
 
-def covered_rows(window_set: WindowSet, split: Split) -> Bool[np.ndarray, " row"]:
+def rows_in_windows(window_set: WindowSet, split: Split) -> Bool[np.ndarray, " row"]:
     """Which rows of the window set's samples lie in windows of a split."""
     begins = np.zeros(len(window_set.samples_z) + 1, np.int32)
     starts = window_set.index["start_row"][window_set.windows(split)]
@@ -16,18 +16,18 @@ def covered_rows(window_set: WindowSet, split: Split) -> Bool[np.ndarray, " row"
     return np.asarray(np.cumsum(begins[:-1]) > 0)
 
 
-def shared_samples(window_set: WindowSet) -> int:
+def count_shared_samples(window_set: WindowSet) -> int:
     """How many samples the windows of two different splits have in common; 0 unless the protocol is `published`."""
     owner = np.full(len(window_set.samples_z), -1, np.int8)
     shared = np.zeros(len(owner), bool)
     for split in Split:
-        touched = covered_rows(window_set, split)
+        touched = rows_in_windows(window_set, split)
         shared |= touched & (owner >= 0)
         owner[touched] = split.code
     return int(shared.sum())
 
 
-def windows_over_a_border(window_set: WindowSet) -> int:
+def count_windows_over_borders(window_set: WindowSet) -> int:
     """How many windows reach beyond the span (hence the recording, the stretch between gaps) they begin in."""
     starts = window_set.index["start_row"]
     spans = np.array([(start, stop) for _, start, stop, _ in window_set.manifest.spans])

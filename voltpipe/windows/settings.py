@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field, field_validator
 
-from voltpipe.settings import Settings
+from voltpipe.schema import Settings
 
 
 class Protocol(StrEnum):

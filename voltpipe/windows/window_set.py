@@ -15,16 +15,15 @@ from jaxtyping import Float, Int, Int64
 from pydantic import Field
 from torch import Tensor
 
-from voltpipe.files import read_json
-from voltpipe.lake import RecordingKey
-from voltpipe.settings import Settings
+from voltpipe.lake.files import read_json
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.schema import FrozenModel
 from voltpipe.windows.settings import WindowSettings
-from voltpipe.windows.split import Role
-from voltpipe.windows.split import Split as Split
+from voltpipe.windows.splits import Role, Split
 
 SAMPLES_FILE = "samples.npy"
 INDEX_FILE = "index.npy"
-MANIFEST_FILE = "manifest.json"
+WINDOW_SET_MANIFEST_FILE = "manifest.json"
 
 INDEX_DTYPE = np.dtype([("recording", "<i4"), ("start_row", "<i8"), ("split", "<i1")])
 
@@ -60,7 +59,7 @@ class WindowedSpan(NamedTuple):
     split: Split
 
 
-class WindowSetManifest(Settings):
+class WindowSetManifest(FrozenModel):
     """Contents of a window set: what it was made from, and where each recording and split lies in it."""
 
     format_version: int = Field(1, description="of this file; absent in files of version 0.1.0, which are the same")
@@ -83,7 +82,7 @@ class WindowSetManifest(Settings):
     @classmethod
     def load(cls, folder: Path) -> "WindowSetManifest":
         """Read the manifest of the window set in a folder."""
-        return cls.model_validate(read_json(folder / MANIFEST_FILE))
+        return cls.model_validate(read_json(folder / WINDOW_SET_MANIFEST_FILE))
 
 
 def to_mv(
@@ -180,7 +179,7 @@ class WindowSet:
         """Mean and standard deviation in mV that turn the z-units of recordings (by number) back into mV."""
         return self._mean_mv[recording], self._sd_mv[recording]
 
-    def stretch(self, windows: Int[np.ndarray, " batch"], n_samples: int) -> Float[Tensor, "batch time channel"]:
+    def segment(self, windows: Int[np.ndarray, " batch"], n_samples: int) -> Float[Tensor, "batch time channel"]:
         """The first `n_samples` samples of each window, in z-units; up to context + the largest horizon."""
         assert n_samples <= self.settings.window_samples
         rows = torch.from_numpy(self.index["start_row"][windows].astype(np.int64))
@@ -189,7 +188,7 @@ class WindowSet:
     def batch(self, windows: Int[np.ndarray, " batch"] | Sequence[int]) -> Batch:
         """Gather windows, by their positions in the index."""
         windows = np.asarray(windows)
-        samples = self.stretch(windows, self.settings.window_samples)
+        samples = self.segment(windows, self.settings.window_samples)
         mean_mv, sd_mv = self.calibration_mv(self.index["recording"][windows])
         target_rows = [self.context - 1 + horizon for horizon in self.horizons]
         return Batch(samples[:, : self.context], samples[:, target_rows], mean_mv, sd_mv)

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from voltpipe.cli import main
-from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
-from voltpipe.recordings.sidecar import read_hints
-from voltpipe.recordings.store import conditioned_recordings, open_conditioned
+from voltpipe.cli.main import main
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import LAKE_VARIABLE, Lake
+from voltpipe.recordings.raw.sidecar import read_hints
+from voltpipe.recordings.store.conditioned_recording import conditioned_recordings, open_conditioned
 
 pytestmark = pytest.mark.slow
 

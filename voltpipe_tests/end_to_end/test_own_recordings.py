@@ -12,11 +12,12 @@ from click.testing import CliRunner, Result
 from pynwb import NWBHDF5IO, NWBFile
 from pynwb.ecephys import ElectricalSeries
 
-from voltpipe.cli import main
-from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
-from voltpipe.recordings.open_recording import open_recording
-from voltpipe.recordings.sidecar import read_hints
-from voltpipe.recordings.store import open_conditioned
+from voltpipe.cli.main import main
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import LAKE_VARIABLE, Lake
+from voltpipe.recordings.raw.open_recording import open_recording
+from voltpipe.recordings.raw.sidecar import read_hints
+from voltpipe.recordings.store.conditioned_recording import open_conditioned
 
 pytestmark = pytest.mark.slow
 

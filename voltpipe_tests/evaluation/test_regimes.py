@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from voltpipe.evaluation import held_out
-from voltpipe.evaluation.adaptation import adapted_to_beginning
-from voltpipe.evaluation.evaluate import evaluate
-from voltpipe.evaluation.held_out import as_used, regime_windows
+from voltpipe.evaluation import held_out_windows
+from voltpipe.evaluation.held_out_windows import forecaster_for_regime, regime_windows
 from voltpipe.evaluation.regimes import Regime
-from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
-from voltpipe.windows.split import Split
+from voltpipe.evaluation.scoring import score_forecaster
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.forecaster_files import ForecasterError
+from voltpipe.inference.forecast_file import adapt_to_beginning
+from voltpipe.windows.splits import Split
 
 N_CHANNELS = 12
 
@@ -63,7 +64,7 @@ def coupled(two_organoids) -> Forecaster:
 
 
 def test_regimes_follow_from_who_was_trained_on(two_organoids, coupled, monkeypatch):
-    monkeypatch.setattr(held_out, "ADAPTATION_MS", 8000.0)
+    monkeypatch.setattr(held_out_windows, "ADAPTATION_MS", 8000.0)
     windows = regime_windows(coupled, two_organoids)
     assert list(windows) == [Regime.TEST, Regime.ZERO_SHOT, Regime.ADAPTED]
     of = {regime: set(two_organoids.index["recording"][positions]) for regime, positions in windows.items()}
@@ -74,7 +75,7 @@ def test_regimes_follow_from_who_was_trained_on(two_organoids, coupled, monkeypa
 
 def test_of_very_many_windows_an_even_choice_is_scored(two_organoids, coupled, monkeypatch):
     every = regime_windows(coupled, two_organoids)[Regime.TEST]
-    monkeypatch.setattr(held_out, "_MOST_TARGETS", 7 * two_organoids.n_channels)
+    monkeypatch.setattr(held_out_windows, "_MOST_TARGETS", 7 * two_organoids.n_channels)
     chosen = regime_windows(coupled, two_organoids)[Regime.TEST]
     step = -(-len(every) // 7)
     assert step > 1
@@ -87,8 +88,8 @@ def test_a_forecaster_without_coupling_has_nothing_to_adapt(two_organoids):
 
 
 def test_a_known_organoid_is_forecast_with_its_own_coupling_and_an_unseen_one_with_none(two_organoids, coupled):
-    known = as_used(coupled, two_organoids, Regime.TEST)(1)
-    unseen = as_used(coupled, two_organoids, Regime.ZERO_SHOT)(2)
+    known = forecaster_for_regime(coupled, two_organoids, Regime.TEST)(1)
+    unseen = forecaster_for_regime(coupled, two_organoids, Regime.ZERO_SHOT)(2)
     truth = torch.from_numpy(drawn_weights_mv(0))
     found_mv = known.coupling_mv[0].sum(0)
     assert ((found_mv - truth).abs() < 0.25 * truth.abs() + 0.15).all()
@@ -97,8 +98,8 @@ def test_a_known_organoid_is_forecast_with_its_own_coupling_and_an_unseen_one_wi
 
 
 def test_adapting_finds_the_other_network_from_what_came_before_alone(two_organoids, coupled, monkeypatch):
-    monkeypatch.setattr(held_out, "ADAPTATION_MS", 8000.0)
-    adapted = as_used(coupled, two_organoids, Regime.ADAPTED)(2)
+    monkeypatch.setattr(held_out_windows, "ADAPTATION_MS", 8000.0)
+    adapted = forecaster_for_regime(coupled, two_organoids, Regime.ADAPTED)(2)
     truth = torch.from_numpy(drawn_weights_mv(1))
     found_mv = adapted.coupling_mv[0].sum(0)
     assert ((found_mv - truth).abs() < 0.25 * truth.abs() + 0.3).all()
@@ -107,16 +108,16 @@ def test_adapting_finds_the_other_network_from_what_came_before_alone(two_organo
     later = two_organoids.samples_z[begin + 8000 :].clone()
     try:
         two_organoids.samples_z[begin + 8000 :] = 0
-        again = as_used(coupled, two_organoids, Regime.ADAPTED)(2)
+        again = forecaster_for_regime(coupled, two_organoids, Regime.ADAPTED)(2)
     finally:
         two_organoids.samples_z[begin + 8000 :] = later
     assert torch.equal(again.coupling_mv, adapted.coupling_mv)
 
 
 def test_all_are_scored_on_the_same_windows_of_each_regime(two_organoids, coupled, monkeypatch):
-    monkeypatch.setattr(held_out, "ADAPTATION_MS", 8000.0)
+    monkeypatch.setattr(held_out_windows, "ADAPTATION_MS", 8000.0)
     persistence = Forecaster.unfitted("persistence", two_organoids)
-    evaluation, _ = evaluate(coupled, two_organoids, {"persistence": persistence})
+    evaluation, _ = score_forecaster(coupled, two_organoids, {"persistence": persistence})
     assert evaluation.regimes == (Regime.TEST, Regime.ZERO_SHOT, Regime.ADAPTED)
     for regime in evaluation.regimes:
         own, other = (evaluation.score(name, regime, 1) for name in ("coupled_cnn_lstm", "persistence"))
@@ -137,10 +138,10 @@ def test_adapting_to_all_of_a_recording_or_without_coupling_is_refused(two_organ
         read_mv=lambda start_sample, stop_sample: np.zeros((stop_sample - start_sample, N_CHANNELS), np.float32),
     )
     with pytest.raises(ForecasterError, match="500 ms", check=lambda error: error.code == "adaptation-too-long"):
-        adapted_to_beginning(coupled, short, 500.0)
+        adapt_to_beginning(coupled, short, 500.0)
     shared = Forecaster.unfitted("shared_cnn_lstm", two_organoids)
     with pytest.raises(ForecasterError, check=lambda error: error.code == "nothing-to-adapt"):
-        adapted_to_beginning(shared, short, 100.0)
+        adapt_to_beginning(shared, short, 100.0)
 
 
 def test_an_unseen_organoid_may_have_other_channels_and_its_forecaster_is_not_kept(coupled, tmp_path):

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from voltpipe.evaluation.diagnosis.free_runs import free_runs
-from voltpipe.evaluation.evaluation import EvaluationError
-from voltpipe.evaluation.examination import Examination, run_diagnostics, run_interpretation, run_scoring
+from voltpipe.evaluation.diagnostics.rollouts import make_rollouts
 from voltpipe.evaluation.isolation import attempt, read_failures, write_failures
 from voltpipe.evaluation.regimes import Regime
-from voltpipe.evaluation.report import write_report
-from voltpipe.forecasting.distribution.fit import calibrated
-from voltpipe.windows.window_set import Split
+from voltpipe.evaluation.results import EvaluationError
+from voltpipe.evaluation.run_evaluation import FullEvaluation, run_diagnostics, run_interpretation, run_scoring
+from voltpipe.forecasting.training.fitting import with_distribution
+from voltpipe.reporting.report import write_report
+from voltpipe.windows.splits import Split
 
 GROWTH = 1.5
 
@@ -38,7 +38,7 @@ def unstable(window_set, forecaster_by):
         last_z = torch.from_numpy(history_z[:, -1:].numpy())
         return last_z * torch.tensor([GROWTH**horizon for horizon in (1, 2, 5)])[:, None]
 
-    return calibrated(forecaster_by("lstm", grow, window_set), window_set)
+    return with_distribution(forecaster_by("lstm", grow, window_set), window_set)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def folder(unstable, window_set, tmp_path_factory):
 
 def test_a_roll_out_that_diverges_says_when_and_how_often(unstable, window_set):
     with pytest.raises(EvaluationError) as diverged:
-        free_runs(unstable, window_set, n_samples=100, n_starts=3)
+        make_rollouts(unstable, window_set, n_samples=100, n_starts=3)
     assert diverged.value.code == "roll-out-diverges"
     n_diverged, n_starts, first_ms = map(float, re.findall(r"\d+(?:\.\d+)?", str(diverged.value))[:3])
     assert (n_diverged, n_starts) == (6, 6)
@@ -63,12 +63,12 @@ def test_a_roll_out_that_diverges_says_when_and_how_often(unstable, window_set):
 
 
 def test_a_short_enough_roll_out_of_the_same_forecaster_is_bounded(unstable, window_set):
-    runs = free_runs(unstable, window_set, n_samples=4, n_starts=3)
+    runs = make_rollouts(unstable, window_set, n_samples=4, n_starts=3)
     assert np.isfinite(runs.imagined_mv).all()
 
 
 def test_each_part_fails_for_itself(folder):
-    found = Examination.read(folder)
+    found = FullEvaluation.read(folder)
     assert all(np.isfinite(score.r2) for score in found.evaluation.scores)
     assert found.evaluation.score("lstm", Regime.TEST, 1).r2 < 0
     assert found.detail is not None
@@ -87,7 +87,7 @@ def test_each_part_fails_for_itself(folder):
 
 
 def test_the_page_shows_what_failed_in_its_section(folder, tmp_path):
-    found = Examination.read(folder)
+    found = FullEvaluation.read(folder)
     report = write_report(tmp_path, **vars(found))
     page = report.html_path.read_text()
     failed = dict(re.findall(r'<details class="section" id="(\w+)"[^>]* data-failed="([\w ]+)"', page))
@@ -100,7 +100,7 @@ def test_the_page_shows_what_failed_in_its_section(folder, tmp_path):
 
 
 def test_a_figure_that_cannot_be_drawn_is_named_on_the_page(folder, tmp_path):
-    found = Examination.read(folder)
+    found = FullEvaluation.read(folder)
     damaged = replace(found.diagnosis, robustness=found.diagnosis.robustness.drop(columns="r2"))
     report = write_report(tmp_path, **vars(replace(found, diagnosis=damaged)))
     page = report.html_path.read_text()
@@ -111,7 +111,7 @@ def test_a_figure_that_cannot_be_drawn_is_named_on_the_page(folder, tmp_path):
 
 
 def test_figures_that_lack_their_data_leave_the_scores_on_the_page(folder, tmp_path):
-    found = replace(Examination.read(folder), detail=None, failed={"figure_data": "no space for arrays"})
+    found = replace(FullEvaluation.read(folder), detail=None, failed={"figure_data": "no space for arrays"})
     page = write_report(tmp_path, **vars(found)).html_path.read_text()
     assert 'id="forecasts" data-failed="figure_data"' in page
     assert "no space for arrays" in page

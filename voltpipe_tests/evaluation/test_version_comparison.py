@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
-from voltpipe.evaluation.comparison_page import comparison_standings, verdicts, write_comparison
-from voltpipe.evaluation.evaluation import Evaluation, EvaluationError, Provenance, Score
-from voltpipe.evaluation.recording_errors import RecordingErrors
 from voltpipe.evaluation.regimes import Regime
-from voltpipe.evaluation.verdict import Standing
+from voltpipe.evaluation.results import Evaluation, EvaluationError, Provenance, RecordingErrors, Score
 from voltpipe.evaluation.version_comparison import MEAN, compare_versions
+from voltpipe.reporting.comparison_page import comparison_standings, verdicts, write_comparison
+from voltpipe.reporting.verdict import Standing
 from voltpipe.windows.settings import Protocol
 
 RECORDINGS = ("alpha--a", "alpha--b", "alpha--c", "beta--d")

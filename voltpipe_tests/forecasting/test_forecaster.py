@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from voltpipe.forecasting.architectures.registry import MODULES
-from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
-from voltpipe.forecasting.forecaster_files import CONFIG_FILE, WEIGHTS_FILE
-from voltpipe.windows.window_set import Split, WindowSet
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.forecaster_files import CONFIG_FILE, WEIGHTS_FILE, ForecasterError
+from voltpipe.forecasting.module_registry import MODULES
+from voltpipe.windows.splits import Split
+from voltpipe.windows.window_set import WindowSet
 
 
 @pytest.fixture(params=MODULES)

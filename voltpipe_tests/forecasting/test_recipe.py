@@ -2,7 +2,7 @@
 
 import pytest
 
-from voltpipe.forecasting.architectures.cnn_lstm import CnnLstm
+from voltpipe.forecasting.architectures.lstm import CnnLstm
 from voltpipe.forecasting.recipe import Decay, Recipe, learning_rate
 from voltpipe.forecasting.settings import TrainingSettings
 

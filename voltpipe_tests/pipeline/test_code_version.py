@@ -9,13 +9,13 @@ from pkgutil import iter_modules
 import pytest
 
 import voltpipe
-from voltpipe.evaluation import lake_report
 from voltpipe.forecasting import epoch
-from voltpipe.lake import Lake
-from voltpipe.pipeline import assets, shown
-from voltpipe.pipeline.build import build_definitions
+from voltpipe.lake.paths import Lake
+from voltpipe.pipeline import assets, metadata
+from voltpipe.pipeline.build_definitions import build_definitions
 from voltpipe.pipeline.code_version import code_version, covered_files
 from voltpipe.recordings.formats import numpy as numpy_format
+from voltpipe.reporting import lake_report
 
 PACKAGE = Path(voltpipe.__file__).parent
 MODULES = [f"{assets.__name__}.{module.name}" for module in iter_modules(assets.__path__)]
@@ -70,7 +70,7 @@ def test_a_template_changes_the_page(copy):
 
 
 def test_how_values_are_shown_changes_no_version(copy):
-    assert changed_by(copy, *place_of(shown)) == set()
+    assert changed_by(copy, *place_of(metadata)) == set()
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -9,8 +9,8 @@ from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
-from voltpipe.lake import Lake
-from voltpipe.pipeline.instance import DagsterHomeError, open_instance, prepare_home
+from voltpipe.lake.paths import Lake
+from voltpipe.pipeline.dagster_home import DagsterHomeError, open_instance, prepare_home
 
 # Stands for a launcher that is not Dagster's default one.
 OTHER_LAUNCHER = """

@@ -7,9 +7,9 @@ from graphlib import TopologicalSorter
 import dagster as dg
 import pytest
 
-from voltpipe.lake import Lake
-from voltpipe.pipeline.build import build_definitions
-from voltpipe.pipeline.resources import STAGE_FOLDERS
+from voltpipe.lake.paths import Lake
+from voltpipe.pipeline.asset_values import STAGE_FOLDERS
+from voltpipe.pipeline.build_definitions import build_definitions
 
 HEAVY = ("torch", "mlflow", "brian2", "pynwb", "matplotlib", "pandas")
 GROUPS = {

@@ -3,9 +3,9 @@
 import dagster as dg
 import pytest
 
-from voltpipe.lake import LAKE_VARIABLE, Lake
-from voltpipe.pipeline.build import EXECUTOR_VARIABLE, ExecutorError, build_definitions
-from voltpipe.pipeline.instance import CONFIG_FILE, open_instance
+from voltpipe.lake.paths import LAKE_VARIABLE, Lake
+from voltpipe.pipeline.build_definitions import EXECUTOR_VARIABLE, ExecutorError, build_definitions
+from voltpipe.pipeline.dagster_home import CONFIG_FILE, open_instance
 from voltpipe.pipeline.jobs import LAKE_REPORT_JOB
 
 LAUNCHER = """

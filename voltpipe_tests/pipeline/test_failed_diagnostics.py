@@ -6,17 +6,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from voltpipe.files import read_json
-from voltpipe.forecasting.baselines.fit import fit_baselines
-from voltpipe.forecasting.training_result import FORECASTER_FOLDER
-from voltpipe.lake import Lake
-from voltpipe.pipeline.build import build_definitions
+from voltpipe.forecasting.training.fitting import fit_baselines
+from voltpipe.forecasting.training.training_result import FORECASTER_FOLDER
+from voltpipe.lake.files import read_json
+from voltpipe.lake.paths import Lake
+from voltpipe.pipeline.asset_values import RegisteredValue, ReportedValue, TrainedValue, value_path
+from voltpipe.pipeline.build_definitions import build_definitions
 from voltpipe.pipeline.jobs import TRAIN_JOB
-from voltpipe.pipeline.launch import Launcher
-from voltpipe.pipeline.resources import value_path
-from voltpipe.pipeline.values import RegisteredValue, ReportedValue, TrainedValue
-from voltpipe.tracking.registry import version_tags
-from voltpipe.tracking.store import TrackingStore
+from voltpipe.pipeline.launcher import Launcher
+from voltpipe.tracking.mlflow_store import TrackingStore
+from voltpipe.tracking.model_registry import version_tags
 from voltpipe.windows.window_set import WindowSet
 
 POOR_TRAINING = {"architecture": "cnn_lstm", "max_epochs": 1, "windows_per_epoch": 32, "device": "cpu"}

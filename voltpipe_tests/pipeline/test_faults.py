@@ -12,28 +12,28 @@ import dagster as dg
 import pytest
 import torch
 
-from voltpipe.forecasting.training_result import read_result
-from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
-from voltpipe.pipeline import patience
-from voltpipe.pipeline.build import build_definitions
+from voltpipe.forecasting.training.training_result import read_result
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import LAKE_VARIABLE, Lake
+from voltpipe.pipeline import retries
+from voltpipe.pipeline.asset_values import JsonIOManager, WindowSetValue
+from voltpipe.pipeline.build_definitions import build_definitions
 from voltpipe.pipeline.jobs import TRAIN_JOB
-from voltpipe.pipeline.resources import JsonValues
-from voltpipe.pipeline.values import WindowSetValue
-from voltpipe.recordings.arrivals import find_arrivals
-from voltpipe.recordings.condition_raw import condition_raw
-from voltpipe.recordings.damage import sound_recordings
+from voltpipe.recordings.conditioning.condition_raw import condition_raw
+from voltpipe.recordings.raw.arrivals import find_arrivals
 from voltpipe.recordings.settings import ConditioningSettings
-from voltpipe.tracking.lifecycle import FAILURE_TAG
+from voltpipe.recordings.store.conditioned_recording import verify_recordings
+from voltpipe.tracking.run_lifecycle import FAILURE_TAG
 
 UP_TO_TRAINING = ("recording_split", "window_set", "trained_forecaster")
 PAUSED_AFTER_AN_EPOCH = """
 import json, os, signal, sys
 import dagster as dg
 import torch
-from voltpipe.lake import Lake
-from voltpipe.pipeline.build import build_definitions
-from voltpipe.pipeline.instance import open_instance
-from voltpipe.pipeline.progress import MlflowProgress
+from voltpipe.lake.paths import Lake
+from voltpipe.pipeline.build_definitions import build_definitions
+from voltpipe.pipeline.dagster_home import open_instance
+from voltpipe.pipeline.progress_listeners import MlflowProgress
 
 def pause(self, record):
     os.kill(os.getpid(), signal.SIGSTOP)
@@ -125,7 +125,7 @@ def before_a_retry(monkeypatch):
                 waits.append(act())
                 time.sleep(seconds)
 
-        monkeypatch.setattr(patience, "WAIT_S", 1)
+        monkeypatch.setattr(retries, "WAIT_S", 1)
         monkeypatch.setattr("dagster._core.execution.plan.active.ActiveExecution.sleep_til_ready", wait)
         return waits
 
@@ -133,7 +133,7 @@ def before_a_retry(monkeypatch):
 
 
 def test_an_orphan_stops_itself_and_the_retry_that_waited_for_it_gets_the_same_weights(
-    trainable, instance, store, paused, train, materialized, before_a_retry
+    trainable, instance, trainable_store, paused, train, materialized, before_a_retry
 ):
     (orphaned,) = instance.get_runs()
     instance.report_run_failed(orphaned, "taken for dead")
@@ -142,11 +142,11 @@ def test_an_orphan_stops_itself_and_the_retry_that_waited_for_it_gets_the_same_w
     assert train().status is dg.DagsterRunStatus.SUCCESS
     assert waits
     assert_as_undisturbed(trainable, materialized)
-    (mlflow_run,) = store.tagged_runs({})
+    (mlflow_run,) = trainable_store.tagged_runs({})
     assert mlflow_run.info.status == "FINISHED"
     assert FAILURE_TAG not in mlflow_run.data.tags
     paused.wait(60)
-    assert store.tagged_runs({})[0].info.status == "FINISHED"
+    assert trainable_store.tagged_runs({})[0].info.status == "FINISHED"
     assert instance.get_run_by_id(orphaned.run_id).status is dg.DagsterRunStatus.FAILURE
 
 
@@ -177,7 +177,7 @@ def test_a_full_disk_conditions_nothing_by_half_and_loses_nothing(tmp_path, put_
         filler.unlink()
         assert list(find_arrivals(lake).ready) == [key]
         condition_raw(lake, key, ConditioningSettings())
-        assert list(sound_recordings(lake)[0]) == ["slice--run_0"]
+        assert list(verify_recordings(lake)[0]) == ["slice--run_0"]
 
 
 @pytest.fixture
@@ -200,11 +200,11 @@ def test_a_damaged_conditioned_file_is_set_aside_named_and_conditioned_anew(cond
     content[len(content) // 4 if read_all else -1] ^= 1
     path.write_bytes(content)
     if read_all:
-        assert sound_recordings(conditioned)[1] == {}
-    sound, damaged = sound_recordings(conditioned, read_all=read_all)
+        assert verify_recordings(conditioned)[1] == {}
+    sound, damaged = verify_recordings(conditioned, read_all=read_all)
     assert list(sound) == ["slice--run_1"]
     assert "is damaged" in damaged["slice--run_0"]
-    assert sound_recordings(conditioned)[1] == {}
+    assert verify_recordings(conditioned)[1] == {}
     assert list(find_arrivals(conditioned).ready) == [key]
     condition_raw(conditioned, key, ConditioningSettings())
     assert path.read_bytes() == whole
@@ -218,7 +218,7 @@ def test_a_damaged_history_is_judged_anew_and_holds_up_no_other(conditioned):
 
 
 def test_two_runs_at_once_hand_on_each_its_own_values(tmp_path):
-    values, key = JsonValues(root=str(tmp_path)), dg.AssetKey("window_set")
+    values, key = JsonIOManager(root=str(tmp_path)), dg.AssetKey("window_set")
     for run_id in ("first", "second"):
         value = WindowSetValue(folder=run_id, digest="d")
         values.handle_output(dg.build_output_context(asset_key=key, run_id=run_id), value)

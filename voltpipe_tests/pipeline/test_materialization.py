@@ -8,20 +8,27 @@ import pandas as pd
 import pytest
 
 import voltpipe
-from voltpipe.evaluation.diagnosis.diagnosis import Diagnosis
+from voltpipe.cli.train_and_register import run_summary
+from voltpipe.evaluation.diagnostics.diagnostics import Diagnosis
 from voltpipe.evaluation.interpretation.interpretation import Interpretation
-from voltpipe.files import read_json
-from voltpipe.lake import LAKE_VARIABLE, Lake, RecordingKey
-from voltpipe.pipeline.build import build_definitions
-from voltpipe.pipeline.resources import STAGE_FOLDERS, JsonValues, value_path
-from voltpipe.pipeline.run_tags import DAGSTER_LINK_TAG, DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
-from voltpipe.pipeline.train import run_summary
-from voltpipe.pipeline.values import PromotionValue, RegisteredValue, ReportedValue
-from voltpipe.recordings.catalogue import quarantined
-from voltpipe.recordings.store import conditioned_recordings
-from voltpipe.tracking.registry import MODEL_NAME, champion, version_tags
-from voltpipe.windows.manifest import SplitManifest
-from voltpipe.windows.split import Role
+from voltpipe.lake.files import read_json
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import LAKE_VARIABLE, Lake
+from voltpipe.pipeline.asset_values import (
+    STAGE_FOLDERS,
+    JsonIOManager,
+    PromotionValue,
+    RegisteredValue,
+    ReportedValue,
+    value_path,
+)
+from voltpipe.pipeline.build_definitions import build_definitions
+from voltpipe.pipeline.runs import DAGSTER_LINK_TAG, DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
+from voltpipe.recordings.raw.catalogue import read_quarantine
+from voltpipe.recordings.store.conditioned_recording import conditioned_recordings
+from voltpipe.tracking.model_registry import MODEL_NAME, champion, version_tags
+from voltpipe.windows.split_manifest import SplitManifest
+from voltpipe.windows.splits import Role
 
 GOOD = [f"slice--run_{number}" for number in range(6)]
 BROKEN = RecordingKey("slice", "run_broken")
@@ -73,7 +80,7 @@ def test_a_value_of_another_version_of_voltpipe_is_refused_with_the_way_out(tmp_
         result = dg.materialize(
             [registered, takes],
             instance=instance,
-            resources={"io_manager": JsonValues(root=str(lake.root))},
+            resources={"io_manager": JsonIOManager(root=str(lake.root))},
             raise_on_error=False,
         )
         (failure,) = (event for event in result.all_events if event.is_step_failure)
@@ -99,7 +106,7 @@ def test_no_half_written_file_is_left(materialized):
 
 
 def test_a_bad_recording_is_quarantined_and_stops_nothing(materialized):
-    (key, entry), *others = quarantined(materialized.lake).items()
+    (key, entry), *others = read_quarantine(materialized.lake).items()
     assert (key, others) == (BROKEN, [])
     assert all(fact in entry.reason for fact in ("finite: 1 ", "2.8 s", "channel_2"))
     assert list(conditioned_recordings(materialized.lake)) == GOOD

@@ -15,13 +15,12 @@ from dagster._daemon.backfill import execute_backfill_iteration
 from dagster_graphql.client.query import LAUNCH_PARTITION_BACKFILL_MUTATION
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from voltpipe.files import read_json
-from voltpipe.lake import LAKE_VARIABLE, Lake
-from voltpipe.pipeline.instance import CONFIG_FILE, open_instance
-from voltpipe.pipeline.launch import register_raw_recordings
+from voltpipe.lake.files import read_json
+from voltpipe.lake.paths import LAKE_VARIABLE, Lake
+from voltpipe.pipeline.asset_values import PromotionValue, value_path
+from voltpipe.pipeline.dagster_home import CONFIG_FILE, open_instance
+from voltpipe.pipeline.launcher import register_raw_recordings
 from voltpipe.pipeline.partitions import recording_keys
-from voltpipe.pipeline.resources import value_path
-from voltpipe.pipeline.values import PromotionValue
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources` is deprecated"),  # Dagster's own call
@@ -38,8 +37,8 @@ run_coordinator: {module: dagster._core.run_coordinator, class: DefaultRunCoordi
 """
 DEFINITIONS = """
 from pathlib import Path
-from voltpipe.lake import Lake
-from voltpipe.pipeline.build import build_definitions
+from voltpipe.lake.paths import Lake
+from voltpipe.pipeline.build_definitions import build_definitions
 
 defs = build_definitions(Lake(Path({root!r})))
 """

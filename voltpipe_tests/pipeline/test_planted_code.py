@@ -11,19 +11,20 @@ import pandas as pd
 import pytest
 import zarr
 
-from voltpipe.evaluation.detail_file import read_detail
-from voltpipe.evaluation.evaluation import Evaluation
-from voltpipe.forecasting.checkpoint import read_state
-from voltpipe.forecasting.training_result import read_result
-from voltpipe.lake import Lake, RecordingKey
-from voltpipe.recordings.catalogue import quarantined
-from voltpipe.recordings.open_recording import open_recording
-from voltpipe.recordings.sidecar import read_hints
-from voltpipe.recordings.store import open_conditioned
-from voltpipe.tracking.origin import read_origin
-from voltpipe.tracking.registry import MODEL_NAME, load_forecaster
-from voltpipe.tracking.store import TrackingStore
-from voltpipe.windows.manifest import SplitManifest
+from voltpipe.evaluation.figure_data_file import read_figure_data
+from voltpipe.evaluation.results import Evaluation
+from voltpipe.forecasting.training.checkpoint import read_state
+from voltpipe.forecasting.training.training_result import read_result
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import Lake
+from voltpipe.recordings.raw.catalogue import read_quarantine
+from voltpipe.recordings.raw.open_recording import open_recording
+from voltpipe.recordings.raw.sidecar import read_hints
+from voltpipe.recordings.store.conditioned_recording import open_conditioned
+from voltpipe.tracking.mlflow_store import TrackingStore
+from voltpipe.tracking.model_registry import MODEL_NAME, load_forecaster
+from voltpipe.tracking.training_provenance import read_origin
+from voltpipe.windows.split_manifest import SplitManifest
 from voltpipe.windows.window_set import WindowSet
 
 ARTIFACTS = "mlflow/artifacts"
@@ -47,7 +48,7 @@ PLACES = {
     "checkpoints/*/forecaster/weights.safetensors": lambda path, lake: read_result(path.parents[1]),
     "checkpoints/*/forecaster/forecaster.json": lambda path, lake: read_result(path.parents[1]),
     "reports/*/metrics.json": lambda path, lake: Evaluation.read(path),
-    "reports/*/detail.npz": lambda path, lake: read_detail(path),
+    "reports/*/detail.npz": lambda path, lake: read_figure_data(path),
     "reports/*/connectivity.parquet": lambda path, lake: pd.read_parquet(path),
     f"{ARTIFACTS}/models/*/artifacts/data/forecaster/weights.safetensors": champion,
     f"{ARTIFACTS}/models/*/artifacts/data/forecaster/forecaster.json": champion,
@@ -109,7 +110,7 @@ def test_code_planted_in_a_record_is_never_run_and_hides_no_recording(lake, trac
     former = path.read_bytes()
     plant(path, trace)
     try:
-        assert [str(key) for key in quarantined(lake)] == ["slice--run_broken"]
+        assert [str(key) for key in read_quarantine(lake)] == ["slice--run_broken"]
     finally:
         path.write_bytes(former)
 

@@ -6,13 +6,13 @@ import time
 import dagster as dg
 import pytest
 
-from voltpipe.lake import Lake
-from voltpipe.locks import read_holder
+from voltpipe.lake.locks import read_holder
+from voltpipe.lake.paths import Lake
 from voltpipe.pipeline import pool_waits as module
-from voltpipe.pipeline.dead_runs import known_alive
-from voltpipe.pipeline.instance import TRAINING_POOL, open_instance
+from voltpipe.pipeline.dagster_home import TRAINING_POOL, open_instance
 from voltpipe.pipeline.jobs import TRAIN_JOB
 from voltpipe.pipeline.pool_waits import announced_pool_waits, pool_waits
+from voltpipe.pipeline.runs import hold_run_lock
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def runs(lake):
 def test_the_pool_and_the_run_that_holds_it_are_named(lake, runs):
     holding, waiting, instance = runs
     assert pool_waits(lake, instance, holding) == []
-    with known_alive(lake, holding):
+    with hold_run_lock(lake, holding):
         since = read_holder(lake.dagster / "running" / holding).since_utc
         (said,) = pool_waits(lake, instance, waiting)
     for fact in (TRAINING_POOL, holding, TRAIN_JOB, os.uname().nodename, f"process {os.getpid()} ", since):

@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 import voltpipe
-from voltpipe.lake import Lake, RecordingKey
-from voltpipe.pipeline.instance import DagsterHomeError, open_instance, prepare_home
-from voltpipe.pipeline.launch import Launcher
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import Lake
+from voltpipe.pipeline.dagster_home import DagsterHomeError, open_instance, prepare_home
+from voltpipe.pipeline.launcher import Launcher
 
 README = Path(voltpipe.__file__).parents[1] / "README.md"
 POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), shutil.which("initdb"))

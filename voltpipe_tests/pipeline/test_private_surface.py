@@ -16,14 +16,13 @@ from dagster_graphql.schema import create_schema
 from mlflow.utils import mlflow_tags
 
 import voltpipe
-from voltpipe.lake import Lake
-from voltpipe.pipeline import partitions, retraining, run_tags
-from voltpipe.pipeline.build import build_definitions
-from voltpipe.pipeline.code_server import _LOCATIONS, _UNREACHABLE
-from voltpipe.tracking.lifecycle import PARENT_TAG
-from voltpipe.tracking.moved import _PLACES
-from voltpipe.tracking.run import SPLIT_TAG
-from voltpipe.tracking.store import TrackingStore
+from voltpipe.cli.servers import _LOCATIONS, _UNREACHABLE
+from voltpipe.lake.paths import Lake
+from voltpipe.pipeline import partitions, retraining_requests, runs
+from voltpipe.pipeline.build_definitions import build_definitions
+from voltpipe.tracking.mlflow_store import _PLACES, TrackingStore
+from voltpipe.tracking.run_lifecycle import PARENT_TAG
+from voltpipe.tracking.tracked_run import SPLIT_TAG
 
 PACKAGE = Path(voltpipe.__file__).parent
 PUBLIC_MLFLOW = {
@@ -70,12 +69,12 @@ def test_dagster_names_its_run_tags_as_before(tmp_path):
     definitions = build_definitions(Lake(tmp_path / "lake"))
     (schedule,) = definitions.schedules
     (sensor,) = (each for each in definitions.sensors if each.name == "retraining")
-    assert dg.DagsterRun.tags_for_sensor(sensor) == {run_tags.SENSOR_TAG: "retraining"}
-    assert dg.DagsterRun.tags_for_schedule(schedule) == {run_tags.SCHEDULE_TAG: "nightly_retraining"}
+    assert dg.DagsterRun.tags_for_sensor(sensor) == {runs.SENSOR_TAG: "retraining"}
+    assert dg.DagsterRun.tags_for_schedule(schedule) == {runs.SCHEDULE_TAG: "nightly_retraining"}
     assert partitions.RANGE_START_TAG == dagster_tags.ASSET_PARTITION_RANGE_START_TAG
     assert partitions.RANGE_END_TAG == dagster_tags.ASSET_PARTITION_RANGE_END_TAG
     assert partitions._PARTITION_TAG == dagster_tags.PARTITION_NAME_TAG
-    assert retraining._PRIORITY.keys() == {dagster_tags.PRIORITY_TAG}
+    assert retraining_requests._PRIORITY.keys() == {dagster_tags.PRIORITY_TAG}
 
 
 def test_a_run_can_be_ended_from_outside():

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from voltpipe.forecasting.progress import EpochRecord
-from voltpipe.pipeline.progress import MlflowProgress
-from voltpipe.tracking.lifecycle import tracked_run
-from voltpipe.tracking.store import TrackingStore
-from voltpipe.tracking.ui import server_command
+from voltpipe.pipeline.progress_listeners import MlflowProgress
+from voltpipe.progress import EpochRecord
+from voltpipe.tracking.mlflow_store import TrackingStore
+from voltpipe.tracking.mlflow_ui import server_command
+from voltpipe.tracking.run_lifecycle import tracked_run
 
 
 def record(epoch):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from voltpipe.recordings.hints import Hints
-from voltpipe.recordings.open_recording import open_recording
+from voltpipe.recordings.raw.open_recording import open_recording
+from voltpipe.recordings.raw.sidecar import read_hints, write_hints
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings
-from voltpipe.recordings.sidecar import read_hints, write_hints
 from voltpipe.recordings.units import mv_per_unit, unit_of
 
 

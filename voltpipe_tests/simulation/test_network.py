@@ -2,8 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from voltpipe.simulation.network import draw_network
-from voltpipe.simulation.process import PROCESS
+from voltpipe.simulation.network import BRUNEL_NETWORK, draw_network
 
 
 def test_a_tenth_of_all_pairs_is_connected_and_the_sign_is_the_sources():
@@ -18,7 +17,7 @@ def test_a_neuron_may_drive_itself():
 
 
 def test_other_weights_and_sizes_are_had_from_the_same_seed():
-    stronger = replace(PROCESS, inhibitory_mv=2 * PROCESS.inhibitory_mv)
+    stronger = replace(BRUNEL_NETWORK, inhibitory_mv=2 * BRUNEL_NETWORK.inhibitory_mv)
     assert np.array_equal(draw_network(72, stronger)[80:], 2 * draw_network(72)[80:])
     assert np.array_equal(draw_network(72, stronger)[:80], draw_network(72)[:80])
-    assert draw_network(72, replace(PROCESS, n_excitatory=160, n_inhibitory=40)).shape == (200, 200)
+    assert draw_network(72, replace(BRUNEL_NETWORK, n_excitatory=160, n_inhibitory=40)).shape == (200, 200)

@@ -7,9 +7,10 @@ import pytest
 import yaml
 from pynwb import NWBHDF5IO
 
-from voltpipe.files import file_digest
-from voltpipe.lake import Lake, LakeError
-from voltpipe.simulation.raw_files import SimulationError, write_raw, write_recording
+from voltpipe.lake.files import file_digest
+from voltpipe.lake.keys import LakeError
+from voltpipe.lake.paths import Lake
+from voltpipe.simulation.raw_files import SimulationError, write_raw_files, write_recording
 from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSettings
 
 
@@ -81,7 +82,7 @@ def test_a_raw_file_with_other_content_is_never_changed(organoid_recordings, lak
 def test_recordings_are_there_as_soon_as_their_paths_are_known_each_network_as_an_organoid(lake):
     settings = SimulationSettings(preparation=Preparation.BRUNEL, first_recording=3, n_recordings=2, seconds=1.1)
     paths = []
-    for path in write_raw(settings, lake, "networks"):
+    for path in write_raw_files(settings, lake, "networks"):
         assert path.is_file()
         paths.append(path.relative_to(lake.raw).as_posix())
     assert paths == ["networks_003/run_003.nwb", "networks_004/run_004.nwb"]
@@ -89,5 +90,5 @@ def test_recordings_are_there_as_soon_as_their_paths_are_known_each_network_as_a
 
 def test_a_name_that_would_leave_the_lake_is_refused_before_simulating(lake):
     with pytest.raises(LakeError, match=re.escape("'../elsewhere'")) as refused:
-        next(write_raw(SimulationSettings(), lake, "../elsewhere"))
+        next(write_raw_files(SimulationSettings(), lake, "../elsewhere"))
     assert refused.value.code == "name-invalid"

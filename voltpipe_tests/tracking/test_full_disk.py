@@ -5,8 +5,8 @@ import subprocess
 import pytest
 from mlflow.exceptions import MlflowException
 
+from voltpipe.tracking.model_registry import champion
 from voltpipe.tracking.registration import register
-from voltpipe.tracking.registry import champion
 from voltpipe.tracking.served_model import log_forecaster
 
 

@@ -4,13 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from voltpipe.tracking.gate import GateDecision
-from voltpipe.tracking.promotion import roll_back, settle
+from voltpipe.tracking.audit_log import AuditLog
+from voltpipe.tracking.mlflow_store import TrackingError
+from voltpipe.tracking.model_registry import (
+    LostChampionWarning,
+    champion,
+    load_forecaster,
+    lost_champion,
+    serving_version,
+)
+from voltpipe.tracking.promotion import apply_decision, roll_back
 from voltpipe.tracking.promotion_reasons import NoChampion
-from voltpipe.tracking.registry import LostChampionWarning, champion, in_use, load_forecaster, lost_champion
+from voltpipe.tracking.promotion_rules import PromotionDecision
 from voltpipe.tracking.settings import ChampionSettings, WithoutChampion
-from voltpipe.tracking.store import TrackingError
-from voltpipe.tracking.trail import Trail
 
 URI = "voltage-forecaster@champion"
 
@@ -26,7 +32,7 @@ def lost(store, new_version, promote):
 
 
 def test_the_one_before_forecasts_with_a_warning(lost, history_mv):
-    assert (lost_champion(lost), champion(lost), in_use(lost).version) == ("2", None, "1")
+    assert (lost_champion(lost), champion(lost), serving_version(lost).version) == ("2", None, "1")
     with pytest.warns(LostChampionWarning, match=r"version 2\b.*\bVersion 1\b.*voltpipe rollback"):
         forecaster = load_forecaster(URI, lost)
     assert forecaster.predict_mv(history_mv)[0, 0, 0] == pytest.approx(-55)
@@ -48,12 +54,12 @@ def test_nothing_forecasts_where_none_was_champion_before(lost):
 def test_a_roll_back_ends_it(lost):
     roll_back(lost, who="ada", why="2 was deleted")
     assert (champion(lost).version, lost_champion(lost)) == ("1", None)
-    assert Trail.of(lost).entries()[-1].champion_before == "2"
+    assert AuditLog.of(lost).entries()[-1].champion_before == "2"
     assert load_forecaster(URI, lost)
 
 
 def test_the_gate_compares_with_the_one_before(lost, new_version, aliases):
     third = new_version(0.7)
-    settle(lost, third.version, replace(GateDecision(True, (NoChampion(),)), against="1"), who="ada")
+    apply_decision(lost, third.version, replace(PromotionDecision(True, (NoChampion(),)), against="1"), who="ada")
     assert champion(lost).version == third.version
     assert aliases() == {"champion": "3", "previous": "1"}

@@ -8,20 +8,20 @@ from signal import SIGKILL
 
 import pytest
 
-from voltpipe.tracking.gate import GateDecision
-from voltpipe.tracking.promotion import ChampionMovedError, roll_back, rolled_back, settle
+from voltpipe.tracking.audit_log import Action, AuditLog
+from voltpipe.tracking.mlflow_store import TrackingError
+from voltpipe.tracking.model_registry import load_forecaster, version_tags
+from voltpipe.tracking.promotion import ChampionMovedError, apply_decision, roll_back, rollback_target
 from voltpipe.tracking.promotion_reasons import NoChampion, NoScoresByRecording, PublishedProtocol
-from voltpipe.tracking.registry import load_forecaster, version_tags
-from voltpipe.tracking.store import TrackingError
-from voltpipe.tracking.trail import Action, Trail
+from voltpipe.tracking.promotion_rules import PromotionDecision
 
-BETTER = GateDecision(True, (NoChampion(),))
-WORSE = GateDecision(False, (PublishedProtocol(), NoScoresByRecording()))
+BETTER = PromotionDecision(True, (NoChampion(),))
+WORSE = PromotionDecision(False, (PublishedProtocol(), NoScoresByRecording()))
 
 
 @pytest.fixture
 def trail(store):
-    return Trail.of(store)
+    return AuditLog.of(store)
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def first_mv(store, history_mv, uri="voltage-forecaster@champion"):
 
 def test_the_trail_tells_who_did_what_when_why_from_what_to_what(store, new_version, trail):
     first, second = new_version(0.5), new_version(0.6)
-    settle(store, first.version, BETTER, who="ada")
-    settle(store, second.version, replace(WORSE, against="1"), who="nightly_retraining")
+    apply_decision(store, first.version, BETTER, who="ada")
+    apply_decision(store, second.version, replace(WORSE, against="1"), who="nightly_retraining")
     promoted, refused = trail.entries()
     assert (promoted.action, promoted.champion_before, promoted.champion_after) == (Action.PROMOTED, None, "1")
     assert (refused.action, refused.champion_before, refused.champion_after) == (Action.REFUSED, "1", "1")
@@ -70,7 +70,7 @@ def test_promoting_the_champion_again_leaves_no_second_line(store, new_version, 
 def test_a_decision_against_a_former_champion_is_not_carried_out(store, new_version, two_champions, trail, aliases):
     third = new_version(0.7)
     with pytest.raises(ChampionMovedError, match=r"champion 1\b.*\b2 now") as moved:
-        settle(store, third.version, replace(BETTER, against="1"), who="late")
+        apply_decision(store, third.version, replace(BETTER, against="1"), who="late")
     assert moved.value.code == "champion-moved"
     assert aliases() == {"champion": "2", "previous": "1", "challenger": "3"}
     assert len(trail.entries()) == 2
@@ -85,10 +85,10 @@ def test_a_roll_back_swaps_champion_and_previous_and_forecasts_change_at_once(
     assert first_mv(store, history_mv) == pytest.approx(5)
     assert trail.entries()[-1].line.endswith("version 1 rolled back (champion 2 -> 1) by ada: it hums")
     assert version_tags(store, "2")["rolled_back"].endswith("by ada: it hums")
-    assert rolled_back(store, "2").who == "ada"
+    assert rollback_target(store, "2").who == "ada"
     roll_back(store, who="bob", why="it was the fan")
     assert aliases() == {"champion": "2", "previous": "1"}
-    assert rolled_back(store, "2") is None
+    assert rollback_target(store, "2") is None
 
 
 def test_an_earlier_champion_can_be_named(store, new_version, promote, two_champions, aliases):
@@ -140,7 +140,7 @@ def test_a_version_that_cannot_be_rolled_back_to_is_refused_by_name(
 def test_a_champion_that_was_set_by_hand_in_mlflow_is_noted(store, new_version, two_champions, trail):
     third = new_version(0.7)
     store.client.set_registered_model_alias("voltage-forecaster", "champion", third.version)
-    settle(store, "2", replace(WORSE, against="3"), who="ada")
+    apply_decision(store, "2", replace(WORSE, against="3"), who="ada")
     found, refused = trail.entries()[2:]
     assert (found.action, found.champion_before, found.champion_after) == (Action.MOVED_OUTSIDE, "2", "3")
     assert refused.champion_before == "3"
@@ -159,9 +159,9 @@ SETTLE = """
 import os, signal, sys
 from pathlib import Path
 from voltpipe.tracking import promotion
-from voltpipe.tracking.gate import GateDecision
+from voltpipe.tracking.promotion_rules import PromotionDecision
 from voltpipe.tracking.promotion_reasons import NoChampion
-from voltpipe.tracking.store import TrackingStore
+from voltpipe.tracking.mlflow_store import TrackingStore
 
 folder, version, killed = sys.argv[1:]
 store = TrackingStore(Path(folder))
@@ -171,7 +171,7 @@ if killed == "killed":
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    promotion.settle(store, version, GateDecision(True, (NoChampion(),), against="1"), who=version)
+    promotion.settle(store, version, PromotionDecision(True, (NoChampion(),), against="1"), who=version)
 except promotion.ChampionMovedError as error:
     print(error.code)
 """
@@ -206,6 +206,6 @@ def test_two_gates_at_once_cannot_both_win_and_a_killed_one_is_finished_by_the_n
     to_be_killed.communicate("go\n", timeout=60)
     assert to_be_killed.returncode == -SIGKILL
     assert aliases()["champion"] == "1"  # the line stands in the trail, MLflow has not followed yet
-    settle(store, versions[2], replace(WORSE, against=versions[1]), who="the next")
+    apply_decision(store, versions[2], replace(WORSE, against=versions[1]), who="the next")
     assert aliases()["champion"] == versions[1]
     assert trail.entries()[-1].champion_before == versions[1]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from voltpipe.lake import Lake
-from voltpipe.tracking.store import TRACKING_VARIABLE, TrackingError, TrackingStore
+from voltpipe.lake.paths import Lake
+from voltpipe.tracking.mlflow_store import TRACKING_VARIABLE, TrackingError, TrackingStore
 
 SECRET = "correct-horse"
 

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -17,19 +16,20 @@ import numpy as np
 import pytest
 import yaml
 
-from voltpipe.forecasting.familiarity.familiarity import Familiarity, FamiliarityConfig
-from voltpipe.forecasting.forecaster import Forecaster, ForecasterError
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.forecaster_files import ForecasterError
+from voltpipe.forecasting.novelty import NoveltyConfig, NoveltyDetector
+from voltpipe.tracking.mlflow_store import TrackingError
+from voltpipe.tracking.model_registry import load_forecaster
 from voltpipe.tracking.registration import register
-from voltpipe.tracking.registry import load_forecaster
-from voltpipe.tracking.run import RunInput
 from voltpipe.tracking.served_model import (
-    FORECASTER_FOLDER,
+    SERVED_FORECASTER_FOLDER,
+    NoveltyWarning,
     ServedForecaster,
-    UnfamiliarWarning,
     log_forecaster,
     served_forecast_mv,
 )
-from voltpipe.tracking.store import TrackingError
+from voltpipe.tracking.tracked_run import RunInput
 
 SCORED_ON = RunInput("window_set", "ab" * 32, "evaluation", Path("/lake/windows/set-ab"))
 EXPECTED_MV = [[-55.0, -60.0, -62.0], [-57.5, -60.0, -61.0]]
@@ -84,9 +84,9 @@ def test_it_predicts_mv_from_mv_for_any_number_of_windows(model_folder, history_
 
 
 def test_histories_unlike_those_trained_on_are_warned_of(forecaster, history_mv):
-    config = FamiliarityConfig(n_channels=3, context_samples=4, rate_hz=500.0, false_alarms=0.01)
-    served = ServedForecaster(replace(forecaster, familiarity=Familiarity(config)))
-    with pytest.warns(UnfamiliarWarning, match=r"100\.0.*level"):
+    config = NoveltyConfig(n_channels=3, context_samples=4, rate_hz=500.0, false_alarms=0.01)
+    served = ServedForecaster(replace(forecaster, familiarity=NoveltyDetector(config)))
+    with pytest.warns(NoveltyWarning, match=r"100\.0.*level"):
         assert served.predict(history_mv)[0].tolist() == EXPECTED_MV
     served.forecaster.familiarity.limits.fill_(1e6)
     assert served.predict(history_mv)[0].tolist() == EXPECTED_MV
@@ -95,14 +95,14 @@ def test_histories_unlike_those_trained_on_are_warned_of(forecaster, history_mv)
 def test_a_model_that_version_0_1_0_logged_still_loads(forecaster, history_mv, tmp_path):
     import mlflow.pyfunc
 
-    forecaster.save(tmp_path / FORECASTER_FOLDER)
+    forecaster.save(tmp_path / SERVED_FORECASTER_FOLDER)
     (tmp_path / "MLmodel").write_text(MLMODEL_0_1_0)
     assert mlflow.pyfunc.load_model(str(tmp_path)).predict(history_mv)[0].tolist() == EXPECTED_MV
 
 
 def test_a_model_names_the_loader_that_all_versions_have(model_folder):
     flavor = yaml.safe_load((model_folder / "MLmodel").read_text())["flavors"]["python_function"]
-    assert (flavor["loader_module"], flavor["data"]) == ("voltpipe.tracking.served_model", FORECASTER_FOLDER)
+    assert (flavor["loader_module"], flavor["data"]) == ("voltpipe.tracking.served_model", SERVED_FORECASTER_FOLDER)
 
 
 def test_a_history_of_another_length_is_refused_by_the_signature(model_folder):
@@ -136,7 +136,7 @@ def test_a_planted_pickle_is_never_executed(model_folder, tmp_path, history_mv):
 
     trace = tmp_path / "executed"
     bomb = pickle.dumps(Malicious(str(trace)))
-    data = model_folder / FORECASTER_FOLDER
+    data = model_folder / SERVED_FORECASTER_FOLDER
     for planted in (model_folder / "python_model.pkl", data / "model.pth", data / "weights.pkl"):
         planted.write_bytes(bomb)
     served = mlflow.pyfunc.load_model(str(model_folder))

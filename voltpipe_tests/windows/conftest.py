@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voltpipe.files import content_digest, written_whole
-from voltpipe.lake import RecordingKey
-from voltpipe.recordings.conditioning import condition
+from voltpipe.lake.files import atomic_write, content_digest
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.recordings.conditioning.condition import condition
 from voltpipe.recordings.settings import ConditioningSettings
-from voltpipe.recordings.store import ConditionedRecording, open_conditioned
+from voltpipe.recordings.store.conditioned_recording import ConditionedRecording, open_conditioned
 from voltpipe.windows.settings import WindowSettings
 
 CALIBRATION = ConditioningSettings(trim_ms=0, calibration_s=0.4, minimum_s=0.2)
@@ -74,7 +74,7 @@ def conditioned(tmp_path: Path) -> Callable[..., ConditionedRecording]:
         names = names or tuple(f"ch{channel}" for channel in range(samples_mv.shape[1]))
         path = tmp_path / "conditioned" / named.organoid / f"{named.recording}.parquet"
         digest = content_digest({"samples": samples_mv.tobytes().hex()})
-        with written_whole(path) as aside:
+        with atomic_write(path) as aside:
             recording = Recorded(samples_mv, rate_hz, names, segment_starts, facts)
             condition(recording, aside, settings, key=named, source_digest=digest)
         return open_conditioned(path)

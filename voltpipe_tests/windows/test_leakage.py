@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from voltpipe.windows.build import build_window_set
-from voltpipe.windows.leakage import shared_samples, windows_over_a_border
-from voltpipe.windows.manifest import split_recordings
-from voltpipe.windows.window_set import INDEX_FILE, Split, WindowSet
+from voltpipe.windows.build_window_set import build_window_set
+from voltpipe.windows.leakage import count_shared_samples, count_windows_over_borders
+from voltpipe.windows.split_manifest import make_split_manifest
+from voltpipe.windows.splits import Split
+from voltpipe.windows.window_set import INDEX_FILE, WindowSet
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def tampered(five_recordings, settings, tmp_path):
     """Builds a window set, and moves the first window of a split to another row."""
 
     def tamper(split, start_row):
-        manifest = split_recordings(five_recordings, settings)
+        manifest = make_split_manifest(five_recordings, settings)
         windows = build_window_set(tmp_path / "set", manifest, five_recordings)
         index = np.array(windows.index)
         index["start_row"][windows.windows(split)[0]] = start_row
@@ -26,24 +27,24 @@ def tampered(five_recordings, settings, tmp_path):
 
 def test_a_training_window_in_a_held_out_recording_shares_all_its_samples(tampered):
     windows = tampered(Split.TRAIN, 2500)  # recording 2 is held out
-    assert shared_samples(windows) == 25
-    assert windows_over_a_border(windows) == 0
+    assert count_shared_samples(windows) == 25
+    assert count_windows_over_borders(windows) == 0
 
 
 def test_a_window_that_reaches_into_another_split_shares_what_lies_there(tampered):
     # The training windows of recording 0 begin at 0, 3, ... 798, so the last one covers rows up to 823.
     windows = tampered(Split.TIME, 810)
-    assert shared_samples(windows) == 823 - 810
-    assert windows_over_a_border(windows) == 1
+    assert count_shared_samples(windows) == 823 - 810
+    assert count_windows_over_borders(windows) == 1
 
 
 def test_a_window_over_a_recordings_end_is_counted(tampered):
-    assert windows_over_a_border(tampered(Split.TIME, 990)) == 1
+    assert count_windows_over_borders(tampered(Split.TIME, 990)) == 1
 
 
 def test_a_window_that_just_fits_is_not_counted(tampered):
-    assert windows_over_a_border(tampered(Split.TIME, 975)) == 0
+    assert count_windows_over_borders(tampered(Split.TIME, 975)) == 0
 
 
 def test_a_window_before_the_first_span_is_counted(tampered):
-    assert windows_over_a_border(tampered(Split.TEST, 2079)) == 1  # held-out windows begin at row 2080
+    assert count_windows_over_borders(tampered(Split.TEST, 2079)) == 1  # held-out windows begin at row 2080

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from voltpipe.evaluation.interpretation.losses import Loss, losses, units_of
-from voltpipe.evaluation.interpretation.moments import Moments
+from voltpipe.evaluation.interpretation.input_replacement import R2Drop, ReplacementWindows, r2_drops, units_of
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
 
@@ -37,7 +36,7 @@ _COLUMNS = (
 def ablation_table(
     used: Callable[[int], Forecaster],
     horizons: tuple[int, ...],
-    moments: Moments,
+    moments: ReplacementWindows,
     kept_ms: Sequence[float] = KEPT_MS,
 ) -> pd.DataFrame:
     """R2 that is lost at each horizon, with its 95 % interval.
@@ -64,7 +63,7 @@ def ablation_table(
         counted: Float[Tensor, "history channel"],
     ) -> pd.DataFrame:
         without_mv = torch.stack([moments.forecast_mv(used, history_z, rows) for history_z in histories_z])
-        found: Iterator[Loss] = losses(moments, horizons, rows, forecast_mv[rows], without_mv, counted, units[rows])
+        found: Iterator[R2Drop] = r2_drops(moments, horizons, rows, forecast_mv[rows], without_mv, counted, units[rows])
         return pd.DataFrame(found).assign(ablation=ablation, kept_ms=kept, n_windows=len(np.unique(rows)))
 
     parts = []
@@ -86,7 +85,9 @@ def kept_samples(window_set: WindowSet, kept_ms: Sequence[float] = KEPT_MS) -> d
     return {number: 1000 * number / window_set.rate_hz for number in numbers if 0 < number < window_set.context}
 
 
-def _kept_channels(moments: Moments) -> tuple[Int64[np.ndarray, " history"], Float[Tensor, "history channel"]]:
+def _kept_channels(
+    moments: ReplacementWindows,
+) -> tuple[Int64[np.ndarray, " history"], Float[Tensor, "history channel"]]:
     """Which window each history is of, and (1) which channels are kept in it."""
     n_channels = moments.window_set.n_channels
     n_groups = min(_GROUPS, n_channels)

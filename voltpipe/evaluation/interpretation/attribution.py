@@ -18,10 +18,10 @@ from captum.attr import FeatureAblation, IntegratedGradients
 from jaxtyping import Float
 from torch import Tensor
 
-from voltpipe.evaluation.detail import windows_per_batch
-from voltpipe.evaluation.held_out import evenly
+from voltpipe.evaluation.batching import windows_per_batch
+from voltpipe.evaluation.held_out_windows import evenly_spaced
 from voltpipe.evaluation.interpretation.ablations import kept_samples
-from voltpipe.evaluation.interpretation.moments import Moments
+from voltpipe.evaluation.interpretation.input_replacement import ReplacementWindows
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import to_mv
 
@@ -52,10 +52,14 @@ class Explained:
         moments: the windows; in each another channel is forecast, as far as there are channels.
     """
 
-    def __init__(self, used: Callable[[int], Forecaster], horizons: tuple[int, ...], moments: Moments) -> None:
+    def __init__(
+        self, used: Callable[[int], Forecaster], horizons: tuple[int, ...], moments: ReplacementWindows
+    ) -> None:
         n_windows, n_channels = len(moments), moments.window_set.n_channels
         self.used, self.horizons, self.moments = used, horizons, moments
-        self.receivers = torch.from_numpy(evenly(np.arange(n_channels), n_windows)[np.arange(n_windows) % n_channels])
+        self.receivers = torch.from_numpy(
+            evenly_spaced(np.arange(n_channels), n_windows)[np.arange(n_windows) % n_channels]
+        )
         self.elsewhere_z = moments.elsewhere_z()[0]
         self.sources = (OWN, OTHERS)[:n_channels]
         self.edges = [0, *kept_samples(moments.window_set), moments.window_set.context]
@@ -137,7 +141,7 @@ def attribution_table(
     used: Callable[[int], Forecaster],
     untrained: Callable[[int], Forecaster],
     horizons: tuple[int, ...],
-    moments: Moments,
+    moments: ReplacementWindows,
 ) -> pd.DataFrame:
     """Mean absolute attribution in mV, by horizon, part of the history (`from_ms` to `to_ms` back) and source.
 
@@ -164,7 +168,7 @@ def attribution_table(
                 rows += _rows(explained, Method.OCCLUSION, weights, horizon, occluded_mv[:, column], np.nan)
     else:
         explained = Explained(used, horizons, moments)
-        for column in evenly(np.arange(len(horizons)), _HORIZONS_EXPLAINED):
+        for column in evenly_spaced(np.arange(len(horizons)), _HORIZONS_EXPLAINED):
             found = explained.integrated_mv(int(column))
             rows += _rows(explained, Method.INTEGRATED_GRADIENTS, TRAINED, horizons[column], *found)
         explained = Explained(untrained, horizons, few)

@@ -10,19 +10,24 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Int64
+from scipy.signal import freqz
 
-from voltpipe.evaluation.held_out import as_used, strictest_windows
-from voltpipe.evaluation.interpretation.ablations import ablation_table
+from voltpipe.evaluation.held_out_windows import forecaster_for_regime, strictest_regime_windows
+from voltpipe.evaluation.interpretation.ablations import COUPLING, ablation_table
 from voltpipe.evaluation.interpretation.attribution import attribution_table
-from voltpipe.evaluation.interpretation.channels import Shuffled, influence_table
-from voltpipe.evaluation.interpretation.filters import filter_table, response_table
-from voltpipe.evaluation.interpretation.moments import Moments
-from voltpipe.evaluation.interpretation.randomised import randomised
-from voltpipe.evaluation.interpretation.sanity import SanityCheck, sanity_check
+from voltpipe.evaluation.interpretation.channel_influence import (
+    INFLUENCE,
+    ShuffledChannels,
+    influence_auroc,
+    influence_table,
+)
+from voltpipe.evaluation.interpretation.input_replacement import ReplacementWindows
+from voltpipe.evaluation.interpretation.sanity_check import SanityCheck, sanity_check, with_random_weights
 from voltpipe.evaluation.isolation import Failure, attempt, read_failures, required, write_failures
-from voltpipe.files import read_json, write_json, written_whole
-from voltpipe.forecasting.device import cpu_threads
+from voltpipe.forecasting.compute import cpu_threads
+from voltpipe.forecasting.forecast_module import HasVoltageFilters
 from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.lake.files import atomic_write, read_json, write_json
 from voltpipe.windows.window_set import WindowSet
 
 TABLES = ("ablations", "channels", "attribution", "influence", "filters", "responses")
@@ -58,7 +63,7 @@ class Interpretation:
     def write(self, folder: Path) -> None:
         """Write each table as Parquet, check and failures as JSON, each as an atomic write."""
         for name in TABLES:
-            with written_whole(folder / f"{name}.parquet") as aside:
+            with atomic_write(folder / f"{name}.parquet") as aside:
                 getattr(self, name).to_parquet(aside, index=False)
         write_json(folder / _SANITY_FILE, asdict(self.sanity))
         write_failures(folder / _FAILURES_FILE, self.failed)
@@ -99,15 +104,15 @@ def interpret(forecaster: Forecaster, window_set: WindowSet) -> Interpretation:
 
 def _of_windows(forecaster: Forecaster, window_set: WindowSet) -> dict[str, Any]:
     """Make the parts that need held-out windows, or their failures; nothing where too little was held out."""
-    regime, pool = strictest_windows(forecaster, window_set)
-    used, horizons = as_used(forecaster, window_set, regime), forecaster.horizons
+    regime, pool = strictest_regime_windows(forecaster, window_set)
+    used, horizons = forecaster_for_regime(forecaster, window_set, regime), forecaster.horizons
 
     @cache
     def untrained(recording: int) -> Forecaster:
-        return randomised(used(recording), seed=recording)
+        return with_random_weights(used(recording), seed=recording)
 
-    moments = Moments(window_set, pool, _ABLATED_WINDOWS)
-    of_one = Moments(window_set, _of_first_organoid(window_set, pool), _SHUFFLED_WINDOWS)
+    moments = ReplacementWindows(window_set, pool, _ABLATED_WINDOWS)
+    of_one = ReplacementWindows(window_set, _of_first_organoid(window_set, pool), _SHUFFLED_WINDOWS)
     if not (len(moments) and len(of_one)):
         return {}
 
@@ -116,7 +121,7 @@ def _of_windows(forecaster: Forecaster, window_set: WindowSet) -> dict[str, Any]
         return pd.concat([found, required(trained).pooled_losses()[list(found)]], ignore_index=True)
 
     with torch.no_grad():
-        trained, random = (attempt(partial(Shuffled, each, horizons, of_one)) for each in (used, untrained))
+        trained, random = (attempt(partial(ShuffledChannels, each, horizons, of_one)) for each in (used, untrained))
         found_ablations = attempt(ablations)
     return {
         "ablations": found_ablations,
@@ -132,3 +137,39 @@ def _of_first_organoid(window_set: WindowSet, pool: Int64[np.ndarray, " window"]
     organoids = np.array([recording.organoid for recording in window_set.recordings])
     of_windows = organoids[window_set.index["recording"][pool]]
     return np.asarray(pool[of_windows == of_windows[0]])
+
+
+_N_FREQUENCIES = 65
+_LEAST_GAIN = 1e-4
+
+
+def filter_table(forecaster: Forecaster) -> pd.DataFrame:
+    """A row for each filter and tap: `weight` is what the voltage `lag_ms` ago counts; none without convolution."""
+    if not isinstance(forecaster.module, HasVoltageFilters):
+        return pd.DataFrame({"filter": np.empty(0, np.int64), "lag_ms": np.empty(0), "weight": np.empty(0)})
+    weights = forecaster.module.voltage_filters().detach().numpy()
+    number, lag = np.indices(weights.shape)
+    lag_ms = lag * 1000 / forecaster.config.rate_hz
+    return pd.DataFrame({"filter": number.ravel(), "lag_ms": lag_ms.ravel(), "weight": weights.ravel()})
+
+
+def response_table(filters: pd.DataFrame, rate_hz: float) -> pd.DataFrame:
+    """The gain of each filter at frequencies up to half the rate, in dB (0: as strong as it came; -80 at least)."""
+    responses = []
+    for number, taps in filters.groupby("filter"):
+        frequency_hz, response = freqz(taps["weight"], worN=_N_FREQUENCIES, fs=rate_hz, include_nyquist=True)
+        gain_db = 20 * np.log10(np.maximum(np.abs(response), _LEAST_GAIN))
+        responses.append(pd.DataFrame({"filter": number, "frequency_hz": frequency_hz, "gain_db": gain_db}))
+    columns = ["filter", "frequency_hz", "gain_db"]
+    return pd.concat(responses, ignore_index=True) if responses else pd.DataFrame(columns=columns, dtype=float)
+
+
+def interpretation_metrics(interpretation: Interpretation) -> dict[str, float]:
+    """Figures under their MLflow names: `interpretation/r2_lost/coupling/h1` and so on, and `influence_auroc`."""
+    ablations = interpretation.ablations
+    coupling = ablations[ablations["ablation"] == COUPLING] if len(ablations) else ablations
+    figures = {f"r2_lost/coupling/h{row.horizon}": float(row.r2_lost) for row in coupling.itertuples()}
+    found = influence_auroc(interpretation.influence)
+    if found:
+        figures["influence_auroc"] = found[INFLUENCE]
+    return {f"interpretation/{name}": value for name, value in figures.items()}

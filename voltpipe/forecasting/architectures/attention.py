@@ -9,13 +9,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu, softmax
 
-from voltpipe.forecasting.architectures.causal import last_samples
-from voltpipe.forecasting.architectures.every_step import CouplingMv, EveryStepModule, EveryStepSettings
-from voltpipe.forecasting.module import Dimensions
-from voltpipe.settings import Settings
+from voltpipe.forecasting.architectures.causal_base import CausalModule, CausalSettings, CouplingMv, causal_history
+from voltpipe.forecasting.forecast_module import Dimensions
+from voltpipe.schema import Settings
 
 
-class AttentionSettings(EveryStepSettings):
+class AttentionSettings(CausalSettings):
     """Its sizes."""
 
     kernel_samples: int = Field(4, ge=1, le=101, description="last samples that a token is made of")
@@ -23,7 +22,7 @@ class AttentionSettings(EveryStepSettings):
     head_units: int = Field(16, ge=1, le=256, description="units of each")
 
 
-class Attention(EveryStepModule):
+class Attention(CausalModule):
     """Tokens are channels, of which each has an embedding of its own, so that it can be learned who drives whom.
 
     Vaswani et al. (2017), https://arxiv.org/abs/1706.03762; over channels as by Liu et al. (2024), iTransformer,
@@ -55,7 +54,7 @@ class Attention(EveryStepModule):
     ) -> Float[Tensor, "batch channel step state"]:
         """Concatenate each channel's own token and what it attends to."""
         own = self.own_features(voltage_mv)
-        seen = last_samples(own, self.kernel_samples)[:, :, first_sample:].transpose(1, 2)
+        seen = causal_history(own, self.kernel_samples)[:, :, first_sample:].transpose(1, 2)
         known = relu(self.token(seen)).flatten(0, 1)  # (moment, channel, width)
         asked, answered, told = (self._by_head(part) for part in self.exchange(known + self.embedding).chunk(3, dim=-1))
         # Written out: torch's own is several times slower on a CPU for so many small matrices.

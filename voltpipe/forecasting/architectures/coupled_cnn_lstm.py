@@ -30,22 +30,26 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from voltpipe.forecasting.architectures.causal import cnn_lstm_states, own_voltage_filters
-from voltpipe.forecasting.architectures.every_step import CouplingMv, EveryStepModule, EveryStepSettings
-from voltpipe.forecasting.coupling.coupling import Coupling
-from voltpipe.forecasting.coupling.estimate import estimate_coupling, evidence_of_training
-from voltpipe.forecasting.coupling.evidence import Evidence
-from voltpipe.forecasting.coupling.memory import CouplingMemory
-from voltpipe.forecasting.coupling.messages import Messages
-from voltpipe.forecasting.coupling.spikes import onsets
-from voltpipe.forecasting.coupling.window_couplings import WindowCouplings
-from voltpipe.forecasting.module import Dimensions, TrainedModule
-from voltpipe.forecasting.training_rows import training_stretches
-from voltpipe.settings import Settings
+from voltpipe.forecasting.architectures.causal_base import (
+    CausalModule,
+    CausalSettings,
+    CouplingMv,
+    cnn_lstm_states,
+    own_voltage_filters,
+)
+from voltpipe.forecasting.connectivity.connectivity import Connectivity
+from voltpipe.forecasting.connectivity.coupling_features import CouplingFeatures
+from voltpipe.forecasting.connectivity.coupling_state import CouplingState, FoldCouplings
+from voltpipe.forecasting.connectivity.estimation import estimate_connectivity, training_spike_sums
+from voltpipe.forecasting.connectivity.spike_triggered_average import SpikeTriggeredSums
+from voltpipe.forecasting.forecast_module import Dimensions, TrainableModule
+from voltpipe.schema import Settings
+from voltpipe.signals.spike_detection import spike_onsets
+from voltpipe.windows.split_segments import training_segments
 from voltpipe.windows.window_set import WindowSet
 
 
-class CoupledCnnLstmSettings(EveryStepSettings):
+class CoupledCnnLstmSettings(CausalSettings):
     """Its sizes, all small: the weights are used once a channel and sample."""
 
     lags_samples: int = Field(3, ge=1, le=100, description="samples in which a spike has its effect on other channels")
@@ -72,7 +76,7 @@ class _Past:
     lstm: tuple[Tensor, Tensor] | None
 
 
-class CoupledCnnLstm(EveryStepModule):
+class CoupledCnnLstm(CausalModule):
     """A causal convolution and an LSTM over each channel's own past and what the other channels send it."""
 
     settings_type: ClassVar[type[Settings]] = CoupledCnnLstmSettings
@@ -82,8 +86,8 @@ class CoupledCnnLstm(EveryStepModule):
         super().__init__(settings, dimensions, n_states=settings.filters + settings.hidden_units)
         self.kernel_samples = settings.kernel_samples
         self.unknown_share = settings.unknown_share
-        self.memory = CouplingMemory(settings.lags_samples, dimensions.n_networks, dimensions.n_channels)
-        self.messages = Messages(len(self.look_up.table_mv), settings.ahead_samples)
+        self.memory = CouplingState(settings.lags_samples, dimensions.n_networks, dimensions.n_channels)
+        self.messages = CouplingFeatures(len(self.look_up.table_mv), settings.ahead_samples)
         n_features = 2 + self.messages.n_messages
         # As one matrix product over the last samples: what nn.Conv1d computes, at a fifth of its time on a CPU.
         self.convolution = nn.Linear(n_features * settings.kernel_samples, settings.filters)
@@ -92,23 +96,23 @@ class CoupledCnnLstm(EveryStepModule):
     def fit(self, window_set: WindowSet) -> None:
         """Fit look-up and scale, and estimate the coupling of each organoid from the training rows."""
         super().fit(window_set)
-        evidence = estimate_coupling(window_set, n_lags=len(self.memory.delay_profile))
+        evidence = estimate_connectivity(window_set, n_lags=len(self.memory.delay_profile))
         if evidence:
             self.memory.fit(evidence)
             self.messages.fit(evidence.estimator.mean_steps.reset, window_set, self.look_up.bins)
-            voltage_mv = next(training_stretches(window_set, n_before=0, n_after=0)).samples_mv()[None]
+            voltage_mv = next(training_segments(window_set, n_before=0, n_after=0)).samples_mv()[None]
             self.messages.scale_to(self.coupling_features(voltage_mv, self.coupling_of(0, window_set.n_channels)))
 
-    def begin_from(self, other: TrainedModule, window_set: WindowSet) -> None:
+    def begin_from(self, other: TrainableModule, window_set: WindowSet) -> None:
         """Take over all but the organoids that the other knows; measure those of the training rows instead."""
         of_networks = {f"memory.{name}" for name in self.memory.OF_NETWORKS}
         state = {name: tensor for name, tensor in other.state_dict().items() if name not in of_networks}
         self.load_state_dict(state, strict=False)
         if not self.memory.is_empty:
             mean_steps, n_lags = self.memory.estimator().mean_steps, len(self.memory.delay_profile)
-            self.memory.measure(evidence_of_training(window_set, mean_steps, n_lags)[1])
+            self.memory.measure(training_spike_sums(window_set, mean_steps, n_lags)[1])
 
-    def couplings(self) -> tuple[Coupling, ...]:
+    def couplings(self) -> tuple[Connectivity, ...]:
         """Report the coupling of each organoid that was trained on."""
         networks = range(0 if self.memory.is_empty else self.dimensions.n_networks)
         return tuple(self.memory.coupling(network) for network in networks)
@@ -119,19 +123,19 @@ class CoupledCnnLstm(EveryStepModule):
             return self.memory.usual_mv(n_channels)[None]
         return self.memory.known_mv(network)[None]
 
-    def evidence(self, voltage_mv: Float[Tensor, "time channel"]) -> Evidence | None:
+    def evidence(self, voltage_mv: Float[Tensor, "time channel"]) -> SpikeTriggeredSums | None:
         """Sum up what a segment shows of the coupling between its channels."""
         return None if self.memory.is_empty else self.memory.estimator().evidence(voltage_mv)
 
-    def adapted_coupling(self, evidence: Evidence) -> Float[Tensor, "1 2 sender receiver"]:
+    def adapted_coupling(self, evidence: SpikeTriggeredSums) -> Float[Tensor, "1 2 sender receiver"]:
         """Estimate the coupling of an unknown organoid from its own past."""
         return self.memory.adapted_mv(evidence)[None]
 
-    def window_couplings(self, window_set: WindowSet) -> WindowCouplings | None:
+    def window_couplings(self, window_set: WindowSet) -> FoldCouplings | None:
         """Estimate the couplings that windows are trained and validated with."""
         if self.memory.is_empty:
             return None
-        return WindowCouplings(self.memory, window_set, unknown_share=self.unknown_share)
+        return FoldCouplings(self.memory, window_set, unknown_share=self.unknown_share)
 
     def voltage_filters(self) -> Float[Tensor, "filter lag"]:
         """Read the filters of a channel's own voltage out of the convolution."""
@@ -174,5 +178,5 @@ class CoupledCnnLstm(EveryStepModule):
         """Sum up what each channel receives from the others: h above."""
         at_reset = self.at_reset(voltage_mv)
         under_way = self.memory.under_way(voltage_mv, at_reset, coupling_mv)
-        received: Tensor = self.messages(onsets(at_reset), under_way, self.look_up.bins(voltage_mv), coupling_mv)
+        received: Tensor = self.messages(spike_onsets(at_reset), under_way, self.look_up.bins(voltage_mv), coupling_mv)
         return received

@@ -11,17 +11,22 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from voltpipe.forecasting.architectures.causal import cnn_lstm_states, own_voltage_filters
-from voltpipe.forecasting.architectures.every_step import CouplingMv, EveryStepSettings, ResidualModule
+from voltpipe.forecasting.architectures.causal_base import (
+    CausalSettings,
+    CouplingMv,
+    ResidualModule,
+    cnn_lstm_states,
+    own_voltage_filters,
+)
 from voltpipe.forecasting.baselines.lagged_regression import LaggedRegression, LaggedRegressionSettings
-from voltpipe.forecasting.module import Dimensions
-from voltpipe.settings import Settings
+from voltpipe.forecasting.forecast_module import Dimensions
+from voltpipe.schema import Settings
 from voltpipe.windows.window_set import WindowSet
 
 _N_FEATURES = 2
 
 
-class LaggedCnnLstmSettings(EveryStepSettings):
+class LaggedCnnLstmSettings(CausalSettings):
     """Its sizes, all small: the weights are used once a channel and sample."""
 
     kernel_samples: int = Field(4, ge=1, le=101, description="samples that the convolution sees, none of them later")

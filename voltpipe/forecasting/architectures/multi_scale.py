@@ -8,20 +8,19 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from voltpipe.forecasting.architectures.causal import last_samples
-from voltpipe.forecasting.architectures.every_step import CouplingMv, EveryStepModule, EveryStepSettings
-from voltpipe.forecasting.module import Dimensions
-from voltpipe.settings import Settings
+from voltpipe.forecasting.architectures.causal_base import CausalModule, CausalSettings, CouplingMv, causal_history
+from voltpipe.forecasting.forecast_module import Dimensions
+from voltpipe.schema import Settings
 
 
-class MultiScaleSettings(EveryStepSettings):
+class MultiScaleSettings(CausalSettings):
     """Its sizes. It sees the last 2 ^ scales samples."""
 
     scales: int = Field(5, ge=1, le=12, description="convolutions, each over samples twice as far apart as the last")
     filters: int = Field(32, ge=1, le=1024, description="filters of each convolution")
 
 
-class MultiScale(EveryStepModule):
+class MultiScale(CausalModule):
     """Dilated causal convolutions with residuals, all of whose outputs are read out.
 
     Van den Oord et al. (2016), WaveNet, https://arxiv.org/abs/1609.03499, without its gates; for sequences of
@@ -47,6 +46,6 @@ class MultiScale(EveryStepModule):
         """Concatenate the outputs of all scales, the finest first."""
         features = [relu(self.first(self.own_features(voltage_mv)))]
         for scale, convolution in enumerate(self.convolutions):
-            seen = last_samples(features[-1], 2, apart=2**scale)
+            seen = causal_history(features[-1], 2, apart=2**scale)
             features.append(features[-1] + relu(convolution(seen)))
         return torch.cat(features, dim=-1)[:, :, first_sample:]

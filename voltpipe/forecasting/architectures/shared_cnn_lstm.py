@@ -7,13 +7,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from voltpipe.forecasting.architectures.every_step import CouplingMv, EveryStepModule, EveryStepSettings
-from voltpipe.forecasting.module import Dimensions
+from voltpipe.forecasting.architectures.causal_base import CausalModule, CausalSettings, CouplingMv
+from voltpipe.forecasting.forecast_module import Dimensions
 from voltpipe.forecasting.recipe import Recipe
-from voltpipe.settings import Settings
+from voltpipe.schema import Settings
 
 
-class SharedCnnLstmSettings(EveryStepSettings):
+class SharedCnnLstmSettings(CausalSettings):
     """Its sizes, all small: the weights are used once a channel and sample."""
 
     filters: int = Field(24, ge=1, le=1024, description="filters of each convolution over time")
@@ -23,7 +23,7 @@ class SharedCnnLstmSettings(EveryStepSettings):
     read_out_layers: int = Field(1, ge=1, le=8, description="layers of such units")
 
 
-class SharedCnnLstm(EveryStepModule):
+class SharedCnnLstm(CausalModule):
     """Two causal convolutions over each channel's own past, then an LSTM."""
 
     settings_type: ClassVar[type[Settings]] = SharedCnnLstmSettings

@@ -9,12 +9,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from voltpipe.forecasting.architectures.every_step import CouplingMv, EveryStepModule, EveryStepSettings
-from voltpipe.forecasting.module import Dimensions
-from voltpipe.settings import Settings
+from voltpipe.forecasting.architectures.causal_base import CausalModule, CausalSettings, CouplingMv
+from voltpipe.forecasting.forecast_module import Dimensions
+from voltpipe.schema import Settings
 
 
-class StateSpaceSettings(EveryStepSettings):
+class StateSpaceSettings(CausalSettings):
     """Its sizes."""
 
     layers: int = Field(2, ge=1, le=16, description="layers, each of recurrences and what mixes them")
@@ -58,7 +58,7 @@ class Recurrence(nn.Module):
         return torch.einsum("scw,wct->stw", inputs, effect)
 
 
-class StateSpace(EveryStepModule):
+class StateSpace(CausalModule):
     """Layers of diagonal linear recurrences, mixed through a nonlinearity and added to what came in.
 
     Gu et al. (2022), S4D, https://arxiv.org/abs/2206.11893, in discrete time as by Orvieto et al. (2023), LRU,

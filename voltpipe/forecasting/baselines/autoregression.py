@@ -10,14 +10,14 @@ from torch import Tensor
 from voltpipe.forecasting.baselines.ridge import (
     DEFAULT_SHRINKAGE,
     Piece,
+    accumulate_normal_equations,
     best_by_horizon,
-    equations,
-    orders_up_to,
-    ridges,
+    candidate_orders,
+    fit_ridge,
 )
-from voltpipe.forecasting.module import Dimensions, ForecastModule
-from voltpipe.forecasting.training_rows import Stretch
-from voltpipe.settings import Settings
+from voltpipe.forecasting.forecast_module import Dimensions, ForecastModule
+from voltpipe.schema import Settings
+from voltpipe.windows.split_segments import Segment
 from voltpipe.windows.window_set import WindowSet
 
 
@@ -47,15 +47,15 @@ class Autoregression(ForecastModule):
 
         Both are chosen by horizon, over all channels. Without validation rows all lags are used.
         """
-        training, validation = equations(window_set, self.piece, n_before=self.n_lags - 1)
+        training, validation = accumulate_normal_equations(window_set, self.piece, n_before=self.n_lags - 1)
         solution = training.solve(DEFAULT_SHRINKAGE, self.n_lags)
         if validation:
-            candidates = ridges(training, orders_up_to(self.n_lags))
+            candidates = fit_ridge(training, candidate_orders(self.n_lags))
             solution = best_by_horizon(candidates, validation, len(self.dimensions.horizons_samples))
         self.weights.copy_(solution[:, :-1])
         self.intercepts.copy_(solution[:, -1])
 
-    def piece(self, stretch: Stretch, step: int) -> Piece:
+    def piece(self, stretch: Segment, step: int) -> Piece:
         """Lags (oldest first) and what followed, of every n-th row of a stretch."""
         n_before, horizons = self.n_lags - 1, self.dimensions.horizons_samples
         samples = stretch.samples_z.T
@@ -73,3 +73,60 @@ class Autoregression(ForecastModule):
         """Weigh the last samples of each channel."""
         lags = history_z[:, -self.n_lags :]
         return torch.einsum("blc,clh->bhc", lags, self.weights) + self.intercepts.T
+
+
+class VectorAutoregressionSettings(Settings):
+    """How far back it looks."""
+
+    n_lags: int = Field(8, ge=1, le=100, description="most samples of every channel's past that a forecast uses")
+
+
+class VectorAutoregression(ForecastModule):
+    """One ridge regression for all channels and horizons on the last samples of all channels, in z-units."""
+
+    settings_type: ClassVar[type[Settings]] = VectorAutoregressionSettings
+
+    weights: Tensor
+    intercepts: Tensor
+
+    def __init__(self, settings: VectorAutoregressionSettings, dimensions: Dimensions) -> None:
+        super().__init__(settings, dimensions)
+        self.n_lags = min(settings.n_lags, dimensions.context_samples)
+        n_outputs = len(dimensions.horizons_samples) * dimensions.n_channels
+        self.register_buffer("weights", torch.zeros(self.n_lags * dimensions.n_channels, n_outputs))
+        self.register_buffer("intercepts", torch.zeros(n_outputs))
+
+    def fit(self, window_set: WindowSet) -> None:
+        """Solve the normal equations of the training rows; number of lags and shrinkage are validation's choice.
+
+        Both are chosen by horizon, over all channels. Without validation rows all lags are used.
+        """
+        training, validation = accumulate_normal_equations(
+            window_set, self.piece, n_before=self.n_lags - 1, thinned=False
+        )
+        n_channels = self.dimensions.n_channels
+        solution = training.solve(DEFAULT_SHRINKAGE, self.n_lags * n_channels)
+        if validation:
+            candidates = fit_ridge(training, [n_lags * n_channels for n_lags in candidate_orders(self.n_lags)])
+            solution = best_by_horizon(candidates, validation, len(self.dimensions.horizons_samples))
+        self.weights.copy_(solution[0, :-1])
+        self.intercepts.copy_(solution[0, -1])
+
+    def piece(self, stretch: Segment, step: int) -> Piece:
+        """Lags (oldest first) and what followed, of every n-th row of a stretch."""
+        n_before, horizons = self.n_lags - 1, self.dimensions.horizons_samples
+        samples = stretch.samples_z
+        n_rows = samples.shape[0] - n_before - horizons[-1]
+        lags = [samples[lag:][:n_rows:step] for lag in range(self.n_lags)]
+        ahead = [samples[n_before + horizon :][:n_rows:step] for horizon in horizons]
+        return torch.cat(lags, dim=1)[None], torch.cat(ahead, dim=1)[None]
+
+    def forward(
+        self,
+        history_z: Float[Tensor, "batch context channel"],
+        mean_mv: Float[Tensor, "batch channel"],
+        sd_mv: Float[Tensor, "batch channel"],
+    ) -> Float[Tensor, "batch horizon channel"]:
+        """Weigh the last samples of all channels."""
+        forecast = history_z[:, -self.n_lags :].flatten(1) @ self.weights + self.intercepts
+        return forecast.reshape(len(history_z), -1, self.dimensions.n_channels)

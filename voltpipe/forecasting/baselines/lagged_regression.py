@@ -12,14 +12,14 @@ from voltpipe.forecasting.baselines.ridge import (
     DEFAULT_SHRINKAGE,
     NormalEquations,
     Piece,
+    accumulate_normal_equations,
     best_by_horizon,
-    equations,
-    ridges,
+    fit_ridge,
     sum_by_horizon,
 )
-from voltpipe.forecasting.module import Dimensions, ForecastModule
-from voltpipe.forecasting.training_rows import Stretch
-from voltpipe.settings import Settings
+from voltpipe.forecasting.forecast_module import Dimensions, ForecastModule
+from voltpipe.schema import Settings
+from voltpipe.windows.split_segments import Segment
 from voltpipe.windows.window_set import WindowSet
 
 _MOST_COUPLING = 0.5
@@ -77,27 +77,27 @@ class LaggedRegression(ForecastModule):
         self.sd_mv.copy_(sd_mv.mean(0))
         self.coupling_weights.zero_()
         n_horizons, n_before = len(self.dimensions.horizons_samples), self.dimensions.context_samples - 1
-        training, validation = equations(window_set, self._own_piece, n_before=n_before)
+        training, validation = accumulate_normal_equations(window_set, self._own_piece, n_before=n_before)
         own = _own(training, validation, n_horizons)
         self.own_weights.copy_(own[:, :-1])
         self.intercepts.copy_(own[:, -1].T)
         if validation:
-            self._fit_coupling(*equations(window_set, self._coupling_piece, n_before=n_before))
+            self._fit_coupling(*accumulate_normal_equations(window_set, self._coupling_piece, n_before=n_before))
 
     def _fit_coupling(self, training: NormalEquations, validation: NormalEquations | None) -> None:
         assert validation
         n_horizons = len(self.dimensions.horizons_samples)
-        coupling = best_by_horizon(ridges(training, [len(self.coupling_weights)]), validation, n_horizons)
+        coupling = best_by_horizon(fit_ridge(training, [len(self.coupling_weights)]), validation, n_horizons)
         worth = _worth(coupling, validation, n_horizons)
         coupling = coupling * worth.repeat_interleave(self.dimensions.n_channels)
         self.coupling_weights.copy_(coupling[0, :-1])
         self.intercepts.add_(coupling[0, -1].reshape(n_horizons, -1))
 
-    def _own_piece(self, stretch: Stretch, step: int) -> Piece:
+    def _own_piece(self, stretch: Segment, step: int) -> Piece:
         features, ahead = self._rows(stretch, self.own_ranges, step)
         return features.movedim(1, 0), ahead.permute(2, 0, 1)
 
-    def _coupling_piece(self, stretch: Stretch, step: int) -> Piece:
+    def _coupling_piece(self, stretch: Segment, step: int) -> Piece:
         """What the own past leaves, by what all channels did."""
         features, ahead = self._rows(stretch, self.coupling_ranges, step)
         own, _ = self._rows(stretch, self.own_ranges, step)
@@ -105,7 +105,7 @@ class LaggedRegression(ForecastModule):
         return features.flatten(1)[None], left.flatten(1)[None]
 
     def _rows(
-        self, stretch: Stretch, ranges: tuple[tuple[int, int], ...], step: int
+        self, stretch: Segment, ranges: tuple[tuple[int, int], ...], step: int
     ) -> tuple[Float[Tensor, "row channel feature"], Float[Tensor, "row horizon channel"]]:
         """Features and targets of every n-th moment that has a whole context before it."""
         samples, horizons = stretch.samples_z, self.dimensions.horizons_samples
@@ -149,7 +149,7 @@ def _own(training: NormalEquations, validation: NormalEquations | None, n_horizo
     both = []
     for regression in (training, training.pooled()):
         if validation:
-            both.append(best_by_horizon(ridges(regression, [n_features]), validation, n_horizons))
+            both.append(best_by_horizon(fit_ridge(regression, [n_features]), validation, n_horizons))
         else:
             both.append(regression.solve(DEFAULT_SHRINKAGE, n_features))
     single, shared = both

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from voltpipe.forecasting.module import ForecastModule
+from voltpipe.forecasting.forecast_module import ForecastModule
 
 
 class Persistence(ForecastModule):

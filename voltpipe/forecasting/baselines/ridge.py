@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from voltpipe.forecasting.training_rows import Stretch, training_stretches, validation_stretches
+from voltpipe.windows.split_segments import Segment, training_segments, validation_segments
 from voltpipe.windows.window_set import WindowSet
 
 SHRINKAGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -56,8 +56,8 @@ class NormalEquations:
         return (solution * (self.gram @ solution - 2 * self.cross)).sum(1)
 
 
-def equations(
-    window_set: WindowSet, piece: Callable[[Stretch, int], Piece], *, n_before: int, thinned: bool = True
+def accumulate_normal_equations(
+    window_set: WindowSet, piece: Callable[[Segment, int], Piece], *, n_before: int, thinned: bool = True
 ) -> tuple[NormalEquations, NormalEquations | None]:
     """Those of the training rows, and those of the validation rows if there are any.
 
@@ -73,14 +73,14 @@ def equations(
     n_after = window_set.horizons[-1]
     n_rows = sum(stop - start for _, start, stop in window_set.train_rows())
     step = max(1, n_rows // _MOST_ROWS) if thinned else 1
-    stretches = training_stretches(window_set, n_before=n_before, n_after=n_after)
+    stretches = training_segments(window_set, n_before=n_before, n_after=n_after)
     training = NormalEquations.of(piece(stretch, step) for stretch in stretches)
     assert training
-    held_out = validation_stretches(window_set, n_before=n_before, n_after=n_after)
+    held_out = validation_segments(window_set, n_before=n_before, n_after=n_after)
     return training, NormalEquations.of(piece(stretch, step) for stretch in held_out)
 
 
-def ridges(training: NormalEquations, orders: Sequence[int]) -> Iterator[Float[Tensor, "fit feature output"]]:
+def fit_ridge(training: NormalEquations, orders: Sequence[int]) -> Iterator[Float[Tensor, "fit feature output"]]:
     """Solutions to choose from: of every order (number of features used), with every shrinkage."""
     for order in orders:
         for shrinkage in SHRINKAGES:
@@ -116,6 +116,6 @@ def _by_output(by_horizon: Tensor, solution: Tensor) -> Tensor:
     return by_horizon.repeat_interleave(solution.shape[-1] // len(by_horizon))
 
 
-def orders_up_to(n_lags: int) -> tuple[int, ...]:
+def candidate_orders(n_lags: int) -> tuple[int, ...]:
     """Numbers of lags to choose from: doubling, and the largest."""
     return tuple(sorted({n_lags, *(2**power for power in range(n_lags.bit_length()))} - {0}))

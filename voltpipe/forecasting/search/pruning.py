@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy.ma  # noqa: F401 - the pruner needs it amid a training, where it would warn of denormals that are flushed
 import optuna
 
-from voltpipe.forecasting.progress import EpochRecord, Progress
 from voltpipe.forecasting.search.settings import Pruner, SearchSettings
 from voltpipe.forecasting.settings import TrainingSettings
+from voltpipe.progress import EpochRecord, TrainingProgress
 
 WARM_UP_TENTHS = 2
 """The median is not asked before: how steeply the loss falls at first tells of the learning rate only."""
@@ -33,7 +33,7 @@ def loss_by_tenth(history: Sequence[EpochRecord], settings: TrainingSettings) ->
     return curve
 
 
-def pruner_of(settings: SearchSettings) -> optuna.pruners.BasePruner:
+def make_pruner(settings: SearchSettings) -> optuna.pruners.BasePruner:
     """Optuna's pruner; its steps are tenths of a trial."""
     if settings.pruner is Pruner.MEDIAN:
         return optuna.pruners.MedianPruner(settings.trials_before_pruning, n_warmup_steps=WARM_UP_TENTHS)
@@ -53,7 +53,11 @@ class PrunedProgress:
     """
 
     def __init__(
-        self, listener: Progress, trial: optuna.Trial, settings: TrainingSettings, history: Iterable[EpochRecord]
+        self,
+        listener: TrainingProgress,
+        trial: optuna.Trial,
+        settings: TrainingSettings,
+        history: Iterable[EpochRecord],
     ) -> None:
         self._listener, self._trial, self._settings = listener, trial, settings
         self._history = list(history)

@@ -6,8 +6,9 @@ follows from seed and journal alone, so that a search that was interrupted goes 
 """
 
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import optuna
@@ -16,21 +17,34 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from voltpipe.errors import VoltpipeError
-from voltpipe.forecasting.architectures.registry import ARCHITECTURES
-from voltpipe.forecasting.checkpoint import CheckpointError, TrainingError, held_exclusively, read_state
-from voltpipe.forecasting.progress import EpochRecord
-from voltpipe.forecasting.search.progress import SearchProgress
-from voltpipe.forecasting.search.pruning import PrunedProgress, pruner_of
-from voltpipe.forecasting.search.result import Outcome, SearchResult, TrialResult
+from voltpipe.forecasting.module_registry import ARCHITECTURES
+from voltpipe.forecasting.search.pruning import PrunedProgress, make_pruner
+from voltpipe.forecasting.search.search_result import SearchResult, TrialOutcome, TrialResult
 from voltpipe.forecasting.search.settings import LINEAR, SearchSettings
-from voltpipe.forecasting.training import train
+from voltpipe.forecasting.settings import TrainingSettings
+from voltpipe.forecasting.training.checkpoint import CheckpointError, TrainingError, hold_checkpoint_folder, read_state
+from voltpipe.forecasting.training.train import train
+from voltpipe.progress import EpochRecord, TrainingProgress
 from voltpipe.windows.window_set import WindowSet
+
+
+@runtime_checkable
+class SearchProgress(Protocol):
+    """Listens to a search."""
+
+    def trial(self, number: int, settings: TrainingSettings) -> AbstractContextManager[TrainingProgress]:
+        """A trial, counted from 0, begins or goes on; who listens to its training.
+
+        The block is left by `optuna.TrialPruned` where the trial is given up, by `TrainingError` where it diverged.
+        Whatever else it is left by ends the search; asked for again, the search goes on amid that trial.
+        """
+
 
 JOURNAL_FILE = "journal.jsonl"
 
 _STUDY = "search"
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-_OUTCOMES = dict(zip(_ENDED, Outcome, strict=True))
+_OUTCOMES = dict(zip(_ENDED, TrialOutcome, strict=True))
 _FEWEST_TO_COMPARE = 4
 """Complete trials, for one to say which setting matters."""
 
@@ -57,7 +71,7 @@ def search(window_set: WindowSet, settings: SearchSettings, *, folder: Path, pro
         DeviceError, ForecasterError, TrainingDataError: as `train` does.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with held_exclusively(folder):
+    with hold_checkpoint_folder(folder):
         study = _study(folder, settings)
         _clear(study, folder)
         while trial := _next_trial(study, settings):
@@ -72,7 +86,7 @@ def _study(folder: Path, settings: SearchSettings) -> optuna.Study:
     study = optuna.create_study(
         study_name=_STUDY,
         storage=JournalStorage(JournalFileBackend(str(journal))),
-        pruner=pruner_of(settings),
+        pruner=make_pruner(settings),
         load_if_exists=True,
     )
     if not study.trials:
@@ -161,7 +175,7 @@ def _clear(study: optuna.Study, folder: Path) -> None:
 
 def _result(study: optuna.Study, settings: SearchSettings) -> SearchResult:
     trials = tuple(_trial_result(trial) for trial in study.get_trials(states=_ENDED))
-    complete = [trial for trial in trials if trial.outcome is Outcome.COMPLETE]
+    complete = [trial for trial in trials if trial.outcome is TrialOutcome.COMPLETE]
     if not complete:
         raise SearchError(
             f"none of {len(trials)} trials was complete, each diverged; search below a lower learning rate",

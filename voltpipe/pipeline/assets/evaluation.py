@@ -9,13 +9,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation, EvaluationError
+from voltpipe.evaluation.results import EVALUATION_FILE, Evaluation, EvaluationError
+from voltpipe.pipeline.asset_values import EvaluatedValue, ReportedValue, TrainedValue
 from voltpipe.pipeline.code_version import code_version
-from voltpipe.pipeline.patience import patient
-from voltpipe.pipeline.progress import DagsterEvaluationProgress
+from voltpipe.pipeline.metadata import connectivity_metadata, figure_metadata, report_metadata, score_metadata
+from voltpipe.pipeline.progress_listeners import DagsterEvaluationProgress
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
-from voltpipe.pipeline.shown import connectivity_metadata, figure_metadata, report_metadata, score_metadata
-from voltpipe.pipeline.values import EvaluatedValue, ReportedValue, TrainedValue
+from voltpipe.pipeline.retries import retry_transient
 
 GROUP = "evaluation"
 
@@ -71,14 +71,14 @@ def _finding(name: str, passed: bool, finding: str, figure: str, value: float | 
     code_version=code_version(__name__),
     check_specs=_specs("forecast_evaluation", {"figure_data": "the data of the report's figures could be made"}),
 )
-@patient
+@retry_transient
 def forecast_evaluation(
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource, trained_forecaster: TrainedValue
 ) -> Iterator[dg.Output[EvaluatedValue] | dg.AssetCheckResult]:
     """Scores on held-out recordings and on held-out time, next to baselines fitted on the same training rows."""
-    from voltpipe.evaluation.examination import run_scoring
-    from voltpipe.forecasting.training_result import read_result
-    from voltpipe.tracking.run import TrackedRun
+    from voltpipe.evaluation.run_evaluation import run_scoring
+    from voltpipe.forecasting.training.training_result import read_result
+    from voltpipe.tracking.tracked_run import TrackedRun
     from voltpipe.windows.window_set import WindowSet
 
     result = read_result(Path(trained_forecaster.folder))
@@ -108,13 +108,13 @@ def forecast_evaluation(
     op_tags=_OPTIONAL,
     check_specs=_specs("diagnostics", DIAGNOSTICS | HONESTY),
 )
-@patient
+@retry_transient
 def diagnostics(
     context: dg.AssetExecutionContext, lake: LakeResource, forecast_evaluation: EvaluatedValue
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Where the forecaster fails, what faults cost, how it runs free, and checks of the scores themselves."""
-    from voltpipe.evaluation.examination import run_diagnostics
-    from voltpipe.forecasting.training_result import read_result
+    from voltpipe.evaluation.run_evaluation import run_diagnostics
+    from voltpipe.forecasting.training.training_result import read_result
     from voltpipe.windows.window_set import WindowSet
 
     folder, trained = Path(forecast_evaluation.folder), forecast_evaluation.trained
@@ -143,11 +143,11 @@ def diagnostics(
     op_tags=_OPTIONAL,
     check_specs=_specs("interpretation", INTERPRETATION | {SANITY: "attributions to random weights are different"}),
 )
-@patient
+@retry_transient
 def interpretation(forecast_evaluation: EvaluatedValue) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Who drives whom as far as it was learned, and what forecasts follow from."""
-    from voltpipe.evaluation.examination import run_interpretation
-    from voltpipe.forecasting.training_result import read_result
+    from voltpipe.evaluation.run_evaluation import run_interpretation
+    from voltpipe.forecasting.training.training_result import read_result
     from voltpipe.windows.window_set import WindowSet
 
     folder, trained = Path(forecast_evaluation.folder), forecast_evaluation.trained
@@ -180,17 +180,17 @@ def _readable(paths: Iterable[Path]) -> Iterator[Evaluation]:
     op_tags=_OPTIONAL,
     check_specs=_specs("evaluation_report", {"figures": "all figures could be drawn"}),
 )
-@patient
+@retry_transient
 def evaluation_report(
     tracking: TrackingResource, forecast_evaluation: EvaluatedValue
 ) -> Iterator[dg.Output[ReportedValue] | dg.AssetCheckResult]:
     """One self-contained HTML page that joins scores, diagnostics and interpretation; also an MLflow artifact."""
-    from voltpipe.evaluation.examination import Examination
-    from voltpipe.evaluation.report import write_report
-    from voltpipe.tracking.run import TrackedRun
+    from voltpipe.evaluation.run_evaluation import FullEvaluation
+    from voltpipe.reporting.report import write_report
+    from voltpipe.tracking.tracked_run import TrackedRun
 
     folder = Path(forecast_evaluation.folder)
-    examination = Examination.read(folder)
+    examination = FullEvaluation.read(folder)
     trained = forecast_evaluation.trained
     run = TrackedRun(tracking.store, trained.mlflow_run_id)
     links = {

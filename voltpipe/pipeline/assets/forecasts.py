@@ -7,22 +7,24 @@ import dagster as dg
 from pydantic import Field
 
 from voltpipe.errors import VoltpipeError
-from voltpipe.lake import Lake, RecordingKey
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.lake.paths import Lake
 from voltpipe.pipeline.assets.recordings import BATCH, conditioned_recording
 from voltpipe.pipeline.assets.registry import champion_forecaster
 from voltpipe.pipeline.code_version import code_version
-from voltpipe.pipeline.launchpad import settings_from, settings_schema
+from voltpipe.pipeline.op_config import op_config_schema, settings_from_config
 from voltpipe.pipeline.partitions import RECORDINGS
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
-from voltpipe.recordings.catalogue import quarantined
 from voltpipe.recordings.hints import Hints
+from voltpipe.recordings.raw.catalogue import read_quarantine
 from voltpipe.recordings.recording import RecordingError
-from voltpipe.recordings.store import open_conditioned
+from voltpipe.recordings.store.conditioned_recording import open_conditioned
 from voltpipe.tracking.settings import ChampionSettings
 
 if TYPE_CHECKING:
     from voltpipe.forecasting.forecaster import Forecaster
-    from voltpipe.tracking.registry import RegisteredForecaster
+    from voltpipe.tracking.model_registry import RegisteredForecaster
+
 
 GROUP = "monitoring"
 
@@ -45,7 +47,7 @@ class RecordingForecastSettings(ChampionSettings):
     partitions_def=RECORDINGS,
     backfill_policy=BATCH,
     deps=[conditioned_recording, champion_forecaster],
-    config_schema=settings_schema(RecordingForecastSettings),
+    config_schema=op_config_schema(RecordingForecastSettings),
     code_version=code_version(__name__),
     check_specs=[
         dg.AssetCheckSpec(
@@ -61,11 +63,11 @@ def recording_forecast(  # Dagster takes the bare class alone for an output with
     A recording that the champion cannot forecast does not stop the others: its partition shows the reason, as it does
     for every recording while there is no champion.
     """
-    from voltpipe.tracking.registry import champion, instead_of_lost, load_forecaster
-    from voltpipe.tracking.store import TrackingError
+    from voltpipe.tracking.mlflow_store import TrackingError
+    from voltpipe.tracking.model_registry import champion, fallback_champion, load_forecaster
 
-    settings = settings_from(RecordingForecastSettings, context.op_execution_context.op_config)
-    present = champion(tracking.store) or instead_of_lost(tracking.store, settings.part(ChampionSettings))
+    settings = settings_from_config(RecordingForecastSettings, context.op_execution_context.op_config)
+    present = champion(tracking.store) or fallback_champion(tracking.store, settings.part(ChampionSettings))
     forecaster = load_forecaster(present.uri, tracking.store) if present else None
     refused: dict[str, str] = {}
     for partition in context.partition_keys:
@@ -101,8 +103,8 @@ def _forecast(
     settings: RecordingForecastSettings,
 ) -> dict[str, Any]:
     """Forecast one recording; what an earlier champion made of it goes even if this one can make nothing of it."""
-    from voltpipe.evaluation.forecast_file import forecast_file
-    from voltpipe.files import file_digest
+    from voltpipe.inference.forecast_file import forecast_file
+    from voltpipe.lake.files import file_digest
 
     key = RecordingKey.parse(partition)
     out = lake.forecast_path(key)
@@ -136,7 +138,7 @@ def _forecast(
 def _fit_to_forecast(lake: Lake, key: RecordingKey) -> Path:
     path = lake.conditioned_path(key)
     if not path.exists():
-        if entry := quarantined(lake).get(key):
+        if entry := read_quarantine(lake).get(key):
             raise RecordingError(f"The recording is quarantined: {entry.reason}", code="recording-quarantined")
         raise RecordingError(
             "The recording is not conditioned yet. Materialize conditioned_recording.", code="recording-not-conditioned"

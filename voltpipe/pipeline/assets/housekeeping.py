@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from voltpipe.files import read_json
-from voltpipe.lake import Lake
+from voltpipe.lake.files import read_json
+from voltpipe.lake.paths import Lake
+from voltpipe.pipeline.asset_values import STAGE_FOLDERS, value_path
 from voltpipe.pipeline.code_version import code_version
-from voltpipe.pipeline.instance import REGISTRY_POOL
-from voltpipe.pipeline.launchpad import settings_from, settings_schema
-from voltpipe.pipeline.resources import STAGE_FOLDERS, LakeResource, TrackingResource, value_path
+from voltpipe.pipeline.dagster_home import REGISTRY_POOL
+from voltpipe.pipeline.op_config import op_config_schema, settings_from_config
+from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.tracking.settings import RetentionSettings
 
 if TYPE_CHECKING:
-    from voltpipe.tracking.housekeeping import Removable
+    from voltpipe.tracking.retention import ExpiredItem
+
 
 GROUP = "operations"
 
@@ -24,19 +26,19 @@ GROUP = "operations"
     group_name=GROUP,
     kinds={"file", "mlflow"},
     pool=REGISTRY_POOL,  # no version is promoted while it is decided which ones go
-    config_schema=settings_schema(RetentionSettings),
+    config_schema=op_config_schema(RetentionSettings),
     code_version=code_version(__name__),
 )
 def tidied_lake(  # Dagster takes the bare class alone for an output without a value
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Checkpoints, window sets and old versions that have served their time; in a dry run they are named and stay."""
-    from voltpipe.tracking.housekeeping import protected_versions, removables
+    from voltpipe.tracking.retention import find_expired, protected_versions
 
-    settings = settings_from(RetentionSettings, context.op_execution_context.op_config)
-    removable = removables(lake.lake, tracking.store, settings, in_use=set(_in_use(lake.lake)))
-    gone: list[Removable] = []
-    kept: list[Removable] = []
+    settings = settings_from_config(RetentionSettings, context.op_execution_context.op_config)
+    removable = find_expired(lake.lake, tracking.store, settings, in_use=set(_in_use(lake.lake)))
+    gone: list[ExpiredItem] = []
+    kept: list[ExpiredItem] = []
     for each in removable:
         goes = settings.dry_run or each.remove()
         (gone if goes else kept).append(each)
@@ -71,7 +73,7 @@ def _texts(content: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
-def _table(removable: "list[Removable]") -> str:
+def _table(removable: "list[ExpiredItem]") -> str:
     rows = "\n".join(
         f"| {each.kind} | {each.name} | {each.size_bytes / 2**20:.1f} | {each.reason} |" for each in removable
     )

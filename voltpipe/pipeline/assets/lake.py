@@ -5,8 +5,8 @@ import dagster as dg
 from voltpipe.pipeline.assets.recordings import conditioned_recording
 from voltpipe.pipeline.assets.windows import recording_split
 from voltpipe.pipeline.code_version import code_version
+from voltpipe.pipeline.metadata import rendered_figure_metadata
 from voltpipe.pipeline.resources import LakeResource
-from voltpipe.pipeline.shown import rendered_metadata
 
 GROUP = "operations"
 
@@ -27,7 +27,7 @@ def lake_report(  # Dagster takes the bare class alone for an output without a v
     context: dg.AssetExecutionContext, lake: LakeResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """One self-contained HTML page of all recordings: quality, coverage over time, splits; no sample is read for it."""
-    from voltpipe.evaluation.lake_report import write_lake_report
+    from voltpipe.reporting.lake_report import write_lake_report
 
     report = write_lake_report(lake.lake)
     context.log.info(report.verdict)
@@ -37,6 +37,6 @@ def lake_report(  # Dagster takes the bare class alone for an output without a v
             "verdict": report.verdict,
             **report.counts,
             "quarantined_because": dg.MetadataValue.json(report.reasons),
-            **rendered_metadata(report.figures),
+            **rendered_figure_metadata(report.figures),
         }
     )

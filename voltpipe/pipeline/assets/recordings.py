@@ -10,27 +10,28 @@ from typing import Any
 
 import dagster as dg
 
-from voltpipe.files import written_whole
-from voltpipe.lake import Lake, LakeError, RecordingKey
+from voltpipe.lake.files import atomic_write
+from voltpipe.lake.keys import LakeError, RecordingKey
+from voltpipe.lake.paths import Lake
 from voltpipe.pipeline.code_version import code_version
-from voltpipe.pipeline.launchpad import settings_from, settings_schema
+from voltpipe.pipeline.jobs import CONDITIONED_KEY
+from voltpipe.pipeline.metadata import picture_metadata
+from voltpipe.pipeline.op_config import op_config_schema, settings_from_config
 from voltpipe.pipeline.partitions import BATCH_SIZE, RECORDINGS
 from voltpipe.pipeline.resources import LakeResource
-from voltpipe.pipeline.shown import picture_metadata
-from voltpipe.recordings.catalogue import RecordingHistory, quarantined
-from voltpipe.recordings.condition_raw import ConditioningOutcome, condition_raw
-from voltpipe.recordings.quality import CHECKS
-from voltpipe.recordings.quality_report import Severity
-from voltpipe.recordings.raw import inspect_raw, open_raw
+from voltpipe.recordings.conditioning.condition_raw import ConditioningOutcome, condition_raw
+from voltpipe.recordings.quality.assess_quality import CHECKS
+from voltpipe.recordings.quality.quality_report import Severity
+from voltpipe.recordings.raw.catalogue import RecordingHistory, read_quarantine
+from voltpipe.recordings.raw.raw_folder import open_raw, summarize_raw
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
-from voltpipe.recordings.store import open_conditioned
+from voltpipe.recordings.store.conditioned_recording import open_conditioned
 
 # Dagster calls this parameter beta; without it, every recording would cost a process of its own.
 warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
 GROUP = "recordings"
-CONDITIONED_KEY = dg.AssetKey("conditioned_recording")
 BATCH = dg.BackfillPolicy.multi_run(max_partitions_per_run=BATCH_SIZE)
 
 
@@ -52,11 +53,11 @@ def raw_recording(  # Dagster takes the bare class alone for an output without a
     context: dg.AssetExecutionContext, lake: LakeResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """A recording as the rig left it: format, rate, channels, digest."""
-    elsewhere = {str(key): entry for key, entry in quarantined(lake.lake).items() if entry.report is None}
+    elsewhere = {str(key): entry for key, entry in read_quarantine(lake.lake).items() if entry.report is None}
     unreadable = {key: entry.reason for key, entry in elsewhere.items() if key not in context.partition_keys}
     for partition in context.partition_keys:
         try:
-            facts = inspect_raw(lake.lake, RecordingKey.parse(partition))
+            facts = summarize_raw(lake.lake, RecordingKey.parse(partition))
         except (RecordingError, LakeError, OSError) as error:
             context.log.warning(f"{partition} cannot be read: {error}")
             unreadable[partition] = str(error)
@@ -79,7 +80,7 @@ def raw_recording(  # Dagster takes the bare class alone for an output without a
     partitions_def=RECORDINGS,
     backfill_policy=BATCH,
     deps=[raw_recording],
-    config_schema=settings_schema(RecordingSettings),
+    config_schema=op_config_schema(RecordingSettings),
     code_version=code_version(__name__),
     check_specs=[
         dg.AssetCheckSpec(name, asset="conditioned_recording", description=description)
@@ -94,7 +95,7 @@ def conditioned_recording(
     A recording that cannot be judged at all (a full disk, a fault in a reader) keeps no other of its batch from being
     materialized; the run then fails, and names it.
     """
-    settings = settings_from(RecordingSettings, context.op_execution_context.op_config)
+    settings = settings_from_config(RecordingSettings, context.op_execution_context.op_config)
     outcomes: dict[str, ConditioningOutcome] = {}
     metadata: dict[str, dict[str, Any]] = {}
     faults: dict[str, str] = {}
@@ -153,14 +154,17 @@ def _picture(lake: Lake, key: RecordingKey, outcome: ConditioningOutcome) -> dic
 
     The figure is a file; the event holds a thumbnail only, because Dagster keeps all events in its database.
     """
-    from voltpipe.recordings.preview import preview_png, thumbnail_png  # matplotlib, only where something is drawn
+    from voltpipe.reporting.figures.recording_preview import (
+        recording_preview_png,
+        thumbnail_png,  # matplotlib, only where something is drawn
+    )
 
     if outcome.path is None and outcome.report is None:
         return {}
     recording = open_conditioned(outcome.path) if outcome.path else open_raw(lake, key)
-    png = preview_png(recording)
+    png = recording_preview_png(recording)
     path = lake.preview_path(key)
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(png)
     return {"voltage": picture_metadata("voltage", thumbnail_png(png)), "preview": dg.MetadataValue.path(path)}
 
@@ -184,7 +188,7 @@ def _check_results(lake: Lake, outcomes: Mapping[str, ConditioningOutcome]) -> I
             figures[check.name][partition] = check.figures
             if not check.passed and check.severity is Severity.WARN:
                 warnings[check.name][partition] = check.message
-    for key, entry in quarantined(lake).items():
+    for key, entry in read_quarantine(lake).items():
         for check in entry.report.errors if entry.report else ():
             errors[check.name][str(key)] = check.message
     for name in CHECKS:

@@ -7,29 +7,30 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from voltpipe.evaluation.evaluation import EVALUATION_FILE, Evaluation
+from voltpipe.evaluation.results import EVALUATION_FILE, Evaluation
+from voltpipe.pipeline.asset_values import EvaluatedValue, PromotionValue, RegisteredValue, TrainedValue
 from voltpipe.pipeline.code_version import code_version
-from voltpipe.pipeline.instance import REGISTRY_POOL
-from voltpipe.pipeline.launchpad import settings_from, settings_schema
-from voltpipe.pipeline.patience import patient
+from voltpipe.pipeline.dagster_home import REGISTRY_POOL
+from voltpipe.pipeline.metadata import audit_metadata, promotion_metadata, report_link
+from voltpipe.pipeline.op_config import op_config_schema, settings_from_config
 from voltpipe.pipeline.resources import TrackingResource
-from voltpipe.pipeline.run_tags import DAGSTER_RUN_TAG, SCHEDULE_TAG, SENSOR_TAG
-from voltpipe.pipeline.shown import gate_metadata, report_link, trail_metadata
-from voltpipe.pipeline.values import EvaluatedValue, PromotionValue, RegisteredValue, TrainedValue
-from voltpipe.tracking.gate import Rule
-from voltpipe.tracking.settings import GateSettings
-from voltpipe.tracking.trail import Trail, person
+from voltpipe.pipeline.retries import retry_transient
+from voltpipe.pipeline.runs import DAGSTER_RUN_TAG, SCHEDULE_TAG, SENSOR_TAG
+from voltpipe.tracking.audit_log import AuditLog, current_user
+from voltpipe.tracking.promotion_rules import PromotionRule
+from voltpipe.tracking.settings import PromotionSettings
 
 if TYPE_CHECKING:
-    from voltpipe.forecasting.training_result import TrainingResult
+    from voltpipe.forecasting.training.training_result import TrainingResult
     from voltpipe.windows.window_set import WindowSet
+
 
 GROUP = "registry"
 GATE_CHECKS = {
-    Rule.BEATS_BASELINES: "on held-out targets the candidate's R2 is above that of persistence and autoregression",
-    Rule.BEATS_CHAMPION: "on held-out recordings that neither learned from, its mean R2 is above the champion's",
-    Rule.NO_GROUP_WORSE: "on no organoid and no type of channel is it more than a bound below the champion",
-    Rule.NOT_ROLLED_BACK: "nobody rolled it back by hand",
+    PromotionRule.BEATS_BASELINES: "On held-out targets, its R2 exceeds persistence and autoregression.",
+    PromotionRule.BEATS_CHAMPION: "On recordings that neither learned from, its mean R2 exceeds the champion's.",
+    PromotionRule.NO_GROUP_WORSE: "On no organoid and no channel type is it worse than the champion by more than a bound.",
+    PromotionRule.NOT_ROLLED_BACK: "Nobody rolled it back by hand.",
 }
 
 
@@ -46,21 +47,21 @@ GATE_CHECKS = {
         )
     ],
 )
-@patient
+@retry_transient
 def registered_forecaster(
     context: dg.AssetExecutionContext, tracking: TrackingResource, forecast_evaluation: EvaluatedValue
 ) -> Iterator[dg.Output[RegisteredValue] | dg.AssetCheckResult]:
     """A version of `voltage-forecaster` with its model card, and the alias `challenger`."""
     import numpy as np
 
-    from voltpipe.evaluation.held_out import regime_windows
-    from voltpipe.forecasting.training_result import read_result
-    from voltpipe.tracking.housekeeping import WINDOW_SET_TAG
-    from voltpipe.tracking.model_card import model_card
+    from voltpipe.evaluation.held_out_windows import regime_windows
+    from voltpipe.forecasting.training.training_result import read_result
+    from voltpipe.reporting.model_card import model_card
+    from voltpipe.tracking.model_registry import load_forecaster
     from voltpipe.tracking.registration import register
-    from voltpipe.tracking.registry import load_forecaster
-    from voltpipe.tracking.run import RunInput, TrackedRun
+    from voltpipe.tracking.retention import WINDOW_SET_TAG
     from voltpipe.tracking.served_model import log_forecaster
+    from voltpipe.tracking.tracked_run import RunInput, TrackedRun
     from voltpipe.windows.window_set import WindowSet
 
     trained = forecast_evaluation.trained
@@ -111,13 +112,13 @@ def registered_forecaster(
     code_version=code_version(__name__),
     pool=REGISTRY_POOL,
     freshness_policy=dg.FreshnessPolicy.time_window(warn_window=timedelta(days=14), fail_window=timedelta(days=30)),
-    config_schema=settings_schema(GateSettings),
+    config_schema=op_config_schema(PromotionSettings),
     check_specs=[
         dg.AssetCheckSpec(rule.value, asset="champion_forecaster", description=description)
         for rule, description in GATE_CHECKS.items()
     ],
 )
-@patient
+@retry_transient
 def champion_forecaster(
     context: dg.AssetExecutionContext, tracking: TrackingResource, registered_forecaster: RegisteredValue
 ) -> Iterator[dg.Output[PromotionValue] | dg.AssetCheckResult]:
@@ -126,28 +127,28 @@ def champion_forecaster(
     A refusal is a decision too: it is materialized with its reasons, and the champion stays. The review takes place
     here, each time, whoever asks for it and whatever the checks said before.
     """
-    from voltpipe.tracking.judgement import put_before_gate
+    from voltpipe.tracking.promotion_review import review_candidate
     from voltpipe.windows.window_set import WindowSet
 
-    settings = settings_from(GateSettings, context.op_execution_context.op_config)
+    settings = settings_from_config(PromotionSettings, context.op_execution_context.op_config)
     evaluated = registered_forecaster.evaluated
     candidate = Evaluation.read(Path(evaluated.folder) / EVALUATION_FILE)
     windows = WindowSet(Path(evaluated.trained.window_set_folder))
     version = registered_forecaster.version
-    decision = put_before_gate(tracking.store, version, candidate, windows, settings, who=asked_by(context.run))
+    decision = review_candidate(tracking.store, version, candidate, windows, settings, who=requested_by(context.run))
     context.log.info(f"version {version} is {decision.decision}: {decision.reason}")
     shown = {
         "version": version,
         "registry page": dg.MetadataValue.url(tracking.version_link(version)),
-        **gate_metadata(decision),
-        "trail": trail_metadata(Trail.of(tracking.store)),
+        **promotion_metadata(decision),
+        "trail": audit_metadata(AuditLog.of(tracking.store)),
     }
     present = version if decision.promoted else decision.against
     yield dg.Output(
         PromotionValue(candidate=version, promoted=decision.promoted, champion=present),
         metadata={"champion": present or "none", **shown},
     )
-    for rule in Rule:
+    for rule in PromotionRule:
         passed = rule not in decision.failed
         # Yellow, not red: a refusal is not a failure.
         yield dg.AssetCheckResult(
@@ -155,9 +156,9 @@ def champion_forecaster(
         )
 
 
-def asked_by(run: dg.DagsterRun) -> str:
+def requested_by(run: dg.DagsterRun) -> str:
     """Name who asked for a run: a schedule, a sensor, or the person whose process it is."""
-    asker = next((run.tags[tag] for tag in (SCHEDULE_TAG, SENSOR_TAG) if tag in run.tags), person())
+    asker = next((run.tags[tag] for tag in (SCHEDULE_TAG, SENSOR_TAG) if tag in run.tags), current_user())
     return f"{asker}, Dagster run {run.run_id[:8]}"
 
 

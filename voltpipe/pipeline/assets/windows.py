@@ -6,20 +6,19 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from voltpipe.lake import RecordingKey
+from voltpipe.lake.keys import RecordingKey
+from voltpipe.pipeline.asset_values import WindowSetValue
 from voltpipe.pipeline.assets.recordings import conditioned_recording
 from voltpipe.pipeline.code_version import code_version
-from voltpipe.pipeline.launchpad import settings_from, settings_schema
-from voltpipe.pipeline.patience import patient
+from voltpipe.pipeline.op_config import op_config_schema, settings_from_config
 from voltpipe.pipeline.resources import LakeResource
-from voltpipe.pipeline.values import WindowSetValue
-from voltpipe.recordings.damage import sound_recordings
+from voltpipe.pipeline.retries import retry_transient
+from voltpipe.recordings.conditioning.signature import signature_label
 from voltpipe.recordings.recording import RecordingError
-from voltpipe.recordings.shared_conditioning import conditioning_label
-from voltpipe.recordings.store import open_conditioned
-from voltpipe.windows.manifest import SplitManifest, split_recordings
+from voltpipe.recordings.store.conditioned_recording import open_conditioned, verify_recordings
 from voltpipe.windows.settings import WindowSettings
-from voltpipe.windows.split import Role, Split
+from voltpipe.windows.split_manifest import SplitManifest, make_split_manifest
+from voltpipe.windows.splits import Role, Split
 
 GROUP = "windows"
 
@@ -34,22 +33,22 @@ class SplitSettings(WindowSettings):
     group_name=GROUP,
     kinds={"json"},
     deps=[conditioned_recording],
-    config_schema=settings_schema(SplitSettings),
+    config_schema=op_config_schema(SplitSettings),
     code_version=code_version(__name__),
 )
-@patient
+@retry_transient
 def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> SplitManifest:
     """Who is in which split: held-out recordings, held-out time and training data, with digests."""
-    settings = settings_from(SplitSettings, context.op_execution_context.op_config)
-    recordings, damaged = sound_recordings(lake.lake, settings.organoid)
-    manifest = split_recordings(recordings, settings.part(WindowSettings), SplitManifest.load(lake.lake.windows))
+    settings = settings_from_config(SplitSettings, context.op_execution_context.op_config)
+    recordings, damaged = verify_recordings(lake.lake, settings.organoid)
+    manifest = make_split_manifest(recordings, settings.part(WindowSettings), SplitManifest.load(lake.lake.windows))
     manifest = manifest.model_copy(update={"excluded": {**manifest.excluded, **damaged}})
     manifest.save(lake.lake.windows)  # the next split keeps its roles, wherever the IO manager puts this value
     context.add_output_metadata(
         {
             **{f"{role.value} recordings": len(manifest.of_role(role)) for role in Role},
             "organoids": ", ".join(manifest.organoids),
-            "conditioning": conditioning_label(manifest.conditioning),
+            "conditioning": signature_label(manifest.conditioning),
             "digest": manifest.digest,
             "roles": dg.MetadataValue.md(_roles_table(manifest)),
             "excluded": dg.MetadataValue.json(manifest.excluded),
@@ -77,13 +76,13 @@ def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> Sp
         ),
     ],
 )
-@patient
+@retry_transient
 def window_set(
     context: dg.AssetExecutionContext, lake: LakeResource, recording_split: SplitManifest
 ) -> Iterator[dg.Output[WindowSetValue] | dg.AssetCheckResult]:
     """The conditioned samples once, memory-mapped, and the index of windows over them."""
-    from voltpipe.windows.build import build_window_set, window_set_folder
-    from voltpipe.windows.leakage import shared_samples, windows_over_a_border
+    from voltpipe.windows.build_window_set import build_window_set, window_set_folder
+    from voltpipe.windows.leakage import count_shared_samples, count_windows_over_borders
 
     folder = window_set_folder(lake.lake.windows, recording_split)
     recordings = {
@@ -93,7 +92,7 @@ def window_set(
     try:
         built = build_window_set(folder, recording_split, recordings)
     except RecordingError as error:
-        _, damaged = sound_recordings(lake.lake, read_all=True)
+        _, damaged = verify_recordings(lake.lake, read_all=True)
         raise dg.Failure(
             f"{error}; {', '.join(damaged)} set aside, and conditioned anew by itself: materialize recording_split",
             allow_retries=False,
@@ -113,7 +112,7 @@ def window_set(
             "path": dg.MetadataValue.path(Path(folder)),
         },
     )
-    shared, over = shared_samples(built), windows_over_a_border(built)
+    shared, over = count_shared_samples(built), count_windows_over_borders(built)
     yield dg.AssetCheckResult(
         check_name="no_sample_in_two_splits", passed=shared == 0, metadata={"shared samples": shared}
     )

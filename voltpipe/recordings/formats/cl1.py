@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from voltpipe.recordings.formats.hdf5 import DAMAGE, opened, own_dataset
-from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
+from voltpipe.recordings.formats.hdf5 import DAMAGE, internal_dataset, open_hdf5
+from voltpipe.recordings.formats.raw_signal import RawSignal, check_numeric, raise_as_damaged
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
 
 _NAME = "CL1"
 
 
-def open_cl1(path: Path, hints: Hints) -> Stored:
+def open_cl1(path: Path, hints: Hints) -> RawSignal:
     """Open a recording of a CL1."""
-    with damage_named(path, _NAME, *DAMAGE):
-        file = opened(path, _NAME)
-        samples = own_dataset(path, file, "samples")
+    with raise_as_damaged(path, _NAME, *DAMAGE):
+        file = open_hdf5(path, _NAME)
+        samples = internal_dataset(path, file, "samples")
         said = {
             name: float(file.attrs[name])
             for name in ("frames_per_second", "uV_per_sample_unit", "channel_count", "duration_frames")
@@ -40,10 +40,10 @@ def open_cl1(path: Path, hints: Hints) -> Stored:
     uv_per_count = said.get("uV_per_sample_unit")
 
     def read(start_sample: int, stop_sample: int) -> Float64[np.ndarray, "time channel"]:
-        with damage_named(path, _NAME, *DAMAGE):
+        with raise_as_damaged(path, _NAME, *DAMAGE):
             return np.asarray(samples[start_sample:stop_sample] * (uv_per_count or 1.0), dtype=np.float64)
 
-    return Stored(
+    return RawSignal(
         read=read,
         n_samples=samples.shape[0],
         n_channels=samples.shape[1],

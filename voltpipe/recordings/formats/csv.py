@@ -4,23 +4,23 @@ import csv
 from pathlib import Path
 
 from voltpipe.recordings.formats.columns import read_header
-from voltpipe.recordings.formats.lines import index_lines
-from voltpipe.recordings.formats.stored import Stored, damage_named
+from voltpipe.recordings.formats.raw_signal import RawSignal, raise_as_damaged
+from voltpipe.recordings.formats.text import index_text_rows
+from voltpipe.recordings.formats.timeline import Timing
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
-from voltpipe.recordings.timeline import Timing
 
 _DELIMITERS = (",", ";", "\t")
 
 
-def open_csv(path: Path, hints: Hints) -> Stored:
+def open_csv(path: Path, hints: Hints) -> RawSignal:
     """Open a CSV file; the header's delimiter (comma, semicolon or tab) holds for the file."""
-    with damage_named(path, "CSV", UnicodeDecodeError), path.open(encoding="utf-8-sig", newline="") as file:
+    with raise_as_damaged(path, "CSV", UnicodeDecodeError), path.open(encoding="utf-8-sig", newline="") as file:
         header_line = file.readline().rstrip("\r\n")
     delimiter = max(_DELIMITERS, key=header_line.count)
     header = next(csv.reader([header_line], delimiter=delimiter), [])
     columns = read_header(header)
-    lines, timeline = index_lines(
+    lines, timeline = index_text_rows(
         path,
         delimiter=delimiter,
         header_lines=1,
@@ -33,7 +33,7 @@ def open_csv(path: Path, hints: Hints) -> Stored:
             code="column-count-mismatch",
         )
     timing = Timing() if columns.time_column is None else timeline.finish()
-    return Stored(
+    return RawSignal(
         read=lambda start, stop: lines.read(start, stop)[:, columns.voltage_columns],
         n_samples=lines.n_rows,
         n_channels=len(columns.voltage_columns),

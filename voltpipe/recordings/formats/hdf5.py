@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from voltpipe.recordings.formats.stored import damage_named
+from voltpipe.recordings.formats.raw_signal import raise_as_damaged
 from voltpipe.recordings.recording import RecordingError
 
 DAMAGE = (
@@ -30,13 +30,13 @@ _CHUNK_CACHE_BYTES = 64 << 20
 _MOST_CHUNK_CACHE_BYTES = 512 << 20
 
 
-def opened(path: Path, expected: str) -> h5py.File:
+def open_hdf5(path: Path, expected: str) -> h5py.File:
     """Open an HDF5 file to read.
 
     Raises:
         RecordingError: it is damaged, or still open for writing.
     """
-    with damage_named(path, expected, *DAMAGE):
+    with raise_as_damaged(path, expected, *DAMAGE):
         try:
             return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
         except BlockingIOError:
@@ -45,13 +45,13 @@ def opened(path: Path, expected: str) -> h5py.File:
             ) from None
 
 
-def holds(path: Path, names: tuple[str, ...]) -> bool:
+def contains(path: Path, names: tuple[str, ...]) -> bool:
     """Whether an HDF5 file has one of these objects at its root."""
-    with opened(path, "HDF5") as file:
+    with open_hdf5(path, "HDF5") as file:
         return any(name in file for name in names)
 
 
-def own_dataset(path: Path, group: h5py.Group, name: str) -> h5py.Dataset:
+def internal_dataset(path: Path, group: h5py.Group, name: str) -> h5py.Dataset:
     """A dataset that can be read and whose content lies in the file itself.
 
     Raises:

@@ -10,19 +10,19 @@ import h5py
 import numpy as np
 from jaxtyping import Float64, Int
 
-from voltpipe.recordings.formats.choice import chosen_series
-from voltpipe.recordings.formats.hdf5 import DAMAGE, opened, own_dataset, text
-from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
+from voltpipe.recordings.formats.hdf5 import DAMAGE, internal_dataset, open_hdf5, text
+from voltpipe.recordings.formats.raw_signal import RawSignal, check_numeric, raise_as_damaged
+from voltpipe.recordings.formats.series_selection import select_series
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
 
 _NAME = "MaxWell"
 
 
-def open_maxwell(path: Path, hints: Hints) -> Stored:
+def open_maxwell(path: Path, hints: Hints) -> RawSignal:
     """Open a MaxWell file; `hints.series` names the well and recording, e.g. `well000/rec0000`, of several."""
-    with damage_named(path, _NAME, *DAMAGE):
-        file = opened(path, _NAME)
+    with raise_as_damaged(path, _NAME, *DAMAGE):
+        file = open_hdf5(path, _NAME)
         if "wells" not in file:
             raise RecordingError(
                 f"{path.name} has a layout from before 2017. Export it with a current MaxLab Live.",
@@ -32,29 +32,29 @@ def open_maxwell(path: Path, hints: Hints) -> Stored:
         names = [f"{well}/{recording}" for well in wells for recording in wells[well]]
         recorded = [name for name in names if "groups/routed/raw" in wells[name]]
         others = [name for name in names if name not in recorded]
-        name = chosen_series(path, recorded, others, hints.series)
+        name = select_series(path, recorded, others, hints.series)
         return _stored(path, wells[name], text(file["version"][0]) if "version" in file else "unknown")
 
 
-def _stored(path: Path, well: h5py.Group, version: str) -> Stored:
-    raw = own_dataset(path, well, "groups/routed/raw")
+def _stored(path: Path, well: h5py.Group, version: str) -> RawSignal:
+    raw = internal_dataset(path, well, "groups/routed/raw")
     if raw.ndim != 2:
         raise RecordingError(
             f"{path.name}: {raw.name} has shape {raw.shape}. Expected (channel, time).", code="shape-unexpected"
         )
     check_numeric(raw.dtype, path, f"the counts of {raw.name}")
     settings = well["settings"]
-    mapping = own_dataset(path, settings, "mapping")[:]
+    mapping = internal_dataset(path, settings, "mapping")[:]
     rows = _rows_of_mapping(path, well, mapping["channel"], raw.shape[0])
     # Where the least significant bit is not stated, the counts have no unit, and a hint has to say it.
     has_scale = "lsb" in settings
     mv_per_count = float(settings["lsb"][0]) * 1e3 if has_scale else 1.0
 
     def read(start_sample: int, stop_sample: int) -> Float64[np.ndarray, "time channel"]:
-        with damage_named(path, _NAME, *DAMAGE):
+        with raise_as_damaged(path, _NAME, *DAMAGE):
             return np.asarray(raw[:, start_sample:stop_sample].T * mv_per_count)
 
-    return Stored(
+    return RawSignal(
         read=read,
         n_samples=raw.shape[1],
         n_channels=raw.shape[0],
@@ -72,7 +72,7 @@ def _rows_of_mapping(
 ) -> Int[np.ndarray, " channel"]:
     """Which row of the mapping belongs to each row of the counts: matched by channel where the file lists them."""
     if "groups/routed/channels" in well:
-        recorded = own_dataset(path, well, "groups/routed/channels")[:]
+        recorded = internal_dataset(path, well, "groups/routed/channels")[:]
         row_of = {channel: row for row, channel in enumerate(mapped.tolist())}
         rows = np.array([row_of.get(channel, -1) for channel in recorded.tolist()], dtype=np.intp)
     else:

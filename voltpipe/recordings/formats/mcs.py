@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 from jaxtyping import Float64
 
-from voltpipe.recordings.formats.choice import chosen_segment, chosen_series
-from voltpipe.recordings.formats.hdf5 import DAMAGE, opened, own_dataset, text
-from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
+from voltpipe.recordings.formats.hdf5 import DAMAGE, internal_dataset, open_hdf5, text
+from voltpipe.recordings.formats.raw_signal import RawSignal, check_numeric, raise_as_damaged
+from voltpipe.recordings.formats.series_selection import select_segment, select_series
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.units import is_voltage_unit
@@ -21,16 +21,16 @@ _NAME = "Multi Channel Systems"
 _TICKS_PER_S = 1e6
 
 
-def open_mcs(path: Path, hints: Hints) -> Stored:
+def open_mcs(path: Path, hints: Hints) -> RawSignal:
     """Open an MCS file; `hints.series` names the stream, e.g. `Stream_0`, of several, `hints.segment` the recording."""
-    with damage_named(path, _NAME, *DAMAGE):
-        file = opened(path, _NAME)
+    with raise_as_damaged(path, _NAME, *DAMAGE):
+        file = open_hdf5(path, _NAME)
         recordings = [group for name, group in file["Data"].items() if name.startswith("Recording_")]
-        recording = recordings[chosen_segment(path, len(recordings), hints.segment)]
+        recording = recordings[select_segment(path, len(recordings), hints.segment)]
         streams = recording["AnalogStream"]
         electrodes = [name for name in streams if _is_of_electrodes(streams[name])]
         others = [name for name in streams if name not in electrodes]
-        stream = streams[chosen_series(path, electrodes, others, hints.series)]
+        stream = streams[select_series(path, electrodes, others, hints.series)]
         return _stored(path, stream, _facts(file["Data"], stream))
 
 
@@ -39,10 +39,10 @@ def _is_of_electrodes(stream: h5py.Group) -> bool:
     return kind == "Electrode" and all(is_voltage_unit(text(unit)) for unit in stream["InfoChannel"]["Unit"])
 
 
-def _stored(path: Path, stream: h5py.Group, facts: dict[str, str | int | float]) -> Stored:
-    data = own_dataset(path, stream, "ChannelData")
+def _stored(path: Path, stream: h5py.Group, facts: dict[str, str | int | float]) -> RawSignal:
+    data = internal_dataset(path, stream, "ChannelData")
     check_numeric(data.dtype, path, f"the counts of {data.name}")
-    channels = own_dataset(path, stream, "InfoChannel")[:]
+    channels = internal_dataset(path, stream, "InfoChannel")[:]
     if data.ndim != 2 or len(channels) != data.shape[0]:
         raise RecordingError(
             f"{path.name} describes {len(channels)} channels, but the counts have shape {data.shape}. Export it again.",
@@ -59,10 +59,10 @@ def _stored(path: Path, stream: h5py.Group, facts: dict[str, str | int | float])
     scale = channels["ConversionFactor"] * 10.0 ** channels["Exponent"]
 
     def read(start_sample: int, stop_sample: int) -> Float64[np.ndarray, "time channel"]:
-        with damage_named(path, _NAME, *DAMAGE):
+        with raise_as_damaged(path, _NAME, *DAMAGE):
             return np.asarray((data[:, start_sample:stop_sample].T[:, rows] - zero) * scale)
 
-    return Stored(
+    return RawSignal(
         read=read,
         n_samples=data.shape[1],
         n_channels=data.shape[0],
@@ -77,7 +77,7 @@ def _stored(path: Path, stream: h5py.Group, facts: dict[str, str | int | float])
 
 def _segment_starts(path: Path, stream: h5py.Group, n_samples: int, tick: int) -> tuple[int, ...]:
     """First samples of the stretches, from rows of (time of the first sample, its index, index of the last)."""
-    stretches = own_dataset(path, stream, "ChannelDataTimeStamps")[:].astype(np.int64)
+    stretches = internal_dataset(path, stream, "ChannelDataTimeStamps")[:].astype(np.int64)
     times, first, last = stretches[:, 0], stretches[:, 1], stretches[:, 2]
     if not (first[0] == 0 and last[-1] == n_samples - 1 and (first[1:] == last[:-1] + 1).all()):
         raise RecordingError(

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Num
 
-from voltpipe.recordings.formats.mapped import Mapped
-from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
+from voltpipe.recordings.formats.raw_signal import MappedSamples, RawSignal, check_numeric, raise_as_damaged
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.recording import RecordingError
 
@@ -21,22 +20,24 @@ _NPY_ERRORS = (EOFError, ValueError, OverflowError, SyntaxError, tokenize.TokenE
 _NPZ_ERRORS = (*_NPY_ERRORS, OSError, KeyError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile)
 
 
-def open_npy(path: Path, hints: Hints) -> Stored:
+def open_npy(path: Path, hints: Hints) -> RawSignal:
     """Open an NPY file of shape (time, channel), memory-mapped."""
-    with damage_named(path, "NPY", *_NPY_ERRORS):
-        samples = Mapped(np.lib.format.open_memmap(path, mode="r"))  # type: ignore[no-untyped-call]
+    with raise_as_damaged(path, "NPY", *_NPY_ERRORS):
+        samples = MappedSamples(np.lib.format.open_memmap(path, mode="r"))  # type: ignore[no-untyped-call]
     _check_shape(samples.shape, path)
     check_numeric(samples.dtype, path, "voltages")
-    return Stored(read=lambda start, stop: samples[start:stop], n_samples=samples.shape[0], n_channels=samples.shape[1])
+    return RawSignal(
+        read=lambda start, stop: samples[start:stop], n_samples=samples.shape[0], n_channels=samples.shape[1]
+    )
 
 
-def open_npz(path: Path, hints: Hints) -> Stored:
+def open_npz(path: Path, hints: Hints) -> RawSignal:
     """Open an NPZ file with `voltage` (time, channel) and, where known, `rate_hz`, `unit`, `channel_names`."""
-    with damage_named(path, "NPZ", *_NPZ_ERRORS):
+    with raise_as_damaged(path, "NPZ", *_NPZ_ERRORS):
         voltage = _ZippedArray(path)
         with np.load(path, allow_pickle=False) as archive:
             said = {name: archive[name] for name in archive.files if name != _VOLTAGE}
-    return Stored(
+    return RawSignal(
         read=voltage.read,
         n_samples=voltage.shape[0],
         n_channels=voltage.shape[1],
@@ -73,7 +74,7 @@ class _ZippedArray:
     def read(self, start_sample: int, stop_sample: int) -> Num[np.ndarray, "time channel"]:
         row_bytes = self.shape[1] * self._dtype.itemsize
         expected = (stop_sample - start_sample) * row_bytes
-        with damage_named(self._path, "NPZ", *_NPZ_ERRORS):
+        with raise_as_damaged(self._path, "NPZ", *_NPZ_ERRORS):
             self._member.seek(self._first_byte + start_sample * row_bytes)
             content = self._member.read(expected)
         if len(content) < expected:

@@ -12,14 +12,12 @@ import h5py
 import numpy as np
 from jaxtyping import Float64
 
-from voltpipe.recordings.chunks import chunk_samples
-from voltpipe.recordings.formats.choice import chosen_series
-from voltpipe.recordings.formats.hdf5 import DAMAGE, opened, own_dataset, text, texts
-from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
-from voltpipe.recordings.glance import recorded_fact
+from voltpipe.recordings.formats.hdf5 import DAMAGE, internal_dataset, open_hdf5, text, texts
+from voltpipe.recordings.formats.raw_signal import RawSignal, check_numeric, raise_as_damaged
+from voltpipe.recordings.formats.series_selection import select_series
+from voltpipe.recordings.formats.timeline import Timeline, Timing
 from voltpipe.recordings.hints import Hints
-from voltpipe.recordings.recording import RecordingError
-from voltpipe.recordings.timeline import Timeline, Timing
+from voltpipe.recordings.recording import RecordingError, chunk_samples, recording_time_fact
 from voltpipe.recordings.units import is_voltage_unit
 
 _MOST_LETTERS = 200
@@ -29,10 +27,10 @@ _POSITIONS = (("rel_x", "rel_y", "rel_z"), ("x", "y", "z"), ("x_um", "y_um", "z_
 _ALWAYS_VOLTAGE = {"ElectricalSeries", "CurrentClampSeries"}
 
 
-def open_nwb(path: Path, hints: Hints) -> Stored:
+def open_nwb(path: Path, hints: Hints) -> RawSignal:
     """Open an NWB file; `hints.series` names the series where there are several."""
-    with damage_named(path, "NWB", *DAMAGE):
-        file = opened(path, "NWB")
+    with raise_as_damaged(path, "NWB", *DAMAGE):
+        file = open_hdf5(path, "NWB")
         if "nwb_version" not in file.attrs:
             raise RecordingError(
                 f"{path.name} is HDF5 but not NWB: it has no nwb_version. Export it as NWB.", code="not-nwb"
@@ -52,7 +50,7 @@ def _chosen_series(path: Path, file: h5py.File, wanted: str | None) -> h5py.Grou
             file[folder].visititems(lambda name, node, folder=folder: collect(f"{folder}/{name}", node))
     voltages = [name for name, group in series.items() if _is_voltage(group)]
     others = [name for name in series if name not in voltages]
-    return series[chosen_series(path, voltages, others, wanted)]
+    return series[select_series(path, voltages, others, wanted)]
 
 
 def _is_voltage(group: h5py.Group) -> bool:
@@ -62,8 +60,8 @@ def _is_voltage(group: h5py.Group) -> bool:
     return kind == "TimeSeries" and is_voltage_unit(text(group["data"].attrs.get("unit", "")))
 
 
-def _stored(path: Path, file: h5py.File, group: h5py.Group) -> Stored:
-    data = own_dataset(path, group, "data")
+def _stored(path: Path, file: h5py.File, group: h5py.Group) -> RawSignal:
+    data = internal_dataset(path, group, "data")
     if data.ndim not in (1, 2):
         raise RecordingError(
             f"{path.name}: {group.name} has shape {data.shape}. Expected (time, channel).", code="shape-unexpected"
@@ -72,16 +70,16 @@ def _stored(path: Path, file: h5py.File, group: h5py.Group) -> Stored:
     n_channels = data.shape[1] if data.ndim == 2 else 1
     scale = np.full(n_channels, float(data.attrs.get("conversion", 1.0)))
     if "channel_conversion" in group:
-        scale = scale * own_dataset(path, group, "channel_conversion")[:]
+        scale = scale * internal_dataset(path, group, "channel_conversion")[:]
     offset = float(data.attrs.get("offset", 0.0))
 
     def read(start_sample: int, stop_sample: int) -> Float64[np.ndarray, "time channel"]:
-        with damage_named(path, "NWB", *DAMAGE):
+        with raise_as_damaged(path, "NWB", *DAMAGE):
             return np.asarray(data[start_sample:stop_sample].reshape(-1, n_channels) * scale + offset)
 
     names, types, positions_um = _channels(path, file, group)
     timing = _timeline(path, group, data.shape[0])
-    return Stored(
+    return RawSignal(
         read=read,
         n_samples=data.shape[0],
         n_channels=n_channels,
@@ -99,7 +97,7 @@ def _timeline(path: Path, group: h5py.Group, n_samples: int) -> Timing:
         return Timing(float(group["starting_time"].attrs["rate"]))
     if "timestamps" not in group:
         return Timing()
-    stamps = own_dataset(path, group, "timestamps")
+    stamps = internal_dataset(path, group, "timestamps")
     if stamps.shape != (n_samples,):
         raise RecordingError(
             f"{path.name} has {stamps.shape[0]} time stamps for {n_samples} samples. Export it again.",
@@ -120,7 +118,7 @@ class _Channels(NamedTuple):
 def _channels(path: Path, file: h5py.File, group: h5py.Group) -> _Channels:
     """From the electrode table of an ElectricalSeries, or from a table `channels` beside the series or in scratch."""
     if "electrodes" in group:
-        rows = own_dataset(path, group, "electrodes")
+        rows = internal_dataset(path, group, "electrodes")
         table = file[rows.attrs["table"]]
         column = next((name for name in ("channel_name", "label") if name in table), None)
         labels = texts(table[column]) if column else tuple(f"electrode_{i}" for i in table["id"][:])
@@ -147,7 +145,7 @@ def _positions_um(table: h5py.Group) -> Float64[np.ndarray, "row axis"] | None:
 
 def _facts(file: h5py.File) -> dict[str, str | int | float]:
     """When the session began, and the short texts and finite numbers of `general/notes`, if it is JSON."""
-    began = recorded_fact(text(file["session_start_time"][()])) if "session_start_time" in file else {}
+    began = recording_time_fact(text(file["session_start_time"][()])) if "session_start_time" in file else {}
     return {**_notes(file), **began}
 
 

@@ -6,20 +6,19 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Num
 
-from voltpipe.recordings.chunks import chunk_samples
-from voltpipe.recordings.conditioned_writer import METADATA_KEY
 from voltpipe.recordings.formats.columns import Columns, read_header
-from voltpipe.recordings.formats.stored import Stored, damage_named
+from voltpipe.recordings.formats.raw_signal import RawSignal, raise_as_damaged
+from voltpipe.recordings.formats.timeline import Timeline, Timing
 from voltpipe.recordings.hints import Hints
-from voltpipe.recordings.recording import RecordingError
-from voltpipe.recordings.row_groups import DAMAGE, RowGroups
-from voltpipe.recordings.timeline import Timeline, Timing
+from voltpipe.recordings.recording import RecordingError, chunk_samples
+from voltpipe.recordings.store.conditioned_writer import METADATA_KEY
+from voltpipe.recordings.store.row_groups import DAMAGE, ParquetRows
 
 
-def open_parquet(path: Path, hints: Hints) -> Stored:
+def open_parquet(path: Path, hints: Hints) -> RawSignal:
     """Open a Parquet table of voltages."""
-    with damage_named(path, "Parquet", *DAMAGE):
-        table = RowGroups(path)
+    with raise_as_damaged(path, "Parquet", *DAMAGE):
+        table = ParquetRows(path)
     if METADATA_KEY in (table.footer.metadata or {}):
         raise RecordingError(
             f"{path.name} was written by voltpipe: a conditioned recording or forecasts, not raw voltages. "
@@ -44,10 +43,10 @@ def open_parquet(path: Path, hints: Hints) -> Stored:
     timing = _timeline(path, table, columns) or Timing(_stated_rate(path, said))
 
     def read(start_sample: int, stop_sample: int) -> Num[np.ndarray, "time channel"]:
-        with damage_named(path, "Parquet", *DAMAGE):
+        with raise_as_damaged(path, "Parquet", *DAMAGE):
             return table.read(start_sample, stop_sample, voltages)
 
-    return Stored(
+    return RawSignal(
         read=read,
         n_samples=table.n_rows,
         n_channels=len(voltages),
@@ -69,12 +68,12 @@ def _stated_rate(path: Path, said: dict[str, str]) -> float | None:
         ) from None
 
 
-def _timeline(path: Path, table: RowGroups, columns: Columns) -> Timing | None:
+def _timeline(path: Path, table: ParquetRows, columns: Columns) -> Timing | None:
     if columns.time_column is None:
         return None
     timeline, name = Timeline(), table.schema.names[columns.time_column]
     step = chunk_samples(1)
-    with damage_named(path, "Parquet", *DAMAGE):
+    with raise_as_damaged(path, "Parquet", *DAMAGE):
         for start in range(0, table.n_rows, step):
             times = table.read(start, min(start + step, table.n_rows), [name])[:, 0]
             timeline.add(times.astype(np.float64) * columns.seconds_per_time_unit)

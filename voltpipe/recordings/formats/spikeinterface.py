@@ -11,22 +11,20 @@ import numpy as np
 import zarr
 from jaxtyping import Float64, Num
 
-from voltpipe.recordings.chunks import chunk_samples
-from voltpipe.recordings.formats.choice import chosen_segment
-from voltpipe.recordings.formats.mapped import Mapped
-from voltpipe.recordings.formats.stored import Stored, check_numeric, damage_named
+from voltpipe.recordings.formats.raw_signal import MappedSamples, RawSignal, check_numeric, raise_as_damaged
+from voltpipe.recordings.formats.series_selection import select_segment
+from voltpipe.recordings.formats.timeline import Timeline, Timing
 from voltpipe.recordings.hints import Hints
-from voltpipe.recordings.recording import RecordingError
-from voltpipe.recordings.timeline import Timeline, Timing
+from voltpipe.recordings.recording import RecordingError, chunk_samples
 
 _BINARY, _ZARR = "spikeinterface binary", "spikeinterface Zarr"
 
 
-def open_binary_folder(path: Path, hints: Hints) -> Stored:
+def open_binary_folder(path: Path, hints: Hints) -> RawSignal:
     """Open a folder with `binary.json` and one file of samples a segment."""
-    with damage_named(path, _BINARY, Exception):
+    with raise_as_damaged(path, _BINARY, Exception):
         said = json.loads((path / "binary.json").read_text(encoding="utf-8"))["kwargs"]
-        segment = chosen_segment(path, len(said["file_paths"]), hints.segment)
+        segment = select_segment(path, len(said["file_paths"]), hints.segment)
         file = path / said["file_paths"][segment]
         if file.resolve().parent != path.resolve():
             raise RecordingError(
@@ -43,7 +41,7 @@ def open_binary_folder(path: Path, hints: Hints) -> Stored:
                 code="file-cut-off",
             )
         shape = n_values // n_channels, n_channels
-        samples = Mapped(np.memmap(file, dtype, "r", said["file_offset"], shape))
+        samples = MappedSamples(np.memmap(file, dtype, "r", said["file_offset"], shape))
         times_file = path / f"times_cached_seg{segment}.raw"
         times = np.memmap(times_file, np.float64, "r") if times_file.is_file() else None
         probes = path / "probegroup.json"
@@ -59,12 +57,12 @@ def open_binary_folder(path: Path, hints: Hints) -> Stored:
         )
 
 
-def open_zarr_folder(path: Path, hints: Hints) -> Stored:
+def open_zarr_folder(path: Path, hints: Hints) -> RawSignal:
     """Open a Zarr folder with `traces_seg0`, `traces_seg1`, ... and `channel_ids`."""
-    with damage_named(path, _ZARR, Exception):
+    with raise_as_damaged(path, _ZARR, Exception):
         _refuse_pickles(path)
         root = zarr.open_group(str(path), mode="r")
-        segment = chosen_segment(path, int(root.attrs["num_segments"]), hints.segment)
+        segment = select_segment(path, int(root.attrs["num_segments"]), hints.segment)
         samples = root[f"traces_seg{segment}"]
         check_numeric(samples.dtype, path, "samples")
         # Zarr reads a chunk that is missing as zeros.
@@ -97,7 +95,7 @@ def _stored(
     gain_uv: Any,
     offset_uv: Any,
     probegroup: dict[str, Any] | None,
-) -> Stored:
+) -> RawSignal:
     n_samples, n_channels = samples.shape
     if len(names) != n_channels:
         raise RecordingError(
@@ -110,11 +108,11 @@ def _stored(
     offset = np.broadcast_to(np.asarray(offset_uv if scaled else 0.0, np.float64), n_channels)
 
     def read(start_sample: int, stop_sample: int) -> Num[np.ndarray, "time channel"]:
-        with damage_named(path, "spikeinterface", Exception):
+        with raise_as_damaged(path, "spikeinterface", Exception):
             return np.asarray(samples[start_sample:stop_sample] * gain + offset)
 
     timing = Timing(float(rate_hz)) if times is None else _timeline(path, times, n_samples)
-    return Stored(
+    return RawSignal(
         read=read,
         n_samples=n_samples,
         n_channels=n_channels,

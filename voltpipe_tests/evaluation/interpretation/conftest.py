@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from voltpipe.windows.window_set import Split
+from voltpipe.windows.splits import Split
 
 N_CHANNELS, SENDER, KEPT = 4, 3, 5
 

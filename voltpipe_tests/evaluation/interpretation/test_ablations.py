@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from voltpipe.evaluation.interpretation.ablations import ablation_table, kept_samples
-from voltpipe.evaluation.interpretation.channels import ON_ITSELF, ON_OTHERS, Shuffled
-from voltpipe.evaluation.interpretation.moments import Moments
-from voltpipe.evaluation.interpretation.text import ablation_text
-from voltpipe.windows.window_set import Split
+from voltpipe.evaluation.interpretation.channel_influence import ON_ITSELF, ON_OTHERS, ShuffledChannels
+from voltpipe.evaluation.interpretation.input_replacement import ReplacementWindows
+from voltpipe.reporting.interpretation_text import ablation_text
+from voltpipe.windows.splits import Split
 
 ALL_THERE_IS = 3 / 4
 """R2 of a perfect forecast of three of four channels."""
@@ -17,7 +17,7 @@ ALL_THERE_IS = 3 / 4
 
 @pytest.fixture(scope="module")
 def moments(echo_set):
-    return Moments(echo_set, echo_set.windows(Split.TEST), 600)
+    return ReplacementWindows(echo_set, echo_set.windows(Split.TEST), 600)
 
 
 def lost(table, **where):
@@ -53,14 +53,14 @@ def test_who_hears_only_itself_loses_nothing_without_the_others(alone, moments):
 
 
 def test_one_channel_alone_is_worth_all_there_is_and_the_others_nothing(hearing, moments):
-    table = Shuffled(lambda _: hearing, (1,), moments).losses_by_channel().set_index("channel")
+    table = ShuffledChannels(lambda _: hearing, (1,), moments).losses_by_channel().set_index("channel")
     assert table.loc["n3", "r2_lost"] == pytest.approx(ALL_THERE_IS, abs=0.15)
     assert (table.loc[["n0", "n1", "n2"], ["r2_lost", "low", "high"]] == 0).all(axis=None)
 
 
 def test_what_a_channel_is_worth_to_itself_and_to_others_is_told_apart(hearing, alone, moments):
     of_hearing, of_alone = (
-        Shuffled(lambda _, each=each: each, (1,), moments).pooled_losses().set_index("ablation")["r2_lost"]
+        ShuffledChannels(lambda _, each=each: each, (1,), moments).pooled_losses().set_index("ablation")["r2_lost"]
         for each in (hearing, alone)
     )
     assert of_hearing[ON_ITSELF] == 0
@@ -74,7 +74,7 @@ def test_what_a_channel_is_worth_to_itself_and_to_others_is_told_apart(hearing, 
 def test_few_recordings_are_judged_by_blocks_of_windows(window_set_of, alone):
     noise_mv = np.random.default_rng(0).normal(0, 1, (300, 4))
     window_set = window_set_of([noise_mv, noise_mv], [Split.TRAIN, Split.TEST])
-    table = ablation_table(lambda _: alone, (1,), Moments(window_set, window_set.windows(Split.TEST), 40))
+    table = ablation_table(lambda _: alone, (1,), ReplacementWindows(window_set, window_set.windows(Split.TEST), 40))
     assert set(table["unit"]) == {"blocks of windows"}
     assert table["low"].notna().all()
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from voltpipe.evaluation.interpretation.attribution import Explained, Method, attribution_table
-from voltpipe.evaluation.interpretation.moments import Moments
-from voltpipe.evaluation.interpretation.text import attribution_text
-from voltpipe.windows.window_set import Split
+from voltpipe.evaluation.interpretation.input_replacement import ReplacementWindows
+from voltpipe.reporting.interpretation_text import attribution_text
+from voltpipe.windows.splits import Split
 
 
 @pytest.fixture(scope="module")
 def moments(echo_set):
-    return Moments(echo_set, echo_set.windows(Split.TEST), 24)
+    return ReplacementWindows(echo_set, echo_set.windows(Split.TEST), 24)
 
 
 def table_of(forecaster, moments):
@@ -61,7 +61,7 @@ def test_where_no_gradient_crosses_it_is_said_and_samples_are_exchanged(forecast
 def test_a_channel_alone_has_only_itself_to_count(window_set_of, forecaster_by):
     noise_mv = np.random.default_rng(0).normal(0, 1, (300, 1))
     window_set = window_set_of([noise_mv, noise_mv], [Split.TRAIN, Split.TEST])
-    moments = Moments(window_set, window_set.windows(Split.TEST), 8)
+    moments = ReplacementWindows(window_set, window_set.windows(Split.TEST), 8)
     for rule in (lambda history_z, *_: history_z[:, -3:-2], lambda history_z, *_: history_z[:, -3:-2].round()):
         forecaster = forecaster_by("lstm", rule, window_set, horizons=(1,))
         table = table_of(forecaster, moments)

@@ -1,24 +1,86 @@
-"""Every forecaster is interpreted in true words, whatever it is and whatever was recorded."""
+"""Filters are what a network does to the voltage, and their responses are those of the textbook."""
 
 import re
 from dataclasses import asdict
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from voltpipe.evaluation.evaluate import evaluate
-from voltpipe.evaluation.interpretation.figures import interpretation_figures
-from voltpipe.evaluation.interpretation.interpretation import Interpretation, interpret
-from voltpipe.evaluation.interpretation.section import interpretation_section
-from voltpipe.evaluation.interpretation.text import metrics
+from voltpipe.evaluation.interpretation.interpretation import (
+    Interpretation,
+    filter_table,
+    interpret,
+    interpretation_metrics,
+    response_table,
+)
 from voltpipe.evaluation.isolation import attempt_each
-from voltpipe.evaluation.page import filled, on_page
-from voltpipe.evaluation.report import write_report
-from voltpipe.forecasting.architectures.registry import ARCHITECTURES
+from voltpipe.evaluation.scoring import score_forecaster
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.windows.window_set import Split
+from voltpipe.forecasting.module_registry import ARCHITECTURES
+from voltpipe.reporting.figures.interpretation_figures import interpretation_figures
+from voltpipe.reporting.interpretation_text import filter_text, interpretation_section
+from voltpipe.reporting.page import render_template, template_figures
+from voltpipe.reporting.report import write_report
+from voltpipe.windows.splits import Split
+
+
+@pytest.fixture(scope="module")
+def window_set(window_set_of):
+    noise_mv = np.random.default_rng(0).normal(-60, 5, (300, 3))
+    return window_set_of([noise_mv, noise_mv], [Split.TRAIN, Split.TEST])
+
+
+def test_two_equal_taps_pass_slow_changes_and_stop_the_fastest():
+    response = response_table(pd.DataFrame({"filter": 0, "lag_ms": [0.0, 1.0], "weight": [0.5, 0.5]}), 1000.0)
+    gain_db = response.set_index("frequency_hz")["gain_db"]
+    assert gain_db[0] == pytest.approx(0)
+    assert gain_db[250] == pytest.approx(20 * np.log10(np.cos(np.pi / 4)))
+    assert gain_db[500] == pytest.approx(-80)
+    assert re.findall(r"\d+", filter_text(response, "cnn_lstm")) == ["1", "1", "125", "0", "375", "0"]
+
+
+def test_a_difference_passes_the_fastest_and_stops_what_stays():
+    response = response_table(pd.DataFrame({"filter": 0, "lag_ms": [0.0, 1.0], "weight": [1.0, -1.0]}), 1000.0)
+    gain_db = response.set_index("frequency_hz")["gain_db"]
+    assert (gain_db[0], gain_db[500]) == (pytest.approx(-80), pytest.approx(20 * np.log10(2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "of_last_sample"),
+    [
+        ("shared_cnn_lstm", "convolutions.0", lambda output, number: output[:, number, -1]),
+        ("coupled_cnn_lstm", "convolution", lambda output, number: output[:, -1, number]),
+        ("attention", "token", lambda output, number: output[0, -1, :, number]),
+        ("cnn_lstm", "convolutions.0", lambda output, number: output[0, number]),
+    ],
+)
+def test_taps_are_what_a_change_of_each_sample_does_to_the_filter(window_set, name, layer, of_last_sample):
+    """Measured with a gradient through the network itself."""
+    forecaster = Forecaster.unfitted(name, window_set, {"hidden_units": 8} if name == "cnn_lstm" else None)
+    forecaster.module.fit(window_set)
+    heard = []
+    attrgetter(layer)(forecaster.module).register_forward_hook(lambda _, __, output: heard.append(output))
+    history_z = window_set.batch(window_set.windows(Split.TEST)[:1]).history_z.requires_grad_()
+    forecaster.module.eval()(history_z, torch.full((1, 3), -60.0), torch.full((1, 3), 5.0))
+    per_sd = 1.0 if name == "cnn_lstm" else 5.0 / float(forecaster.module.spread_mv)
+    filters = filter_table(forecaster)
+    for number in (0, 5):
+        (gradient,) = torch.autograd.grad(of_last_sample(heard[-1], number)[1], history_z, retain_graph=True)
+        expected = filters.loc[filters["filter"] == number, "weight"].to_numpy() * per_sd
+        np.testing.assert_allclose(gradient[0, :, 1].flip(0).numpy()[: len(expected)], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_recurrences_are_filters_too_and_an_lstm_has_none(window_set):
+    state_space = Forecaster.unfitted("state_space", window_set)
+    assert filter_table(state_space)["lag_ms"].max() == state_space.module.memory_samples - 1
+    assert len(filter_table(Forecaster.unfitted("multi_scale", window_set))) == 2 * 32
+    lstm = filter_table(Forecaster.unfitted("lstm", window_set, {"hidden_units": 8}))
+    assert lstm.empty
+    assert re.findall(r"LSTM|\d", filter_text(response_table(lstm, 1000.0), "lstm")) == ["LSTM"]
+
 
 SMALL = {"hidden_units": 8}
 
@@ -34,13 +96,13 @@ def held_out(window_set_of, n_channels: int, n_samples: int = 300):
 
 def section_of(forecaster, window_set, no_connectivity, interpretation=None):
     """The page's section, and which figures it shows."""
-    evaluation, _ = evaluate(forecaster, window_set, {})
+    evaluation, _ = score_forecaster(forecaster, window_set, {})
     interpretation = interpretation or interpret(forecaster, window_set)
     drawn, undrawn = attempt_each(interpretation_figures(evaluation, interpretation))
     assert not undrawn
     section = interpretation_section(evaluation, interpretation, no_connectivity)
-    return filled(
-        "sections/interpretation.html", interpretation=section, figures=on_page(drawn), failed={}, undrawn={}
+    return render_template(
+        "sections/interpretation.html", interpretation=section, figures=template_figures(drawn), failed={}, undrawn={}
     ), set(drawn)
 
 
@@ -66,12 +128,12 @@ def test_what_is_written_is_read(hearing, echo_set, tmp_path):
             pd.testing.assert_frame_equal(getattr(again, name), value)
     assert again.sanity == interpretation.sanity
     coupling = interpretation.ablations.set_index("ablation").loc["coupling"]
-    assert metrics(again) == {"interpretation/r2_lost/coupling/h1": coupling["r2_lost"]}
+    assert interpretation_metrics(again) == {"interpretation/r2_lost/coupling/h1": coupling["r2_lost"]}
 
 
 @pytest.mark.slow
 def test_the_page_says_what_forecasts_follow_from(hearing, echo_set, tmp_path, no_connectivity):
-    evaluation, errors = evaluate(hearing, echo_set, {})
+    evaluation, errors = score_forecaster(hearing, echo_set, {})
     interpretation = interpret(hearing, echo_set)
     report = write_report(tmp_path, evaluation, errors.detail(), no_connectivity, interpretation=interpretation)
     page, figures = report.html_path.read_text(), report.figure_paths

@@ -1,0 +1,211 @@
+"""Checks of all that voltpipe depends on: creates missing stores, and reports what is wrong and what to do."""
+
+import importlib.metadata
+import io
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.lake.paths import Lake
+from voltpipe.pipeline.runs import beating_daemons
+
+_ENOUGH_BYTES = 5 * 2**30
+_VERSIONED = ("voltpipe", "dagster", "mlflow", "torch", "numpy", "brian2")
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Result of one check."""
+
+    subject: str
+    found: str
+    remedy: str = ""
+    """What to do; empty if all is well."""
+
+    @property
+    def healthy(self) -> bool:
+        """Return whether nothing has to be done."""
+        return not self.remedy
+
+    @property
+    def line(self) -> str:
+        """The result as printed in the terminal."""
+        mark = "ok   " if self.healthy else "WRONG"
+        return f"{mark} {self.subject:12} {self.found}" + (f"\n      -> {self.remedy}" if self.remedy else "")
+
+
+def run_checks(lake: Lake, *, host: str, ports: Mapping[str, int]) -> list[CheckResult]:
+    """Check the lake and this machine; create missing stores and migrate old ones."""
+    looks: list[tuple[str, Callable[[], Iterator[CheckResult]]]] = [
+        ("versions", _versions),
+        ("lake", lambda: _lake(lake)),
+        ("disk", lambda: _disk(lake)),
+        ("Dagster", lambda: _dagster(lake)),
+        ("MLflow", lambda: _mlflow(lake)),
+        ("champion", lambda: _champion(lake)),
+        ("recordings", lambda: _recordings(lake)),
+        ("servers", lambda: _servers(lake)),
+        ("ports", lambda: _ports(lake, host, ports)),
+        ("device", _device),
+        ("compiler", _compiler),
+    ]
+    findings: list[CheckResult] = []
+    for subject, look in looks:
+        try:
+            findings += look()
+        except VoltpipeError as error:
+            findings.append(CheckResult(subject, str(error), "then run this again"))
+        except Exception as error:
+            findings.append(CheckResult(subject, f"{type(error).__name__}: {error}", _remedy(error)))
+    return findings
+
+
+def _remedy(error: Exception) -> str:
+    from voltpipe.pipeline.dagster_home import missing_driver
+
+    return missing_driver(error) or "correct that, and run this again"
+
+
+def _versions() -> Iterator[CheckResult]:
+    yield CheckResult("versions", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _VERSIONED))
+
+
+def _lake(lake: Lake) -> Iterator[CheckResult]:
+    lake.root.mkdir(parents=True, exist_ok=True)
+    if os.access(lake.root, os.W_OK | os.X_OK):
+        yield CheckResult("lake", str(lake.root))
+    else:
+        yield CheckResult("lake", f"{lake.root} cannot be written to", "change its owner, or name another lake")
+
+
+def _disk(lake: Lake) -> Iterator[CheckResult]:
+    free = shutil.disk_usage(lake.root).free
+    remedy = "" if free > _ENOUGH_BYTES else f"free some space: a training may write up to {_ENOUGH_BYTES >> 30} GiB"
+    yield CheckResult("disk", f"{free / 2**30:.1f} GiB free", remedy)
+
+
+def _dagster(lake: Lake) -> Iterator[CheckResult]:
+    from voltpipe.pipeline.dagster_home import open_instance
+    from voltpipe.pipeline.partitions import recording_keys
+    from voltpipe.pipeline.runs import fail_orphaned_runs, silent_runs
+    from voltpipe.tracking.mlflow_store import TrackingStore
+
+    with open_instance(lake) as instance:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it draws progress bars
+            instance.upgrade()
+        buried = fail_orphaned_runs(lake, instance, TrackingStore.of(lake))
+        ended = f", {len(buried)} runs ended whose process was gone" if buried else ""
+        yield CheckResult("Dagster", f"{lake.dagster}, {len(recording_keys(instance))} recordings known{ended}")
+        for silent in silent_runs(lake, instance):
+            yield CheckResult(
+                "Dagster",
+                f"run {silent.run_id} of {silent.holder} has not been heard of for {silent.silence_s / 60:.0f} min",
+                f"restart {silent.holder.host} and run a voltpipe command there, or, if it is gone for good, terminate "
+                "the run in Dagster with immediate force: that frees its pool",
+            )
+        if daemons := beating_daemons(instance):
+            yield CheckResult(
+                "Dagster",
+                f"{daemons} daemons work on this instance",
+                "stop all but one: on other hosts, or with another lake's dagster.yaml that names the same database",
+            )
+
+
+def _mlflow(lake: Lake) -> Iterator[CheckResult]:
+    from voltpipe.tracking.mlflow_store import TrackingStore
+
+    store = TrackingStore.of(lake)
+    store.prepare()
+    running = store.tagged_runs({}, status="RUNNING")
+    yield CheckResult("MLflow", f"{store.uri}, {len(running)} runs under way")
+    if store.tracking_uri is not None:
+        return
+    with sqlite3.connect(f"file:{lake.mlflow / 'mlflow.db'}?mode=ro", uri=True) as database:
+        (state,) = database.execute("pragma quick_check").fetchone()
+    if state != "ok":
+        yield CheckResult("MLflow", f"the database is damaged: {state}", "restore mlflow.db from a backup")
+
+
+def _champion(lake: Lake) -> Iterator[CheckResult]:
+    from voltpipe.tracking.audit_log import AuditLog
+    from voltpipe.tracking.mlflow_store import TrackingStore
+    from voltpipe.tracking.model_registry import BRING_BACK, champion, load_forecaster, lost_champion, serving_version
+
+    store = TrackingStore.of(lake)
+    trail = AuditLog.of(store)
+    if damaged := trail.damaged_lines():
+        yield CheckResult("champion", f"{trail.path} has unreadable lines: {damaged}", "restore it from a backup")
+    if lost := lost_champion(store):
+        instead = serving_version(store)
+        meanwhile = f"version {instead.version} stands in for it" if instead else "nothing forecasts"
+        yield CheckResult(
+            "champion", f"version {lost} was deleted from MLflow or lost its alias; {meanwhile}", BRING_BACK
+        )
+    present = champion(store)
+    if present is not None:
+        config = load_forecaster(present.uri, store).config
+        yield CheckResult(
+            "champion", f"version {present.version}, {config.architecture} of {', '.join(config.organoids)}"
+        )
+    elif not lost:
+        yield CheckResult("champion", "none yet; `voltpipe train` makes one")
+    if entries := trail.entries():
+        yield CheckResult("champion", f"last: {entries[-1].line}")
+
+
+def _recordings(lake: Lake) -> Iterator[CheckResult]:
+    from voltpipe.recordings.raw.catalogue import read_quarantine
+    from voltpipe.recordings.raw.raw_folder import list_raw
+
+    listing, bad = list_raw(lake), read_quarantine(lake)
+    yield CheckResult("recordings", f"{len(listing.found)} raw, {len(bad)} in quarantine")
+    for name, reason in listing.refused.items():
+        yield CheckResult("recordings", f"raw/{name} is not used", reason)
+
+
+def _servers(lake: Lake) -> Iterator[CheckResult]:
+    from voltpipe.cli.servers import serving
+
+    servers = serving(lake)
+    remedy = "stop all but one: their daemons disturb each other" if len(servers) > 1 else ""
+    for holder in servers:
+        pages = ", ".join(f"{name} {address}" for name, address in holder.details.items())
+        yield CheckResult("servers", f"`voltpipe up` is {holder}: {pages}", remedy)
+
+
+def _ports(lake: Lake, host: str, ports: Mapping[str, int]) -> Iterator[CheckResult]:
+    from voltpipe.cli.servers import port_taken, serving
+    from voltpipe.tracking.mlflow_store import TrackingStore
+
+    own = {address for holder in serving(lake) if holder.is_on_this_machine for address in holder.details.values()}
+    store = TrackingStore.of(lake)
+    for name, port in ports.items():
+        if name == "MLflow" and store.is_server:
+            yield CheckResult("ports", f"MLflow: at {store.uri}, so `voltpipe up` serves none")
+        elif f"http://{host}:{port}" in own:
+            yield CheckResult("ports", f"{name}: {host}:{port} is served by `voltpipe up`")
+        elif port_taken(host, port):
+            remedy = f"choose another port with --{name.lower()}-port, or stop the process that listens"
+            yield CheckResult("ports", f"{name}: {host}:{port} is taken", remedy)
+        else:
+            yield CheckResult("ports", f"{name}: {host}:{port} is free")
+
+
+def _device() -> Iterator[CheckResult]:
+    from voltpipe.forecasting.compute import available_devices, choose_device, choose_precision, has_fast_bfloat16
+    from voltpipe.forecasting.settings import Device, Precision
+
+    device = choose_device(Device.AUTO, available_devices())
+    precision = choose_precision(Precision.AUTO, device, fast_bfloat16=has_fast_bfloat16(device))
+    yield CheckResult("device", f"training on {device.value} in {precision.value}, {os.cpu_count()} processors")
+
+
+def _compiler() -> Iterator[CheckResult]:
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    found = compiler or "no C++ compiler: simulations are slower, and not those published"
+    yield CheckResult("compiler", str(Path(found)) if compiler else found)

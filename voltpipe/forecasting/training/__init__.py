@@ -1,0 +1,1 @@
+"""Everything that turns a window set into a forecaster."""

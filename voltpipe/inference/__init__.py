@@ -1,0 +1,1 @@
+"""A trained forecaster in use: on files, on recordings, sample by sample, free-running. Nothing is scored here."""

@@ -1,0 +1,1 @@
+"""The champion in service: live skill, drift, decay, new recordings, when to retrain. No Dagster, no MLflow."""

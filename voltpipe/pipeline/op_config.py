@@ -1,0 +1,89 @@
+"""Op config derived from Settings: the form in the launchpad, and the refusal of what is out of bounds.
+
+Each group of settings becomes a `dg.Config` class with the same names, defaults and descriptions. Dagster itself
+validates such a class only when a step begins. Bounds are therefore checked in a config function (`dg.configured`, or
+`dg.ConfigMapping` for a graph), which Dagster calls while it resolves a launch, before there is a run.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import partial
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import dagster as dg
+from pydantic import Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
+
+from voltpipe.errors import VoltpipeError
+from voltpipe.schema import Settings, setting_help
+
+S = TypeVar("S", bound=Settings)
+
+
+class OpConfigError(VoltpipeError, dg.DagsterError):
+    """Settings out of bounds. A DagsterError, so that Dagster shows this message and not one around it."""
+
+
+def config_class(settings: type[Settings]) -> type[dg.Config]:
+    """Return the `dg.Config` class of a group of settings."""
+    fields: dict[str, Any] = {name: _field(field) for name, field in settings.model_fields.items()}
+    name = f"{settings.__name__.removesuffix('Settings')}Config"
+    return create_model(name, __base__=dg.Config, __doc__=settings.__doc__, **fields)
+
+
+def op_config_schema(settings: type[Settings]) -> Any:
+    """Return the config schema of an op or asset. A launch with settings out of bounds raises SettingsError."""
+    fields = config_class(settings).to_fields_dict()
+    taker = dg.OpDefinition(name=settings.__name__, compute_fn=lambda: None, config_schema=fields)
+    return taker.configured(partial(_checked, settings), name=settings.__name__, config_schema=fields).config_schema
+
+
+def settings_from_config(settings: type[S], config: Mapping[str, Any]) -> S:
+    """Return the settings in an op's config.
+
+    Raises:
+        SettingsError: naming each setting that is out of bounds, and the bound.
+    """
+    try:
+        return settings.model_validate(dict(config))
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" if e["loc"] else e["msg"]
+            for e in error.errors()
+        )
+        raise OpConfigError(
+            f"{problems}. {settings.__name__} refused; nothing was started.", code="settings-out-of-bounds"
+        ) from error
+
+
+def as_op_config(op_name: str, settings: type[Settings]) -> dg.ConfigMapping:
+    """Return the config of a graph-backed asset, all of which goes to its op `op_name`."""
+    return dg.ConfigMapping(
+        config_fn=lambda config: {op_name: {"config": _checked(settings, config)}},
+        config_schema=config_class(settings).to_fields_dict(),
+    )
+
+
+def _checked(settings: type[Settings], config: dict[str, Any]) -> dict[str, Any]:
+    settings_from_config(settings, config)
+    return config
+
+
+def _field(field: FieldInfo) -> tuple[Any, Any]:
+    """Return a field's type and default as Dagster takes them: choices as literals, tuples as lists."""
+    default = field.default
+    default = list(default) if isinstance(default, tuple) else getattr(default, "value", default)
+    return _type(field.annotation), Field(default, description=setting_help(field))
+
+
+def _type(annotation: Any) -> Any:
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        (inner,) = [part for part in get_args(annotation) if part is not NoneType]
+        return _type(inner) | None
+    if origin is tuple:
+        return list[_type(get_args(annotation)[0])]  # type: ignore[misc]
+    if issubclass(annotation, StrEnum):
+        return Literal[tuple(member.value for member in annotation)]
+    return annotation

@@ -1,0 +1,1 @@
+"""The conditioned recording: Parquet and its metadata, and its export as NWB."""

@@ -1,0 +1,88 @@
+"""The figure of errors by group."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from voltpipe.evaluation.diagnostics.group_errors import out_of_proportion
+from voltpipe.evaluation.labels import duration_label, forecaster_label
+from voltpipe.reporting.figures.figure_style import (
+    BASELINES,
+    CEILING,
+    FAINT,
+    FORECASTER,
+    INK,
+    RenderedFigure,
+    new_figure,
+    render,
+)
+
+ERRORS_BY_GROUP = "errors_by_group"
+LOOK_UP = "look_up"
+
+_MOST_GROUPS = 8
+"""Of a kind; of more, those that err most are shown."""
+
+
+def group_figure(table: pd.DataFrame, forecaster: str, *, rate_hz: float, subtitle: str) -> RenderedFigure:
+    """RMSE by group at the shortest horizon of a table of errors by group, which has rows."""
+    horizon = int(table["horizon"].min())
+    shown = table[table["horizon"] == horizon]
+    n_targets = int(shown[shown["forecaster"] == forecaster].groupby("kind")["n_targets"].sum().max())
+    return render(
+        ERRORS_BY_GROUP,
+        lambda: draw_groups(shown, forecaster),
+        title=f"Where it errs, {duration_label(horizon, rate_hz)} ahead",
+        subtitle=subtitle,
+        caption="Each dot is the root of the mean squared error in mV over the targets of one group, with its 95 % "
+        "interval; the faint dot is a look-up on the same targets"
+        + (", the golden line what even the best forecast would err" if shown["ceiling_r2"].notna().any() else "")
+        + ". Kinds of groups stand one below the other, first the one that has the group which loses most out of "
+        f"proportion; of more than {_MOST_GROUPS} groups, those that err most.",
+        basis=f"mV · {n_targets:,} targets",
+    )
+
+
+def draw_groups(table: pd.DataFrame, forecaster: str) -> Figure:
+    """One line a group, of one horizon."""
+    own = table[table["forecaster"] == forecaster].set_index(["kind", "group"])
+    other = table[table["forecaster"] == LOOK_UP].set_index(["kind", "group"])["rmse_mv"]
+    of_kinds = out_of_proportion(own.reset_index()).groupby(own.index.get_level_values("kind").to_numpy()).max()
+    lines: list[tuple[str, str | None]] = []
+    for kind in of_kinds.sort_values(ascending=False).index:
+        groups = own.loc[kind]
+        worst = groups["rmse_mv"].nlargest(_MOST_GROUPS).index
+        lines += [(kind, None), *((kind, group) for group in groups.index if group in worst)]
+    figure = new_figure(0.4 + 0.19 * len(lines))
+    axes = figure.subplots()
+    for row, (kind, group) in enumerate(lines):
+        if group is None:
+            axes.axhline(row, color=FAINT, linewidth=0.5, alpha=0.5)
+            continue
+        found = own.loc[(kind, group)]
+        axes.plot([found["rmse_mv_low"], found["rmse_mv_high"]], [row, row], color=FORECASTER)
+        axes.plot(found["rmse_mv"], row, "o", color=FORECASTER, markersize=4)
+        least_mv = np.sqrt(max(found["rmse_mv"] ** 2 - found["loss_mv2"], 0.0))
+        axes.plot(least_mv, row, "|", color=CEILING, markersize=8)
+        if (kind, group) in other.index:
+            axes.plot(other[(kind, group)], row, "o", color=BASELINES[LOOK_UP], markersize=3, alpha=0.7)
+    axes.set_yticks(range(len(lines)), [kind if group is None else group for kind, group in lines])
+    for label, (_, group) in zip(axes.get_yticklabels(), lines, strict=True):
+        label.set(fontweight="bold" if group is None else "normal", fontsize=8)
+    axes.tick_params(axis="y", left=False)
+    axes.set(ylim=(len(lines) - 0.5, -0.5), xlabel="RMSE (mV)")
+    axes.spines["left"].set_visible(False)
+    axes.text(
+        1,
+        1.005,
+        f"{forecaster_label(forecaster)}  ",
+        ha="right",
+        va="bottom",
+        color=FORECASTER,
+        transform=axes.transAxes,
+    )
+    axes.text(
+        0, 1.005, forecaster_label(LOOK_UP), ha="left", va="bottom", color=BASELINES[LOOK_UP], transform=axes.transAxes
+    )
+    axes.xaxis.label.set_color(INK)
+    return figure

@@ -1,0 +1,250 @@
+"""The evaluation report: one page that needs nothing else, and its figures as files."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from voltpipe.evaluation.connectivity_scores import mean_agreement, summarize_connectivity
+from voltpipe.evaluation.diagnostics.diagnostics import LOOK_UP, Diagnosis
+from voltpipe.evaluation.figure_data import FigureData
+from voltpipe.evaluation.interpretation.interpretation import Interpretation
+from voltpipe.evaluation.isolation import attempt_each
+from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label, regime_label
+from voltpipe.evaluation.paired_gain import gain_over_baseline
+from voltpipe.evaluation.regimes import Regime
+from voltpipe.evaluation.results import REPORT_FILE, Evaluation
+from voltpipe.lake.files import atomic_write
+from voltpipe.reporting.connectivity_text import comparison_table, connectivity_verdict, strongest_table
+from voltpipe.reporting.diagnostics_text import (
+    bad_channels_text,
+    calibration_text,
+    following_text,
+    honesty_text,
+    out_of_distribution_text,
+    resemblance_text,
+    robustness_text,
+    worst_group_text,
+)
+from voltpipe.reporting.figures.connectivity_figure import CONNECTIVITY, connectivity_figure
+from voltpipe.reporting.figures.diagnostics_figures import diagnosis_figures
+from voltpipe.reporting.figures.evaluation_figures import figures
+from voltpipe.reporting.figures.figure_style import RenderedFigure
+from voltpipe.reporting.figures.interactive_figures import diagnosis_explorers, embed_figures
+from voltpipe.reporting.figures.interpretation_figures import interpretation_figures
+from voltpipe.reporting.interpretation_text import interpretation_section
+from voltpipe.reporting.page import finding, provenance_text, render_template, template_figures
+from voltpipe.reporting.score_tables import distribution_table, score_table
+from voltpipe.reporting.verdict import evaluation_verdict
+from voltpipe.windows.settings import Protocol
+
+
+@dataclass(frozen=True)
+class Report:
+    """Places of the parts of a report, and what could not be drawn."""
+
+    html_path: Path
+    figure_paths: dict[str, Path]
+    """PNG files by the figure's name."""
+    undrawn: dict[str, str]
+    """Why figures could not be drawn, by the figure's name."""
+
+
+def write_report(
+    folder: Path,
+    evaluation: Evaluation,
+    detail: FigureData | None,
+    connectivity: pd.DataFrame,
+    diagnosis: Diagnosis | None = None,
+    interpretation: Interpretation | None = None,
+    failed: Mapping[str, str] | None = None,
+    links: Mapping[str, str] | None = None,
+) -> Report:
+    """Write `report.html` and a PNG a figure into `folder`, each as an atomic write.
+
+    What failed is shown as such in its section, and so is a figure that cannot be drawn.
+
+    Args:
+        folder: of the evaluation.
+        evaluation: the scores.
+        detail: what figures show of them; None if that could not be made.
+        connectivity: who drives whom.
+        diagnosis: without one the page has no such sections.
+        interpretation: without one the page has no such section.
+        failed: why other parts could not be made, by name.
+        links: addresses by name, for the section on provenance.
+    """
+    parts = (evaluation, detail, connectivity, diagnosis, interpretation)
+    general, drawn, undrawn = _draw_all(*parts)
+    paths = {name: folder / f"{name}.png" for name in drawn}
+    for name, path in paths.items():
+        with atomic_write(path) as aside:
+            aside.write_bytes(drawn[name].png)
+    html_path = folder / REPORT_FILE
+    with atomic_write(html_path) as aside:
+        page = render_page(
+            evaluation, drawn, general, connectivity, diagnosis, interpretation, links, failed=failed, undrawn=undrawn
+        )
+        aside.write_text(page, encoding="utf-8")
+    return Report(html_path, paths, undrawn)
+
+
+def _draw_all(
+    evaluation: Evaluation,
+    detail: FigureData | None,
+    connectivity: pd.DataFrame,
+    diagnosis: Diagnosis | None,
+    interpretation: Interpretation | None,
+) -> tuple[tuple[str, ...], dict[str, RenderedFigure], dict[str, str]]:
+    """Draw all figures apart from each other; returns the names of the general ones, those drawn and those not."""
+    general = figures(evaluation, detail) if detail else {}
+    others: dict[str, Callable[[], RenderedFigure]] = {}
+    if diagnosis:
+        others |= diagnosis_figures(evaluation, diagnosis)
+    if interpretation:
+        others |= interpretation_figures(evaluation, interpretation)
+    if len(connectivity):
+        others[CONNECTIVITY] = lambda: connectivity_figure(connectivity)
+    return tuple(general), *attempt_each({**general, **others})
+
+
+def render_page(
+    evaluation: Evaluation,
+    drawn: dict[str, RenderedFigure],
+    general: Sequence[str],
+    connectivity: pd.DataFrame,
+    diagnosis: Diagnosis | None,
+    interpretation: Interpretation | None = None,
+    links: Mapping[str, str] | None = None,
+    *,
+    failed: Mapping[str, str] | None = None,
+    undrawn: Mapping[str, str] | None = None,
+) -> str:
+    """Return the page as HTML; `general` names the figures that belong to no other section."""
+    protocol, rate_hz = evaluation.provenance.protocol, evaluation.provenance.rate_hz
+    all_failed = {
+        **(failed or {}),
+        **(diagnosis.failed if diagnosis else {}),
+        **(interpretation.failed if interpretation else {}),
+    }
+    explorers, no_explorers = attempt_each(
+        diagnosis_explorers(diagnosis, evaluation.forecaster, rate_hz) if diagnosis else {}
+    )
+    return render_template(
+        REPORT_FILE,
+        title=f"{forecaster_label(evaluation.forecaster)} on {', '.join(evaluation.provenance.organoids)}",
+        verdict=evaluation_verdict(evaluation),
+        warning=PUBLISHED_WARNING if protocol == Protocol.PUBLISHED else None,
+        forecaster=forecaster_label(evaluation.forecaster),
+        headline_regime=regime_label(evaluation.regimes[0], protocol),
+        bars=list(skill_bars(evaluation, evaluation.regimes[0])),
+        regimes=[_regime_section(evaluation, regime) for regime in evaluation.regimes],
+        has_ceiling=bool(evaluation.ceiling_r2),
+        failed=all_failed,
+        undrawn={**(undrawn or {}), **no_explorers},
+        connectivity=_connectivity_section(evaluation, connectivity, all_failed),
+        diagnosis=_diagnosis_section(evaluation, diagnosis) if diagnosis else None,
+        interpretation=interpretation_section(evaluation, interpretation, connectivity) if interpretation else None,
+        explorers=embed_figures(explorers),
+        figures=template_figures(drawn, provenance_text(evaluation.provenance)),
+        general_figures=general,
+        provenance=evaluation.provenance,
+        links=links or {},
+        settings={
+            group: {name: json.dumps(value) for name, value in settings.items()}
+            for group, settings in evaluation.provenance.settings.items()
+        },
+    )
+
+
+def _regime_section(evaluation: Evaluation, regime: Regime) -> dict[str, object]:
+    scores = [evaluation.score(evaluation.forecaster, regime, horizon) for horizon in evaluation.horizons]
+    return {
+        "label": regime_label(regime, evaluation.provenance.protocol),
+        "n_recordings": len(evaluation.provenance.recordings[regime]),
+        "n_targets": scores[0].n_targets,
+        "r2": score_table(evaluation, regime),
+        "distribution": distribution_table(evaluation, regime),
+        "errors": [(duration_label(s.horizon, evaluation.provenance.rate_hz), s) for s in scores],
+        "gains": [gain_over_baseline(evaluation, LOOK_UP, regime, s.horizon) for s in scores],
+    }
+
+
+def _connectivity_section(evaluation: Evaluation, table: pd.DataFrame, failed: Mapping[str, str]) -> dict[str, object]:
+    found = summarize_connectivity(table)
+    agreement = mean_agreement(found)
+    return {
+        "verdict": finding(failed, CONNECTIVITY, lambda: connectivity_verdict(found, evaluation.forecaster)),
+        "organoids": found,
+        "comparison": comparison_table(agreement) if agreement else None,
+        "strongest": strongest_table(table),
+    }
+
+
+def _diagnosis_section(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str, object]:
+    about = diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz
+    texts: dict[str, tuple[str, Callable[[], str]]] = {
+        "worst_group": ("errors_by_group", lambda: worst_group_text(*about)),
+        "calibration": ("errors_by_group", lambda: calibration_text(*about)),
+        "out_of_distribution": ("out_of_distribution", lambda: out_of_distribution_text(diagnosis.out_of_distribution)),
+        "robustness": ("robustness", lambda: robustness_text(diagnosis, evaluation.forecaster)),
+        "bad_channels": ("bad_channels", lambda: bad_channels_text(diagnosis.bad_channels)),
+        "resemblance": ("resemblance", lambda: resemblance_text(diagnosis)),
+        "following": ("following", lambda: following_text(diagnosis.following)),
+        "honesty_text": ("honesty", lambda: honesty_text(diagnosis)),
+    }
+    return {
+        **{name: finding(diagnosis.failed, part, text) for name, (part, text) in texts.items()},
+        "measures": list(diagnosis.resemblance.itertuples()),
+        "honesty": diagnosis.honesty,
+    }
+
+
+_START, _TICK = "persistence", "look_up"
+
+
+@dataclass(frozen=True)
+class SkillBar:
+    """One horizon's bar. Positions run from 0 (its left end) to 1 (its right end)."""
+
+    horizon: str
+    """In milliseconds."""
+    start: str
+    """What the left end is: persistence, or the mean where persistence is worse than that."""
+    start_r2: float
+    stop: str
+    """What the right end is: the ceiling, or a perfect forecast where the ceiling is not known."""
+    stop_r2: float
+    look_up_r2: float | None
+    look_up_position: float | None
+    forecaster_r2: float
+    forecaster_position: float
+
+
+def skill_bars(evaluation: Evaluation, regime: Regime) -> Iterator[SkillBar]:
+    """A bar for each of the forecaster's horizons."""
+    for horizon in evaluation.horizons:
+        persistence = evaluation.find_score(_START, regime, horizon)
+        look_up = evaluation.find_score(_TICK, regime, horizon)
+        ceiling = evaluation.ceiling_r2.get(horizon)
+        start_r2 = max(persistence.r2 if persistence else 0.0, 0.0)
+        stop_r2 = 1.0 if ceiling is None or ceiling <= start_r2 else ceiling
+        own_r2 = evaluation.score(evaluation.forecaster, regime, horizon).r2
+        yield SkillBar(
+            horizon=duration_label(horizon, evaluation.provenance.rate_hz),
+            start=_START if start_r2 > 0 else "mean",
+            start_r2=start_r2,
+            stop="perfect" if stop_r2 == 1 else "ceiling",
+            stop_r2=stop_r2,
+            look_up_r2=look_up.r2 if look_up else None,
+            look_up_position=_position(look_up.r2, start_r2, stop_r2) if look_up else None,
+            forecaster_r2=own_r2,
+            forecaster_position=_position(own_r2, start_r2, stop_r2),
+        )
+
+
+def _position(r2: float, start_r2: float, stop_r2: float) -> float:
+    """Where an R2 lies on the bar; what lies beyond an end stays at that end."""
+    return min(1.0, max(0.0, (r2 - start_r2) / (stop_r2 - start_r2)))

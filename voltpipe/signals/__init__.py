@@ -1,0 +1,1 @@
+"""Pure array functions on sampled voltage. No recording, no lake, no settings, no training."""

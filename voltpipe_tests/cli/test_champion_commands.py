@@ -1,0 +1,53 @@
+"""What a person types about the champion, and what the doctor says of it."""
+
+import pytest
+from click.testing import CliRunner
+
+from voltpipe.cli.doctor import _champion
+from voltpipe.cli.main import main
+from voltpipe.lake.paths import LAKE_VARIABLE, Lake
+
+
+@pytest.fixture
+def lake(tmp_path, store, new_version, promote, monkeypatch):
+    """Version 1 was champion, version 2 is."""
+    monkeypatch.setenv(LAKE_VARIABLE, str(tmp_path))
+    for weight in (0.5, 0.6):
+        promote(store, new_version(weight).version)
+    return Lake(tmp_path)
+
+
+def typed(*arguments):
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
+@pytest.mark.slow
+def test_a_roll_back_is_one_command_and_stands_in_the_history(lake):
+    result = typed("rollback", "--why", "it hums")
+    assert result.exit_code == 0
+    assert "version 1 rolled back (champion 2 -> 1) by " in result.stdout
+    lines = typed("history").stdout.splitlines()
+    assert [line.split("version ")[1].split(" (")[0] for line in lines] == ["1 promoted", "2 promoted", "1 rolled back"]
+    assert lines[-1].endswith(": it hums")
+
+
+def test_a_roll_back_that_cannot_be_is_told_of_in_a_sentence(lake):
+    result = typed("rollback", "7", "--why", "it hums")
+    assert result.exit_code == 1
+    assert "ersion 7 " in result.stderr
+    assert "takes one of 1" in result.stderr
+    assert typed("rollback").exit_code == 2  # nobody rolls back without saying why
+
+
+def test_the_doctor_names_a_champion_that_was_deleted_in_mlflow_and_what_to_do(lake, store):
+    store.client.delete_model_version("voltage-forecaster", "2")
+    findings = list(_champion(lake))
+    assert not findings[0].healthy
+    for version in ("version 2", "version 1"):
+        assert version in findings[0].found
+    assert "voltpipe rollback" in findings[0].remedy
+    typed("rollback", "--why", "2 was deleted")
+    findings = list(_champion(lake))
+    assert [finding.healthy for finding in findings] == [True, True]
+    assert findings[0].found.startswith("version 1, autoregression")
+    assert "2 was deleted" in findings[1].found

@@ -1,0 +1,108 @@
+"""Who is heard is found, and only by who has learned it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from voltpipe.evaluation.interpretation.channel_influence import (
+    INFLUENCE,
+    UNTRAINED,
+    ShuffledChannels,
+    influence_auroc,
+    influence_table,
+)
+from voltpipe.evaluation.interpretation.input_replacement import ReplacementWindows
+from voltpipe.evaluation.interpretation.sanity_check import sanity_check, with_random_weights
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.reporting.interpretation_text import influence_text
+from voltpipe.windows.splits import Split
+
+N = 12
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """Who drives whom, each by a sixth of its voltage or of what is missing to it."""
+    generator = np.random.default_rng(0)
+    weights = generator.choice([0.0, 0.25, -0.25], (N, N), p=[0.8, 0.1, 0.1])
+    np.fill_diagonal(weights, 0.5)
+    return weights
+
+
+@pytest.fixture(scope="module")
+def network(window_set_of, truth):
+    """Noise that goes round in a network, and a vector autoregression that learned it."""
+    generator = np.random.default_rng(1)
+    recordings_mv = np.zeros((3, 1500, N))
+    for sample in range(1, 1500):
+        recordings_mv[:, sample] = recordings_mv[:, sample - 1] @ truth + generator.normal(0, 1, (3, N))
+    window_set = window_set_of(list(recordings_mv), [Split.TRAIN, Split.VALIDATION, Split.TEST], stride=10)
+    forecaster = Forecaster.unfitted("vector_autoregression", window_set)
+    forecaster.module.fit(window_set)
+    return forecaster, ReplacementWindows(window_set, window_set.windows(Split.TEST), 20)
+
+
+@pytest.fixture(scope="module")
+def both(network):
+    """Trained, and with random weights."""
+    forecaster, moments = network
+    untrained = with_random_weights(forecaster, seed=0)
+    return tuple(
+        ShuffledChannels(lambda _, each=each: each, each.horizons, moments) for each in (forecaster, untrained)
+    )
+
+
+def test_true_senders_are_found_and_not_by_random_weights(both, truth):
+    table = influence_table(*both)
+    assert table["is_connected_truth"].isna().all()  # no simulation that can be drawn again
+    assert influence_auroc(table) is None
+    sender, receiver = (table[column].str[1:].astype(int).to_numpy() for column in ("sender", "receiver"))
+    known = table.assign(is_connected_truth=pd.array(truth[sender, receiver] != 0))
+    found = influence_auroc(known)
+    assert found[INFLUENCE] > 0.95
+    assert 0.3 < found[UNTRAINED] < 0.7
+
+
+def test_attributions_of_random_weights_are_told_apart(both):
+    check = sanity_check(*both)
+    assert check.passed
+    assert abs(check.rank_correlation) < 0.3
+    assert f"{check.rank_correlation:.2f}" in check.finding
+
+
+def test_attributions_that_random_weights_give_as_well_are_found_out(both):
+    trained, _ = both
+    check = sanity_check(trained, trained)
+    assert not check.passed
+    assert check.rank_correlation == pytest.approx(1.0)
+    assert "1.00" in check.finding
+
+
+def test_of_who_hears_only_itself_what_its_own_history_does_is_compared(alone, echo_set):
+    moments = ReplacementWindows(echo_set, echo_set.windows(Split.TEST), 20)
+    trained = ShuffledChannels(lambda _: alone, (1,), moments)
+    assert "own history" in sanity_check(trained, trained).finding
+    assert not sanity_check(trained, trained).passed
+    table = influence_table(trained, trained)
+    assert not table["influence_mv"].any()
+    assert "mV" not in influence_text(table, None)
+
+
+def test_forecasts_that_depend_on_nothing_have_no_attribution(forecaster_by, echo_set):
+    constant = forecaster_by("lstm", lambda history_z, *_: 0 * history_z[:, -1:], echo_set, horizons=(1,))
+    shuffled = ShuffledChannels(
+        lambda _: constant, (1,), ReplacementWindows(echo_set, echo_set.windows(Split.TEST), 20)
+    )
+    check = sanity_check(shuffled, shuffled)
+    assert (check.passed, check.rank_correlation) == (False, None)
+
+
+def test_random_weights_are_the_same_weights_in_another_order(network):
+    forecaster, _ = network
+    before = {name: values.clone() for name, values in forecaster.module.state_dict().items()}
+    other = with_random_weights(forecaster, seed=0).module.state_dict()
+    assert all(torch.equal(forecaster.module.state_dict()[name], values) for name, values in before.items())
+    for name, values in before.items():
+        assert torch.equal(other[name].flatten().sort().values, values.flatten().sort().values)
+        assert values.dim() < 2 or not torch.equal(other[name], values)

@@ -1,0 +1,150 @@
+"""Which device and precision a training gets, whatever this machine has."""
+
+from threading import Barrier, get_ident
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from voltpipe.forecasting.epoch import Descent
+
+from voltpipe.forecasting.compute import (
+    Compute,
+    DeviceError,
+    available_devices,
+    choose_device,
+    choose_precision,
+    cpu_threads,
+    flush_denormals,
+    run_in_threads,
+)
+from voltpipe.forecasting.forecaster import Forecaster
+from voltpipe.forecasting.module_registry import ARCHITECTURES
+from voltpipe.forecasting.settings import Device, Precision
+from voltpipe.windows.splits import Split
+
+CUDA, MPS, CPU = Device.CUDA, Device.MPS, Device.CPU
+
+
+@pytest.mark.parametrize(
+    ("requested", "available", "chosen"),
+    [
+        (Device.AUTO, (CPU,), CPU),
+        (Device.AUTO, (MPS, CPU), MPS),
+        (Device.AUTO, (CUDA, CPU), CUDA),
+        (CPU, (CUDA, CPU), CPU),
+        (MPS, (MPS, CPU), MPS),
+    ],
+)
+def test_auto_takes_the_best_device_there_is(requested, available, chosen):
+    assert choose_device(requested, available) is chosen
+
+
+def test_a_device_that_is_absent_is_refused_with_those_that_are_there():
+    with pytest.raises(
+        DeviceError, match=r"cuda.*auto, cpu, mps", check=lambda error: error.code == "device-unavailable"
+    ):
+        choose_device(CUDA, (MPS, CPU))
+
+
+@pytest.mark.parametrize(
+    ("requested", "device", "fast_bfloat16", "chosen"),
+    [
+        (Precision.AUTO, CPU, True, Precision.BFLOAT16),
+        (Precision.AUTO, CPU, False, Precision.FLOAT32),
+        (Precision.AUTO, CUDA, True, Precision.BFLOAT16),
+        (Precision.AUTO, MPS, True, Precision.FLOAT32),
+        (Precision.FLOAT32, CUDA, True, Precision.FLOAT32),
+        (Precision.BFLOAT16, CPU, False, Precision.BFLOAT16),
+    ],
+)
+def test_bfloat16_is_taken_where_it_pays_and_never_on_mps(requested, device, fast_bfloat16, chosen):
+    assert choose_precision(requested, device, fast_bfloat16=fast_bfloat16) is chosen
+
+
+def test_bfloat16_on_mps_is_refused():
+    with pytest.raises(DeviceError, match="mps", check=lambda error: error.code == "precision-unavailable"):
+        choose_precision(Precision.BFLOAT16, MPS, fast_bfloat16=False)
+
+
+def test_the_cpu_is_always_there():
+    assert CPU in available_devices()
+
+
+class NoFloat64(TorchDispatchMode):
+    """MPS has no float64: fail where a tensor of it is made."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        outputs = result if isinstance(result, tuple | list) else (result,)
+        assert not any(isinstance(x, torch.Tensor) and x.dtype is torch.float64 for x in outputs), func
+        return result
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_no_step_of_training_needs_float64(name, ar1_windows):
+    forecaster = Forecaster.unfitted(name, ar1_windows)
+    forecaster.module.fit(ar1_windows)
+    descent = Descent(forecaster.module, forecaster.module.recipe, ar1_windows, Compute(CPU, Precision.FLOAT32))
+    with NoFloat64():
+        loss, seen = descent.run(
+            ar1_windows.windows(Split.TRAIN)[:4], learning_rate=lambda share: 1e-3, out_of_time=lambda seen: False
+        )
+    assert seen == 4
+    assert loss > 0
+
+
+def test_a_number_of_threads_is_kept_to_and_then_given_back():
+    before = torch.get_num_threads()
+    with cpu_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    with cpu_threads(None):
+        assert torch.get_num_threads() == before
+
+
+def test_every_thread_flushes_denormals_and_then_keeps_them_again():
+    def denormals() -> float:
+        products = torch.full((1_000_000,), 1e-30) * 1e-10  # enough for two threads to share
+        with cpu_threads(1):
+            return np.count_nonzero(products.numpy().view(np.uint32)) / len(products)
+
+    with cpu_threads(2):
+        before = denormals()
+        with flush_denormals():
+            meanwhile = denormals()
+        assert (before, meanwhile, denormals()) == (1, 0, 1)
+
+
+def test_two_at_a_time_each_on_a_thread_of_its_own_and_in_order():
+    both_are_here = Barrier(2, timeout=60)
+
+    def work(item):
+        both_are_here.wait()
+        return item, get_ident(), torch.get_num_threads()
+
+    with cpu_threads(2):
+        items, threads, torch_threads = zip(*run_in_threads(work, range(4)), strict=True)
+        assert torch.get_num_threads() == 2
+    assert items == (0, 1, 2, 3)
+    assert len(set(threads)) == 2
+    assert get_ident() not in threads
+    assert set(torch_threads) == {1}
+
+
+def test_one_after_the_other_where_torch_has_one_thread():
+    with cpu_threads(1):
+        assert set(run_in_threads(lambda _: get_ident(), range(3))) == {get_ident()}
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_what_goes_wrong_ends_it_with_what_was_not_begun(n_threads):
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        raise ValueError(item)
+
+    with cpu_threads(n_threads), pytest.raises(ValueError, match="0"):
+        list(run_in_threads(work, range(1000)))
+    assert len(begun) < 1000
