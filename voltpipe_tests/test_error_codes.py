@@ -52,6 +52,8 @@ def is_kebab_case(value: ast.expr | None) -> bool:
 def has_code(call: ast.Call) -> bool:
     """Return whether a call passes a literal code, or hands on the code of the error that it wraps."""
     given = {keyword.arg: keyword.value for keyword in call.keywords}.get("code")
+    if isinstance(given, ast.IfExp):
+        return is_kebab_case(given.body) and is_kebab_case(given.orelse)
     return is_kebab_case(given) or (isinstance(given, ast.Attribute) and given.attr == "code")
 
 

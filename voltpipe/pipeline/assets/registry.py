@@ -29,7 +29,7 @@ GROUP = "registry"
 GATE_CHECKS = {
     PromotionRule.BEATS_BASELINES: "On held-out targets, its R2 exceeds persistence and autoregression.",
     PromotionRule.BEATS_CHAMPION: "On recordings that neither learned from, its mean R2 exceeds the champion's.",
-    PromotionRule.NO_GROUP_WORSE: "On no organoid and no channel type is it worse than the champion by more than a bound.",
+    PromotionRule.NO_GROUP_WORSE: "It is not much worse than the champion on any organoid or channel type.",
     PromotionRule.NOT_ROLLED_BACK: "Nobody rolled it back by hand.",
 }
 
