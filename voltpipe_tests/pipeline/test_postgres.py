@@ -1,4 +1,4 @@
-"""Dagster's stores in Postgres, by the lines that README.md gives; on a real server, where there is one."""
+"""Dagster's stores in Postgres, by the lines that docs/operations.md gives; on a real server, where there is one."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from voltpipe.lake.paths import Lake
 from voltpipe.pipeline.dagster_home import DagsterHomeError, open_instance, prepare_home
 from voltpipe.pipeline.launcher import Launcher
 
-README = Path(voltpipe.__file__).parents[1] / "README.md"
+OPERATIONS = Path(voltpipe.__file__).parents[1] / "docs" / "operations.md"
 POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), shutil.which("initdb"))
 
 pytestmark = [
@@ -52,8 +52,8 @@ def server():
 
 
 def storage(port, *, without=()):
-    """The block of README.md, for this server."""
-    block = README.read_text().partition("    storage:\n")[2].partition("\n\n")[0]
+    """The storage block of docs/operations.md, for this server."""
+    block = OPERATIONS.read_text().partition("    storage:\n")[2].partition("\n\n")[0]
     configuration = yaml.safe_load("    storage:\n" + block)
     database = configuration["storage"]["postgres"]["postgres_db"]
     database |= {"hostname": "127.0.0.1", "port": port, "db_name": "postgres"}
