@@ -11,7 +11,7 @@ class EpochRecord:
     epoch: int
     """Number of the epoch, from 1."""
     elapsed_s: float
-    """Total training time so far, including before resumptions."""
+    """Training time so far, including the time before resumptions."""
     train_loss: float
     """Mean squared error on training windows in squared z-units, averaged over the epoch."""
     validation_loss: float

@@ -13,7 +13,7 @@ _WIDTH_SD = 1e-3
 
 @dataclass(frozen=True)
 class ResetVoltage:
-    """The voltage at which neurons stay after a spike, and the tolerance for being there."""
+    """The voltage at which neurons stay after a spike, with a tolerance."""
 
     voltage_mv: float
     tolerance_mv: float

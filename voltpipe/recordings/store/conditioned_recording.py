@@ -178,12 +178,13 @@ def conditioned_recordings(lake: Lake, organoid: str | None = None) -> dict[str,
     return {str(key): open_conditioned(path) for key, path in conditioned_paths(lake, organoid).items()}
 
 
+_REMEDY = " Delete it and condition the recording again."
+
+
 def _damaged(path: Path, error: Exception) -> RecordingError:
     reason = " ".join(str(error).split())
     return RecordingError(
-        f"{path.name} is damaged or not a conditioned recording: {reason}. "
-        "Delete it and condition the recording again.",
-        code="conditioned-file-damaged",
+        f"{path.name} is damaged or not a conditioned recording: {reason}.{_REMEDY}", code="conditioned-file-damaged"
     )
 
 
@@ -215,7 +216,7 @@ def verify_recordings(
                 recording.read_z(start, min(start + _CHUNK_SAMPLES, recording.n_samples))
         except RecordingError as error:
             os.replace(path, path.with_name(f".{path.name}.damaged"))
-            damaged[str(key)] = f"{error} It was set aside and will be conditioned again."
+            damaged[str(key)] = f"{str(error).removesuffix(_REMEDY)} It was set aside and will be conditioned again."
         else:
             intact[str(key)] = recording
     return intact, damaged

@@ -75,7 +75,7 @@ def export_nwb(
     if forecast is not None:
         file.add_processing_module(_forecast_module(recording, forecast))
     # pynwb warns about names without .nwb, but not about an open file.
-    with atomic_write(out) as aside, h5py.File(aside, "w") as opened, NWBHDF5IO(file=opened, mode="w") as io:
+    with atomic_write(out) as partial, h5py.File(partial, "w") as hdf5, NWBHDF5IO(file=hdf5, mode="w") as io:
         io.write(file)
 
 
