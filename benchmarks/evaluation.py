@@ -19,7 +19,6 @@ from typing import TypeVar
 
 import torch
 from reference import REFERENCE_FOLDER, reference_window_set
-from silent import Silent
 
 from voltpipe.evaluation.connectivity_table import connectivity_table
 from voltpipe.evaluation.diagnostics.diagnostics import diagnose
@@ -29,6 +28,7 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.forecasting.training.fitting import fit_baselines
 from voltpipe.forecasting.training.train import train
+from voltpipe.progress import NO_TRAINING_PROGRESS
 from voltpipe.reporting.report import write_report
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.window_set import WindowSet
@@ -89,7 +89,7 @@ def main() -> None:
         if arguments.forecaster is None:
             checkpoints = Path(scratch) / "checkpoints"
             settings = TrainingSettings(budget_s=TRAINING_S)
-            result = train(window_set, settings, checkpoint_folder=checkpoints, progress=Silent())
+            result = train(window_set, settings, checkpoint_folder=checkpoints, progress=NO_TRAINING_PROGRESS)
             result.forecaster.save(folder)
         with get_context("spawn").Pool(1) as pool:
             pool.apply(measure, (window_set.folder, folder, Path(scratch) / "report", arguments.threads))

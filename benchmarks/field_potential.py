@@ -24,7 +24,6 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float
-from silent import Silent
 from torch import Tensor
 
 from voltpipe.forecasting.baselines.autoregression import Autoregression
@@ -34,6 +33,7 @@ from voltpipe.forecasting.module_registry import BASELINES
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
 from voltpipe.forecasting.training.train import train
 from voltpipe.lake.paths import Lake
+from voltpipe.progress import NO_TRAINING_PROGRESS
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.raw.ingest import ingest
@@ -91,7 +91,7 @@ def contenders(window_set: WindowSet, budget_s: float) -> dict[str, Forecaster]:
         settings = TrainingSettings(architecture=Architecture.COUPLED_CNN_LSTM, budget_s=budget_s)
         folder = window_set.folder.parent / f"{window_set.folder.name}_training"
         found[settings.architecture] = train(
-            window_set, settings, checkpoint_folder=folder, progress=Silent()
+            window_set, settings, checkpoint_folder=folder, progress=NO_TRAINING_PROGRESS
         ).forecaster
     return found
 

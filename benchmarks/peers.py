@@ -27,7 +27,6 @@ import torch
 from jaxtyping import Float
 from peer_libraries import PEERS, Peer, Sizes, available_peers
 from reference import REFERENCE_FOLDER, reference_window_set
-from silent import Silent
 from torch import Tensor
 
 from voltpipe.evaluation.accumulators import ErrorSums
@@ -39,6 +38,7 @@ from voltpipe.forecasting.forecast_module import Dimensions, ForecastModule, NoS
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
 from voltpipe.forecasting.training.train import train
+from voltpipe.progress import NO_TRAINING_PROGRESS
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.window_set import WindowSet
 
@@ -171,7 +171,7 @@ def trained_own(architecture: Architecture, window_set: WindowSet, budget_s: flo
     """Train a network of voltpipe's for the budget."""
     settings = TrainingSettings(architecture=architecture, budget_s=budget_s, seed=seed, device="cpu")
     with TemporaryDirectory() as folder:
-        result = train(window_set, settings, checkpoint_folder=Path(folder), progress=Silent())
+        result = train(window_set, settings, checkpoint_folder=Path(folder), progress=NO_TRAINING_PROGRESS)
     windows_per_s = statistics.mean(record.windows_per_s for record in result.history)
     return Trained(result.forecaster, result.n_parameters, windows_per_s, result.elapsed_s)
 

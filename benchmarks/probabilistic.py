@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from reference import REFERENCE_FOLDER, reference_window_set
-from silent import Silent
 
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.scoring import score_forecaster
@@ -21,6 +20,7 @@ from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.forecasting.training.fitting import fit_baselines
 from voltpipe.forecasting.training.train import train
 from voltpipe.inference.rollout import roll_out
+from voltpipe.progress import NO_TRAINING_PROGRESS
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.splits import Split
 
@@ -45,7 +45,7 @@ def main() -> None:
     windows = reference_window_set(Preparation.ORGANOID, arguments.folder)
     checkpoints = arguments.folder / f"probabilistic-{windows.digest[:12]}-{arguments.budget_s:g}"
     settings = TrainingSettings(budget_s=arguments.budget_s)
-    forecaster = train(windows, settings, checkpoint_folder=checkpoints, progress=Silent()).forecaster
+    forecaster = train(windows, settings, checkpoint_folder=checkpoints, progress=NO_TRAINING_PROGRESS).forecaster
     evaluation, _ = score_forecaster(forecaster, windows, {"look_up": fit_baselines(windows)["look_up"]})
     print("forecaster        samples  CRPS (mV)  coverage of 50/80/95 %       spike AUC   Brier")
     for score in evaluation.distributions:

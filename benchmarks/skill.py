@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 
 import torch
 from reference import REFERENCE_FOLDER, reference_window_set
-from silent import Silent
 
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.scoring import score_forecaster
@@ -22,6 +21,7 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module_registry import ARCHITECTURES
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
 from voltpipe.forecasting.training.train import train
+from voltpipe.progress import NO_TRAINING_PROGRESS
 from voltpipe.simulation.ceiling import ceiling_by_horizon
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.window_set import WindowSet
@@ -41,7 +41,7 @@ def skill(preparation: Preparation, window_set: WindowSet, architecture: str, bu
     for seed in range(n_seeds):
         settings = TrainingSettings(architecture=Architecture(architecture), budget_s=budget_s, seed=seed)
         with TemporaryDirectory() as folder:
-            result = train(window_set, settings, checkpoint_folder=Path(folder), progress=Silent())
+            result = train(window_set, settings, checkpoint_folder=Path(folder), progress=NO_TRAINING_PROGRESS)
         seen = sum(record.windows_per_s for record in result.history) / len(result.history)
         print(f"{preparation} seed {seed}: {len(result.history)} epochs, {seen:.0f} windows/s", flush=True)
         evaluation, _ = score_forecaster(result.forecaster, window_set, {"look_up": look_up})

@@ -18,7 +18,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from reference import REFERENCE_FOLDER, reference_window_set
-from silent import Silent
 
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.scoring import score_forecaster
@@ -26,6 +25,7 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.forecasting.training.train import train
 from voltpipe.lake.files import read_json, write_json
+from voltpipe.progress import NO_TRAINING_PROGRESS
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.splits import Split
 from voltpipe.windows.window_set import INDEX_FILE, SAMPLES_FILE, WINDOW_SET_MANIFEST_FILE, WindowSet
@@ -97,7 +97,7 @@ def main() -> None:
                 window_set,
                 settings,
                 checkpoint_folder=folder / "training",
-                progress=Silent(),
+                progress=NO_TRAINING_PROGRESS,
                 begin_from=begin_from,
             )
             return result.forecaster

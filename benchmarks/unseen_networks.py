@@ -22,7 +22,6 @@ import pandas as pd
 import torch
 from ceilings.stepper import NetworkState
 from reference import REFERENCE_FOLDER, reference_window_set
-from silent import Silent
 
 from voltpipe.evaluation.accumulators import ErrorSums
 from voltpipe.forecasting.forecaster import Forecaster
@@ -30,6 +29,7 @@ from voltpipe.forecasting.forecaster_files import ForecasterError
 from voltpipe.forecasting.settings import Architecture, TrainingSettings
 from voltpipe.forecasting.training.fitting import fit_baselines, fit_novelty_detector
 from voltpipe.forecasting.training.train import train
+from voltpipe.progress import NO_TRAINING_PROGRESS
 from voltpipe.reporting.figures.diagnostics_figures import draw_robustness
 from voltpipe.reporting.figures.figure_style import render
 from voltpipe.simulation.network import BRUNEL_NETWORK, BrunelNetwork, draw_network
@@ -154,7 +154,7 @@ def trained(architecture: Architecture, window_set: WindowSet, budget_s: float) 
     """By its own recipe."""
     settings = TrainingSettings(architecture=architecture, budget_s=budget_s)
     with TemporaryDirectory() as folder:
-        return train(window_set, settings, checkpoint_folder=Path(folder), progress=Silent()).forecaster
+        return train(window_set, settings, checkpoint_folder=Path(folder), progress=NO_TRAINING_PROGRESS).forecaster
 
 
 def main() -> None:

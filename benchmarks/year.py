@@ -24,7 +24,6 @@ import dagster as dg
 import numpy as np
 import torch
 import yaml
-from silent import Silent
 
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.forecasting.training.checkpoint import read_state
@@ -37,6 +36,7 @@ from voltpipe.pipeline.jobs import TRAIN_JOB
 from voltpipe.pipeline.progress_listeners import PROGRESS_TAG
 from voltpipe.pipeline.retraining_requests import POLICY_FILE, read_policy, retraining_state
 from voltpipe.pipeline.runs import MLFLOW_RUN_TAG, unfinished_runs
+from voltpipe.progress import NO_TRAINING_PROGRESS
 from voltpipe.recordings.raw.arrivals import find_arrivals
 from voltpipe.recordings.raw.catalogue import Verdict, read_history
 from voltpipe.recordings.raw.raw_folder import list_raw
@@ -204,7 +204,10 @@ def differs_undisturbed(lake: Lake, folder: Path) -> bool:
     (windows,) = (each for each in lake.windows.glob("set-*") if WindowSet(each).digest == made_with["window_set"])
     with TemporaryDirectory() as scratch:
         repeated = train(
-            WindowSet(windows), TrainingSettings(**TRAINING), checkpoint_folder=Path(scratch), progress=Silent()
+            WindowSet(windows),
+            TrainingSettings(**TRAINING),
+            checkpoint_folder=Path(scratch),
+            progress=NO_TRAINING_PROGRESS,
         )
     weights = repeated.forecaster.module.state_dict()
     found = read_result(folder).forecaster.module.state_dict()

@@ -2,13 +2,13 @@
 
 
 class VoltpipeError(ValueError):
-    """An error that the user can fix: the message says what was found, what was expected and what to do.
+    """An error that the user can fix. The message says what was found, what was expected and what to do.
 
-    Each layer derives its own class. A broken invariant is an assert, not an error of this kind.
+    Each layer derives its own class. A broken invariant is an assertion, not a VoltpipeError.
 
     Args:
         message: the text for the user.
-        code: a stable name of the cause, in kebab-case (`unit-unknown`). Tests and callers compare it, never the text.
+        code: a stable name of the cause, in kebab case (`unit-unknown`). Tests and callers compare it, never the text.
     """
 
     code: str = "error"

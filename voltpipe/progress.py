@@ -1,4 +1,4 @@
-"""How a training tells the world where it stands, without knowing who listens."""
+"""Progress of trainings and evaluations: the record of an epoch, and the interfaces of listeners."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -6,53 +6,63 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What is known after one epoch of training."""
+    """Losses, scores and times of one epoch of training."""
 
     epoch: int
-    """Counted from 1."""
+    """Number of the epoch, from 1."""
     elapsed_s: float
-    """Training time so far, over all resumptions."""
+    """Training time so far, including the time before resumptions."""
     train_loss: float
-    """Mean squared error on training windows in z-units, averaged over the epoch."""
+    """Mean squared error on training windows in squared z-units, averaged over the epoch."""
     validation_loss: float
-    """The same on validation windows, without dropout or added noise."""
+    """Mean squared error on validation windows in squared z-units, without dropout or added noise."""
     validation_r2: dict[int, float]
     """R2 in mV by horizon (samples) on validation windows."""
     learning_rate: float
-    """In the middle of the epoch."""
+    """Learning rate in the middle of the epoch."""
     windows_per_s: float
     remaining_s: float
-    """An estimate of the training time that is left."""
+    """Estimate of the remaining training time."""
     windows_seen: int = 0
-    """Fewer than an epoch has, if the budget cut it off; 0 where that was not kept."""
+    """Windows trained on; fewer than a full epoch if the budget ended it, and 0 in records that lack the number."""
     planned_epochs: int = 0
-    """After how many epochs the training was expected to end, which its learning rate follows; 0 likewise."""
+    """Expected number of epochs, which sets the learning-rate schedule; 0 in records that lack the number."""
 
 
 @runtime_checkable
 class TrainingProgress(Protocol):
-    """Listens to a training. An exception raised here stops the training; its last checkpoint stays."""
+    """A listener to a training. An exception raised here stops the training, and the last checkpoint is kept."""
 
     def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
-        """Training begins, or goes on after `resumed_after_epoch` (0 for a fresh start)."""
+        """Note that training starts, or resumes after epoch `resumed_after_epoch` (0 for a new training)."""
 
     def epoch_finished(self, record: EpochRecord) -> None:
-        """An epoch ended and its checkpoint is safe."""
+        """Note that an epoch has ended and its checkpoint is written."""
 
 
 @runtime_checkable
 class EvaluationProgress(Protocol):
-    """A listener that is told of every finished step."""
+    """A listener to an evaluation, called after every step."""
 
     def __call__(self, doing: str, done: int, total: int) -> None:
-        """Take note that `done` of `total` steps of a kind are finished."""
+        """Note that `done` of `total` steps of the kind `doing` are finished."""
+
+
+class _NoTrainingProgress:
+    def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
+        pass
+
+    def epoch_finished(self, record: EpochRecord) -> None:
+        pass
 
 
 class _NoEvaluationProgress:
-    """A listener that ignores all it is told."""
-
     def __call__(self, doing: str, done: int, total: int) -> None:
-        """Do nothing."""
+        pass
 
+
+NO_TRAINING_PROGRESS: TrainingProgress = _NoTrainingProgress()
+"""A listener that ignores a training."""
 
 NO_EVALUATION_PROGRESS: EvaluationProgress = _NoEvaluationProgress()
+"""A listener that ignores an evaluation."""

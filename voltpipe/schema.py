@@ -1,7 +1,7 @@
-"""What every group of settings has in common.
+"""Base classes of stored records and of settings.
 
-A setting is defined once, in the package that uses it: its default, bounds, unit and meaning stand in one
-frozen model. Dagster's launchpad, the command line and MLflow's parameters are derived from these models.
+A setting is defined once, in the package that uses it: a frozen model holds its default, bounds, unit and meaning.
+Dagster's launchpad, the command line and MLflow's parameters are derived from these models.
 """
 
 from typing import TypeVar
@@ -15,25 +15,25 @@ _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 
 
 class FrozenModel(BaseModel):
-    """A frozen record: unknown keys, NaN and infinity are refused."""
+    """A frozen record. Unknown keys, NaN and infinity are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Settings(FrozenModel):
-    """A frozen group of settings: unknown keys and values out of bounds are refused."""
+    """A frozen group of settings. Unknown keys and values out of bounds are refused."""
 
     def part(self, group: type[S]) -> S:
-        """Those of these settings that came from one of the groups they were put together from."""
+        """Return the fields that belong to `group`, one of the groups that this one combines."""
         return group.model_validate(self.model_dump(include=set(group.model_fields)))
 
 
 def setting_help(field: FieldInfo) -> str:
-    """What a setting means, with its bounds."""
+    """Return the description of a setting, with its bounds."""
     bounds = [
         f"{sign} {value:g}"
-        for part in field.metadata
+        for constraint in field.metadata
         for name, sign in _BOUNDS
-        if (value := getattr(part, name, None)) is not None
+        if (value := getattr(constraint, name, None)) is not None
     ]
     return f"{field.description} ({', '.join(bounds)})" if bounds else str(field.description)

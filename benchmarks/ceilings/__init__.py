@@ -1,1 +1,1 @@
-"""Measures predictability ceilings and irreducible error from the simulator's hidden state."""
+"""Measurement of predictability ceilings and irreducible error from the simulator's hidden state."""

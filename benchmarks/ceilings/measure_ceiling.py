@@ -1,12 +1,12 @@
-"""Measures both predictability ceilings by branching: the same state, many futures.
+"""Measurement of both predictability ceilings and of the irreducible error, by simulating many futures of each state.
 
-With the whole state known, the best forecast is the mean of its futures, and the error that remains is their
-variance. So R2 = 1 - E[variance within a state's futures] / (variance of all futures), by the law of total variance.
+If the full state is known, the best forecast is the mean of its futures, and the remaining error is their variance.
+So R2 = 1 - E[variance within the futures of a state] / (variance of all futures), by the law of total variance.
 
-With only samples known, the best forecast is the mean over the states they allow as well. It knows no more than the
-whole state does, so its squared error is larger by exactly E[(its forecast - the forecast from the whole state)^2].
-This holds for any forecast from samples. `sample_hidden_states` weighs the states only approximately, which
-can only make the forecast worse: the observable ceiling comes out too low, if at all, and never above what is possible.
+If only samples are known, the best forecast is also averaged over the possible states. It has no information beyond the
+full state, so its squared error is larger by exactly E[(its forecast - the forecast from the full state)^2]. This holds
+for any forecast from samples. `sample_hidden_states` weights the states only approximately, which can only make the
+forecast worse. So the observable ceiling may be measured too low, but never too high.
 """
 
 from collections.abc import Callable
@@ -23,19 +23,19 @@ from voltpipe.simulation.network import BRUNEL_NETWORK
 
 _SETTLING_SAMPLES = 500
 _SAMPLES_APART = 50
-"""From one branching to the next: most of the state is forgotten, see the ceiling at 20 ms."""
-_SAMPLES_SHOWN = 6
-"""From which the hidden part of the state is drawn. More did not make the draws better."""
+"""Samples between branchings. Most of the state is forgotten by then: see the ceiling at 20 ms."""
+_PAST_SAMPLES = 6
+"""Number of samples given for the draws of the hidden state. More did not improve the draws."""
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What is possible at best, and what samples hide of it."""
+    """The best possible R2, from the full state and from samples."""
 
     full_state: Ceiling
     observable: Ceiling
     hidden: Ceiling
-    """The difference of the two. Both share their noise, so its standard error is far smaller."""
+    """Difference of the two. They share their noise, so its standard error is much smaller than theirs."""
 
 
 def measure_ceilings(
@@ -47,29 +47,29 @@ def measure_ceilings(
     n_particles: int,
     seed: int,
 ) -> Ceilings:
-    """Branch `n_states` states of `n_copies` copies of each network into `n_branches` futures, twice.
+    """Measure both ceilings from `n_states` states of `n_copies` copies of each network.
 
-    Once each branch starts from the whole state; once from a state drawn from `n_particles` that the samples so far
-    allow, with the same noise to come. The standard error is the jackknife's over networks and copies; at least two
-    of them in all.
+    Each state is branched into `n_branches` futures twice: from the full state, and from states drawn with
+    `n_particles` given the samples, with the same future noise. The standard error is that of the jackknife over
+    networks and copies, of which there must be at least two in total.
     """
     rng = np.random.default_rng(seed)
-    (drawing_rng,) = rng.spawn(1)
+    (particle_rng,) = rng.spawn(1)
     state = NetworkState.start(weights_mv, n_copies, rng)
     state.advance(_SETTLING_SAMPLES, rng)
     moments = np.zeros((4, len(HORIZONS_MS), len(weights_mv) * n_copies))
     for _ in range(n_states):
-        state.advance(_SAMPLES_APART - _SAMPLES_SHOWN, rng)
-        samples_mv = np.stack([_next_sample(state, rng) for _ in range(_SAMPLES_SHOWN)])
+        state.advance(_SAMPLES_APART - _PAST_SAMPLES, rng)
+        samples_mv = np.stack([_next_sample(state, rng) for _ in range(_PAST_SAMPLES)])
         drawn = sample_hidden_states(
-            weights_mv, samples_mv, n_draws=n_branches, n_particles=n_particles, rng=drawing_rng
+            weights_mv, samples_mv, n_draws=n_branches, n_particles=n_particles, rng=particle_rng
         )
-        moments += _moments(state.branched(n_branches), drawn, n_branches, rng)
+        moments += _moments(state.branch(n_branches), drawn, n_branches, rng)
     moments /= n_states
     return Ceilings(
-        full_state=_jackknifed(lambda within, missed, variance: 1 - within / variance, moments),
-        observable=_jackknifed(lambda within, missed, variance: 1 - (within + missed) / variance, moments),
-        hidden=_jackknifed(lambda within, missed, variance: missed / variance, moments),
+        full_state=_jackknife(lambda within, hidden, variance: 1 - within / variance, moments),
+        observable=_jackknife(lambda within, hidden, variance: 1 - (within + hidden) / variance, moments),
+        hidden=_jackknife(lambda within, hidden, variance: hidden / variance, moments),
     )
 
 
@@ -81,10 +81,10 @@ def _next_sample(state: NetworkState, rng: np.random.Generator) -> Float32[np.nd
 def _moments(
     full: NetworkState, drawn: NetworkState, n_branches: int, rng: np.random.Generator
 ) -> Float64[np.ndarray, "4 horizon batch"]:
-    """Of each network's each copy, in mV from rest, by horizon.
+    """Return four statistics by horizon for each copy of each network, in mV from rest.
 
-    The variance within the futures of the whole state, the squared difference of the mean futures of drawn states
-    from it, and the mean and the mean square of all futures of the whole state.
+    They are the variance within the futures of the full state, the squared difference between the mean futures of the
+    drawn states and of the full state, and the mean and the mean square of all futures of the full state.
     """
     same_noise = deepcopy(rng)
     moments, now_ms = [], 0
@@ -93,12 +93,13 @@ def _moments(
         full.advance(n_samples, rng)
         drawn.advance(n_samples, same_noise)
         now_ms = horizon_ms
-        futures, other = (_futures(state, n_branches) for state in (full, drawn))
+        futures, drawn_futures = (_futures(state, n_branches) for state in (full, drawn))
         within = futures.var(axis=1, ddof=1)
-        # Branches are finite in number, so their means differ by chance as well; that share is taken off.
-        missed = np.square((other - futures).mean(axis=1)) - (other - futures).var(axis=1, ddof=1) / n_branches
+        # The means also differ by chance, because branches are few. That share is subtracted.
+        difference = drawn_futures - futures
+        hidden = np.square(difference.mean(axis=1)) - difference.var(axis=1, ddof=1) / n_branches
         mean, mean_square = futures.mean(axis=(1, 2)), np.square(futures).mean(axis=(1, 2))
-        moments.append((within.mean(axis=1), missed.mean(axis=1), mean, mean_square))
+        moments.append((within.mean(axis=1), hidden.mean(axis=1), mean, mean_square))
     return np.stack(moments, axis=1)
 
 
@@ -110,18 +111,19 @@ def _futures(state: NetworkState, n_branches: int) -> Float64[np.ndarray, "batch
 _ByHorizon = Float64[np.ndarray, " horizon"]
 
 
-def _jackknifed(
-    figure: Callable[[_ByHorizon, _ByHorizon, _ByHorizon], _ByHorizon], moments: Float64[np.ndarray, "4 horizon batch"]
+def _jackknife(
+    statistic: Callable[[_ByHorizon, _ByHorizon, _ByHorizon], _ByHorizon],
+    moments: Float64[np.ndarray, "4 horizon batch"],
 ) -> Ceiling:
-    def of(averaged: Float64[np.ndarray, "4 horizon"]) -> _ByHorizon:
-        within, missed, mean, mean_square = averaged
-        return figure(within, missed, mean_square - mean**2)
+    def from_average(averaged: Float64[np.ndarray, "4 horizon"]) -> _ByHorizon:
+        within, hidden, mean, mean_square = averaged
+        return statistic(within, hidden, mean_square - mean**2)
 
     n = moments.shape[2]
-    left_out = np.stack([of(np.delete(moments, batch, axis=2).mean(axis=2)) for batch in range(n)])
+    left_out = np.stack([from_average(np.delete(moments, batch, axis=2).mean(axis=2)) for batch in range(n)])
     standard_error = np.sqrt((n - 1) * left_out.var(axis=0))
     return Ceiling(
-        r2=dict(zip(HORIZONS_MS, of(moments.mean(axis=2)).tolist(), strict=True)),
+        r2=dict(zip(HORIZONS_MS, from_average(moments.mean(axis=2)).tolist(), strict=True)),
         standard_error=dict(zip(HORIZONS_MS, standard_error.tolist(), strict=True)),
     )
 
@@ -138,10 +140,10 @@ def measure_irreducible_error_mv2(
     n_branches: int,
     seed: int,
 ) -> Float64[np.ndarray, "horizon bin"]:
-    """Mean squared error in mV squared of the best forecast, by horizon and bin of the present voltage.
+    """Measure the mean squared error of the best forecast in mV squared, by horizon and bin of the present voltage.
 
-    Branches `n_states` states of `n_copies` copies of each network into `n_branches` futures. NaN for a bin in which
-    no neuron was met.
+    `n_states` states of `n_copies` copies of each network are branched into `n_branches` futures. A bin without any
+    neuron gets NaN.
     """
     rng = np.random.default_rng(seed)
     state = NetworkState.start(weights_mv, n_copies, rng)
@@ -152,7 +154,7 @@ def measure_irreducible_error_mv2(
         state.advance(_IRREDUCIBLE_SAMPLES_APART, rng)
         bins = np.digitize(state.voltage_mv, EDGES_MV).ravel()
         counts += np.bincount(bins, minlength=n_bins)
-        branched, now_ms = state.branched(n_branches), 0
+        branched, now_ms = state.branch(n_branches), 0
         for row, horizon_ms in enumerate(HORIZONS_MS):
             branched.advance(round((horizon_ms - now_ms) / BRUNEL_NETWORK.sample_ms), rng)
             now_ms = horizon_ms

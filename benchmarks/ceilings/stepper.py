@@ -1,4 +1,4 @@
-"""The process in numpy, for many copies at once. Unlike Brian2's, its state can be copied and so branched."""
+"""The simulated network in numpy, for many copies at once. Unlike in Brian2, its state can be copied and branched."""
 
 from dataclasses import dataclass, replace
 
@@ -10,33 +10,33 @@ from voltpipe.simulation.network import BRUNEL_NETWORK
 REFRACTORY_STEPS = round(BRUNEL_NETWORK.refractory_ms / BRUNEL_NETWORK.step_ms)
 DELAY_STEPS = round(BRUNEL_NETWORK.delay_ms / BRUNEL_NETWORK.step_ms)
 EXTERNAL_PROBABILITY = BRUNEL_NETWORK.external_rate_hz * BRUNEL_NETWORK.step_ms / 1e3
-STEPS_A_SAMPLE = round(BRUNEL_NETWORK.sample_ms / BRUNEL_NETWORK.step_ms)
+STEPS_PER_SAMPLE = round(BRUNEL_NETWORK.sample_ms / BRUNEL_NETWORK.step_ms)
 
 
 @dataclass
 class NetworkState:
-    """All that the future of `copy` copies of each of several networks depends on, besides draws yet to come."""
+    """The full state of `copy` copies of each of several networks. The future depends on it and on random draws."""
 
     weights_mv: Float32[np.ndarray, "network source target"]
     voltage_mv: Float32[np.ndarray, "network copy neuron"]
     clamped_steps: Int16[np.ndarray, "network copy neuron"]
-    """Steps for which the neuron is still refractory."""
+    """Remaining steps of the refractory period."""
     in_flight: tuple[Bool[np.ndarray, "network copy neuron"], ...]
-    """Spikes on their way, those that arrive next first."""
+    """Spikes in transit, by steps until they arrive; the next ones come first."""
     external_rate_hz: float = BRUNEL_NETWORK.external_rate_hz
 
     @classmethod
     def start(
         cls, weights_mv: Float32[np.ndarray, "network source target"], n_copies: int, rng: np.random.Generator
     ) -> "NetworkState":
-        """Draw the state in which a recording starts."""
+        """Draw the state at the start of a recording."""
         shape = (len(weights_mv), n_copies, weights_mv.shape[1])
         voltage_mv = rng.normal(BRUNEL_NETWORK.rest_mv, BRUNEL_NETWORK.start_sd_mv, shape).astype(np.float32)
         silent = np.zeros(shape, bool)
         return cls(weights_mv, voltage_mv, np.zeros(shape, np.int16), (silent,) * DELAY_STEPS)
 
-    def branched(self, n_branches: int) -> "NetworkState":
-        """The state with each copy `n_branches` times, next to each other."""
+    def branch(self, n_branches: int) -> "NetworkState":
+        """Return the state with `n_branches` adjacent duplicates of each copy."""
         return replace(
             self,
             voltage_mv=self.voltage_mv.repeat(n_branches, axis=1),
@@ -45,12 +45,12 @@ class NetworkState:
         )
 
     def advance(self, n_samples: int, rng: np.random.Generator) -> None:
-        """Go on by `n_samples` samples of the recording."""
-        for _ in range(n_samples * STEPS_A_SAMPLE):
+        """Advance by `n_samples` samples of the recording."""
+        for _ in range(n_samples * STEPS_PER_SAMPLE):
             self._step(rng)
 
     def _step(self, rng: np.random.Generator) -> None:
-        """One Euler step in Brian2's order: membrane, threshold, arriving spikes and drive, reset."""
+        """Take one Euler step in Brian2's order: membrane, threshold, arriving spikes and external input, reset."""
         v, shape = self.voltage_mv, self.voltage_mv.shape
         noise_mv = np.float32(BRUNEL_NETWORK.noise_sd_mv) * rng.standard_normal(shape, np.float32)
         slope = (BRUNEL_NETWORK.rest_mv - v) / BRUNEL_NETWORK.tau_ms + noise_mv / BRUNEL_NETWORK.noise_tau_ms
@@ -62,6 +62,6 @@ class NetworkState:
         arriving_mv = self.in_flight[0].astype(np.float32) @ self.weights_mv + external * BRUNEL_NETWORK.external_mv
         v = np.where(active, v + arriving_mv, v)
         self.voltage_mv = np.where(spikes, np.float32(BRUNEL_NETWORK.rest_mv), v)
-        waiting = np.maximum(self.clamped_steps - 1, 0)
-        self.clamped_steps = np.where(spikes, REFRACTORY_STEPS - 1, waiting).astype(np.int16)
+        remaining = np.maximum(self.clamped_steps - 1, 0)
+        self.clamped_steps = np.where(spikes, REFRACTORY_STEPS - 1, remaining).astype(np.int16)
         self.in_flight = (*self.in_flight[1:], spikes)

@@ -1,1 +1,1 @@
-"""Storage: where a thing lies, and how it gets there whole. No recording is opened here."""
+"""Storage: paths, keys, atomic writes and locks of the data lake. No recording is opened here."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and the digests that name their content."""
+"""Atomic writes of files and folders, and digests of their content."""
 
 import hashlib
 import json
@@ -11,49 +11,56 @@ from typing import Any
 from uuid import uuid4
 
 
-def _aside(path: Path) -> Path:
+def _partial_path(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write a file to; rename it to `path` only if the block succeeds.
+    """Yield a temporary path next to `path`, and rename it to `path` if the block succeeds.
 
-    Whatever stood at `path` stays untouched until then, and after an error no half-written file is left.
+    A file already at `path` is untouched until then. After an error, no half-written file is left.
     """
-    aside = _aside(path)
+    partial = _partial_path(path)
     try:
-        yield aside
-        with aside.open("rb") as written:
+        yield partial
+        with partial.open("rb") as written:
             os.fsync(written.fileno())
-        os.replace(aside, path)
+        os.replace(partial, path)
     finally:
-        aside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_write_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder: a former folder at `path` is exchanged for the new one once that is complete."""
-    aside = _aside(path)
-    aside.mkdir()
+    """Yield a new folder to fill, and rename it to `path` if the block succeeds.
+
+    A folder already at `path` is untouched until then, and is replaced. After an error, no half-filled folder is left.
+    """
+    partial = _partial_path(path)
+    partial.mkdir()
     try:
-        yield aside
+        yield partial
         if path.exists():
-            former = _aside(path)
-            os.replace(path, former)
-            os.replace(aside, path)
-            shutil.rmtree(former)
+            replaced = _partial_path(path)
+            os.replace(path, replaced)
+            os.replace(partial, path)
+            shutil.rmtree(replaced)
         else:
-            os.replace(aside, path)
+            os.replace(partial, path)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as indented JSON, whole or not at all. NaN and infinity are refused."""
-    with atomic_write(path) as aside:
-        aside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    """Write `content` atomically as indented JSON.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -64,14 +71,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of the names and digests of all files in a folder, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, or of the names and digests of all files in a folder, in hexadecimal."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    parts = sorted(part for part in path.rglob("*") if part.is_file())
-    return content_digest({part.relative_to(path).as_posix(): file_digest(part) for part in parts})
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return content_digest({file.relative_to(path).as_posix(): file_digest(file) for file in files})
 
 
 def content_digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of a JSON-able mapping, independent of the order of its keys, in hexadecimal."""
+    """Return the SHA-256 of a JSON-serializable mapping in hexadecimal. The order of its keys does not matter."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()

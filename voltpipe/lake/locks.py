@@ -1,7 +1,7 @@
-"""File locks of the lake: one process holds a lock at a time, and the file names that process.
+"""File locks of the lake: one process holds a lock at a time, and the lock file names that process.
 
-Lock files are opened for writing, because NFS grants exclusive locks on nothing else. The system releases a lock when
-its process ends, however it ends.
+Lock files are opened for writing, because NFS grants exclusive locks only on such files. The system releases a lock
+when its process ends, even if it is killed.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ from uuid import uuid4
 from voltpipe.errors import VoltpipeError
 
 SILENT_AFTER_S = 120.0
-"""A published lock untouched for this long has a holder that is gone or cut off; NFS may show a touch 60 s late."""
+"""Time without a touch after which the holder of a published lock is gone or cut off. NFS may delay a touch by 60 s."""
 _TOUCH_S = 10.0
 _FIRST_NOTICE_S, _NEXT_NOTICE_S = 3.0, 60.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -29,25 +29,25 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True)
 class LockHolder:
-    """The process that holds a lock, as it wrote itself into the lock file."""
+    """The process that holds a lock, as recorded in the lock file."""
 
     host: str
     boot: str
-    """Identifies the running kernel; empty where the system has no such identifier."""
+    """Boot ID of the running kernel; empty if the system has none."""
     pid: int
     since_utc: str
-    """ISO 8601, to the second."""
+    """Time of locking in ISO 8601, to the second."""
     details: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def this_process(cls, details: Mapping[str, str] | None = None) -> "LockHolder":
-        """Describe this process, as holder from now on."""
+        """Describe this process as the holder from now on."""
         now = datetime.now(UTC).replace(tzinfo=None).isoformat(" ", "seconds")
         return cls(socket.gethostname(), _boot_id(), os.getpid(), now, dict(details or {}))
 
     @property
     def is_on_this_machine(self) -> bool:
-        """Whether this machine's kernel runs the holder, so that its lock is visible here on any file system."""
+        """Return whether the holder runs on this kernel. If so, its lock is visible here on any file system."""
         return self.boot == _boot_id() if self.boot else self.host == socket.gethostname()
 
     def __str__(self) -> str:
@@ -55,28 +55,29 @@ class LockHolder:
 
 
 class LockHeldError(VoltpipeError):
-    """Another process holds the lock."""
+    """A lock that another process holds."""
 
     def __init__(self, path: Path, holder: LockHolder | None) -> None:
         super().__init__(
-            f"{path} is locked by {holder or 'another process'}. Wait until that ends, or stop it.", code="lock-held"
+            f"{path} is locked by {holder or 'another process'}. Wait until that process ends, or stop it.",
+            code="lock-held",
         )
         self.path, self.holder = path, holder
 
 
 @contextmanager
 def exclusive_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock file against all other processes. A wait of more than a few seconds is announced on standard error.
+    """Hold a lock that excludes all other processes. A wait of more than a few seconds is announced on standard error.
 
     Args:
         path: the lock file; created if absent, and never removed.
-        wait: whether to wait for a process that holds it.
+        wait: whether to wait while another process holds the lock.
 
     Raises:
-        LockHeldError: another process holds it, and `wait` is false.
+        LockHeldError: another process holds the lock, and `wait` is false.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _opened(path, os.O_CREAT) as file:
+    with _open(path, os.O_CREAT) as file:
         _acquire(file, path, wait=wait)
         _write_holder(file)
         try:
@@ -87,21 +88,22 @@ def exclusive_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def published_lock(path: Path, details: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Hold a lock whose file exists only while the block runs; touch the file regularly, as a sign of life.
+    """Hold a lock whose file exists only while the block runs, and touch the file regularly as a sign of life.
 
-    The file appears already locked, so that nobody finds it free. After an exception it stays, for `abandoned_lock`.
+    The file is locked before it appears, so no process finds it free. After an exception the file is kept for
+    `abandoned_lock`.
 
     Args:
-        path: the lock file, which no other process uses at the same time.
-        details: stored with the holder, for whoever reads the file.
+        path: the lock file. No other process may use it at the same time.
+        details: entries stored with the holder, for readers of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
+    hidden = path.with_name(f".{path.name}")
     released = threading.Event()
-    with _opened(aside, os.O_CREAT) as file:
+    with _open(hidden, os.O_CREAT) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         _write_holder(file, details)
-        aside.replace(path)
+        hidden.replace(path)
         touching = threading.Thread(target=_touch, args=(file, released), daemon=True)
         touching.start()
         try:
@@ -114,20 +116,20 @@ def published_lock(path: Path, details: Mapping[str, str] | None = None) -> Iter
 
 @contextmanager
 def abandoned_lock(path: Path) -> Iterator[bool]:
-    """Take over a published lock if its process is gone; yield whether it was, and remove the file afterwards.
+    """Take over a published lock if its process is gone. Yield whether it is gone; if so, remove the file afterwards.
 
-    The lock of another machine is never taken over: on a shared file system its lock may not be visible here.
+    The lock of another machine is never taken over, because it may not be visible here on a shared file system.
     """
     holder = read_holder(path)
     restarted = holder is not None and holder.host == socket.gethostname() and silence_s(path) > SILENT_AFTER_S
     if holder is not None and not holder.is_on_this_machine and not restarted:
         yield False
         return
-    with ExitStack() as opened:
+    with ExitStack() as stack:
         try:
-            file = opened.enter_context(_opened(path))
+            file = stack.enter_context(_open(path))
             _acquire(file, path, wait=False)
-            gone = os.fstat(file).st_ino == path.stat().st_ino  # else the holder has just removed the file
+            gone = os.fstat(file).st_ino == path.stat().st_ino  # otherwise the holder has just removed the file
         except (LockHeldError, FileNotFoundError):
             gone = False
         yield gone
@@ -136,7 +138,7 @@ def abandoned_lock(path: Path) -> Iterator[bool]:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether another process holds a lock on a file, lock file or not. Nothing is written to it."""
+    """Return whether another process holds a lock on a file of any kind. Nothing is written to the file."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -148,7 +150,7 @@ def is_locked(path: Path) -> bool:
 
 
 def read_holder(path: Path) -> LockHolder | None:
-    """Read who holds a lock, or held it last; None if the file does not say."""
+    """Read which process holds a lock, or held it last. Return None if the file does not name one."""
     try:
         return LockHolder(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
@@ -156,7 +158,7 @@ def read_holder(path: Path) -> LockHolder | None:
 
 
 def silence_s(path: Path) -> float:
-    """Return the seconds since a published lock was last touched, by the file system's own clock."""
+    """Return the seconds since a published lock was last touched, by the clock of the file system."""
     probe = path.with_name(f".clock-{uuid4().hex}")
     probe.touch()
     try:
@@ -168,7 +170,7 @@ def silence_s(path: Path) -> float:
 
 
 @contextmanager
-def _opened(path: Path, flags: int = 0) -> Iterator[int]:
+def _open(path: Path, flags: int = 0) -> Iterator[int]:
     file = os.open(path, os.O_RDWR | flags, 0o666)
     try:
         yield file
@@ -188,14 +190,14 @@ def _acquire(file: int, path: Path, *, wait: bool) -> None:
             return
         if time.monotonic() >= notice_s:
             holder = read_holder(path) or "another process"
-            print(f"waiting for the lock {path}, held by {holder}", file=sys.stderr, flush=True)
+            print(f"Waiting for the lock {path}, held by {holder}.", file=sys.stderr, flush=True)
             notice_s += _NEXT_NOTICE_S
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, 0.5)
 
 
 def _write_holder(file: int, details: Mapping[str, str] | None = None) -> None:
-    with suppress(OSError):  # the lock holds on a full disk, too
+    with suppress(OSError):  # the lock works on a full disk, too
         os.ftruncate(file, 0)
         os.pwrite(file, json.dumps(asdict(LockHolder.this_process(details))).encode(), 0)
 

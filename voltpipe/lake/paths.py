@@ -1,4 +1,4 @@
-"""The data lake: one folder that holds everything voltpipe writes, and the keys that name what is in it."""
+"""The data lake: one folder that holds everything voltpipe writes, and the paths in it."""
 
 import os
 import re
@@ -14,13 +14,13 @@ LAKE_VARIABLE = "VOLTPIPE_DATA_LAKE"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def _lake_folder(place: str) -> Path:
-    if not _URL.match(place):
-        return Path(place).resolve()
-    parts = urlsplit(place)
+def _lake_folder(location: str) -> Path:
+    if not _URL.match(location):
+        return Path(location).resolve()
+    parts = urlsplit(location)
     if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
         raise LakeError(
-            f"{LAKE_VARIABLE} is {place!r}, but object stores and other hosts are not supported yet. "
+            f"{LAKE_VARIABLE} is {location!r}, but object stores and other hosts are not supported yet. "
             "Expected the path of a folder, or a URL such as file:///data/lake.",
             code="lake-url-unsupported",
         )
@@ -29,52 +29,52 @@ def _lake_folder(place: str) -> Path:
 
 @dataclass(frozen=True)
 class Lake:
-    """The folders of a data lake. Later stages never write into the folders of earlier ones."""
+    """The folders and files of a data lake. Later stages never write to the folders of earlier ones."""
 
     root: Path
 
     @classmethod
     def default(cls) -> "Lake":
-        """The lake at `VOLTPIPE_DATA_LAKE` (a path or a `file://` URL), or `data_lake/` in the working directory.
+        """Return the lake at `VOLTPIPE_DATA_LAKE` (path or `file://` URL), or `data_lake/` in the working directory.
 
         Raises:
-            LakeError: another kind of URL.
+            LakeError: the variable holds another kind of URL.
         """
         return cls(_lake_folder(os.environ.get(LAKE_VARIABLE) or "data_lake"))
 
     @cached_property
     def raw(self) -> Path:
-        """Recordings as the rig left them, `<organoid>/<recording>.<ext>`; never changed."""
+        """Raw recordings as the rig wrote them, `<organoid>/<recording>.<ext>`. Never changed."""
         return self.root / "raw"
 
     @cached_property
     def conditioned(self) -> Path:
-        """One Parquet file a recording."""
+        """Conditioned recordings, one Parquet file each."""
         return self.root / "conditioned"
 
     @cached_property
     def quarantine(self) -> Path:
-        """Why a raw recording is not used, one JSON file each: a view of the records, for people."""
+        """Reasons why raw recordings are quarantined, one JSON file each. A readable view of the records."""
         return self.root / "quarantine"
 
     @cached_property
     def history(self) -> Path:
-        """The record of each raw recording, one JSON file each, and the conditioned form of former versions."""
+        """The record of each raw recording as JSON, and the conditioned recordings of former versions."""
         return self.root / "history"
 
     @cached_property
     def windows(self) -> Path:
-        """The split's manifest and the window sets."""
+        """The split manifest and the window sets."""
         return self.root / "windows"
 
     @cached_property
     def checkpoints(self) -> Path:
-        """Trainings under way, and the forecasters they ended with."""
+        """Checkpoints of trainings, and their forecasters."""
         return self.root / "checkpoints"
 
     @cached_property
     def searches(self) -> Path:
-        """Searches for training settings under way, and what they found."""
+        """Hyperparameter searches, with their trials and results."""
         return self.root / "searches"
 
     @cached_property
@@ -84,22 +84,22 @@ class Lake:
 
     @cached_property
     def page(self) -> Path:
-        """The page of all recordings."""
+        """The lake report, a page about all recordings."""
         return self.reports / "lake.html"
 
     @cached_property
     def forecasts(self) -> Path:
-        """The champion's forecasts, one Parquet file a recording."""
+        """The champion's forecasts, one Parquet file per recording."""
         return self.root / "forecasts"
 
     @cached_property
     def live_skill(self) -> Path:
-        """How champions did on recordings that came after them, and those recordings' statistics."""
+        """Scores of champions on recordings that came after their training, and statistics of those recordings."""
         return self.root / "live_skill"
 
     @cached_property
     def mlflow(self) -> Path:
-        """MLflow's store and artifacts."""
+        """MLflow's database and artifacts."""
         return self.root / "mlflow"
 
     @cached_property
@@ -108,25 +108,25 @@ class Lake:
         return self.root / "dagster"
 
     def conditioned_path(self, key: RecordingKey) -> Path:
-        """Where the conditioned form of a recording lies."""
+        """Return the path of a conditioned recording."""
         return self.conditioned / key.organoid / f"{key.recording}.parquet"
 
     def history_path(self, key: RecordingKey) -> Path:
-        """Where the record of a recording lies."""
+        """Return the path of a recording's record."""
         return self.history / key.organoid / f"{key.recording}.json"
 
     def former_path(self, key: RecordingKey, version: int) -> Path:
-        """Where the conditioned form of a former version of a recording lies."""
+        """Return the path of the conditioned recording of a former version."""
         return self.history / key.organoid / f"{key.recording}.v{version}.parquet"
 
     def forecast_path(self, key: RecordingKey) -> Path:
-        """Where the champion's forecasts of a recording lie."""
+        """Return the path of the champion's forecasts of a recording."""
         return self.forecasts / key.organoid / f"{key.recording}.parquet"
 
     def preview_path(self, key: RecordingKey) -> Path:
-        """Return the path of the figure that shows how a recording begins."""
+        """Return the path of the figure that shows the beginning of a recording."""
         return self.reports / "previews" / key.organoid / f"{key.recording}.png"
 
     def quarantine_path(self, key: RecordingKey) -> Path:
-        """Where people find why a recording is not used."""
+        """Return the path of the file that gives the reason for a quarantine."""
         return self.quarantine / key.organoid / f"{key.recording}.json"

@@ -1,26 +1,27 @@
-"""How much of a channel's variance is mains hum: a line at 50 or 60 Hz above its neighbourhood."""
+"""Mains hum at 50 and 60 Hz, and the noise level of channels."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
 LINES_HZ = (50, 60)
-_NEIGHBOURS_HZ = (-3, 3)
-"""Far enough from the line that its main lobe does not reach there."""
+_NEIGHBORS_HZ = (-3, 3)
+"""Offsets of the reference frequencies; far enough to lie outside the main lobe of the line."""
 _MOST_WINDOWS = 20
 
 
 class HumMeter:
-    """Spectrum about the lines, from windows of 1 s with Hann's taper, evenly spread over a recording.
+    """Variance of each channel that is mains hum: the power of a line above that of its neighboring frequencies.
 
-    Only the frequencies that are needed are transformed, as a product of matrices, and chunks may cut windows anywhere.
+    The spectrum is estimated from Hann windows of 1 s, evenly spaced over a recording. Only the needed frequencies are
+    computed, by matrix products. Chunk boundaries may fall anywhere within a window.
     """
 
     def __init__(self, rate_hz: float, n_samples: int, n_channels: int) -> None:
         self._length = round(rate_hz)
         n_windows = n_samples // self._length
         self._stride = self._length * max(1, -(-n_windows // _MOST_WINDOWS))
-        self._lines = [line for line in LINES_HZ if line + max(_NEIGHBOURS_HZ) < rate_hz / 2]
-        frequencies = [line + away for line in self._lines for away in (0, *_NEIGHBOURS_HZ)]
+        self._lines = [line for line in LINES_HZ if line + max(_NEIGHBORS_HZ) < rate_hz / 2]
+        frequencies = [line + offset for line in self._lines for offset in (0, *_NEIGHBORS_HZ)]
         time = np.arange(self._length) / self._length
         taper = 1 - np.cos(2 * np.pi * time)
         angles = 2 * np.pi * np.outer(frequencies, time)
@@ -30,7 +31,7 @@ class HumMeter:
         self._windows = 0
 
     def add(self, start_sample: int, samples_mv: Float32[np.ndarray, "time channel"]) -> None:
-        """Take the next samples, the first of which is `start_sample`."""
+        """Add the next samples, beginning with number `start_sample` of the recording."""
         stop_sample = start_sample + len(samples_mv)
         for window_start in range(start_sample // self._stride * self._stride, stop_sample, self._stride):
             first = max(window_start, start_sample)
@@ -38,7 +39,7 @@ class HumMeter:
             if first >= last:
                 continue
             waves = self._waves[:, first - window_start : last - window_start]
-            # BLAS would do this with threads that get in the way of the one that writes.
+            # BLAS would use threads that compete with the thread that writes.
             self._amplitudes += np.einsum("wt,tc->wc", waves, samples_mv[first - start_sample : last - start_sample])
             if last == window_start + self._length:
                 cosines, sines = np.split(self._amplitudes, 2)
@@ -47,7 +48,7 @@ class HumMeter:
                 self._amplitudes[:] = 0
 
     def variance_mv2(self) -> Float[np.ndarray, "line channel"]:
-        """The variance of each line above its neighbourhood; none where no window was whole or the rate is too low."""
+        """Return the variance of each line above its neighbors. It is 0 without a whole window or at too low a rate."""
         if not (self._windows and self._lines):
             return np.zeros((len(LINES_HZ), self._amplitudes.shape[1]))
         by_line = self._power.reshape(len(self._lines), -1, self._amplitudes.shape[1])
@@ -59,39 +60,45 @@ class HumMeter:
 
 
 MOST_SAMPLES = 4096
-"""Samples a channel that noise is measured on, evenly spread."""
+"""Maximum number of samples per channel for the noise level, evenly spaced."""
 _SD_PER_MAD = 1.4826
-"""Of a normal distribution."""
+"""Standard deviation over median absolute deviation of a normal distribution."""
 
 
 class NoiseSample:
-    """Every so many samples of a range, picked as chunks pass in order, so that memory is bounded."""
+    """Evenly spaced samples of a range, taken from chunks in order. Memory is bounded."""
 
     def __init__(self, start_sample: int, stop_sample: int) -> None:
         self._next = start_sample
         self._stop = stop_sample
         self._stride = max(1, -(-(stop_sample - start_sample) // MOST_SAMPLES))
-        self._picked: list[np.ndarray] = []
+        self._selected: list[np.ndarray] = []
 
     def add(self, start_sample: int, samples_mv: Float32[np.ndarray, "time channel"]) -> None:
-        """Take the next samples, the first of which is `start_sample`."""
-        picked = samples_mv[self._next - start_sample : self._stop - start_sample : self._stride]
+        """Add the next samples, beginning with number `start_sample` of the recording."""
+        selected = samples_mv[self._next - start_sample : self._stop - start_sample : self._stride]
         if self._next - start_sample < len(samples_mv):
-            self._picked.append(picked.copy())
-            self._next += len(picked) * self._stride
+            self._selected.append(selected.copy())
+            self._next += len(selected) * self._stride
 
     def samples_mv(self) -> Float32[np.ndarray, "time channel"]:
-        """What was picked."""
-        return np.concatenate(self._picked)
+        """Return the selected samples."""
+        return np.concatenate(self._selected)
 
 
 def noise_level_mv(samples_mv: Float32[np.ndarray, "time channel"]) -> Float64[np.ndarray, " channel"]:
-    """The median absolute deviation of each channel, times 1.4826: the SD, if it were all normal noise."""
-    away = np.abs(samples_mv - np.median(samples_mv, axis=0))
-    return np.asarray(_SD_PER_MAD * np.median(away, axis=0), dtype=np.float64)
+    """Return the noise level of each channel in mV: 1.4826 times the median absolute deviation.
+
+    For normal noise this is the standard deviation.
+    """
+    deviation_mv = np.abs(samples_mv - np.median(samples_mv, axis=0))
+    return np.asarray(_SD_PER_MAD * np.median(deviation_mv, axis=0), dtype=np.float64)
 
 
 def is_outlier(noise: Float[np.ndarray, " channel"], ratio: float) -> Bool[np.ndarray, " channel"]:
-    """Which channels are louder than the median one by more than `ratio`, or quieter: dead channels are quiet."""
+    """Return whether each channel's noise is more than `ratio` times above or below the median channel's.
+
+    Dead channels are quiet.
+    """
     typical = np.median(noise)
     return np.asarray((noise > ratio * typical) | (noise * ratio < typical))

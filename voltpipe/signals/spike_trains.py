@@ -1,6 +1,6 @@
-"""What spike trains alone say of each pair: the plain measures that the coupling has to beat.
+"""Pairwise statistics of spike trains, as baselines for the estimated connectivity.
 
-Both look only at when channels spike, never at the voltage in between, and only at what follows the sender's spike.
+Both statistics use only spike times, not the voltage between spikes, and only what follows a spike of the sender.
 """
 
 from collections.abc import Iterable
@@ -15,24 +15,24 @@ from voltpipe.signals.spike_detection import ResetVoltage, is_at_reset, spike_on
 
 @dataclass(frozen=True)
 class PairwiseSpikeStatistics:
-    """Directed measures of each pair; zero where nothing tells."""
+    """Directed statistics of each pair; zero without spikes, and for a channel with itself."""
 
     correlogram_z: Float64[Tensor, "sender receiver"]
-    """The cross-correlogram's largest deviation, up or down, from the count expected of independent trains at constant
-    rates, in that count's Poisson standard deviations."""
+    """Largest absolute deviation of the cross-correlogram from the count expected for independent trains at
+    constant rates, in Poisson standard deviations of that count."""
     tiling: Float64[Tensor, "sender receiver"]
-    """The spike time tiling coefficient, from -1 to 1, of the lags after the sender's spike."""
+    """Spike time tiling coefficient (-1 to 1) for the lags after the sender's spike."""
 
 
 def pairwise_spike_statistics(
     voltages_mv: Iterable[Float[Tensor, "time channel"]], reset: ResetVoltage, *, n_lags: int
 ) -> PairwiseSpikeStatistics:
-    """Measure pairs by the spikes that are seen in voltages.
+    """Compute pairwise statistics of the spikes in voltages.
 
     Args:
-        voltages_mv: stretches of consecutive samples, whose first `n_lags` + 1 and last `n_lags` rows are margin.
-        reset: where the voltage stands after a spike.
-        n_lags: how many samples after the sender's spike the receiver's count.
+        voltages_mv: segments. The first `n_lags` + 1 and the last `n_lags` rows of each are margin.
+        reset: the voltage after a spike.
+        n_lags: number of samples after a spike of the sender in which spikes of the receiver count.
     """
     trains = (spike_onsets(is_at_reset(v, reset.voltage_mv, reset.tolerance_mv))[1:] for v in voltages_mv)
     return pairwise_onset_statistics(trains, n_lags=n_lags)
@@ -41,13 +41,18 @@ def pairwise_spike_statistics(
 def pairwise_onset_statistics(
     trains: Iterable[Bool[Tensor, "time channel"]], *, n_lags: int
 ) -> PairwiseSpikeStatistics:
-    """Measure pairs by their spikes, given by sample; the first and last `n_lags` rows of each stretch are margin.
+    """Compute pairwise statistics of spike trains.
 
-    The coefficient is that of Cutts & Eglen (2014, J. Neurosci. 34:14288), (term_a + term_b) / 2 with
-    term_a = (P_a - T_b) / (1 - P_a T_b), where a spike of the sender tiles the lags after it only, and a spike of the
-    receiver those before it: P is the share of spikes on the other's tiles, T the share of time under own tiles.
+    The tiling coefficient is (term_a + term_b) / 2 with term_a = (P_a - T_b) / (1 - P_a T_b), as in Cutts & Eglen
+    (2014, J. Neurosci. 34:14288). P is the share of a train's spikes on tiles of the other train, and T the share of
+    time under a train's own tiles. Unlike there, a spike of the sender tiles only the lags after it, and a spike of
+    the receiver only the lags before it.
+
+    Args:
+        trains: whether each sample is a spike onset, by segment. The first and last `n_lags` rows of each are margin.
+        n_lags: number of samples after a spike of the sender in which spikes of the receiver count.
     """
-    counts = [_Counts.of(train, n_lags) for train in trains]
+    counts = [_SpikeCounts.of(train, n_lags) for train in trains]
     n_rows = sum(count.n_rows for count in counts)
     n_spikes = torch.stack([count.n_spikes for count in counts]).sum(0)
     at_lag = torch.stack([count.at_lag for count in counts]).sum(0)
@@ -57,25 +62,25 @@ def pairwise_onset_statistics(
     preceded = torch.stack([count.preceded for count in counts]).sum(0) / n_spikes
     time_before = torch.stack([count.rows_before for count in counts]).sum(0) / n_rows
     time_after = torch.stack([count.rows_after for count in counts]).sum(0) / n_rows
-    tiling = (_term(followed, time_before) + _term(preceded, time_after[:, None])) / 2
-    apart = 1 - torch.eye(len(n_spikes), dtype=torch.float64)
-    return PairwiseSpikeStatistics(z.abs().amax(0) * apart, tiling.nan_to_num(0.0) * apart)
+    tiling = (_tiling_term(followed, time_before) + _tiling_term(preceded, time_after[:, None])) / 2
+    other_channels = 1 - torch.eye(len(n_spikes), dtype=torch.float64)
+    return PairwiseSpikeStatistics(z.abs().amax(0) * other_channels, tiling.nan_to_num(0.0) * other_channels)
 
 
 @dataclass(frozen=True)
-class _Counts:
+class _SpikeCounts:
     n_rows: int
     n_spikes: Float64[Tensor, " channel"]
     at_lag: Float64[Tensor, "lag sender receiver"]
     followed: Float64[Tensor, "sender receiver"]
-    """The sender's spikes that one of the receiver's follows."""
+    """Spikes of the sender that are followed by a spike of the receiver."""
     preceded: Float64[Tensor, "sender receiver"]
-    """The receiver's spikes that one of the sender's precedes."""
+    """Spikes of the receiver that are preceded by a spike of the sender."""
     rows_before: Float64[Tensor, " channel"]
     rows_after: Float64[Tensor, " channel"]
 
     @classmethod
-    def of(cls, train: Bool[Tensor, "time channel"], n_lags: int) -> "_Counts":
+    def of(cls, train: Bool[Tensor, "time channel"], n_lags: int) -> "_SpikeCounts":
         spikes = train.float()
         n_rows = len(spikes) - 2 * n_lags
         core = spikes[n_lags : n_lags + n_rows]
@@ -93,5 +98,5 @@ class _Counts:
         )
 
 
-def _term(share: Tensor, time: Tensor) -> Tensor:
+def _tiling_term(share: Tensor, time: Tensor) -> Tensor:
     return (share - time) / (1 - share * time)

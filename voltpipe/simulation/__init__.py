@@ -1,5 +1,4 @@
-"""Reference preparations simulated with Brian2, and the predictability ceiling they allow.
+"""Reference preparations simulated with Brian2, and their predictability ceilings.
 
-A simulated recording leaves this package as a raw file, as a rig would leave it; nothing here conditions, windows
-or scores.
+The output is raw files like those of a rig. Nothing here conditions, windows or scores.
 """

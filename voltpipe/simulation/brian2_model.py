@@ -1,7 +1,7 @@
-"""The process in Brian2: its neurons, their drive, and what is recorded of them.
+"""The simulated network in Brian2: its neurons, their external input, and the recorded traces.
 
-Importing this module imports Brian2, which keeps its seed, clock and preferences in global variables and puts hooks
-into logging: only `simulate`'s worker processes do so.
+Import this module only in the worker processes of `simulate`. It imports Brian2, which keeps its seed, clock and
+preferences in global variables and adds logging hooks.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from jaxtyping import Float32, Float64, Int64
 
 from voltpipe.simulation.network import BRUNEL_NETWORK
 
-clean_up_logging()  # removes the log file and the copy of the script that importing Brian2 leaves in the temp folder
+clean_up_logging()  # removes the log file and the copy of the script that the import leaves in the temp folder
 BrianLogger.log_level_error()
 
-# Strict arithmetic: the same spikes on every processor. -O1 compiles faster and runs as fast as Brian2's -O3.
+# Strict arithmetic gives the same spikes on every processor. -O1 compiles faster than Brian2's -O3 and runs as fast.
 brian2.prefs.codegen.cpp.extra_compile_args_gcc = ["-w", "-O1", "-ffp-contract=off", "-std=c++11"]
 brian2.defaultclock.dt = BRUNEL_NETWORK.step_ms * ms
 
-# The noise is a variable and not written into the derivative, because the published random draws come in that order.
+# The noise is a variable, not a term of the derivative, to keep the order of the published random draws.
 _MEMBRANE = """
 dv/dt = (rest - v) / tau + noise / noise_tau : volt (unless refractory)
 noise : volt
@@ -32,7 +32,7 @@ noise : volt
 
 @dataclass(frozen=True, eq=False)
 class RecordedTrace:
-    """What was recorded of a group of neurons."""
+    """Voltages and spikes recorded from a group of neurons."""
 
     voltage_mv: Float32[np.ndarray, "time neuron"]
     spike_times_ms: Float64[np.ndarray, " spike"]
@@ -40,17 +40,17 @@ class RecordedTrace:
 
 
 def set_compile_folder(cache: Path) -> str:
-    """Keep compiled code in the folder `cache`.
+    """Set the folder `cache` as the place for compiled code.
 
     Returns:
-        Brian2's code target: "cython", or "numpy" where no C++ compiler is found.
+        Brian2's code target: "cython", or "numpy" if there is no C++ compiler.
     """
     brian2.prefs.codegen.runtime.cython.cache_dir = str(cache.resolve())
     return str(auto_target().class_name)
 
 
 def neuron_group(n_neurons: int) -> brian2.NeuronGroup:
-    """Draw the voltages with which `n_neurons` start, and set up their noise. Not connected, not driven yet."""
+    """Create `n_neurons` with random start voltages and noise, without connections and external input."""
     group = brian2.NeuronGroup(
         n_neurons,
         _MEMBRANE,
@@ -72,7 +72,7 @@ def neuron_group(n_neurons: int) -> brian2.NeuronGroup:
 
 
 def record(group: brian2.NeuronGroup, synapses: tuple[brian2.Synapses, ...], seconds: float) -> RecordedTrace:
-    """Drive a connected group from outside for `seconds`, and record every neuron."""
+    """Run a connected group with external input for `seconds`, and record all neurons."""
     drive = brian2.PoissonInput(
         group,
         "v",

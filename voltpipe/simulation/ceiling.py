@@ -1,11 +1,12 @@
-"""How well a reference preparation can be forecast at best.
+"""Predictability ceilings and irreducible errors of the reference preparations, as constants.
 
-The best forecast is the expected voltage given the whole state of the simulator: every voltage, refractory period and
-spike on its way. Its R2 is the ceiling for any forecaster; what is missing to 1 is noise that has yet to be drawn.
+The best forecast is the expected voltage given the full state of the simulator: every voltage, refractory period and
+spike in transit. Its R2 is the ceiling for any forecaster. The rest of the variance is future noise.
 
-Below it lies the observable ceiling: the R2 of the expected voltage given only all voltages so far, sampled every 1 ms,
-and the true connectivity. When a spike falls between two samples is not known then, so neither is just when it arrives
-and when its neuron leaves reset. `measure_ceiling` measured the figures that stand here.
+The observable ceiling is lower: the R2 of the expected voltage given the true connectivity and all past voltages,
+sampled every 1 ms. Samples do not show the time of a spike between two of them, so its arrival at other neurons and
+the end of its refractory period are uncertain. The constants were measured with
+`benchmarks/ceilings/measure_ceiling.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,32 +24,34 @@ HORIZONS_MS = (1, 2, 3, 5, 10, 20)
 
 @dataclass(frozen=True)
 class Ceiling:
-    """The best possible R2 by horizon, and the standard errors of its measurement."""
+    """The best possible R2 by horizon, and the standard errors of the measurement."""
 
     r2: Mapping[int, float]
     standard_error: Mapping[int, float]
 
 
 def ceiling_by_horizon(preparation: str | None, rate_hz: float) -> Ceiling:
-    """The ceiling of a reference preparation, by horizon in samples at `rate_hz`.
+    """Return the ceiling of a reference preparation, by horizon in samples at `rate_hz`.
 
-    Empty for any other preparation; a horizon that is no whole number of samples is left out.
+    It is empty for other preparations. Horizons that are not a whole number of samples are left out.
     """
     return _in_samples(_MEASURED.get(preparation or "", {}), rate_hz)
 
 
 def observable_ceiling_by_horizon(preparation: str | None, rate_hz: float) -> Ceiling:
-    """What of the ceiling is possible from 1 ms samples with the true connectivity known, in the same form.
+    """Return the observable ceiling of a reference preparation, by horizon in samples at `rate_hz`.
 
-    It errs low if at all, and by little: see `measure_ceiling`. The samples are of 1 ms whatever `rate_hz` is.
+    It is the best R2 from samples every 1 ms (for any `rate_hz`) with known connectivity. It can only be slightly too
+    low: see `benchmarks/ceilings/measure_ceiling.py`. Other preparations and horizons are treated as in
+    `ceiling_by_horizon`.
     """
     return _in_samples(_MEASURED_OBSERVABLE.get(preparation or "", {}), rate_hz)
 
 
 def _in_samples(measured: Mapping[int, tuple[float, float]], rate_hz: float) -> Ceiling:
     samples = {ms: ms * rate_hz / 1000 for ms in measured}
-    figures = {round(n): measured[ms] for ms, n in samples.items() if n == round(n)}
-    return Ceiling({n: r2 for n, (r2, _) in figures.items()}, {n: error for n, (_, error) in figures.items()})
+    by_horizon = {round(n): measured[ms] for ms, n in samples.items() if n == round(n)}
+    return Ceiling({n: r2 for n, (r2, _) in by_horizon.items()}, {n: error for n, (_, error) in by_horizon.items()})
 
 
 _MEASURED: Mapping[str, Mapping[int, tuple[float, float]]] = {
@@ -69,7 +72,7 @@ _MEASURED: Mapping[str, Mapping[int, tuple[float, float]]] = {
         20: (0.0277, 0.0003),
     },
 }
-"""R2 and standard error by horizon in ms: over 50 networks for brunel, for organoid the network of seed 72."""
+"""Ceiling (R2, standard error) by horizon in ms: of 50 networks for brunel, of the network of seed 72 for organoid."""
 
 _MEASURED_OBSERVABLE: Mapping[str, Mapping[int, tuple[float, float]]] = {
     Preparation.BRUNEL: {
@@ -89,19 +92,22 @@ _MEASURED_OBSERVABLE: Mapping[str, Mapping[int, tuple[float, float]]] = {
         20: (0.0276, 0.0003),
     },
 }
-"""The same from 1 ms samples. The difference has a standard error of at most 0.0001: the noise is shared."""
+"""Observable ceiling (R2, standard error) by horizon in ms, for the same networks.
+
+Both ceilings were measured with the same noise, so their difference has a standard error of at most 0.0001.
+"""
 
 
 EDGES_MV = np.array([-72.0, -70.01, -69.99, *range(-69, -54), *np.arange(-54.75, -49.9, 0.25)])
-"""Between the bins of the present voltage, one of them for neurons that stand at reset."""
+"""Edges of the bins of the present voltage. One bin holds the neurons at reset."""
 
 
 def irreducible_error_mv2(
     preparation: str | None, rate_hz: float, horizons: Sequence[int], present_mv: Float[Tensor, "*batch channel"]
 ) -> Float64[Tensor, "*batch horizon channel"] | None:
-    """Squared error in mV squared that the best forecast is to be expected to make.
+    """Return the expected squared error of the best forecast in mV squared, given the present voltage.
 
-    None for other preparations, and if a horizon (in samples at `rate_hz`) is none of those that were measured.
+    Horizons are in samples at `rate_hz`. The result is None for other preparations, or if a horizon was not measured.
     """
     horizons_ms = [1000 * horizon / rate_hz for horizon in horizons]
     if preparation not in set(Preparation) or not set(horizons_ms) <= _MEASURED_MV2.keys():
@@ -144,4 +150,4 @@ _MEASURED_MV2: Mapping[float, tuple[float, ...]] = {
     ),
 }
 # fmt: on
-"""By horizon in ms, of each bin."""
+"""Irreducible error in mV squared by horizon in ms, for each bin of `EDGES_MV`."""

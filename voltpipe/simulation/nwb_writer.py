@@ -1,4 +1,7 @@
-"""A simulated recording as an NWB file, as a rig would leave it, with the truth behind it in scratch space."""
+"""A simulated recording as an NWB file, with the true network in scratch space.
+
+The texts in the file are part of its bytes. If one changes, simulating again no longer matches the raw files in lakes.
+"""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -16,16 +19,20 @@ from voltpipe.simulation.network import BRUNEL_NETWORK
 from voltpipe.simulation.simulated_recording import SimulatedRecording
 
 _FIRST_SESSION = datetime(2000, 1, 1, tzinfo=UTC)
+_SUBJECT = "simulated network of leaky integrate-and-fire neurons"
+_VOLTAGE = "membrane potential, a column a neuron; the rows of scratch/channels name them"
 
 
 def write_nwb(recording: SimulatedRecording, path: Path, *, organoid: str) -> None:
-    """Write `recording` to `path`, the same bytes each time.
+    """Write `recording` to `path`. The same recording always gives the same bytes.
 
     The voltage is `acquisition/voltage`, a TimeSeries in volts stored as mV with a conversion, in chunks of 1 s of all
-    channels. The spikes are the units table. Scratch space holds the tables `channels` (`channel_name`,
-    `channel_type`) and `connections` (`source`, `target`, `weight_mv`); `notes` holds the recording's facts as JSON.
+    channels. The spikes are in the units table. Scratch space holds the tables `channels` (`channel_name`,
+    `channel_type`) and `connections` (`source`, `target`, `weight_mv`). `notes` holds the recording's facts as JSON.
     """
-    session = _FIRST_SESSION + timedelta(hours=recording.run)  # a simulation has no date; recordings keep their order
+    session = _FIRST_SESSION + timedelta(
+        hours=recording.run
+    )  # a simulation has no date; these keep the order of recordings
     nwb = NWBFile(
         session_description=f"simulated membrane potentials of preparation {recording.preparation.value}",
         identifier=f"{organoid}--{recording.name}",
@@ -33,20 +40,20 @@ def write_nwb(recording: SimulatedRecording, path: Path, *, organoid: str) -> No
         file_create_date=session,
         keywords=["simulation", "membrane potential", recording.preparation.value],
         notes=json.dumps(recording.facts),
-        subject=Subject(subject_id=organoid, description="simulated network of leaky integrate-and-fire neurons"),
+        subject=Subject(subject_id=organoid, description=_SUBJECT),
     )
     nwb.add_acquisition(_voltage(recording))
     _add_units(nwb, recording)
     nwb.add_scratch(_channels(recording))
     nwb.add_scratch(_connections(recording))
-    _name_objects_alike(nwb)
-    # Opened here and not by pynwb, which warns of a path that does not end in ".nwb", as one that is not whole yet.
+    _set_reproducible_ids(nwb)
+    # Not opened by pynwb, which warns about paths without ".nwb", such as those of `atomic_write`.
     with h5py.File(path, "w") as file:
         NWBHDF5IO(file=file, mode="w").write(nwb)
 
 
 def channel_names(n_channels: int) -> list[str]:
-    """Names of the neurons, in order."""
+    """Return the names of the neurons, in order."""
     return [f"neuron_{channel:03d}" for channel in range(n_channels)]
 
 
@@ -55,7 +62,7 @@ def _voltage(recording: SimulatedRecording) -> TimeSeries:
     chunks = (min(n_samples, round(recording.rate_hz)), n_channels)
     return TimeSeries(
         name="voltage",
-        description="membrane potential, a column a neuron; the rows of scratch/channels name them",
+        description=_VOLTAGE,
         data=H5DataIO(recording.voltage_mv, chunks=chunks),
         unit="volts",
         conversion=1e-3,
@@ -98,15 +105,15 @@ def _table(name: str, description: str, columns: dict[str, tuple[Any, str]]) -> 
     )
 
 
-def _name_objects_alike(nwb: NWBFile) -> None:
-    """Derive the objects' ids from their places in the file, so that simulating again gives the same bytes.
+def _set_reproducible_ids(nwb: NWBFile) -> None:
+    """Derive the ids of objects from their paths in the file, so that simulating again gives the same bytes.
 
-    hdmf draws them at random and offers no other way in.
+    hdmf sets random ids, and has no public way to change them.
     """
     for container in list(nwb.objects.values()):
-        place = "/".join(_names_down_to(container))
-        container._AbstractContainer__object_id = str(uuid5(NAMESPACE_URL, f"{nwb.identifier}/{place}"))
+        path = "/".join(_names_from_root(container))
+        container._AbstractContainer__object_id = str(uuid5(NAMESPACE_URL, f"{nwb.identifier}/{path}"))
 
 
-def _names_down_to(container: Any) -> list[str]:
-    return [] if container is None else [*_names_down_to(container.parent), container.name]
+def _names_from_root(container: Any) -> list[str]:
+    return [] if container is None else [*_names_from_root(container.parent), container.name]

@@ -1,4 +1,4 @@
-"""`organoid`: one network, recorded many times with other noise."""
+"""The two reference preparations: `brunel` (a new network per recording) and `organoid` (one network, new noise)."""
 
 import brian2
 import numpy as np
@@ -12,46 +12,46 @@ from voltpipe.simulation.simulated_recording import SimulatedRecording
 
 
 def record_organoid(group: int, network_seed: int, seconds: float, code_target: str) -> list[SimulatedRecording]:
-    """Simulate the recordings `group * GROUP_SIZE` to `(group + 1) * GROUP_SIZE` (not included) of one network.
+    """Simulate recordings `group * GROUP_SIZE` to `(group + 1) * GROUP_SIZE` (exclusive) of one network.
 
-    They are one Brian2 group in which the network stands `GROUP_SIZE` times side by side, which is several times
-    faster than one by one. Their noise is drawn together, from a seed made of network seed and group.
+    One Brian2 group holds `GROUP_SIZE` copies of the network, which is several times faster than separate simulations.
+    Their noise is drawn together, from a seed derived from the network seed and the group.
     """
     weights_mv = draw_network(network_seed)
     seed = int(np.random.SeedSequence((network_seed, group)).generate_state(1)[0])
     brian2.seed(seed)
     neurons = brian2_model.neuron_group(GROUP_SIZE * BRUNEL_NETWORK.n_neurons)
-    trace = brian2_model.record(neurons, (_side_by_side(neurons, weights_mv),), seconds)
+    trace = brian2_model.record(neurons, (_connect_copies(neurons, weights_mv),), seconds)
     recordings = []
-    for block in range(GROUP_SIZE):
-        first_neuron = block * BRUNEL_NETWORK.n_neurons
-        own = trace.spike_neurons // BRUNEL_NETWORK.n_neurons == block
+    for number in range(GROUP_SIZE):
+        first_neuron = number * BRUNEL_NETWORK.n_neurons
+        is_of_copy = trace.spike_neurons // BRUNEL_NETWORK.n_neurons == number
         recordings.append(
             SimulatedRecording(
                 preparation=Preparation.ORGANOID,
-                run=group * GROUP_SIZE + block,
+                run=group * GROUP_SIZE + number,
                 network_seed=network_seed,
                 recording_seed=seed,
                 code_target=code_target,
                 rate_hz=BRUNEL_NETWORK.rate_hz,
                 neuron_types=BRUNEL_NETWORK.neuron_types,
                 voltage_mv=trace.voltage_mv[:, first_neuron : first_neuron + BRUNEL_NETWORK.n_neurons].copy(),
-                spike_times_ms=trace.spike_times_ms[own],
-                spike_neurons=trace.spike_neurons[own] - first_neuron,
+                spike_times_ms=trace.spike_times_ms[is_of_copy],
+                spike_neurons=trace.spike_neurons[is_of_copy] - first_neuron,
                 weights_mv=weights_mv,
             )
         )
     return recordings
 
 
-def _side_by_side(neurons: brian2.NeuronGroup, weights_mv: Float32[np.ndarray, "channel channel"]) -> brian2.Synapses:
+def _connect_copies(neurons: brian2.NeuronGroup, weights_mv: Float32[np.ndarray, "channel channel"]) -> brian2.Synapses:
     sources, targets = np.nonzero(weights_mv)
     offsets = np.arange(GROUP_SIZE)[:, None] * BRUNEL_NETWORK.n_neurons
     synapses = brian2.Synapses(
         neurons, neurons, "weight : volt", on_pre="v += weight", delay=BRUNEL_NETWORK.delay_ms * ms
     )
     code_target = brian2.prefs.codegen.target
-    brian2.prefs.codegen.target = "numpy"  # wiring runs once: to compile it would take longer
+    brian2.prefs.codegen.target = "numpy"  # connections are made once, so compiling would take longer
     synapses.connect(i=(offsets + sources).ravel(), j=(offsets + targets).ravel())
     brian2.prefs.codegen.target = code_target
     synapses.weight = np.tile(weights_mv[sources, targets], GROUP_SIZE) * mV
@@ -59,16 +59,16 @@ def _side_by_side(neurons: brian2.NeuronGroup, weights_mv: Float32[np.ndarray, "
 
 
 def record_brunel(run: int, network_seed: int, seconds: float, code_target: str) -> SimulatedRecording:
-    """Simulate one run. Start, network, noise and drive all come from one seed, `network_seed + run`.
+    """Simulate one recording. Start voltages, network, noise and external input come from seed `network_seed + run`.
 
-    With network seed 72 and the code target "cython" run 0 is the published one spike for spike. That depends on the
-    order in which the objects below are made and draw: start, excitatory connections, inhibitory connections.
+    With network seed 72 and code target "cython", recording 0 is the published one, spike for spike. This depends on
+    the order of the random draws below: start voltages, excitatory connections, inhibitory connections.
     """
     brian2.seed(network_seed + run)
     group = brian2_model.neuron_group(BRUNEL_NETWORK.n_neurons)
     synapses = (
-        _connected(group[: BRUNEL_NETWORK.n_excitatory], group, BRUNEL_NETWORK.excitatory_mv),
-        _connected(group[BRUNEL_NETWORK.n_excitatory :], group, BRUNEL_NETWORK.inhibitory_mv),
+        _connect(group[: BRUNEL_NETWORK.n_excitatory], group, BRUNEL_NETWORK.excitatory_mv),
+        _connect(group[BRUNEL_NETWORK.n_excitatory :], group, BRUNEL_NETWORK.inhibitory_mv),
     )
     weights_mv = np.zeros((BRUNEL_NETWORK.n_neurons, BRUNEL_NETWORK.n_neurons), np.float32)
     weights_mv[np.asarray(synapses[0].i), np.asarray(synapses[0].j)] = BRUNEL_NETWORK.excitatory_mv
@@ -91,7 +91,7 @@ def record_brunel(run: int, network_seed: int, seconds: float, code_target: str)
     )
 
 
-def _connected(sources: brian2.NeuronGroup, targets: brian2.NeuronGroup, weight_mv: float) -> brian2.Synapses:
+def _connect(sources: brian2.NeuronGroup, targets: brian2.NeuronGroup, weight_mv: float) -> brian2.Synapses:
     synapses = brian2.Synapses(
         sources, targets, on_pre="v += weight", delay=BRUNEL_NETWORK.delay_ms * ms, namespace={"weight": weight_mv * mV}
     )

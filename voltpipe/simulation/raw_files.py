@@ -1,4 +1,4 @@
-"""Simulated recordings as raw files in the lake, where they are recordings like any other."""
+"""Simulated recordings as raw files in the lake."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,33 +17,32 @@ from voltpipe.simulation.simulated_recording import SimulatedRecording
 
 
 class SimulationError(VoltpipeError):
-    """A simulated recording that cannot be written."""
+    """A simulated recording that cannot be written to the lake."""
 
 
 def write_raw_files(
     settings: SimulationSettings, lake: Lake, organoid: str, file_format: RawFormat = RawFormat.NWB
 ) -> Iterator[Path]:
-    """Simulate recordings into `raw/<organoid>/` of the lake, and yield the path of each when it is there.
+    """Simulate recordings into `raw/<organoid>/` of the lake, and yield the path of each once it is written.
 
-    Each recording of `brunel` is of another network, and so of another organoid: `<organoid>_000` and so on.
+    Each recording of `brunel` has its own network, and so its own organoid: `<organoid>_000` and so on.
 
     Raises:
-        SimulationError: a file of that name holds something else.
-        LakeError: `organoid` cannot name one.
+        SimulationError: a file of that name has different content.
+        LakeError: `organoid` is not allowed as a name.
     """
-    RecordingKey(organoid, "run")  # refuses the name before the work, not after
+    RecordingKey(organoid, "run")  # refuses a bad name before the simulation
     for recording in simulate(settings, lake.root / "cache" / "brian2"):
-        is_another = settings.preparation is Preparation.BRUNEL
-        yield write_recording(
-            recording, lake, f"{organoid}_{recording.run:03d}" if is_another else organoid, file_format
-        )
+        own_network = settings.preparation is Preparation.BRUNEL
+        name = f"{organoid}_{recording.run:03d}" if own_network else organoid
+        yield write_recording(recording, lake, name, file_format)
 
 
 def write_recording(recording: SimulatedRecording, lake: Lake, organoid: str, file_format: RawFormat) -> Path:
-    """Write one recording as a raw file. A file that already holds the same recording is left with the same bytes.
+    """Write one recording as a raw file. If the file already holds the same recording, its bytes stay the same.
 
     Raises:
-        SimulationError: a file of that name holds something else.
+        SimulationError: a file of that name has different content.
     """
     key = RecordingKey(organoid, recording.name)
     folder = lake.raw / key.organoid
@@ -51,28 +50,26 @@ def write_recording(recording: SimulatedRecording, lake: Lake, organoid: str, fi
 
 
 def _write_nwb(recording: SimulatedRecording, folder: Path) -> Path:
-    os.environ.setdefault("PYNWB_NO_CACHE_DIR", "1")  # or pynwb keeps a pickle in the user's home
+    os.environ.setdefault("PYNWB_NO_CACHE_DIR", "1")  # otherwise pynwb writes a pickle to the home folder
     from voltpipe.simulation.nwb_writer import write_nwb
 
     path = folder / f"{recording.name}.nwb"
-    _write_once(path, lambda aside: write_nwb(recording, aside, organoid=folder.name))
+    _write_once(path, lambda partial: write_nwb(recording, partial, organoid=folder.name))
     return path
 
 
 def _write_text(recording: SimulatedRecording, folder: Path) -> Path:
-    from voltpipe.simulation.raw_files import write_sidecar, write_text
-
     path = folder / f"run_{recording.run}_voltages.dat"
-    # The sidecar first, so that whoever finds the recording finds what belongs to it.
-    _write_once(path.with_suffix(".yaml"), lambda aside: write_sidecar(recording, aside))
-    _write_once(path, lambda aside: write_text(recording, aside))
+    # The sidecar is written first, so that it is there when the recording is found.
+    _write_once(path.with_suffix(".yaml"), lambda partial: _write_sidecar(recording, partial))
+    _write_once(path, lambda partial: _write_text_table(recording, partial))
     return path
 
 
 def _write_once(path: Path, write: Callable[[Path], None]) -> None:
-    with atomic_write(path) as aside:
-        write(aside)
-        if path.exists() and file_digest(path) != file_digest(aside):
+    with atomic_write(path) as partial:
+        write(partial)
+        if path.exists() and file_digest(path) != file_digest(partial):
             raise SimulationError(
                 f"{path} exists and holds a different recording. Raw files are never changed. "
                 "Choose another organoid name or a higher first recording.",
@@ -80,14 +77,14 @@ def _write_once(path: Path, write: Callable[[Path], None]) -> None:
             )
 
 
-def write_text(recording: SimulatedRecording, path: Path) -> None:
-    """Write time in ms and then a column a neuron in mV, rounded to 1e-4, separated by blanks, without a header."""
+def _write_text_table(recording: SimulatedRecording, path: Path) -> None:
+    """Write time in ms, then one column per neuron in mV, rounded to 1e-4, separated by spaces, without a header."""
     times_ms = np.arange(len(recording.voltage_mv)) * 1e3 / recording.rate_hz
     columns = np.column_stack((times_ms, recording.voltage_mv))
     np.savetxt(path, columns, fmt=["%.3f"] + ["%.4f"] * recording.voltage_mv.shape[1])
 
 
-def write_sidecar(recording: SimulatedRecording, path: Path) -> None:
-    """Write as YAML what the text format cannot say."""
-    said = {"preparation": recording.preparation.value, "channel_types": list(recording.neuron_types)}
-    path.write_text(yaml.safe_dump(said, sort_keys=False))
+def _write_sidecar(recording: SimulatedRecording, path: Path) -> None:
+    """Write as YAML what the text format cannot hold."""
+    hints = {"preparation": recording.preparation.value, "channel_types": list(recording.neuron_types)}
+    path.write_text(yaml.safe_dump(hints, sort_keys=False))

@@ -1,4 +1,4 @@
-"""Which reference recordings are simulated, and in which form they leave."""
+"""Settings of simulations: preparation, number and length of recordings, file format."""
 
 from enum import StrEnum
 
@@ -8,30 +8,34 @@ from voltpipe.schema import Settings
 
 
 class Preparation(StrEnum):
-    """What the recordings of one simulation have in common."""
+    """The reference preparations, which differ in what their recordings share."""
 
     BRUNEL = "brunel"
-    """Nothing: each recording is of another network. The published proof of concept's."""
+    """A new network for each recording, as in the published proof of concept."""
     ORGANOID = "organoid"
-    """The network: drawn once, recorded again and again. What a lab has."""
+    """One network, recorded again and again, as in a laboratory."""
 
 
 class RawFormat(StrEnum):
     """The file format of simulated raw recordings."""
 
     NWB = "nwb"
-    """Neurodata Without Borders, one `run_000.nwb` a recording."""
+    """Neurodata Without Borders, one `run_000.nwb` per recording."""
     TEXT = "text"
-    """The proof of concept's `run_0_voltages.dat`: time in ms, then a column a neuron in mV."""
+    """`run_0_voltages.dat` of the proof of concept: time in ms, then one column per neuron in mV."""
 
 
 class SimulationSettings(Settings):
-    """Recordings `first_recording` to `first_recording + n_recordings` (not included) of a preparation."""
+    """Recordings `first_recording` to `first_recording + n_recordings` (exclusive) of a preparation."""
 
-    preparation: Preparation = Field(Preparation.ORGANOID, description="brunel (a network a run) or organoid (one)")
-    n_recordings: int = Field(50, ge=1, le=1000, description="how many recordings are simulated")
-    first_recording: int = Field(0, ge=0, le=1_000_000, description="number of the first recording, to add to earlier")
-    seconds: float = Field(10.0, gt=1, le=60, description="length of each recording, in s")
+    preparation: Preparation = Field(
+        Preparation.ORGANOID, description="Preparation: brunel (a new network per recording) or organoid (one network)."
+    )
+    n_recordings: int = Field(50, ge=1, le=1000, description="Number of recordings to simulate.")
+    first_recording: int = Field(
+        0, ge=0, le=1_000_000, description="Number of the first recording. Raise it to add to earlier recordings."
+    )
+    seconds: float = Field(10.0, gt=1, le=60, description="Length of each recording, in s.")
     network_seed: int = Field(
-        72, ge=0, le=2**31, description="draws the organoid's network; brunel's run r uses network seed + r"
+        72, ge=0, le=2**31, description="Seed of the organoid's network. Recording r of brunel uses this seed plus r."
     )

@@ -1,4 +1,4 @@
-"""What a simulation leaves: the voltage, and the truth behind it that no rig can see."""
+"""The result of a simulation: the voltage, and the true network that no rig can observe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ from voltpipe.simulation.settings import Preparation
 class SimulatedRecording:
     """The voltage of all neurons of a simulated network, with its spikes and its connections.
 
-    `weights_mv[source, target]` is what a spike of the source adds to the target, 0 where there is no connection.
+    `weights_mv[source, target]` is the voltage in mV that a spike of the source adds to the target, and 0 where there
+    is no connection.
     """
 
     preparation: Preparation
@@ -30,12 +31,12 @@ class SimulatedRecording:
 
     @property
     def name(self) -> str:
-        """Names the recording within its organoid."""
+        """The name of the recording within its organoid."""
         return f"run_{self.run:03d}"
 
     @property
     def facts(self) -> Mapping[str, str | int]:
-        """From what it can be simulated again. `code_target` is Brian2's, which decides the order of random draws."""
+        """Values needed to simulate the recording again. Brian2's `code_target` sets the order of random draws."""
         return {
             "preparation": self.preparation.value,
             "run": self.run,

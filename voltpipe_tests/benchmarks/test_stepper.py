@@ -16,13 +16,13 @@ def resting() -> NetworkState:
 
 
 def _after(state: NetworkState, n_samples: int) -> NetworkState:
-    branch = state.branched(1)
+    branch = state.branch(1)
     branch.advance(n_samples, np.random.default_rng(1))
     return branch
 
 
 def test_a_spike_arrives_1_5_ms_later_and_shifts_each_target_by_the_weight(resting):
-    spiking = resting.branched(1)
+    spiking = resting.branch(1)
     spiking.voltage_mv[0, 0, 85] = 0
     difference_mv = [
         _after(spiking, n_samples).voltage_mv[0, 0] - _after(resting, n_samples).voltage_mv[0, 0]
@@ -30,28 +30,28 @@ def test_a_spike_arrives_1_5_ms_later_and_shifts_each_target_by_the_weight(resti
     ]
     others = np.arange(100) != 85
     np.testing.assert_allclose(difference_mv[0][others], 0)
-    # Arrived with the step that ends at 1.6 ms; four more steps of 0.1 ms with a time constant of 10 ms follow.
+    # The spike arrives in the step that ends at 1.6 ms. Four steps of 0.1 ms with a time constant of 10 ms follow.
     expected_mv = resting.weights_mv[0, 85] * 0.99**4
     np.testing.assert_allclose(difference_mv[1][others], expected_mv[others], atol=1e-4)
 
 
-def test_a_neuron_that_spikes_stands_at_reset_for_2_ms_and_loses_its_input(resting):
+def test_a_neuron_that_spikes_stays_at_reset_for_2_ms_and_loses_its_input(resting):
     resting.voltage_mv[0, 0, 3] = 0
     assert _after(resting, 1).voltage_mv[0, 0, 3] == -70
     assert _after(resting, 2).voltage_mv[0, 0, 3] == -70
     assert _after(resting, 3).voltage_mv[0, 0, 3] != -70
 
 
-def test_branches_share_the_past_and_nothing_else(resting):
-    branches = resting.branched(3)
+def test_branches_share_only_the_past(resting):
+    branches = resting.branch(3)
     assert branches.voltage_mv.shape == (1, 3, 100)
     branches.advance(1, np.random.default_rng(0))
     assert len(np.unique(branches.voltage_mv[0, :, 0])) == 3
     assert np.all(resting.voltage_mv == -70)
 
 
-def test_it_is_the_same_process_as_brian2s(organoid_recordings):
-    """Same network: spikes a second, mean and spread of the voltage agree after settling."""
+def test_the_stepper_agrees_with_brian2(organoid_recordings):
+    """For the same network, spikes per second, mean and standard deviation of the voltage agree after settling."""
     state = NetworkState.start(draw_network(72)[None], 16, np.random.default_rng(0))
     state.advance(100, np.random.default_rng(1))
     sampled_mv = []
@@ -66,7 +66,7 @@ def test_it_is_the_same_process_as_brian2s(organoid_recordings):
 
 
 def test_without_input_from_outside_nothing_spikes(resting):
-    """All that is left is the noise: 0.5 mV a step of 0.1 ms, forgotten with 10 ms, is 0.05 / sqrt(0.02) = 0.35 mV."""
+    """Only noise is left: 0.5 mV per 0.1 ms step with a decay of 10 ms gives 0.05 / sqrt(0.02) = 0.35 mV."""
     state = replace(resting, external_rate_hz=0.0)
     state.advance(200, np.random.default_rng(0))
     assert (state.voltage_mv != -70).all()

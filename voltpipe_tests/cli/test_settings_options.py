@@ -92,7 +92,7 @@ def test_every_option_out_of_bounds_is_named():
         (["simulate", "brunel", "--organoid", "slice", "--seconds", "0.5"], "--seconds 0.5"),
         (["ingest", __file__, "--organoid", "slice", "--rate-hz", "-1"], "--rate-hz -1.0"),
         (["forecast", __file__, "--out", "never.parquet", "--rate-hz", "0"], "--rate-hz 0.0"),
-        (["simulate", "organoid", "--organoid", "../slice"], "organoid '../slice'"),
+        (["simulate", "organoid", "--organoid", "../slice"], "'../slice'"),
     ],
 )
 def test_what_is_out_of_bounds_is_refused_before_any_file_is_written(arguments, named, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Files are whole or absent, and digests name content alone."""
+"""Writes are atomic, and digests depend only on content."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ from voltpipe.lake.files import atomic_write, atomic_write_folder, content_diges
 
 
 class BlackoutError(Exception):
-    """Something that ends a block early."""
+    """An error in the middle of a write."""
 
 
 def write_half(path):
@@ -16,20 +16,20 @@ def write_half(path):
     raise BlackoutError
 
 
-def test_a_file_is_there_once_the_block_has_succeeded(tmp_path):
+def test_a_file_appears_once_the_block_has_succeeded(tmp_path):
     path = tmp_path / "new" / "voltage.txt"
-    with atomic_write(path) as aside:
-        aside.write_text("-60 mV")
+    with atomic_write(path) as partial:
+        partial.write_text("-60 mV")
         assert not path.exists()
     assert path.read_text() == "-60 mV"
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_after_an_error_the_former_file_stays_and_nothing_is_left_beside_it(tmp_path):
+def test_after_an_error_the_former_file_stays_and_no_other_file_is_left(tmp_path):
     path = tmp_path / "voltage.txt"
     path.write_text("former")
-    with pytest.raises(BlackoutError), atomic_write(path) as aside:
-        write_half(aside)
+    with pytest.raises(BlackoutError), atomic_write(path) as partial:
+        write_half(partial)
     assert path.read_text() == "former"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -42,11 +42,11 @@ def test_a_block_that_writes_nothing_leaves_the_former_file(tmp_path):
     assert path.read_text() == "former"
 
 
-def test_a_folder_replaces_the_former_one_altogether(tmp_path):
+def test_a_folder_replaces_the_former_one_completely(tmp_path):
     folder = tmp_path / "set"
     for name in ("old", "new"):
-        with atomic_write_folder(folder) as aside:
-            (aside / name).touch()
+        with atomic_write_folder(folder) as partial:
+            (partial / name).touch()
     assert [path.name for path in folder.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -55,8 +55,8 @@ def test_after_an_error_the_former_folder_stays(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "old").touch()
-    with pytest.raises(BlackoutError), atomic_write_folder(folder) as aside:
-        write_half(aside / "new")
+    with pytest.raises(BlackoutError), atomic_write_folder(folder) as partial:
+        write_half(partial / "new")
     assert [path.name for path in folder.iterdir()] == ["old"]
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -67,7 +67,7 @@ def test_json_reads_back_as_written(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_no_json_is_refused_and_the_former_file_stays(tmp_path, value):
+def test_numbers_that_json_cannot_hold_are_refused_and_the_former_file_stays(tmp_path, value):
     path = tmp_path / "a.json"
     write_json(path, {"r2": 0.75})
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -83,22 +83,22 @@ def test_a_files_digest_is_the_sha_256_of_its_bytes(tmp_path):
     assert file_digest(tmp_path / "b") == hashlib.sha256(large).hexdigest()
 
 
-def folder_of(folder, files):
+def fill_folder(folder, files):
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
 
 
-def test_a_folders_digest_is_that_of_names_and_bytes_whatever_the_order_and_place(tmp_path):
-    first = folder_of(tmp_path / "1", {"a": b"x", "sub/b": b"y"})
-    second = folder_of(tmp_path / "2", {"sub/b": b"y", "a": b"x"})
+def test_a_folders_digest_depends_on_names_and_bytes_but_not_on_order_and_place(tmp_path):
+    first = fill_folder(tmp_path / "1", {"a": b"x", "sub/b": b"y"})
+    second = fill_folder(tmp_path / "2", {"sub/b": b"y", "a": b"x"})
     assert file_digest(first) == file_digest(second)
 
 
 @pytest.mark.parametrize("other", [{"a": b"x", "c": b"y"}, {"a": b"x", "b": b"z"}, {"a": b"x"}, {"a": b"xb\0y"}])
-def test_folders_of_other_files_have_other_digests(tmp_path, other):
-    folder, another = folder_of(tmp_path / "1", {"a": b"x", "b": b"y"}), folder_of(tmp_path / "2", other)
+def test_folders_with_different_files_have_different_digests(tmp_path, other):
+    folder, another = fill_folder(tmp_path / "1", {"a": b"x", "b": b"y"}), fill_folder(tmp_path / "2", other)
     assert file_digest(folder) != file_digest(another)
 
 

@@ -1,4 +1,4 @@
-"""One process holds a lock at a time, the lock file names it, and a wait for it is not silent."""
+"""Only one process holds a lock at a time, the lock file names it, and a long wait is announced."""
 
 import ast
 import fcntl
@@ -32,7 +32,7 @@ from voltpipe.lake.locks import (
 HOLD = """
 import sys
 from pathlib import Path
-from voltpipe import locks
+from voltpipe.lake import locks
 with getattr(locks, sys.argv[1])(Path(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.readline()
@@ -41,7 +41,7 @@ with getattr(locks, sys.argv[1])(Path(sys.argv[2])):
 
 @pytest.fixture
 def hold():
-    """Starts a process that holds a lock until it is told to go on."""
+    """Start a process that holds a lock until a line is written to its input."""
     started = []
 
     def start(kind, path):
@@ -76,7 +76,7 @@ def test_a_lock_names_its_holder_and_is_free_when_the_holder_is_killed(tmp_path,
     assert not is_locked(path)
 
 
-def test_a_wait_says_for_what_and_for_whom_and_ends_when_the_lock_is_free(tmp_path, hold, monkeypatch, capsys):
+def test_a_long_wait_names_the_lock_and_its_holder_and_ends_when_the_lock_is_free(tmp_path, hold, monkeypatch, capsys):
     monkeypatch.setattr(locks, "_FIRST_NOTICE_S", 0.2)
     other = hold("exclusive_lock", tmp_path / "lock")
     since = read_holder(tmp_path / "lock").since_utc
@@ -87,9 +87,9 @@ def test_a_wait_says_for_what_and_for_whom_and_ends_when_the_lock_is_free(tmp_pa
 
     threading.Timer(1.0, release).start()
     with exclusive_lock(tmp_path / "lock"):
-        said = capsys.readouterr().err
-    assert said.count("\n") == 1  # announced once, not at every look
-    assert all(fact in said for fact in (str(tmp_path / "lock"), str(other.pid), os.uname().nodename, since))
+        notice = capsys.readouterr().err
+    assert notice.count("\n") == 1  # announced once, not at every attempt
+    assert all(fact in notice for fact in (str(tmp_path / "lock"), str(other.pid), os.uname().nodename, since))
 
 
 def test_a_short_wait_is_silent(tmp_path, hold, capsys):
@@ -129,7 +129,7 @@ def test_a_published_lock_is_abandoned_when_its_process_was_killed(tmp_path, hol
         assert not gone
 
 
-def test_an_abandoned_lock_stays_if_it_could_not_be_dealt_with(tmp_path):
+def test_the_file_of_an_abandoned_lock_stays_if_the_block_fails(tmp_path):
     (tmp_path / "run").touch()
     with ExitStack() as held:
         assert held.enter_context(abandoned_lock(tmp_path / "run"))
@@ -143,8 +143,8 @@ def test_an_abandoned_lock_stays_if_it_could_not_be_dealt_with(tmp_path):
     [
         ("here", "this", 0, True),
         ("another name", "this", 0, True),  # a container on the same kernel
-        ("here", "before", 0, False),  # another machine that bears the same name
-        ("here", "before", 2 * SILENT_AFTER_S, True),  # this machine was started again
+        ("here", "before", 0, False),  # another machine with the same name
+        ("here", "before", 2 * SILENT_AFTER_S, True),  # this machine after a restart
         ("another name", "before", 2 * SILENT_AFTER_S, False),
     ],
 )
@@ -160,7 +160,7 @@ def test_only_this_machines_locks_are_taken_over(tmp_path, monkeypatch, host, bo
         assert found is gone
 
 
-def test_every_lock_works_where_only_files_open_for_writing_can_be_locked(tmp_path, nfs_locks):
+def test_locks_work_on_file_systems_that_lock_only_files_open_for_writing(tmp_path, nfs_locks):
     path = tmp_path / "lock"
     path.touch()
     with path.open() as reading, pytest.raises(OSError, match="Bad file descriptor"):
@@ -173,7 +173,7 @@ def test_every_lock_works_where_only_files_open_for_writing_can_be_locked(tmp_pa
         assert gone
 
 
-def test_a_lock_holds_though_the_disk_is_too_full_for_the_holders_name(tmp_path, monkeypatch):
+def test_a_lock_works_on_a_disk_too_full_for_the_holders_name(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -183,7 +183,7 @@ def test_a_lock_holds_though_the_disk_is_too_full_for_the_holders_name(tmp_path,
         assert read_holder(tmp_path / "lock") is None
 
 
-def test_no_other_file_locks():
+def test_no_other_module_imports_fcntl():
     locking = set()
     for path in Path(voltpipe.__file__).parent.rglob("*.py"):
         imported = set()

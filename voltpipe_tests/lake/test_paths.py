@@ -1,4 +1,4 @@
-"""Nothing escapes the lake, and a key names one recording only."""
+"""Paths stay inside the lake, and a key names exactly one recording."""
 
 import re
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_a_partition_key_reads_back_as_the_key_it_was_made_from(name):
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_names_that_could_escape_or_be_mistaken_are_refused(name):
+def test_unsafe_and_ambiguous_names_are_refused(name):
     for make in (lambda: RecordingKey(name, "run_0"), lambda: RecordingKey("organoid", name)):
         with pytest.raises(LakeError, match=re.escape(repr(name))) as refused:
             make()
@@ -53,12 +53,12 @@ def test_names_that_could_escape_or_be_mistaken_are_refused(name):
 
 
 @pytest.mark.parametrize("text", ["", "organoid", "organoid-run", "organoid--", "--run", "a--b--c", "a--../b", "a---b"])
-def test_what_is_no_partition_key_is_refused(text):
+def test_malformed_partition_keys_are_refused(text):
     with pytest.raises(LakeError):
         RecordingKey.parse(text)
 
 
-def test_a_recordings_files_lie_in_the_folders_of_their_stages():
+def test_a_recordings_files_are_in_the_folders_of_their_stages():
     lake, key = Lake(Path("/lake")), RecordingKey("slice", "run_0")
     assert lake.conditioned_path(key) == Path("/lake/conditioned/slice/run_0.parquet")
     assert lake.quarantine_path(key) == Path("/lake/quarantine/slice/run_0.json")
@@ -68,7 +68,7 @@ def test_a_name_with_a_dot_keeps_it():
     assert Lake(Path("/lake")).conditioned_path(RecordingKey("s", "2024.05")).name == "2024.05.parquet"
 
 
-def test_the_lake_is_where_the_environment_says(monkeypatch, tmp_path):
+def test_an_environment_variable_sets_the_lake(monkeypatch, tmp_path):
     monkeypatch.setenv(LAKE_VARIABLE, str(tmp_path / "elsewhere"))
     assert Lake.default().root == tmp_path / "elsewhere"
 
@@ -80,7 +80,7 @@ def test_a_file_url_names_a_folder(monkeypatch, tmp_path, host):
 
 
 @pytest.mark.parametrize("url", ["s3://lake/one", "gs://lake", "az://lake/one", "S3://lake", "file://other-host/lake"])
-def test_other_urls_are_refused_and_no_folder_is_made_of_them(monkeypatch, tmp_path, url):
+def test_other_urls_are_refused_and_no_folder_is_created_for_them(monkeypatch, tmp_path, url):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(LAKE_VARIABLE, url)
     with pytest.raises(LakeError) as refused:
@@ -94,7 +94,7 @@ def test_other_urls_are_refused_and_no_folder_is_made_of_them(monkeypatch, tmp_p
 
 
 @pytest.mark.parametrize("unset", [True, False])
-def test_else_it_is_in_the_working_directory(monkeypatch, tmp_path, unset):
+def test_by_default_the_lake_is_in_the_working_directory(monkeypatch, tmp_path, unset):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(LAKE_VARIABLE, "")
     if unset:

@@ -1,4 +1,4 @@
-"""The reset is found where there is one, and only there."""
+"""The reset voltage is found if there is one, and only then."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from voltpipe.signals.spike_detection import find_reset_voltage
 NORMAL_MV = torch.randn(100_000, generator=torch.Generator().manual_seed(0)) * 5 - 60
 
 
-def test_a_voltage_that_holds_three_percent_of_the_samples_is_the_reset():
+def test_a_voltage_with_three_percent_of_the_samples_is_the_reset():
     found = find_reset_voltage(torch.cat([NORMAL_MV, torch.full((3_000,), -70.0)]).sort().values)
     assert found is not None
     assert found.voltage_mv == pytest.approx(-70, abs=1e-3)
@@ -20,5 +20,5 @@ def test_a_continuous_voltage_has_no_reset():
 
 
 @pytest.mark.parametrize("step_mv", [0.2, 2.0, 10.0])
-def test_coarse_digitisation_is_no_reset(step_mv):
+def test_coarse_digitization_is_not_mistaken_for_a_reset(step_mv):
     assert find_reset_voltage(((NORMAL_MV / step_mv).round() * step_mv).sort().values) is None

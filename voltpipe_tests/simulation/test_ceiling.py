@@ -14,7 +14,7 @@ from voltpipe.simulation.ceiling import (
 from voltpipe.simulation.network import draw_network
 
 
-def test_the_further_ahead_the_less_can_be_known():
+def test_ceilings_fall_with_the_horizon():
     for preparation in ("brunel", "organoid"):
         r2 = ceiling_by_horizon(preparation, 1000.0).r2
         assert list(r2) == [1, 2, 3, 5, 10, 20]
@@ -29,13 +29,13 @@ def test_horizons_are_counted_in_samples_at_the_given_rate():
 
 
 @pytest.mark.parametrize("preparation", [None, "slice"])
-def test_of_real_tissue_nobody_knows_the_ceiling(preparation):
+def test_other_preparations_have_no_ceiling(preparation):
     assert ceiling_by_horizon(preparation, 1000.0).r2 == {}
     assert observable_ceiling_by_horizon(preparation, 1000.0).r2 == {}
 
 
 @pytest.mark.parametrize("preparation", ["brunel", "organoid"])
-def test_samples_hide_little_and_only_of_what_is_near(preparation):
+def test_the_observable_ceiling_is_slightly_lower_and_only_at_short_horizons(preparation):
     full, observable = (
         of_preparation(preparation, 1000.0).r2 for of_preparation in (ceiling_by_horizon, observable_ceiling_by_horizon)
     )
@@ -53,7 +53,7 @@ def small():
 @pytest.mark.slow
 @pytest.mark.parametrize("horizon", [1, 2, 5, 20])
 @pytest.mark.parametrize("which", ["full_state", "observable"])
-def test_a_small_measurement_agrees_with_the_figures_that_are_shipped(small, horizon, which):
+def test_a_small_measurement_agrees_with_the_shipped_ceilings(small, horizon, which):
     of_preparation = {"full_state": ceiling_by_horizon, "observable": observable_ceiling_by_horizon}[which]
     measured, shipped = getattr(small, which), of_preparation("organoid", 1000.0)
     assert 0 < measured.standard_error[horizon] < 0.02
@@ -61,10 +61,10 @@ def test_a_small_measurement_agrees_with_the_figures_that_are_shipped(small, hor
     assert abs(off) < 4 * np.hypot(measured.standard_error[horizon], shipped.standard_error[horizon])
 
 
-def test_what_samples_hide_is_the_difference_of_both_ceilings(small):
+def test_the_hidden_share_is_the_difference_of_both_ceilings(small):
     for horizon, hidden in small.hidden.r2.items():
         assert hidden == pytest.approx(small.full_state.r2[horizon] - small.observable.r2[horizon])
-    # The same noise went into both, so the difference is known far better than either.
+    # Both were measured with the same noise, so their difference is more precise than either.
     assert small.hidden.standard_error[1] < small.full_state.standard_error[1] / 3
     assert small.hidden.r2[1] > 0
 
@@ -80,7 +80,7 @@ BINS_MV = torch.from_numpy(np.append(EDGES_MV, -49.0) - 1e-3)
 
 @pytest.fixture(scope="module")
 def network_mv():
-    """Voltages of the shipped organoid, one row a ms."""
+    """Voltages of the shipped organoid, one row per ms."""
     rng = np.random.default_rng(1)
     state = NetworkState.start(draw_network(72)[None], 8, rng)
     state.advance(200, rng)
@@ -91,7 +91,7 @@ def network_mv():
     return np.stack(rows)
 
 
-def test_on_average_it_is_what_the_ceiling_says(network_mv):
+def test_the_mean_irreducible_error_agrees_with_the_ceiling(network_mv):
     least_mv2 = irreducible_error_mv2("organoid", 1000.0, HORIZONS_MS, torch.from_numpy(network_mv))
     assert least_mv2 is not None
     r2 = 1 - least_mv2.mean((0, 2)).numpy() / network_mv.var()
@@ -99,14 +99,14 @@ def test_on_average_it_is_what_the_ceiling_says(network_mv):
 
 
 @pytest.mark.slow
-def test_a_small_measurement_of_irreducible_error_agrees_with_the_shipped_figures():
+def test_a_small_measurement_of_irreducible_error_agrees_with_the_shipped_values():
     measured = measure_irreducible_error_mv2(draw_network(3)[None], n_copies=6, n_states=30, n_branches=10, seed=5)
     shipped = irreducible_error_mv2("brunel", 1000.0, HORIZONS_MS, BINS_MV).numpy()
-    often = slice(2, 18)  # bins that many neurons are in
+    often = slice(2, 18)  # bins with many neurons
     assert measured[:2, often] == pytest.approx(shipped[:2, often], rel=0.25)
 
 
-def test_near_threshold_hardly_anything_can_be_known_and_at_reset_nearly_all():
+def test_the_irreducible_error_is_large_near_threshold_and_small_at_reset():
     at_reset, middle, near = irreducible_error_mv2("organoid", 1000.0, (1,), torch.tensor([-70.0, -60.0, -50.6]))[0]
     assert at_reset < middle / 2
     assert near > 50 * middle
@@ -116,7 +116,7 @@ def test_near_threshold_hardly_anything_can_be_known_and_at_reset_nearly_all():
     ("preparation", "rate_hz", "horizons"),
     [(None, 1000.0, (1,)), ("slice", 1000.0, (1,)), ("organoid", 1000.0, (1, 4))],
 )
-def test_what_was_not_measured_is_not_known(preparation, rate_hz, horizons):
+def test_without_a_measurement_there_is_no_irreducible_error(preparation, rate_hz, horizons):
     assert irreducible_error_mv2(preparation, rate_hz, horizons, torch.tensor([-60.0])) is None
 
 

@@ -11,7 +11,7 @@ from voltpipe.simulation.simulated_recording import SimulatedRecording
 _PUBLISHED = Path(__file__).parent / "data" / "brunel_run0_spikes.npz"
 
 
-def test_run_0_is_the_published_one_spike_for_spike(brunel_run_0: SimulatedRecording):
+def test_recording_0_is_the_published_one_spike_for_spike(brunel_run_0: SimulatedRecording):
     with np.load(_PUBLISHED) as published:
         steps, neurons = published["spike_steps"], published["neurons"]
     assert len(steps) == 29_451
@@ -26,7 +26,7 @@ def test_ten_seconds_of_100_neurons_are_10_000_samples_at_1_khz(brunel_run_0: Si
     assert brunel_run_0.neuron_types == ("excitatory",) * 80 + ("inhibitory",) * 20
 
 
-def test_a_spike_is_seen_as_two_samples_at_reset(brunel_run_0: SimulatedRecording):
+def test_after_a_spike_two_samples_are_at_reset(brunel_run_0: SimulatedRecording):
     first_sample = np.floor(brunel_run_0.spike_times_ms).astype(int) + 1
     seen = first_sample + 2 < len(brunel_run_0.voltage_mv)
     neurons, first_sample = brunel_run_0.spike_neurons[seen], first_sample[seen]
@@ -35,7 +35,7 @@ def test_a_spike_is_seen_as_two_samples_at_reset(brunel_run_0: SimulatedRecordin
     assert np.mean(brunel_run_0.voltage_mv[first_sample + 2, neurons] == -70) < 0.001
 
 
-def test_excitatory_neurons_add_half_a_millivolt_and_inhibitory_ones_take_2_75(brunel_run_0: SimulatedRecording):
+def test_excitatory_weights_are_half_a_millivolt_and_inhibitory_ones_minus_2_75(brunel_run_0: SimulatedRecording):
     weights_mv = brunel_run_0.weights_mv
     assert set(np.unique(weights_mv[:80])) == {0, np.float32(0.5)}
     assert set(np.unique(weights_mv[80:])) == {0, np.float32(-2.75)}
@@ -43,7 +43,7 @@ def test_excitatory_neurons_add_half_a_millivolt_and_inhibitory_ones_take_2_75(b
     assert np.count_nonzero(weights_mv[80:]) == 211
 
 
-def test_the_facts_tell_how_to_simulate_the_run_again(brunel_run_0: SimulatedRecording):
+def test_the_facts_suffice_to_simulate_the_recording_again(brunel_run_0: SimulatedRecording):
     assert brunel_run_0.name == "run_000"
     assert brunel_run_0.facts == {
         "preparation": "brunel",
@@ -56,11 +56,11 @@ def test_the_facts_tell_how_to_simulate_the_run_again(brunel_run_0: SimulatedRec
 
 @pytest.fixture(scope="module")
 def later_recordings(compiled: Path) -> list[SimulatedRecording]:
-    """Recordings 2 to 10, shorter: asked for in another call, and simulated in two groups."""
+    """Recordings 2 to 10, shorter, simulated in another call and in two groups."""
     return list(simulate(SimulationSettings(first_recording=2, n_recordings=9, seconds=1.2), compiled))
 
 
-def test_all_recordings_are_of_the_network_that_the_seed_names(organoid_recordings, later_recordings):
+def test_all_recordings_are_of_the_network_of_the_seed(organoid_recordings, later_recordings):
     for recording in (*organoid_recordings, *later_recordings):
         np.testing.assert_array_equal(recording.weights_mv, draw_network(72))
     assert not np.array_equal(draw_network(72), draw_network(73))
@@ -73,7 +73,7 @@ def test_recordings_differ_in_their_noise(organoid_recordings, later_recordings)
     assert np.abs(correlations[~np.eye(11, dtype=bool)]).max() < 0.3
 
 
-def test_a_recording_does_not_depend_on_which_others_are_asked_for(organoid_recordings, later_recordings):
+def test_a_recording_does_not_depend_on_the_others_of_the_call(organoid_recordings, later_recordings):
     before, again = organoid_recordings[2], later_recordings[0]
     assert before.facts == again.facts
     np.testing.assert_array_equal(before.voltage_mv[:1200], again.voltage_mv)
@@ -83,7 +83,7 @@ def test_a_recording_does_not_depend_on_which_others_are_asked_for(organoid_reco
 
 
 def test_a_spike_shifts_its_targets_on_average_by_the_weight(organoid_recordings):
-    """From 1 to 3 ms after a spike of an inhibitory neuron, its targets fall against all others."""
+    """From 1 to 3 ms after a spike of an inhibitory neuron, its targets fall relative to all other neurons."""
     targets = draw_network(72)[80:] < 0
     shifts_mv = np.zeros((2, 0))
     for recording in organoid_recordings:

@@ -16,13 +16,13 @@ from voltpipe.simulation.settings import Preparation, RawFormat, SimulationSetti
 
 @pytest.fixture
 def lake(tmp_path: Path, compiled: Path) -> Lake:
-    """A lake that finds the compiled code already there."""
+    """A lake whose cache holds the compiled code."""
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "brian2").symlink_to(compiled)
     return Lake(tmp_path)
 
 
-def test_nwb_reads_back_to_the_same_voltage_spikes_and_truth(organoid_recordings, lake):
+def test_nwb_reads_back_to_the_same_voltage_spikes_and_connections(organoid_recordings, lake):
     recording = organoid_recordings[1]
     path = write_recording(recording, lake, "day_30", RawFormat.NWB)
     assert path == lake.raw / "day_30" / "run_001.nwb"
@@ -55,12 +55,12 @@ def test_text_reads_back_to_the_same_voltage_within_1e_4_mv(organoid_recordings,
     np.testing.assert_array_equal(columns[:, 0], np.arange(1500))
     np.testing.assert_allclose(columns[:, 1:], recording.voltage_mv, rtol=0, atol=5.5e-5)
     np.testing.assert_array_equal(columns[:, 1:] == -70, np.abs(recording.voltage_mv + 70) < 5e-5)
-    said = yaml.safe_load(path.with_suffix(".yaml").read_text())
-    assert said == {"preparation": "organoid", "channel_types": ["excitatory"] * 80 + ["inhibitory"] * 20}
+    sidecar = yaml.safe_load(path.with_suffix(".yaml").read_text())
+    assert sidecar == {"preparation": "organoid", "channel_types": ["excitatory"] * 80 + ["inhibitory"] * 20}
 
 
 @pytest.mark.parametrize("file_format", RawFormat)
-def test_the_same_recording_again_leaves_the_same_bytes(organoid_recordings, lake, file_format):
+def test_writing_the_same_recording_again_keeps_the_same_bytes(organoid_recordings, lake, file_format):
     path = write_recording(organoid_recordings[0], lake, "day_30", file_format)
     digest = file_digest(lake.raw)
     assert write_recording(organoid_recordings[0], lake, "day_30", file_format) == path
@@ -79,7 +79,7 @@ def test_a_raw_file_with_other_content_is_never_changed(organoid_recordings, lak
     assert not list(path.parent.glob(".*"))
 
 
-def test_recordings_are_there_as_soon_as_their_paths_are_known_each_network_as_an_organoid(lake):
+def test_yielded_paths_exist_and_each_network_is_an_organoid(lake):
     settings = SimulationSettings(preparation=Preparation.BRUNEL, first_recording=3, n_recordings=2, seconds=1.1)
     paths = []
     for path in write_raw_files(settings, lake, "networks"):
@@ -88,7 +88,7 @@ def test_recordings_are_there_as_soon_as_their_paths_are_known_each_network_as_a
     assert paths == ["networks_003/run_003.nwb", "networks_004/run_004.nwb"]
 
 
-def test_a_name_that_would_leave_the_lake_is_refused_before_simulating(lake):
+def test_a_name_that_leads_out_of_the_lake_is_refused_before_the_simulation(lake):
     with pytest.raises(LakeError, match=re.escape("'../elsewhere'")) as refused:
         next(write_raw_files(SimulationSettings(), lake, "../elsewhere"))
     assert refused.value.code == "name-invalid"

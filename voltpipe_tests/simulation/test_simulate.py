@@ -6,7 +6,7 @@ from voltpipe.simulation.simulate import simulate
 
 
 @pytest.mark.slow
-def test_without_a_compiler_the_other_random_numbers_are_announced(tmp_path, monkeypatch):
+def test_a_warning_says_that_random_numbers_differ_without_a_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
     monkeypatch.setenv("CXX", "no-such-compiler")
     settings = SimulationSettings(preparation=Preparation.BRUNEL, n_recordings=1, seconds=1.01)

@@ -1,1 +1,1 @@
-"""One file a format: each turns a file of that format into a lazy `Recording` in mV."""
+"""File formats, one per module. Each opens a file as a lazy `RawSignal`."""

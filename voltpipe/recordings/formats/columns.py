@@ -1,4 +1,4 @@
-"""Tables of voltage: which column is time, and which unit the columns' names state."""
+"""Headers of voltage tables: the time column, the channels and their unit."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _UNIT_AS_SUFFIX = re.compile(r"(?P<name>.+)_(?P<unit>mv|uv|nv)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Columns:
-    """What the header of a table says."""
+    """Columns of a table by role, with the channel names and the unit from its header."""
 
     time_column: int | None
     seconds_per_time_unit: float
@@ -26,35 +26,34 @@ class Columns:
 
 
 def read_header(header: Sequence[str]) -> Columns:
-    """Tell time from voltage in a table's column names: `time_s`, `time (ms)`, `ch1 (mV)`, `ch1 [uV]`, `ch1_mv`.
+    """Find time and voltages in column names such as `time_s`, `time (ms)`, `ch1 (mV)`, `ch1 [uV]`, `ch1_mv`.
 
     Raises:
-        RecordingError: two time columns or one without a unit, or columns in different units.
+        RecordingError: there are two time columns, one without a unit, or voltages in different units.
     """
     names = [name.strip() for name in header]
     times = {i: match["unit"].lower() for i, name in enumerate(names) if (match := _TIME.fullmatch(name))}
     if len(times) > 1:
         raise RecordingError(
-            f"several time columns: {', '.join(names[i] for i in times)}. Expected one.", code="time-columns-several"
+            f"Several time columns were found: {', '.join(names[i] for i in times)}. Expected one. Remove the others.",
+            code="time-columns-several",
         )
     for name in names:
         if _TIME_WITHOUT_UNIT.fullmatch(name):
             raise RecordingError(
-                f"column {name!r} does not say its unit. Name it time_s or time_ms.", code="time-unit-missing"
+                f"Column {name!r} has no unit. Rename it to time_s or time_ms.", code="time-unit-missing"
             )
     voltages = tuple(i for i in range(len(names)) if i not in times)
-    parted = [_name_and_unit(names[i]) for i in voltages]
-    units = {unit for _, unit in parted}
+    channels = [_name_and_unit(names[i]) for i in voltages]
+    units = {unit for _, unit in channels}
     if len(units) > 1:
         stated = ", ".join(sorted(unit or "none" for unit in units))
-        raise RecordingError(
-            f"columns state different units: {stated}. Expected one unit for all.", code="units-differ"
-        )
+        raise RecordingError(f"Columns have different units: {stated}. Expected one unit for all.", code="units-differ")
     return Columns(
         time_column=next(iter(times), None),
         seconds_per_time_unit=_SECONDS_PER_UNIT[next(iter(times.values()), "s")],
         voltage_columns=voltages,
-        channel_names=tuple(name for name, _ in parted),
+        channel_names=tuple(name for name, _ in channels),
         unit=units.pop() if units else None,
     )
 

@@ -1,4 +1,4 @@
-"""CSV with a header: one column a channel, and perhaps one of time (`time_s` or `time_ms`)."""
+"""Reader of CSV files with a header: one column per channel, and optionally one of time (`time_s` or `time_ms`)."""
 
 import csv
 from pathlib import Path
@@ -14,28 +14,32 @@ _DELIMITERS = (",", ";", "\t")
 
 
 def open_csv(path: Path, hints: Hints) -> RawSignal:
-    """Open a CSV file; the header's delimiter (comma, semicolon or tab) holds for the file."""
+    """Open a CSV file. The delimiter (comma, semicolon or tab) is taken from the header.
+
+    Raises:
+        RecordingError: the header is ambiguous, or a row does not match it.
+    """
     with raise_as_damaged(path, "CSV", UnicodeDecodeError), path.open(encoding="utf-8-sig", newline="") as file:
         header_line = file.readline().rstrip("\r\n")
     delimiter = max(_DELIMITERS, key=header_line.count)
     header = next(csv.reader([header_line], delimiter=delimiter), [])
     columns = read_header(header)
-    lines, timeline = index_text_rows(
+    rows, timeline = index_text_rows(
         path,
         delimiter=delimiter,
         header_lines=1,
         time_column=columns.time_column,
         seconds_per_time_unit=columns.seconds_per_time_unit,
     )
-    if lines.n_columns != len(header):
+    if rows.n_columns != len(header):
         raise RecordingError(
-            f"{path.name} has {len(header)} names in its header, but {lines.n_columns} columns. Correct the header.",
+            f"{path.name} has {len(header)} names in its header, but {rows.n_columns} columns. Correct the header.",
             code="column-count-mismatch",
         )
     timing = Timing() if columns.time_column is None else timeline.finish()
     return RawSignal(
-        read=lambda start, stop: lines.read(start, stop)[:, columns.voltage_columns],
-        n_samples=lines.n_rows,
+        read=lambda start, stop: rows.read(start, stop)[:, columns.voltage_columns],
+        n_samples=rows.n_rows,
         n_channels=len(columns.voltage_columns),
         unit=columns.unit,
         channel_names=columns.channel_names,

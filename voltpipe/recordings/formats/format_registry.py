@@ -1,4 +1,7 @@
-"""Which formats voltpipe reads. A new one: an opener in a file beside this, a line here, one in docs/formats.md."""
+"""The registry of file formats.
+
+To add a format, write an opener in a new module of this package, and add a line here and one in docs/formats.md.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,27 +18,31 @@ Opener = Callable[[Path, Hints], RawSignal]
 
 @dataclass(frozen=True)
 class Format:
-    """A file format; its module is imported when the first file of it is opened."""
+    """A file format. Its module is imported when a file of this format is first opened."""
 
     name: str
     module: str
     opener: str
     extensions: tuple[str, ...] = ()
-    """Of files that can be opened, in lower case."""
+    """File extensions of this format, in lower case."""
     hdf5_root: tuple[str, ...] = ()
-    """Of several formats with one extension: it is this one if the file's root has one of these."""
+    """Objects in the root of an HDF5 file, one of which identifies this format among those with the same extension."""
     folder_holds: tuple[str, ...] = ()
-    """Patterns; a folder that holds such a file can be opened."""
+    """Glob patterns. A folder with a matching file is a recording of this format."""
     has_segments: bool = False
-    """Whether a file may hold several recordings, one a segment."""
+    """Whether a file may hold several segments, each a recording of its own."""
 
     @property
     def needs_folder(self) -> bool:
-        """Whether it is several files, so that in the lake they need a folder of their own."""
+        """Return whether a recording consists of several files, which need a folder of their own in the lake."""
         return bool(self.folder_holds)
 
     def open(self, path: Path, hints: Hints) -> RawSignal:
-        """Read what a file of this format says; its samples stay where they are."""
+        """Open a file of this format lazily: read its metadata, but no samples.
+
+        Raises:
+            RecordingError: the file is damaged, ambiguous or of another format.
+        """
         opener = cast(Opener, getattr(import_module(f"voltpipe.recordings.formats.{self.module}"), self.opener))
         return opener(path, hints)
 
@@ -84,60 +91,60 @@ FORMATS = (
     Format("spikeinterface Zarr", "spikeinterface", "open_zarr_folder", folder_holds=(".zgroup",), has_segments=True),
 )
 
-EXTENSIONS = tuple(dict.fromkeys(extension for each in FORMATS for extension in each.extensions))
+EXTENSIONS = tuple(dict.fromkeys(extension for known in FORMATS for extension in known.extensions))
 
 
 def recording_name(path: Path) -> str:
-    """A file's name without its extension, a folder's whole name (but for `.zarr`)."""
+    """Return a file's name without its extension, or a folder's full name (without `.zarr`)."""
     return path.stem if path.suffix.lower() in (*EXTENSIONS, ".zarr") else path.name
 
 
 def raw_candidates(path: Path) -> tuple[Format, ...]:
-    """The formats a file can be of by its extension, or a folder by what it holds; files are not looked into.
+    """List the formats that match the extension of a file or the content of a folder. Files are not opened.
 
     Raises:
-        RecordingError: there is none.
+        RecordingError: no format matches, or a folder matches several.
     """
     if path.is_dir():
-        found = tuple(each for each in FORMATS if any(next(path.glob(p), None) for p in each.folder_holds))
+        found = tuple(known for known in FORMATS if any(next(path.glob(p), None) for p in known.folder_holds))
         if not found:
             raise RecordingError(
-                f"{path.name} is a folder of an unknown format. docs/formats.md lists the known ones.",
+                f"{path.name} is a folder of an unknown format. docs/formats.md lists the known formats.",
                 code="format-unknown",
             )
         if len(found) > 1:
             raise RecordingError(
-                f"{path.name} is a folder of {' and '.join(each.name for each in found)}. Expected one format. "
+                f"{path.name} is a folder of {' and '.join(match.name for match in found)}. Expected one format. "
                 "Make a folder for each recording.",
                 code="format-ambiguous",
             )
         return found
     suffix = path.suffix.lower()
-    found = tuple(each for each in FORMATS if suffix in each.extensions)
+    found = tuple(known for known in FORMATS if suffix in known.extensions)
     if not found:
         raise RecordingError(
-            f"{path.name}: extension {path.suffix!r} is not known. Known are {', '.join(EXTENSIONS)}, and folders of "
-            f"{', '.join(each.name for each in FORMATS if each.folder_holds)}.",
+            f"{path.name}: extension {path.suffix!r} is unknown. Known are {', '.join(EXTENSIONS)}, and folders of "
+            f"{', '.join(known.name for known in FORMATS if known.folder_holds)}.",
             code="format-unknown",
         )
     return found
 
 
 def detect_format(path: Path) -> Format:
-    """The format of a file or folder, by its extension and, where that does not tell, by what it holds.
+    """Return the format of a file or folder, by its extension and, if needed, its content.
 
     Raises:
-        RecordingError: it is of no known format.
+        RecordingError: the format is unknown.
     """
-    found = raw_candidates(path)
-    if len(found) == 1:
-        return found[0]
+    candidates = raw_candidates(path)
+    if len(candidates) == 1:
+        return candidates[0]
     from voltpipe.recordings.formats.hdf5 import contains
 
-    fitting = [each for each in found if contains(path, each.hdf5_root)]
-    if len(fitting) != 1:
+    matching = [candidate for candidate in candidates if contains(path, candidate.hdf5_root)]
+    if len(matching) != 1:
         raise RecordingError(
-            f"{path.name} is HDF5 of an unknown layout. Expected {', '.join(e.name for e in found)}.",
+            f"{path.name} is HDF5 of an unknown layout. Expected {', '.join(c.name for c in candidates)}.",
             code="format-unknown",
         )
-    return fitting[0]
+    return matching[0]

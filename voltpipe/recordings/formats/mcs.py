@@ -1,7 +1,8 @@
-"""Multi Channel Systems' HDF5 (written by MCS Experimenter and DataManager): `Data/Recording_i/AnalogStream/Stream_j`.
+"""Reader of Multi Channel Systems' HDF5 (from MCS Experimenter and DataManager).
 
-Volts are (count - ADZero) * ConversionFactor * 10**Exponent, row by row. Read with h5py alone: spikeinterface's reader
-fails on a stream that starts after 0 s, mistakes the offset's dimension, and takes one row's factor for all.
+Samples are in `Data/Recording_i/AnalogStream/Stream_j`. Volts are (count - ADZero) * ConversionFactor * 10**Exponent,
+for each row. It uses only h5py: spikeinterface's reader fails on a stream that starts after 0 s, applies the offset in
+the wrong dimension, and uses the factor of one row for all.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float64
 
-from voltpipe.recordings.formats.hdf5 import DAMAGE, internal_dataset, open_hdf5, text
+from voltpipe.recordings.formats.hdf5 import HDF5_ERRORS, internal_dataset, open_hdf5, text
 from voltpipe.recordings.formats.raw_signal import RawSignal, check_numeric, raise_as_damaged
 from voltpipe.recordings.formats.series_selection import select_segment, select_series
 from voltpipe.recordings.hints import Hints
@@ -22,24 +23,28 @@ _TICKS_PER_S = 1e6
 
 
 def open_mcs(path: Path, hints: Hints) -> RawSignal:
-    """Open an MCS file; `hints.series` names the stream, e.g. `Stream_0`, of several, `hints.segment` the recording."""
-    with raise_as_damaged(path, _NAME, *DAMAGE):
+    """Open an MCS file. `hints.series` selects a stream, such as `Stream_0`, and `hints.segment` a recording.
+
+    Raises:
+        RecordingError: the file is damaged or ambiguous, or its channels differ in unit or rate.
+    """
+    with raise_as_damaged(path, _NAME, *HDF5_ERRORS):
         file = open_hdf5(path, _NAME)
         recordings = [group for name, group in file["Data"].items() if name.startswith("Recording_")]
         recording = recordings[select_segment(path, len(recordings), hints.segment)]
         streams = recording["AnalogStream"]
-        electrodes = [name for name in streams if _is_of_electrodes(streams[name])]
+        electrodes = [name for name in streams if _has_electrodes(streams[name])]
         others = [name for name in streams if name not in electrodes]
         stream = streams[select_series(path, electrodes, others, hints.series)]
-        return _stored(path, stream, _facts(file["Data"], stream))
+        return _raw_signal(path, stream, _facts(file["Data"], stream))
 
 
-def _is_of_electrodes(stream: h5py.Group) -> bool:
+def _has_electrodes(stream: h5py.Group) -> bool:
     kind = text(stream.attrs.get("DataSubType", "Electrode"))
     return kind == "Electrode" and all(is_voltage_unit(text(unit)) for unit in stream["InfoChannel"]["Unit"])
 
 
-def _stored(path: Path, stream: h5py.Group, facts: dict[str, str | int | float]) -> RawSignal:
+def _raw_signal(path: Path, stream: h5py.Group, facts: dict[str, str | int | float]) -> RawSignal:
     data = internal_dataset(path, stream, "ChannelData")
     check_numeric(data.dtype, path, f"the counts of {data.name}")
     channels = internal_dataset(path, stream, "InfoChannel")[:]
@@ -59,7 +64,7 @@ def _stored(path: Path, stream: h5py.Group, facts: dict[str, str | int | float])
     scale = channels["ConversionFactor"] * 10.0 ** channels["Exponent"]
 
     def read(start_sample: int, stop_sample: int) -> Float64[np.ndarray, "time channel"]:
-        with raise_as_damaged(path, _NAME, *DAMAGE):
+        with raise_as_damaged(path, _NAME, *HDF5_ERRORS):
             return np.asarray((data[:, start_sample:stop_sample].T[:, rows] - zero) * scale)
 
     return RawSignal(
@@ -76,9 +81,9 @@ def _stored(path: Path, stream: h5py.Group, facts: dict[str, str | int | float])
 
 
 def _segment_starts(path: Path, stream: h5py.Group, n_samples: int, tick: int) -> tuple[int, ...]:
-    """First samples of the stretches, from rows of (time of the first sample, its index, index of the last)."""
-    stretches = internal_dataset(path, stream, "ChannelDataTimeStamps")[:].astype(np.int64)
-    times, first, last = stretches[:, 0], stretches[:, 1], stretches[:, 2]
+    """Return the first sample of each segment. Time stamps are rows of (first time in us, first index, last index)."""
+    blocks = internal_dataset(path, stream, "ChannelDataTimeStamps")[:].astype(np.int64)
+    times, first, last = blocks[:, 0], blocks[:, 1], blocks[:, 2]
     if not (first[0] == 0 and last[-1] == n_samples - 1 and (first[1:] == last[:-1] + 1).all()):
         raise RecordingError(
             f"{path.name}: the time stamps do not cover the {n_samples} samples. Export it again.",
@@ -89,5 +94,5 @@ def _segment_starts(path: Path, stream: h5py.Group, n_samples: int, tick: int) -
 
 
 def _facts(data: h5py.Group, stream: h5py.Group) -> dict[str, str | int | float]:
-    said = {"device": data.attrs.get("MeaName"), "stream": stream.attrs.get("Label")}
-    return {name: text(value) for name, value in said.items() if value is not None}
+    attributes = {"device": data.attrs.get("MeaName"), "stream": stream.attrs.get("Label")}
+    return {name: text(value) for name, value in attributes.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What the formats read by neo have in common: choosing a segment and a stream, keeping voltages, applying gains."""
+"""Shared reader of the formats that neo supports: selection of segment, stream and voltages, and gains."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,29 +23,30 @@ def open_with_neo(
     name: str,
     is_tissue: Callable[[str], bool] = lambda stream: True,
 ) -> RawSignal:
-    """Open what one of neo's readers reads, as it says of itself.
+    """Open a file or folder with one of neo's readers.
 
     Args:
         path: the file or folder.
-        hints: `series` names a stream of several, `segment` a segment; `unit` is for channels that state none.
-        make_reader: makes neo's reader.
-        name: the format's.
-        is_tissue: whether a stream of this name records tissue; others (auxiliary inputs) are read only if asked for.
+        hints: `series` selects one of several streams, `segment` a segment. `unit` is for channels without a unit.
+        make_reader: creates neo's reader.
+        name: the name of the format.
+        is_tissue: returns whether a stream of this name records tissue. Others (auxiliary inputs) are read only if
+            `hints.series` names them.
 
     Raises:
-        RecordingError: neo cannot read it, or which part of it is meant is not known.
+        RecordingError: neo cannot read it, or the segment or stream is ambiguous.
     """
-    # A damaged header leads neo into errors of any kind.
+    # A damaged header can cause any kind of error in neo.
     with raise_as_damaged(path, name, Exception):
         reader = make_reader()
         reader.parse_header()
         segments = [(b, s) for b in range(reader.block_count()) for s in range(reader.segment_count(b))]
         segment = segments[select_segment(path, len(segments), hints.segment)]
-        stream = _chosen_stream(path, reader, hints, is_tissue)
-        return _stored(path, hints, reader, segment, stream, name)
+        stream = _select_stream(path, reader, hints, is_tissue)
+        return _raw_signal(path, hints, reader, segment, stream, name)
 
 
-def _chosen_stream(path: Path, reader: Any, hints: Hints, is_tissue: Callable[[str], bool]) -> int:
+def _select_stream(path: Path, reader: Any, hints: Hints, is_tissue: Callable[[str], bool]) -> int:
     names = [str(stream["name"]) for stream in reader.header["signal_streams"]]
     voltages = [
         stream
@@ -65,22 +66,22 @@ def _channels(reader: Any, stream: int) -> Shaped[np.ndarray, " channel"]:
 
 
 def _is_kept(units: Shaped[np.ndarray, " channel"], hints: Hints) -> Bool[np.ndarray, " channel"]:
-    """The channels of voltage; where none states a voltage and a hint says the unit, all of them."""
+    """Return whether each channel is kept: those in volts, or all if none is in volts and a hint gives the unit."""
     voltage = np.array([is_voltage_unit(str(unit)) for unit in units], dtype=bool)
     return voltage if voltage.any() or hints.unit is None else np.ones_like(voltage)
 
 
-def _stored(path: Path, hints: Hints, reader: Any, segment: tuple[int, int], stream: int, name: str) -> RawSignal:
+def _raw_signal(path: Path, hints: Hints, reader: Any, segment: tuple[int, int], stream: int, name: str) -> RawSignal:
     channels = _channels(reader, stream)
     kept = np.flatnonzero(_is_kept(channels["units"], hints))
     if not kept.size:
         raise RecordingError(
-            f"{path.name}: no channel of the stream states a unit of voltage. Give it with the hint `unit`.",
+            f"{path.name}: no channel of the stream has a unit of voltage. Set it with the hint `unit`.",
             code="unit-missing",
         )
-    left_out = ", ".join(f"{each['name']} ({each['units']})" for each in np.delete(channels, kept))
+    left_out = ", ".join(f"{channel['name']} ({channel['units']})" for channel in np.delete(channels, kept))
     unit, scale, offset = _to_one_unit(channels[kept])
-    _check_whole(path, reader, segment, stream)
+    _check_complete(path, reader, segment, stream)
 
     def read(start_sample: int, stop_sample: int) -> Float64[np.ndarray, "time channel"]:
         if start_sample == stop_sample:
@@ -108,7 +109,7 @@ def _stored(path: Path, hints: Hints, reader: Any, segment: tuple[int, int], str
 def _to_one_unit(
     channels: Shaped[np.ndarray, " channel"],
 ) -> tuple[str | None, Float64[np.ndarray, " channel"], Float64[np.ndarray, " channel"]]:
-    """The first channel's unit, and each channel's gain and offset in it; no unit where it is no voltage's."""
+    """Return the unit of the first channel (None if it is not a voltage), and each channel's gain and offset in it."""
     units: Sequence[str] = [str(unit) for unit in channels["units"]]
     gain, offset = channels["gain"].astype(np.float64), channels["offset"].astype(np.float64)
     if not is_voltage_unit(units[0]):
@@ -117,8 +118,8 @@ def _to_one_unit(
     return units[0], gain * factor, offset * factor
 
 
-def _check_whole(path: Path, reader: Any, segment: tuple[int, int], stream: int) -> None:
-    """Refuse a file that ends in the middle of a sample: neo passes over the rest."""
+def _check_complete(path: Path, reader: Any, segment: tuple[int, int], stream: int) -> None:
+    """Refuse a file that ends in the middle of a sample. neo would ignore the incomplete sample."""
     if not reader.has_buffer_description_api():
         return
     buffer = reader.get_analogsignal_buffer_description(*segment, reader.header["signal_streams"]["buffer_id"][stream])

@@ -1,6 +1,6 @@
-"""NWB (HDF5): an ElectricalSeries, a CurrentClampSeries, or a TimeSeries whose unit is a voltage.
+"""Reader of NWB (HDF5): an ElectricalSeries, a CurrentClampSeries, or a TimeSeries in a unit of voltage.
 
-Read with h5py alone: loading the cached specification of a file, as pynwb does, takes longer than its voltages.
+It uses only h5py. pynwb would load the cached specification of a file, which takes longer than reading the voltages.
 """
 
 import json
@@ -12,33 +12,37 @@ import h5py
 import numpy as np
 from jaxtyping import Float64
 
-from voltpipe.recordings.formats.hdf5 import DAMAGE, internal_dataset, open_hdf5, text, texts
+from voltpipe.recordings.formats.hdf5 import HDF5_ERRORS, internal_dataset, open_hdf5, text, texts
 from voltpipe.recordings.formats.raw_signal import RawSignal, check_numeric, raise_as_damaged
 from voltpipe.recordings.formats.series_selection import select_series
-from voltpipe.recordings.formats.timeline import Timeline, Timing
+from voltpipe.recordings.formats.timeline import Timing, read_timing
 from voltpipe.recordings.hints import Hints
-from voltpipe.recordings.recording import RecordingError, chunk_samples, recording_time_fact
+from voltpipe.recordings.recording import RecordingError, recording_time_fact
 from voltpipe.recordings.units import is_voltage_unit
 
-_MOST_LETTERS = 200
-"""Some converters put a whole foreign header into one note."""
+_MAX_NOTE_LENGTH = 200
+"""Longer notes are ignored. Some converters write a whole header of another format into one note."""
 _POSITIONS = (("rel_x", "rel_y", "rel_z"), ("x", "y", "z"), ("x_um", "y_um", "z_um"))
-"""Columns of a table of electrodes; the last as voltpipe names them."""
+"""Column names of positions in electrode tables. The last are those of voltpipe."""
 _ALWAYS_VOLTAGE = {"ElectricalSeries", "CurrentClampSeries"}
 
 
 def open_nwb(path: Path, hints: Hints) -> RawSignal:
-    """Open an NWB file; `hints.series` names the series where there are several."""
-    with raise_as_damaged(path, "NWB", *DAMAGE):
+    """Open an NWB file. If it has several series of voltages, `hints.series` selects one.
+
+    Raises:
+        RecordingError: the file is damaged, not NWB or ambiguous, or its samples cannot be read.
+    """
+    with raise_as_damaged(path, "NWB", *HDF5_ERRORS):
         file = open_hdf5(path, "NWB")
         if "nwb_version" not in file.attrs:
             raise RecordingError(
                 f"{path.name} is HDF5 but not NWB: it has no nwb_version. Export it as NWB.", code="not-nwb"
             )
-        return _stored(path, file, _chosen_series(path, file, hints.series))
+        return _raw_signal(path, file, _select_group(path, file, hints.series))
 
 
-def _chosen_series(path: Path, file: h5py.File, wanted: str | None) -> h5py.Group:
+def _select_group(path: Path, file: h5py.File, wanted: str | None) -> h5py.Group:
     series: dict[str, h5py.Group] = {}
 
     def collect(name: str, node: Any) -> None:
@@ -60,7 +64,7 @@ def _is_voltage(group: h5py.Group) -> bool:
     return kind == "TimeSeries" and is_voltage_unit(text(group["data"].attrs.get("unit", "")))
 
 
-def _stored(path: Path, file: h5py.File, group: h5py.Group) -> RawSignal:
+def _raw_signal(path: Path, file: h5py.File, group: h5py.Group) -> RawSignal:
     data = internal_dataset(path, group, "data")
     if data.ndim not in (1, 2):
         raise RecordingError(
@@ -74,11 +78,11 @@ def _stored(path: Path, file: h5py.File, group: h5py.Group) -> RawSignal:
     offset = float(data.attrs.get("offset", 0.0))
 
     def read(start_sample: int, stop_sample: int) -> Float64[np.ndarray, "time channel"]:
-        with raise_as_damaged(path, "NWB", *DAMAGE):
+        with raise_as_damaged(path, "NWB", *HDF5_ERRORS):
             return np.asarray(data[start_sample:stop_sample].reshape(-1, n_channels) * scale + offset)
 
     names, types, positions_um = _channels(path, file, group)
-    timing = _timeline(path, group, data.shape[0])
+    timing = _timing(path, group, data.shape[0])
     return RawSignal(
         read=read,
         n_samples=data.shape[0],
@@ -92,7 +96,7 @@ def _stored(path: Path, file: h5py.File, group: h5py.Group) -> RawSignal:
     )
 
 
-def _timeline(path: Path, group: h5py.Group, n_samples: int) -> Timing:
+def _timing(path: Path, group: h5py.Group, n_samples: int) -> Timing:
     if "starting_time" in group:
         return Timing(float(group["starting_time"].attrs["rate"]))
     if "timestamps" not in group:
@@ -103,10 +107,7 @@ def _timeline(path: Path, group: h5py.Group, n_samples: int) -> Timing:
             f"{path.name} has {stamps.shape[0]} time stamps for {n_samples} samples. Export it again.",
             code="timestamp-count-mismatch",
         )
-    timeline, step = Timeline(), chunk_samples(1)
-    for start in range(0, n_samples, step):
-        timeline.add(stamps[start : start + step].astype(np.float64))
-    return timeline.finish()
+    return read_timing(lambda start, stop: stamps[start:stop].astype(np.float64), n_samples)
 
 
 class _Channels(NamedTuple):
@@ -116,7 +117,7 @@ class _Channels(NamedTuple):
 
 
 def _channels(path: Path, file: h5py.File, group: h5py.Group) -> _Channels:
-    """From the electrode table of an ElectricalSeries, or from a table `channels` beside the series or in scratch."""
+    """Read channels from the electrode table, or from a table `channels` in the series' group or in scratch."""
     if "electrodes" in group:
         rows = internal_dataset(path, group, "electrodes")
         table = file[rows.attrs["table"]]
@@ -136,7 +137,10 @@ def _channels(path: Path, file: h5py.File, group: h5py.Group) -> _Channels:
 
 
 def _positions_um(table: h5py.Group) -> Float64[np.ndarray, "row axis"] | None:
-    """Where the rows of a table lie: within the group of electrodes, else in the tissue, both in um by NWB's rules."""
+    """Return the positions of a table's rows in um: those in the electrode group, or else those in the tissue.
+
+    NWB prescribes um for both.
+    """
     for axes in _POSITIONS:
         if all(axis in table for axis in axes[:2]):
             return np.column_stack([table[axis][:] for axis in axes if axis in table]).astype(np.float64)
@@ -144,9 +148,9 @@ def _positions_um(table: h5py.Group) -> Float64[np.ndarray, "row axis"] | None:
 
 
 def _facts(file: h5py.File) -> dict[str, str | int | float]:
-    """When the session began, and the short texts and finite numbers of `general/notes`, if it is JSON."""
-    began = recording_time_fact(text(file["session_start_time"][()])) if "session_start_time" in file else {}
-    return {**_notes(file), **began}
+    """Return the session's start, and the short strings and finite numbers of `general/notes` if it is JSON."""
+    start = recording_time_fact(text(file["session_start_time"][()])) if "session_start_time" in file else {}
+    return {**_notes(file), **start}
 
 
 def _notes(file: h5py.File) -> dict[str, str | int | float]:
@@ -156,9 +160,9 @@ def _notes(file: h5py.File) -> dict[str, str | int | float]:
         return {}
     if not isinstance(notes, dict):
         return {}
-    plain = {name: value for name, value in notes.items() if type(value) in (str, int, float)}
+    scalars = {name: value for name, value in notes.items() if type(value) in (str, int, float)}
     return {
         name: value
-        for name, value in plain.items()
-        if (len(value) <= _MOST_LETTERS if isinstance(value, str) else math.isfinite(value))
+        for name, value in scalars.items()
+        if (len(value) <= _MAX_NOTE_LENGTH if isinstance(value, str) else math.isfinite(value))
     }

@@ -1,4 +1,4 @@
-"""What an opener of a format finds in a file, before hints are applied to it."""
+"""The result of opening a file, before hints are applied; memory-mapped samples; checks shared by all formats."""
 
 import mmap
 from collections.abc import Callable, Iterator, Mapping
@@ -12,18 +12,18 @@ from jaxtyping import Float64, Num
 from voltpipe.recordings.recording import RecordingError
 
 _REASON_LENGTH = 300
-"""Some libraries say more than a person reads."""
+"""Maximum length of a library's message within an error. Some libraries write very long ones."""
 
 ReadSamples = Callable[[int, int], Num[np.ndarray, "time channel"]]
 
 
 @dataclass(frozen=True)
 class RawSignal:
-    """A file's own word on its voltages; None where it says nothing.
+    """Voltages and metadata of a file. Values that the file does not state are None.
 
-    `read(start_sample, stop_sample)` gives the numbers of a half-open range as they stand in the file, in `unit`.
-    It is only asked for ranges within [0, n_samples). `positions_um` says where the electrodes lie, in um,
-    `dropped_samples` how many samples would fill the gaps in time.
+    `read(start_sample, stop_sample)` returns the samples of a half-open range as stored, in `unit`. Ranges must be
+    within [0, n_samples). `positions_um` holds the positions of the electrodes in um. `dropped_samples` is the number
+    of samples that would fill the gaps in time.
     """
 
     read: ReadSamples
@@ -41,7 +41,7 @@ class RawSignal:
 
 @contextmanager
 def raise_as_damaged(path: Path, expected: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn a library's `errors` into a RecordingError that names the file and what was expected of it."""
+    """Turn a library's `errors` into a RecordingError that names the file and the expected format."""
     try:
         yield
     except RecordingError:
@@ -53,18 +53,28 @@ def raise_as_damaged(path: Path, expected: str, *errors: type[Exception]) -> Ite
         ) from error
 
 
-def check_numeric(dtype: np.dtype, path: Path, what: str) -> None:
-    """Refuse numbers that are no real numbers."""
+def check_numeric(dtype: np.dtype, path: Path, subject: str) -> None:
+    """Check that samples are integers or floating-point numbers.
+
+    Args:
+        dtype: the type of the samples.
+        path: the file.
+        subject: the words for the samples in the error, in the plural.
+
+    Raises:
+        RecordingError: they are of another type.
+    """
     if dtype.kind not in "iuf":
         raise RecordingError(
-            f"{path.name}: {what} are {dtype}. Expected integers or floating-point numbers.", code="samples-not-numeric"
+            f"{path.name}: {subject} are {dtype}. Expected integers or floating-point numbers.",
+            code="samples-not-numeric",
         )
 
 
 class MappedSamples:
-    """A memory-mapped array that gives copies, and lets go of the pages that it has read.
+    """A memory-mapped array that returns copies and releases the pages it has read.
 
-    Otherwise all that was ever read would count as memory of the process, up to the size of the file.
+    Otherwise everything read so far would count as memory of the process, up to the size of the file.
     """
 
     def __init__(self, samples: np.memmap) -> None:
@@ -73,7 +83,7 @@ class MappedSamples:
         self.dtype: np.dtype = samples.dtype
 
     def __getitem__(self, range_: slice) -> Num[np.ndarray, "time channel"]:
-        copied = np.array(self._samples[range_])
-        mapping: mmap.mmap = self._samples._mmap  # type: ignore[attr-defined]  # NumPy offers no other way in
+        samples = np.array(self._samples[range_])
+        mapping: mmap.mmap = self._samples._mmap  # type: ignore[attr-defined]  # NumPy has no public access
         mapping.madvise(mmap.MADV_DONTNEED)
-        return copied
+        return samples

@@ -1,4 +1,4 @@
-"""A file that holds several series or segments: which one is read, or the question that has to be answered."""
+"""Selection of a series or segment in a file that holds several."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from voltpipe.recordings.recording import RecordingError
 
 
 class AmbiguousSegmentError(RecordingError):
-    """The file holds several segments, each a recording of its own, and none was chosen."""
+    """A file with several segments, each a recording of its own, of which none was chosen."""
 
     def __init__(self, path: Path, n_segments: int) -> None:
         super().__init__(
@@ -18,16 +18,16 @@ class AmbiguousSegmentError(RecordingError):
         self.n_segments = n_segments
 
 
-def select_segment(path: Path, n_segments: int, wanted: int | None) -> int:
-    """The segment to read: the wanted one, or the only one.
+def select_segment(path: Path, n_segments: int, requested: int | None) -> int:
+    """Return the index of the requested segment, or of the only one.
 
     Raises:
-        SegmentsError: there are several, and none is wanted.
-        RecordingError: there is none, or not that one.
+        AmbiguousSegmentError: there are several segments, and none is requested.
+        RecordingError: there is no segment, or not the requested one.
     """
-    if wanted is None and n_segments > 1:
+    if requested is None and n_segments > 1:
         raise AmbiguousSegmentError(path, n_segments)
-    index = wanted or 0
+    index = requested or 0
     if index >= n_segments:
         raise RecordingError(
             f"{path.name} has no segment {index}. It holds {n_segments} segments, counted from 0.",
@@ -36,28 +36,30 @@ def select_segment(path: Path, n_segments: int, wanted: int | None) -> int:
     return index
 
 
-def select_series(path: Path, voltages: Sequence[str], others: Sequence[str], wanted: str | None) -> str:
-    """The series to read: the wanted one, by its whole name or the last parts of it, or the only one of voltages.
+def select_series(path: Path, voltages: Sequence[str], others: Sequence[str], requested: str | None) -> str:
+    """Return the name of the requested series, or of the only series of voltages.
 
     Args:
         path: the file.
-        voltages: names of the series that hold voltages of tissue.
-        others: names of those that are read only if they are wanted.
-        wanted: the hint `series`.
+        voltages: names of the series with voltages of tissue.
+        others: names of the series that are read only if requested.
+        requested: the hint `series`: a full name, or the last parts of one.
 
     Raises:
-        RecordingError: there are several and none is wanted, or not the one that is.
+        RecordingError: there are several series and none is requested, or the requested one does not exist.
     """
-    names = voltages if wanted is None else [*voltages, *others]
-    matching = [name for name in names if wanted is None or f"/{name}".endswith(f"/{wanted.strip('/')}")]
+    names = voltages if requested is None else [*voltages, *others]
+    matching = [name for name in names if requested is None or f"/{name}".endswith(f"/{requested.strip('/')}")]
     if len(matching) == 1:
         return matching[0]
-    there = ", ".join(matching or voltages or others) or "none"
+    available = ", ".join(matching or voltages or others) or "none"
     remedy = "Choose one with the hint `series`."
     if matching:
-        raise RecordingError(f"{path.name} holds several series ({there}). {remedy}", code="series-not-chosen")
-    if wanted is None:
+        raise RecordingError(f"{path.name} holds several series ({available}). {remedy}", code="series-not-chosen")
+    if requested is None:
         raise RecordingError(
-            f"{path.name} holds no series of voltages. It has: {there}. {remedy}", code="voltage-series-missing"
+            f"{path.name} has no series of voltages. It has: {available}. {remedy}", code="voltage-series-missing"
         )
-    raise RecordingError(f"{path.name} holds no series {wanted!r}. It has: {there}. {remedy}", code="series-unknown")
+    raise RecordingError(
+        f"{path.name} has no series {requested!r}. It has: {available}. {remedy}", code="series-unknown"
+    )

@@ -1,6 +1,6 @@
-"""spikeinterface's own folders, as `recording.save(format="binary")` and `format="zarr"` write them.
+"""Readers of spikeinterface's folders, as written by `recording.save(format="binary")` and `format="zarr"`.
 
-Read without spikeinterface: its loaders import the classes that a folder names, and unpickle its properties.
+They do not use spikeinterface, whose loaders import the classes that a folder names, and unpickle its properties.
 """
 
 import json
@@ -13,59 +13,67 @@ from jaxtyping import Float64, Num
 
 from voltpipe.recordings.formats.raw_signal import MappedSamples, RawSignal, check_numeric, raise_as_damaged
 from voltpipe.recordings.formats.series_selection import select_segment
-from voltpipe.recordings.formats.timeline import Timeline, Timing
+from voltpipe.recordings.formats.timeline import Timing, read_timing
 from voltpipe.recordings.hints import Hints
-from voltpipe.recordings.recording import RecordingError, chunk_samples
+from voltpipe.recordings.recording import RecordingError
 
 _BINARY, _ZARR = "spikeinterface binary", "spikeinterface Zarr"
 
 
 def open_binary_folder(path: Path, hints: Hints) -> RawSignal:
-    """Open a folder with `binary.json` and one file of samples a segment."""
+    """Open a folder with `binary.json` and one file of samples per segment.
+
+    Raises:
+        RecordingError: the folder is damaged, incomplete or ambiguous, or names files outside it.
+    """
     with raise_as_damaged(path, _BINARY, Exception):
-        said = json.loads((path / "binary.json").read_text(encoding="utf-8"))["kwargs"]
-        segment = select_segment(path, len(said["file_paths"]), hints.segment)
-        file = path / said["file_paths"][segment]
+        metadata = json.loads((path / "binary.json").read_text(encoding="utf-8"))["kwargs"]
+        segment = select_segment(path, len(metadata["file_paths"]), hints.segment)
+        file = path / metadata["file_paths"][segment]
         if file.resolve().parent != path.resolve():
             raise RecordingError(
-                f"{path.name}: {said['file_paths'][segment]!r} is outside the folder. Save the recording again.",
+                f"{path.name}: {metadata['file_paths'][segment]!r} is outside the folder. Save the recording again.",
                 code="samples-outside-file",
             )
-        n_channels = int(said.get("num_channels") or said["num_chan"])
-        dtype = np.dtype(said["dtype"])
-        check_numeric(dtype, path, "samples")
-        n_values, rest = divmod(file.stat().st_size - said["file_offset"], dtype.itemsize)
-        if said["time_axis"] != 0 or rest or n_values % n_channels:
+        n_channels = int(metadata.get("num_channels") or metadata["num_chan"])
+        dtype = np.dtype(metadata["dtype"])
+        check_numeric(dtype, path, "the samples")
+        n_values, rest = divmod(file.stat().st_size - metadata["file_offset"], dtype.itemsize)
+        if metadata["time_axis"] != 0 or rest or n_values % n_channels:
             raise RecordingError(
                 f"{path.name}: {file.name} does not hold whole samples of {n_channels} channels. Copy it again.",
                 code="file-cut-off",
             )
         shape = n_values // n_channels, n_channels
-        samples = MappedSamples(np.memmap(file, dtype, "r", said["file_offset"], shape))
+        samples = MappedSamples(np.memmap(file, dtype, "r", metadata["file_offset"], shape))
         times_file = path / f"times_cached_seg{segment}.raw"
         times = np.memmap(times_file, np.float64, "r") if times_file.is_file() else None
         probes = path / "probegroup.json"
-        return _stored(
+        return _raw_signal(
             path,
             samples,
             times,
-            rate_hz=said["sampling_frequency"],
-            names=said["channel_ids"],
-            gain_uv=said["gain_to_uV"],
-            offset_uv=said["offset_to_uV"],
+            rate_hz=metadata["sampling_frequency"],
+            names=metadata["channel_ids"],
+            gain_uv=metadata["gain_to_uV"],
+            offset_uv=metadata["offset_to_uV"],
             probegroup=json.loads(probes.read_text(encoding="utf-8")) if probes.is_file() else None,
         )
 
 
 def open_zarr_folder(path: Path, hints: Hints) -> RawSignal:
-    """Open a Zarr folder with `traces_seg0`, `traces_seg1`, ... and `channel_ids`."""
+    """Open a Zarr folder with `traces_seg0`, `traces_seg1`, ... and `channel_ids`.
+
+    Raises:
+        RecordingError: the folder is damaged, incomplete or ambiguous, or holds pickles.
+    """
     with raise_as_damaged(path, _ZARR, Exception):
         _refuse_pickles(path)
         root = zarr.open_group(str(path), mode="r")
         segment = select_segment(path, int(root.attrs["num_segments"]), hints.segment)
         samples = root[f"traces_seg{segment}"]
-        check_numeric(samples.dtype, path, "samples")
-        # Zarr reads a chunk that is missing as zeros.
+        check_numeric(samples.dtype, path, "the samples")
+        # Zarr reads missing chunks as zeros.
         if samples.nchunks_initialized != samples.nchunks:
             missing = samples.nchunks - samples.nchunks_initialized
             raise RecordingError(
@@ -73,7 +81,7 @@ def open_zarr_folder(path: Path, hints: Hints) -> RawSignal:
                 code="chunks-missing",
             )
         properties = root.get("properties", {})
-        return _stored(
+        return _raw_signal(
             path,
             samples,
             root.get(f"times_seg{segment}"),
@@ -85,7 +93,7 @@ def open_zarr_folder(path: Path, hints: Hints) -> RawSignal:
         )
 
 
-def _stored(
+def _raw_signal(
     path: Path,
     samples: Any,
     times: Any,
@@ -102,7 +110,7 @@ def _stored(
             f"{path.name} names {len(names)} channels, but its samples have {n_channels}. Save it again.",
             code="channel-count-mismatch",
         )
-    # Without gain and offset the counts have no unit, and a hint has to say it.
+    # Without gain and offset, the unit of the counts must come from a hint.
     scaled = gain_uv is not None and offset_uv is not None
     gain = np.broadcast_to(np.asarray(gain_uv if scaled else 1.0, np.float64), n_channels)
     offset = np.broadcast_to(np.asarray(offset_uv if scaled else 0.0, np.float64), n_channels)
@@ -111,7 +119,7 @@ def _stored(
         with raise_as_damaged(path, "spikeinterface", Exception):
             return np.asarray(samples[start_sample:stop_sample] * gain + offset)
 
-    timing = Timing(float(rate_hz)) if times is None else _timeline(path, times, n_samples)
+    timing = Timing(float(rate_hz)) if times is None else _timing(path, times, n_samples)
     return RawSignal(
         read=read,
         n_samples=n_samples,
@@ -123,20 +131,17 @@ def _stored(
     )
 
 
-def _timeline(path: Path, times: Any, n_samples: int) -> Timing:
+def _timing(path: Path, times: Any, n_samples: int) -> Timing:
     if len(times) != n_samples:
         raise RecordingError(
-            f"{path.name} has {len(times)} time stamps for {n_samples} samples. Save it again.",
+            f"{path.name} has {len(times)} time stamps, but {n_samples} samples. Save it again.",
             code="timestamp-count-mismatch",
         )
-    timeline, step = Timeline(), chunk_samples(1)
-    for start in range(0, n_samples, step):
-        timeline.add(np.asarray(times[start : start + step], np.float64))
-    return timeline.finish()
+    return read_timing(lambda start, stop: np.asarray(times[start:stop], np.float64), n_samples)
 
 
 def _positions_um(probegroup: dict[str, Any] | None, n_channels: int) -> Float64[np.ndarray, "channel axis"] | None:
-    """Where the contacts lie, in the channels' order; None where they are not all known in um."""
+    """Return the positions of the contacts in the order of the channels, or None unless all are known in um."""
     probes = probegroup["probes"] if probegroup else []
     if not probes or any(probe["si_units"] != "um" for probe in probes):
         return None
@@ -148,9 +153,9 @@ def _positions_um(probegroup: dict[str, Any] | None, n_channels: int) -> Float64
 
 
 def _refuse_pickles(path: Path) -> None:
-    described = (file for pattern in (".zarray", ".zmetadata") for file in path.rglob(pattern))
-    # Written anew, since JSON may spell a word with escapes.
-    if any('"pickle"' in json.dumps(json.loads(file.read_text(encoding="utf-8"))) for file in described):
+    descriptions = (file for pattern in (".zarray", ".zmetadata") for file in path.rglob(pattern))
+    # Parsed and written again, because JSON may use escapes within a word.
+    if any('"pickle"' in json.dumps(json.loads(file.read_text(encoding="utf-8"))) for file in descriptions):
         raise RecordingError(
             f"{path.name} holds pickles, which can run code when loaded. Save it without them.",
             code="pickle-refused",

@@ -1,4 +1,7 @@
-"""The published text format `run_K_voltages.dat`: whitespace, no header; ms, then one column a neuron in mV."""
+"""Reader of the published text format `run_K_voltages.dat`, and lazily read text files of numbers.
+
+The published format has no header. Columns are separated by whitespace: time in ms, then one column per neuron in mV.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,20 +18,24 @@ from voltpipe.recordings.recording import RecordingError
 
 
 def open_text(path: Path, hints: Hints) -> RawSignal:
-    """Open the published text format. Channels are named `neuron_0`, `neuron_1`, ..."""
-    lines, timeline = index_text_rows(path, delimiter=None, header_lines=0, time_column=0, seconds_per_time_unit=1e-3)
-    if lines.n_columns < 2:
+    """Open a file in the published text format. Channels are named `neuron_0`, `neuron_1`, ...
+
+    Raises:
+        RecordingError: a row is irregular or not numeric, or the file was cut off.
+    """
+    rows, timeline = index_text_rows(path, delimiter=None, header_lines=0, time_column=0, seconds_per_time_unit=1e-3)
+    if rows.n_columns < 2:
         raise RecordingError(
             f"{path.name} has one column. Expected time in ms, then one column per neuron.",
             code="voltage-column-missing",
         )
     timing = timeline.finish()
     return RawSignal(
-        read=lambda start, stop: lines.read(start, stop)[:, 1:],
-        n_samples=lines.n_rows,
-        n_channels=lines.n_columns - 1,
+        read=lambda start, stop: rows.read(start, stop)[:, 1:],
+        n_samples=rows.n_rows,
+        n_channels=rows.n_columns - 1,
         unit="mV",
-        channel_names=tuple(f"neuron_{i}" for i in range(lines.n_columns - 1)),
+        channel_names=tuple(f"neuron_{i}" for i in range(rows.n_columns - 1)),
         **timing._asdict(),
     )
 
@@ -39,7 +46,7 @@ _MAX_LINE_BYTES = 1 << 22
 
 @dataclass(frozen=True)
 class TextRows:
-    """An indexed file of numbers."""
+    """The rows of a text file of numbers, read lazily by an index of byte offsets."""
 
     path: Path
     delimiter: str | None
@@ -50,24 +57,24 @@ class TextRows:
     offsets: tuple[int, ...]
 
     def read(self, start_row: int, stop_row: int) -> Float64[np.ndarray, "row column"]:
-        """The rows of the half-open range.
+        """Read the rows of a half-open range.
 
         Raises:
-            RecordingError: a field is not a number; its line is named.
+            RecordingError: a field is not a number. The error names its line.
         """
         if start_row == stop_row:
             return np.empty((0, self.n_columns))
         block = start_row // _ROWS_PER_OFFSET
         with self.path.open("rb") as file:
             file.seek(self.offsets[block])
-            skipped = start_row - block * _ROWS_PER_OFFSET
-            lines = [line.decode("latin-1") for line in islice(file, skipped, skipped + stop_row - start_row)]
+            n_skipped = start_row - block * _ROWS_PER_OFFSET
+            lines = [line.decode("latin-1") for line in islice(file, n_skipped, n_skipped + stop_row - start_row)]
         try:
             return np.loadtxt(lines, delimiter=self.delimiter, comments=None, ndmin=2)
         except ValueError:
-            raise self._first_fault(lines, start_row) from None
+            raise self._first_error(lines, start_row) from None
 
-    def _first_fault(self, lines: list[str], start_row: int) -> RecordingError:
+    def _first_error(self, lines: list[str], start_row: int) -> RecordingError:
         for row, line in enumerate(lines, start_row):
             for field in line.split(self.delimiter):
                 _number(field.encode("latin-1"), self.path, self.header_lines + row + 1)
@@ -79,10 +86,11 @@ class TextRows:
 def index_text_rows(
     path: Path, *, delimiter: str | None, header_lines: int, time_column: int | None, seconds_per_time_unit: float
 ) -> tuple[TextRows, Timeline]:
-    """Go through a file once: check that all rows are alike, note offsets, and collect the time column.
+    """Read a file once to check that all rows have the same columns, index byte offsets and collect time stamps.
 
     Raises:
-        RecordingError: no rows, a row with another number of columns, irregular times, or a file that was cut off.
+        RecordingError: there are no rows, a row has a different number of columns, times are irregular, or the file was
+            cut off.
     """
     separator = None if delimiter is None else delimiter.encode()
     timeline, offsets, n_columns, n_rows = Timeline(), [], 0, 0

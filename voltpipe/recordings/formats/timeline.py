@@ -1,35 +1,36 @@
-"""Rate and gaps, from time stamps."""
+"""Sampling rate and gaps from time stamps."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 
-from voltpipe.recordings.recording import RecordingError
+from voltpipe.recordings.recording import RecordingError, chunk_samples
 
 _JITTER = 0.1
-"""A step may be this share of a period longer or shorter than the period: stamps are often rounded."""
+"""Largest deviation of a regular step, as a share of the period. Time stamps are often rounded."""
 _GAP_PERIODS = 1.5
-"""A step of more periods than this is a gap."""
+"""Shortest gap, in periods."""
 _STEPS_FOR_PERIOD = 1000
 _GAPS_IN_A_ROW = 10
-"""So many gaps with a single sample between each and the next are another rate."""
+"""Number of gaps with single samples between them that count as a change of rate."""
 
 
 class Timing(NamedTuple):
-    """What a file says of the time of its samples."""
+    """Sampling rate and gaps of a file. The rate is None if the file does not state it."""
 
     rate_hz: float | None = None
     segment_starts: tuple[int, ...] = (0,)
-    """The first sample of each stretch without a gap."""
+    """First sample of each segment."""
     dropped_samples: int = 0
-    """How many samples would fill the gaps."""
+    """Number of samples that would fill the gaps."""
 
 
 class Timeline:
-    """Takes time stamps in seconds, a chunk at a time, and tells the rate and where gaps are.
+    """Accumulator of time stamps in seconds, which finds the sampling rate and the gaps.
 
-    The period is the median of the first thousand steps, then refined over all regular ones.
+    The period is the median of the first thousand steps. The rate is then refined over all regular steps.
     """
 
     def __init__(self) -> None:
@@ -41,17 +42,17 @@ class Timeline:
         self._starts = [0]
         self._dropped_samples = 0
         self._were_gaps = np.zeros(_GAPS_IN_A_ROW - 1, bool)
-        """The last steps so far."""
+        """Whether each of the last steps was a gap."""
 
     def add(self, times_s: Float64[np.ndarray, " time"]) -> None:
-        """Take the next time stamps.
+        """Add the next time stamps.
 
         Raises:
-            RecordingError: a stamp is not a number, a step neither regular nor a gap, or the rate changes.
+            RecordingError: a stamp is not a number, a step is neither regular nor a gap, or the rate changes.
         """
         if not np.isfinite(times_s).all():
             raise RecordingError(
-                f"the time stamp of sample {self._n_samples + np.isfinite(times_s).argmin()} is not a number. "
+                f"The time stamp of sample {self._n_samples + np.isfinite(times_s).argmin()} is not a number. "
                 "Export the recording again.",
                 code="timestamp-not-finite",
             )
@@ -65,30 +66,31 @@ class Timeline:
             self._period_s = float(np.median(steps_s[:_STEPS_FOR_PERIOD]))
             if not self._period_s > 0:
                 raise RecordingError(
-                    f"time stamps do not increase: the first steps are {self._period_s:g} s long. "
+                    f"Time stamps do not increase: the first steps are {self._period_s:g} s long. "
                     "Export the recording again.",
                     code="timestamps-not-increasing",
                 )
-        self._judge(steps_s, first_sample)
+        self._check_steps(steps_s, first_sample)
 
-    def _judge(self, steps_s: Float64[np.ndarray, " step"], first_sample: int) -> None:
+    def _check_steps(self, steps_s: Float64[np.ndarray, " step"], first_sample: int) -> None:
         periods = steps_s / self._period_s
         regular = np.abs(periods - 1) <= _JITTER
         gap = periods > _GAP_PERIODS
-        odd = np.flatnonzero(~(regular | gap))
-        if odd.size:
+        irregular = np.flatnonzero(~(regular | gap))
+        if irregular.size:
             raise RecordingError(
-                f"time stamps are irregular: the step to sample {first_sample + odd[0]} is {steps_s[odd[0]]:g} s, "
-                f"expected {self._period_s:g} s. Resample the recording to a regular rate.",
+                f"Time stamps are irregular: the step to sample {first_sample + irregular[0]} is "
+                f"{steps_s[irregular[0]]:g} s. Expected {self._period_s:g} s. "
+                "Resample the recording to a regular rate.",
                 code="timestamps-irregular",
             )
         gaps = np.concatenate([self._were_gaps, gap])
-        rows = np.convolve(gaps, np.ones(_GAPS_IN_A_ROW, int), "valid") == _GAPS_IN_A_ROW
-        if rows.any():
-            first = first_sample + int(rows.argmax()) - len(self._were_gaps)
+        new_rate = np.convolve(gaps, np.ones(_GAPS_IN_A_ROW, int), "valid") == _GAPS_IN_A_ROW
+        if new_rate.any():
+            first = first_sample + int(new_rate.argmax()) - len(self._were_gaps)
             raise RecordingError(
-                f"the sampling rate changes at sample {first - 1}, from {1 / self._period_s:g} Hz to about "
-                f"{1 / steps_s[rows.argmax()]:g} Hz. Export the part at each rate as its own recording.",
+                f"The sampling rate changes at sample {first - 1}, from {1 / self._period_s:g} Hz to about "
+                f"{1 / steps_s[new_rate.argmax()]:g} Hz. Export the part at each rate as its own recording.",
                 code="rate-changes",
             )
         self._were_gaps = gaps[len(gap) :]
@@ -98,16 +100,32 @@ class Timeline:
         self._starts += (np.flatnonzero(gap) + first_sample).tolist()
 
     def finish(self) -> Timing:
-        """Rate and gaps of all time stamps so far.
+        """Return the rate and the gaps of all time stamps so far.
 
         Raises:
-            RecordingError: too few time stamps to tell a rate.
+            RecordingError: there are too few time stamps for a rate.
         """
         if not self._regular_steps:
             raise RecordingError(
-                f"{self._n_samples} time stamps are too few to tell the rate. Give it with the hint `rate_hz`.",
+                f"{self._n_samples} time stamps are too few to determine the rate. Set it with the hint `rate_hz`.",
                 code="timestamps-too-few",
             )
-        # Time stamps are sums of rounded numbers: nine digits are what they are good for.
+        # Time stamps are sums of rounded numbers, so only about nine digits of the rate are meaningful.
         rate_hz = float(f"{self._regular_steps / self._regular_s:.9g}")
         return Timing(rate_hz, tuple(self._starts), self._dropped_samples)
+
+
+def read_timing(read_times_s: Callable[[int, int], Float64[np.ndarray, " time"]], n_samples: int) -> Timing:
+    """Find rate and gaps from the time stamps of a file, read in chunks.
+
+    Args:
+        read_times_s: reads the time stamps of a half-open range of samples, in s.
+        n_samples: number of time stamps.
+
+    Raises:
+        RecordingError: the time stamps are irregular, or too few for a rate.
+    """
+    timeline, step = Timeline(), chunk_samples(1)
+    for start in range(0, n_samples, step):
+        timeline.add(read_times_s(start, min(start + step, n_samples)))
+    return timeline.finish()

@@ -1,1 +1,1 @@
-"""The conditioned recording: Parquet and its metadata, and its export as NWB."""
+"""Conditioned recordings: Parquet files with metadata, and their export as NWB."""

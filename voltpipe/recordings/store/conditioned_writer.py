@@ -1,10 +1,10 @@
-"""Writes a conditioned recording: z-scored samples as they come, what they are at the end.
+"""Writer of conditioned recordings: z-scored samples as they arrive, then the metadata.
 
-Measured (benchmarks/conditioning.py, 1,020 channels): voltages that a converter quantised take few values, and a
-dictionary holds them in half the space of anything else, in half the time. True floating-point noise does not
-compress; byte-stream-split saves a tenth of it, where a dictionary would take half as much again. Row groups of a
-thousand rows take twice as long to write and to read as these. A file that is not on the disk is not there after a
-power cut, and to wait for gigabytes at the end would take as long as all the rest.
+The encoding follows measurements with benchmarks/conditioning.py (1,020 channels). Quantized voltages take few values:
+a dictionary needs half the space and half the time of any other encoding. Floating-point noise does not compress:
+byte-stream-split saves 10 %, and a dictionary would need 50 % more space. Row groups of 1,000 rows would take twice as
+long to write and to read. Data is synced to the disk during writing, because only synced files survive a power cut,
+and syncing gigabytes at the end would take as long as everything else.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from voltpipe.schema import FrozenModel
 
 
 class ConditioningProvenance(FrozenModel):
-    """What a conditioned recording says of itself, but for its samples."""
+    """Source, channels, calibration and settings of a conditioned recording: all metadata but that of its samples."""
 
     organoid: str
     recording: str
@@ -32,20 +32,20 @@ class ConditioningProvenance(FrozenModel):
     channel_names: tuple[str, ...]
     channel_types: tuple[str, ...]
     positions_um: tuple[tuple[float, ...], ...] | None = None
-    """Where each channel's electrode lies (x, y, perhaps z); None where nobody said."""
+    """Positions of the electrodes in um, with two or three axes; None if unknown."""
     mean_mv: tuple[float, ...]
     sd_mv: tuple[float, ...]
     first_sample: int
-    """The sample of the raw recording that is the first one here."""
+    """The first kept sample of the raw recording."""
     calibration_samples: int
-    """Mean and SD are of this many samples from the beginning."""
+    """Length of the calibration span: the samples from the beginning that give mean and SD."""
     segment_starts: tuple[int, ...]
     stretches: tuple[tuple[int, int], ...]
-    """Half-open ranges of the raw recording's samples that the segments are made of, one each; the rest is left out."""
+    """The half-open range of raw samples of each segment. All other samples were left out."""
     source_rate_hz: float
-    """The raw recording's rate."""
+    """Sampling rate of the raw recording."""
     steps: tuple[str, ...]
-    """What was done to the voltage before it was z-scored, in words, in order."""
+    """Descriptions of the processing steps before the z-score, in order."""
     settings: ConditioningSettings
     source_digest: str
     """SHA-256 of the raw file."""
@@ -58,16 +58,16 @@ class ConditionedMetadata(ConditioningProvenance):
 
     n_samples: int
     samples_digest: str
-    """SHA-256 of the z-scored samples: alike for recordings of the same samples, whatever their files."""
+    """SHA-256 of the z-scored samples. It is equal for recordings with the same samples, even if their files differ."""
 
 
 METADATA_KEY = b"voltpipe"
-"""Under which the schema's metadata holds a `ConditionedMetadata` as JSON."""
+"""Key in the metadata of the Parquet schema that holds a `ConditionedMetadata` as JSON."""
 
 ROW_GROUP_SAMPLES = 16_384
-_MOST_ROW_GROUP_VALUES = 1 << 24
-_FEW = 1 / 4
-"""Share of different values up to which a dictionary is used."""
+_MAX_ROW_GROUP_VALUES = 1 << 24
+_MAX_DISTINCT_SHARE = 1 / 4
+"""Largest share of distinct values for which a dictionary is used."""
 
 QUANTISED: dict[str, Any] = {"compression": "none", "use_dictionary": True}
 CONTINUOUS: dict[str, Any] = {
@@ -79,27 +79,27 @@ CONTINUOUS: dict[str, Any] = {
 
 
 class ConditionedWriter:
-    """Takes samples in pieces of any length and writes row groups.
+    """A writer that takes chunks of any length and writes row groups.
 
-    A second thread compresses one while the next fills, and a third brings to the disk what is written.
+    A second thread compresses a row group while the next one fills, and a third syncs written data to the disk.
 
     Args:
-        path: a Parquet file to write.
-        channel_names: one column each.
+        path: the Parquet file to write.
+        channel_names: the names of the columns.
     """
 
     def __init__(self, path: Path, channel_names: tuple[str, ...]) -> None:
         self._path = path
         self._schema = pa.schema([(name, pa.float32()) for name in channel_names])
-        rows = max(1, min(ROW_GROUP_SAMPLES, _MOST_ROW_GROUP_VALUES // len(channel_names)))
+        rows = max(1, min(ROW_GROUP_SAMPLES, _MAX_ROW_GROUP_VALUES // len(channel_names)))
         self._block = np.empty((0, 0), np.float32)
         self._shape = len(channel_names), rows
         self._filled = 0
         self._digest = hashlib.sha256()
         self._writer: pq.ParquetWriter | None = None
-        self._worker = ThreadPoolExecutor(1)
-        self._under_way: Future[None] | None = None
-        self._to_disk = ThreadPoolExecutor(1)
+        self._compression_worker = ThreadPoolExecutor(1)
+        self._compressing: Future[None] | None = None
+        self._sync_worker = ThreadPoolExecutor(1)
         self._syncing: Future[None] | None = None
         self.n_samples = 0
 
@@ -109,27 +109,27 @@ class ConditionedWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._worker.shutdown()
-        self._to_disk.shutdown()
+        self._compression_worker.shutdown()
+        self._sync_worker.shutdown()
         if self._writer is not None:
             self._writer.close()
 
     def write(self, samples_z: Float32[np.ndarray, "time channel"]) -> None:
-        """Take the next samples."""
-        taken = 0
-        while taken < len(samples_z):
+        """Write the next samples."""
+        n_written = 0
+        while n_written < len(samples_z):
             if not self._filled:
                 self._block = np.empty(self._shape, np.float32)
-            piece = samples_z[taken : taken + self._shape[1] - self._filled]
-            self._block[:, self._filled : self._filled + len(piece)] = piece.T
-            self._filled += len(piece)
-            taken += len(piece)
+            rows = samples_z[n_written : n_written + self._shape[1] - self._filled]
+            self._block[:, self._filled : self._filled + len(rows)] = rows.T
+            self._filled += len(rows)
+            n_written += len(rows)
             if self._filled == self._shape[1]:
                 self._flush()
         self.n_samples += len(samples_z)
 
     def finish(self, provenance: ConditioningProvenance) -> ConditionedMetadata:
-        """Write what is left, and what the samples are."""
+        """Write the remaining samples and the metadata, and return the metadata."""
         if self._filled:
             self._flush()
         self._wait()
@@ -145,21 +145,21 @@ class ConditionedWriter:
     def _flush(self) -> None:
         self._wait()
         if self._writer is not None:
-            self._bring_to_disk()
+            self._start_sync()
         block = self._block[:, : self._filled]
-        self._under_way = self._worker.submit(self._write_row_group, block)
+        self._compressing = self._compression_worker.submit(self._write_row_group, block)
         self._filled = 0
 
     def _wait(self) -> None:
-        if self._under_way is not None:
-            self._under_way.result()
+        if self._compressing is not None:
+            self._compressing.result()
 
-    def _bring_to_disk(self) -> None:
-        """Begin to, unless the disk is still at work on what was written before."""
+    def _start_sync(self) -> None:
+        """Start to sync written data to the disk, unless the previous sync is still running."""
         if self._syncing is None or self._syncing.done():
             if self._syncing is not None:
                 self._syncing.result()
-            self._syncing = self._to_disk.submit(_sync, self._path)
+            self._syncing = self._sync_worker.submit(_sync, self._path)
 
     def _write_row_group(self, by_channel: Float32[np.ndarray, "channel time"]) -> None:
         if self._writer is None:
@@ -177,6 +177,6 @@ def _sync(path: Path) -> None:
 
 
 def _is_quantised(by_channel: Float32[np.ndarray, "channel time"]) -> bool:
-    some = by_channel[:: max(1, len(by_channel) // 16)]
-    distinct = sum(len(np.unique(samples)) for samples in some)
-    return distinct <= _FEW * some.size
+    selected = by_channel[:: max(1, len(by_channel) // 16)]
+    n_distinct = sum(len(np.unique(samples)) for samples in selected)
+    return n_distinct <= _MAX_DISTINCT_SHARE * selected.size

@@ -1,7 +1,7 @@
-"""Writes a conditioned recording, and forecasts of it, as NWB.
+"""Export of a conditioned recording and its forecasts as NWB.
 
-The voltage stands in the processing module `conditioned` in mV (restored, not z-scored), each horizon's forecasts in
-the module `forecast`. Times count from the beginning of the raw recording, gaps not counted.
+The voltage is in the processing module `conditioned`, in mV (restored, not z-scored). The forecasts of each horizon are
+in the module `forecast`. Times count from the beginning of the raw recording, without the time of its gaps.
 """
 
 import json
@@ -25,7 +25,7 @@ from voltpipe.lake.files import atomic_write
 from voltpipe.recordings.recording import CHUNK_VALUES, FILTERED_FACT, RecordingError, sample_times_s
 from voltpipe.recordings.settings import Profile
 from voltpipe.recordings.store.conditioned_recording import ConditionedRecording
-from voltpipe.recordings.store.row_groups import DAMAGE
+from voltpipe.recordings.store.row_groups import PARQUET_ERRORS
 
 _MILLIVOLTS = {"unit": "volts", "conversion": 1e-3}
 _HDF5_CHUNK_VALUES = 1 << 18
@@ -41,18 +41,19 @@ def export_nwb(
     age: str,
     forecast: Path | None = None,
 ) -> None:
-    """Write a conditioned recording to `out`, whole or not at all, in memory of a chunk.
+    """Write a conditioned recording atomically to `out`, one chunk at a time.
 
     Args:
-        recording: what is written.
-        out: an NWB file.
-        session_start: when the raw recording began; taken as UTC if it names no time zone.
-        species: Latin name of whose cells were recorded, e.g. Homo sapiens; the inspector insists on one.
-        age: of the preparation, as an ISO 8601 duration, e.g. P90D; likewise.
-        forecast: forecasts of it, a Parquet file as `voltpipe forecast` writes it; a horizon at a time is in memory.
+        recording: the recording to write.
+        out: the NWB file.
+        session_start: start of the raw recording; UTC if it has no time zone.
+        species: Latin name of the species of the cells, e.g. Homo sapiens. The NWB inspector requires it.
+        age: age of the organoid as an ISO 8601 duration, e.g. P90D. The NWB inspector requires it.
+        forecast: forecasts of the recording, a Parquet file from `voltpipe forecast`. One horizon at a time is read
+            into memory.
 
     Raises:
-        RecordingError: the name does not end in .nwb, or `forecast` holds no forecasts of these channels.
+        RecordingError: the name does not end in .nwb, or `forecast` is damaged or does not match the channels.
     """
     if out.suffix != ".nwb":
         raise RecordingError(f"{out.name} does not end in .nwb. Rename the output.", code="export-name-not-nwb")
@@ -66,29 +67,30 @@ def export_nwb(
             species=species,
             age=age,
             sex="U",
-            description="the preparation that was recorded",
+            description="The recorded organoid.",
         ),
         notes=_notes(recording),
     )
     file.add_processing_module(_conditioned_module(recording))
     if forecast is not None:
         file.add_processing_module(_forecast_module(recording, forecast))
-    # pynwb warns of a name that does not end in .nwb, but not of an open file.
-    with atomic_write(out) as aside, h5py.File(aside, "w") as opened, NWBHDF5IO(file=opened, mode="w") as io:
+    # pynwb warns about names without .nwb, but not about an open file.
+    with atomic_write(out) as partial, h5py.File(partial, "w") as hdf5, NWBHDF5IO(file=hdf5, mode="w") as io:
         io.write(file)
 
 
 def _notes(recording: ConditionedRecording) -> str:
-    of_channels = {"mean_mv", "sd_mv", "channel_names", "channel_types", "positions_um"}
-    said = recording.metadata.model_dump(mode="json", exclude=of_channels)
+    channel_fields = {"mean_mv", "sd_mv", "channel_names", "channel_types", "positions_um"}
+    notes = recording.metadata.model_dump(mode="json", exclude=channel_fields)
     profile = recording.metadata.settings.profile
     if profile is not Profile.MEMBRANE:
-        said[FILTERED_FACT] = profile.value
-    return json.dumps(said)
+        notes[FILTERED_FACT] = profile.value
+    return json.dumps(notes)
 
 
 def _conditioned_module(recording: ConditionedRecording) -> ProcessingModule:
-    module = ProcessingModule(name="conditioned", description="what forecasters learn from, and what it was made of")
+    description = "Voltage for the training of forecasters, and how it was conditioned."
+    module = ProcessingModule(name="conditioned", description=description)
     steps = "; ".join(recording.metadata.steps) or "as recorded"
     module.add(
         TimeSeries(
@@ -100,17 +102,17 @@ def _conditioned_module(recording: ConditionedRecording) -> ProcessingModule:
             **_timing(sample_times_s(recording, np.arange(recording.n_samples)), recording.rate_hz),
         )
     )
-    described = (
-        ("channel_name", "the channel's name in the raw recording", list(recording.channel_names)),
-        ("channel_type", "what it records", list(recording.channel_types)),
-        ("mean_mv", "mean over the calibration span, in mV", recording.mean_mv),
-        ("sd_mv", "standard deviation over the calibration span, in mV", recording.sd_mv),
+    columns = (
+        ("channel_name", "Name of the channel in the raw recording.", list(recording.channel_names)),
+        ("channel_type", "Type of the channel.", list(recording.channel_types)),
+        ("mean_mv", "Mean over the calibration span, in mV.", recording.mean_mv),
+        ("sd_mv", "Standard deviation over the calibration span, in mV.", recording.sd_mv),
         *_positions(recording),
     )
     channels = DynamicTable(
         name="channels",
-        description="One row a channel, in the order of the columns of the data.",
-        columns=[VectorData(name=name, description=meaning, data=data) for name, meaning, data in described],
+        description="One row per channel, in the order of the columns of the data.",
+        columns=[VectorData(name=name, description=meaning, data=data) for name, meaning, data in columns],
     )
     module.add(channels)
     return module
@@ -119,11 +121,11 @@ def _conditioned_module(recording: ConditionedRecording) -> ProcessingModule:
 def _positions(recording: ConditionedRecording) -> Iterator[tuple[str, str, Float64[np.ndarray, " channel"]]]:
     if recording.positions_um is not None:
         for axis, position_um in zip("xyz", recording.positions_um.T, strict=False):
-            yield f"{axis}_um", f"where its electrode lies along {axis}, in um", position_um
+            yield f"{axis}_um", f"Position of the electrode along {axis}, in um.", position_um
 
 
 class _VoltageChunks(GenericDataChunkIterator):  # type: ignore[misc]  # hdmf has no types
-    """Hands a recording's voltage in mV to the HDF5 writer piece by piece."""
+    """Iterator over a recording's voltage in mV for the HDF5 writer, chunk by chunk."""
 
     def __init__(self, recording: ConditionedRecording) -> None:
         self._recording = recording
@@ -144,7 +146,7 @@ class _VoltageChunks(GenericDataChunkIterator):  # type: ignore[misc]  # hdmf ha
 
 
 def _timing(times_s: Float64[np.ndarray, " time"], rate_hz: float | None = None) -> dict[str, Any]:
-    """A start and a rate where the times are regular, else the times themselves."""
+    """Return start and rate if the times are regular, or else the times themselves."""
     steps_s = np.diff(times_s)
     period_s = 1 / rate_hz if rate_hz else float(np.median(steps_s)) if len(steps_s) else 1.0
     if np.allclose(steps_s, period_s, rtol=1e-6, atol=1e-9):
@@ -164,11 +166,11 @@ def _forecast_module(recording: ConditionedRecording, path: Path) -> ProcessingM
         horizons_ms = pc.unique(pq.read_table(path, columns=["horizon_ms"])["horizon_ms"]).to_pylist()
         made_by = (schema.metadata or {}).get(b"voltpipe", b"{}").decode()
         module = ProcessingModule(
-            name="forecast", description=f"Forecasts by voltpipe, one series a horizon: {made_by}"
+            name="forecast", description=f"Forecasts by voltpipe, one series per horizon: {made_by}"
         )
         for horizon_ms in sorted(horizons_ms):
             module.add(_forecast_series(recording, path, horizon_ms))
-    except DAMAGE as error:
+    except PARQUET_ERRORS as error:
         raise RecordingError(
             f"{path.name} is damaged or not a Parquet file: {' '.join(str(error).split())}. Forecast again.",
             code="file-damaged",
@@ -190,7 +192,7 @@ def _forecast_series(recording: ConditionedRecording, path: Path, horizon_ms: fl
     return TimeSeries(
         name=f"forecast_{f'{horizon_ms:g}'.replace('.', '_')}_ms",
         data=H5DataIO(values, compression="gzip", compression_opts=1),
-        description=f"Voltage forecast {horizon_ms:g} ms ahead, at the times that it is forecast for.",
+        description=f"Voltage forecast {horizon_ms:g} ms ahead, at the forecast times.",
         **_MILLIVOLTS,
         **_timing(forecast_mv.index.to_numpy(np.float64)),
     )

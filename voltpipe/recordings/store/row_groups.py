@@ -1,4 +1,4 @@
-"""Parquet files of voltages, read by ranges of rows: a row group at a time."""
+"""Lazy reading of Parquet files of voltages by row ranges, one row group at a time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Num
 
-DAMAGE = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, OSError)
-"""What pyarrow raises on a file that is damaged."""
+PARQUET_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, OSError)
+"""Errors that pyarrow raises for a damaged file."""
 
 
 class ParquetRows:
-    """A Parquet file whose rows are read lazily. The last row group read is kept: chunks often share one.
+    """A Parquet file whose rows are read lazily. The last row group is cached, because chunks often share one.
 
     Args:
         path: the file.
-        footer: its footer, if it has been read already.
+        footer: its footer, if already read.
     """
 
     def __init__(self, path: Path, footer: pq.FileMetaData | None = None) -> None:
@@ -25,13 +25,13 @@ class ParquetRows:
         metadata = self._file.metadata
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self._bounds = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-        self._kept: tuple[int, tuple[str, ...], np.ndarray] | None = None
+        self._cached: tuple[int, tuple[str, ...], np.ndarray] | None = None
         self.schema: pa.Schema = self._file.schema_arrow
         self.footer: pq.FileMetaData = metadata
         self.n_rows: int = metadata.num_rows
 
     def read(self, start_row: int, stop_row: int, columns: Sequence[str]) -> Num[np.ndarray, "row column"]:
-        """The rows of the half-open range, one column of the result a name in `columns`."""
+        """Read a half-open range of rows. The result has one column for each name in `columns`."""
         first = int(np.searchsorted(self._bounds, start_row, side="right")) - 1
         last = max(first, int(np.searchsorted(self._bounds, stop_row, side="left")) - 1)
         parts = []
@@ -41,7 +41,7 @@ class ParquetRows:
         return np.concatenate(parts) if parts else np.empty((0, len(columns)), np.float32)
 
     def _group(self, group: int, columns: tuple[str, ...]) -> Num[np.ndarray, "row column"]:
-        if self._kept is None or self._kept[:2] != (group, columns):
+        if self._cached is None or self._cached[:2] != (group, columns):
             table = self._file.read_row_group(group, columns=list(columns))
-            self._kept = (group, columns, np.column_stack([table[name].to_numpy() for name in columns]))
-        return self._kept[2]
+            self._cached = (group, columns, np.column_stack([table[name].to_numpy() for name in columns]))
+        return self._cached[2]

@@ -1,4 +1,4 @@
-"""The same counts as each rig leaves them: written by the published layouts, or by the format's own library."""
+"""Writers of the same counts in all rig formats, by the published layouts or with the format's own library."""
 
 import json
 import struct
@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 N_SAMPLES = 15_360
-"""Two halves of whole blocks of Neuralynx (512 samples), and whole blocks of Intan (60 and 128)."""
+"""A multiple of two Neuralynx blocks (512 samples) and of Intan blocks (60 and 128)."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """A rig's file, and what must be read from it."""
+    """A written file, and the values that must be read from it."""
 
     path: Path
     uv_per_count: float
@@ -27,7 +27,7 @@ class Written:
 
 
 def write_maxwell(folder: Path, counts: np.ndarray, *, extension: str = ".raw.h5") -> Written:
-    """MaxLab Live's layout since 2017, without compression; one well, one recording."""
+    """Write MaxLab Live's layout since 2017, without compression: one well, one recording."""
     path = folder / f"run{extension}"
     mapping = np.array(
         [(channel, 100 + channel, 17.5 * channel, 35.0) for channel in range(counts.shape[1])],
@@ -46,7 +46,7 @@ def write_maxwell(folder: Path, counts: np.ndarray, *, extension: str = ".raw.h5
 def write_mcs(
     folder: Path, counts: np.ndarray, *, start_us: int = 100_000, ad_zero: int = 50, extension: str = ".h5"
 ) -> Written:
-    """MCS DataManager's layout; it starts after 0 s, and its zero is not 0: both mislead other readers."""
+    """Write MCS DataManager's layout. It starts after 0 s and its ADZero is not 0, which other readers get wrong."""
     path = folder / f"run{extension}"
     channels = np.array(
         [(i, i, f"E{i + 1}".encode(), b"V", -12, ad_zero, 50, 59_605) for i in range(counts.shape[1])],
@@ -71,7 +71,7 @@ def write_mcs(
 
 
 def write_cl1(folder: Path, counts: np.ndarray, *, extension: str = ".h5") -> Written:
-    """The layout of Cortical Labs' SDK, with one of its attributes that are pickles."""
+    """Write the layout of Cortical Labs' SDK, with one of its pickled attributes."""
     path = folder / f"run{extension}"
     with h5py.File(path, "w") as file:
         file["samples"] = counts
@@ -82,7 +82,7 @@ def write_cl1(folder: Path, counts: np.ndarray, *, extension: str = ".h5") -> Wr
 
 
 def write_intan(folder: Path, counts: np.ndarray) -> Written:
-    """RHD2000's data file, version 1.5: a header, then blocks of 60 samples."""
+    """Write RHD2000's data file, version 1.5: a header, then blocks of 60 samples."""
     path = folder / "run.rhd"
     unsigned = (counts.astype(np.int32) + 32_768).astype("<u2")
     blocks = [
@@ -94,7 +94,7 @@ def write_intan(folder: Path, counts: np.ndarray) -> Written:
 
 
 def write_intan_folder(folder: Path, counts: np.ndarray) -> Written:
-    """One file for each type of signal: the header alone, the amplifiers, and the time."""
+    """Write one file per type of signal: header, amplifiers and time."""
     path = folder / "run"
     path.mkdir()
     (path / "info.rhd").write_bytes(_intan_header(counts.shape[1]))
@@ -115,7 +115,7 @@ def _intan_header(n_channels: int) -> bytes:
 
 
 def write_intan_rhs(folder: Path, counts: np.ndarray) -> Written:
-    """RHS2000's data file, version 3.0: blocks of 128 samples, with a DC amplifier and a stimulator a channel."""
+    """Write RHS2000's data file, version 3.0: blocks of 128 samples, with a DC amplifier and a stimulator per channel."""
     path = folder / "run.rhs"
     unsigned = (counts.astype(np.int32) + 32_768).astype("<u2")
     direct, no_current = np.full(counts.shape, 512, "<u2"), np.zeros(counts.shape, "<u2")
@@ -129,7 +129,7 @@ def write_intan_rhs(folder: Path, counts: np.ndarray) -> Written:
 
 
 def write_intan_rhs_folder(folder: Path, counts: np.ndarray) -> Written:
-    """One file for each type of signal, the stimulators' among them."""
+    """Write one file per type of signal, including the stimulators."""
     path = folder / "run"
     path.mkdir()
     (path / "info.rhs").write_bytes(_rhs_header(counts.shape[1], has_direct=False))
@@ -157,7 +157,7 @@ def _intan_text(text: str) -> bytes:
 
 
 def write_mcs_raw(folder: Path, counts: np.ndarray) -> Written:
-    """MC_DataTool's binary conversion with its header."""
+    """Write MC_DataTool's binary export with its header."""
     path = folder / "run.raw"
     names = tuple(f"El_{i + 1}" for i in range(counts.shape[1]))
     lines = ["MC_DataTool binary conversion", "Version 2.6.0", "Sample rate = 25000", "ADC zero = 32768"]
@@ -168,7 +168,7 @@ def write_mcs_raw(folder: Path, counts: np.ndarray) -> Written:
 
 
 def write_brainvision(folder: Path, counts: np.ndarray, *, binary_format: str = "IEEE_FLOAT_32") -> Written:
-    """A header, its samples and its markers; the resolution counts for floating-point samples too."""
+    """Write header, samples and markers. The resolution also scales floating-point samples."""
     path = folder / "run"
     path.mkdir()
     names = tuple(f"E{i + 1}" for i in range(counts.shape[1]))
@@ -188,7 +188,7 @@ def write_brainvision_integers(folder: Path, counts: np.ndarray) -> Written:
 
 
 def write_blackrock(folder: Path, counts: np.ndarray, *, pause_after: int | None = None) -> Written:
-    """File specification 2.3; each pause begins a packet."""
+    """Write file specification 2.3. Each pause begins a packet."""
     path = folder / "run"
     path.mkdir()
     names = tuple(f"elec{i + 1}" for i in range(counts.shape[1]))
@@ -206,7 +206,7 @@ def write_blackrock(folder: Path, counts: np.ndarray, *, pause_after: int | None
 
 
 def write_neuralynx(folder: Path, counts: np.ndarray, *, gap_us: int = 0) -> Written:
-    """A text header of 16 kB, then records of a time stamp in us and 512 samples; the gap is half way."""
+    """Write a text header of 16 kB, then records of a time stamp in us and 512 samples. The gap is in the middle."""
     path = folder / "run"
     path.mkdir()
     names = tuple(f"CSC{i + 1}" for i in range(counts.shape[1]))
@@ -227,7 +227,7 @@ def write_neuralynx(folder: Path, counts: np.ndarray, *, gap_us: int = 0) -> Wri
 
 
 def write_open_ephys(folder: Path, counts: np.ndarray, *, n_recordings: int = 1) -> Written:
-    """The binary format of the GUI 0.6, one folder a recording."""
+    """Write the binary format of the GUI 0.6, one folder per recording."""
     path = folder / "run"
     names = tuple(f"CH{i + 1}" for i in range(counts.shape[1]))
     channels = [{"channel_name": name, "bit_volts": 0.195, "units": "uV"} for name in names]
@@ -247,7 +247,7 @@ def write_open_ephys(folder: Path, counts: np.ndarray, *, n_recordings: int = 1)
 
 
 def write_spikeglx(folder: Path, counts: np.ndarray, *, n_triggers: int = 1) -> Written:
-    """A Neuropixels 1.0 probe's AP band: `.bin` with the sync channel last, and its `.meta`."""
+    """Write the AP band of a Neuropixels 1.0 probe: `.bin` with the sync channel last, and its `.meta`."""
     path = folder / "run_g0"
     path.mkdir()
     n_channels = counts.shape[1]
@@ -298,7 +298,7 @@ def _saved(path: Path, kind: str, segments: list[np.ndarray]) -> Written:
 
 
 def _probe(n_contacts: int) -> Any:
-    """Contacts 20 um apart along y, wired to the channels in reverse."""
+    """Return a probe with contacts 20 um apart along y, wired to the channels in reverse order."""
     from probeinterface import Probe
 
     probe = Probe(ndim=2, si_units="um")
@@ -337,7 +337,7 @@ IN_SEGMENTS: dict[str, Callable[[Path, np.ndarray], Written]] = {
     "spikeinterface binary": lambda folder, counts: write_spikeinterface_binary(folder, counts, n_segments=2),
     "spikeinterface Zarr": lambda folder, counts: write_spikeinterface_zarr(folder, counts, n_segments=2),
 }
-"""Two segments each, with the whole counts or a half."""
+"""Writers of two segments, each with all counts or half of them."""
 
 
 @pytest.fixture

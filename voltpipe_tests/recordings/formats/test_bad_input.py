@@ -1,7 +1,6 @@
-"""A bad file of any table or array format ends in quarantine with its reason; nothing is half-written.
+"""Bad files of all table and array formats are quarantined with a reason, and nothing is half-written.
 
-What is particular to rigs' formats stands in `test_bad_rig_files.py`, faults of the signal alone in
-`test_planted_faults.py`.
+`test_bad_rig_files.py` tests the formats of rigs, and `test_planted_faults.py` faults of the signal alone.
 """
 
 import re
@@ -25,7 +24,7 @@ KEY = RecordingKey("org", "run")
 
 
 def content(change):
-    """Puts something else in the place of the file's content."""
+    """Replace the content of the file."""
 
     def spoil(path, signal_mv, write):
         write(path, signal_mv)
@@ -35,12 +34,12 @@ def content(change):
 
 
 def samples(change):
-    """Writes other samples."""
+    """Write changed samples."""
     return lambda path, signal_mv, write: write(path, change(signal_mv))
 
 
 def hint(text):
-    """Puts a line into the sidecar."""
+    """Set a line of the sidecar."""
 
     def spoil(path, signal_mv, write):
         write(path, signal_mv)
@@ -64,7 +63,7 @@ def no_channels(path, signal_mv, write):
         series.create_dataset("data", (len(signal_mv), 0), np.float32).attrs.update(attributes)
 
 
-def one(value):
+def one_sample(value):
     def change(signal_mv):
         signal_mv[300, 1] = value
         return signal_mv
@@ -113,7 +112,7 @@ def without_unit(path, signal_mv, write):
             pq.write_table(table.replace_schema_metadata({"rate_hz": "1000"}), path)
 
 
-def another_rate_midway(path, signal_mv, write):
+def change_of_rate(path, signal_mv, write):
     time_s = np.arange(len(signal_mv)) / 1000
     time_s[500:] = time_s[500] + 4 * (time_s[500:] - time_s[500])
     match path.suffix:
@@ -140,13 +139,13 @@ def ragged(path, signal_mv, write):
 
 KINDS = {
     "empty": (content(lambda _: b""), {"file-empty"}, r"run\."),
-    "cut off": (content(lambda whole: whole[: len(whole) // 2 - 1]), {"file-cut-off", "file-damaged"}, r"run\."),
+    "cut off": (content(lambda intact: intact[: len(intact) // 2 - 1]), {"file-cut-off", "file-damaged"}, r"run\."),
     "a picture": (
         content(lambda _: b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40),
         {"file-damaged", "value-not-a-number"},
         r"run\.",
     ),
-    "zeros": (content(lambda whole: bytes(len(whole))), {"file-cut-off", "file-damaged"}, r"run\."),
+    "zeros": (content(lambda intact: bytes(len(intact))), {"file-cut-off", "file-damaged"}, r"run\."),
     "no channels": (no_channels, {"recording-empty", "voltage-column-missing"}, r"run\."),
     "no samples": (
         samples(lambda signal_mv: signal_mv[:0]),
@@ -158,17 +157,17 @@ KINDS = {
     "unknown unit": (hint("unit: furlong"), {"unit-unknown"}, "'furlong'"),
     "impossible rate": (hint("rate_hz: -1"), {"hint-invalid"}, "rate_hz"),
     "unknown hint": (hint("sampling: 3"), {"hint-unknown"}, "sampling"),
-    "NaN": (one(np.nan), {"finite"}, r"\b1 samples .* 0\.3 s"),
-    "infinite": (one(-np.inf), {"finite"}, r"\b1 samples .* 0\.3 s"),
+    "NaN": (one_sample(np.nan), {"finite"}, r"\b1 samples .* 0\.3 s"),
+    "infinite": (one_sample(-np.inf), {"finite"}, r"\b1 samples .* 0\.3 s"),
     "all flat": (samples(lambda signal_mv: np.full_like(signal_mv, -60)), {"flat"}, "flat: "),
-    "named twice": (hint("channel_names: [a, a, b]"), {"channel-names-not-unique"}, "'a'"),
+    "duplicate names": (hint("channel_names: [a, a, b]"), {"channel-names-not-unique"}, "'a'"),
     "too short": (samples(lambda signal_mv: signal_mv[:150]), {"duration"}, r"0\.15 s"),
-    "another rate midway": (another_rate_midway, {"rate-changes"}, "sample 500, .*1000 Hz .*250 Hz"),
+    "change of rate": (change_of_rate, {"rate-changes"}, "sample 500, .*1000 Hz .*250 Hz"),
     "ragged": (ragged, {"column-count-mismatch"}, r"line \d+ .*3 columns"),
 }
 DOES_NOT_APPLY = {
     ("no unit", "dat"),  # always mV
-    *(("another rate midway", extension) for extension in ("npy", "npz")),  # no time stamps
+    *(("change of rate", extension) for extension in ("npy", "npz")),  # no time stamps
     *(("ragged", extension) for extension in ("nwb", "npy", "npz", "parquet")),
 }
 CASES = [(kind, extension) for kind in KINDS for extension in FORMATS if (kind, extension) not in DOES_NOT_APPLY]
@@ -176,7 +175,7 @@ CASES = [(kind, extension) for kind in KINDS for extension in FORMATS if (kind, 
 
 @pytest.mark.parametrize(("kind", "extension"), CASES, ids=[f"{kind}: {extension}" for kind, extension in CASES])
 def test_a_bad_file_is_quarantined_with_its_reason(lake, writers, make_signal, causes, kind, extension):
-    spoil, expected, named = KINDS[kind]
+    spoil, expected, pattern = KINDS[kind]
     path = lake.raw / "org" / f"run.{extension}"
     path.parent.mkdir(parents=True)
     spoil(path, make_signal(1000), writers[extension])
@@ -184,7 +183,7 @@ def test_a_bad_file_is_quarantined_with_its_reason(lake, writers, make_signal, c
     assert list(list_raw(lake).found) == [KEY]
     outcome = condition_raw(lake, KEY, SETTINGS)
     assert causes(outcome) <= expected
-    assert re.search(named, outcome.reason)
+    assert re.search(pattern, outcome.reason)
     assert read_quarantine(lake)[KEY].reason == outcome.reason
     assert path.read_bytes() == raw
     written = {path.name for path in lake.root.rglob("*") if path.is_file() and lake.raw not in path.parents}
@@ -192,16 +191,16 @@ def test_a_bad_file_is_quarantined_with_its_reason(lake, writers, make_signal, c
 
 
 @pytest.mark.parametrize("name", ["a..b.dat", "..dat", "ru n.dat", "run\n.dat", "rün.dat", "-run.dat", "run--2.dat"])
-def test_a_file_whose_name_cannot_be_a_key_is_named_and_passed_over(lake, put_raw, make_signal, name):
+def test_a_file_whose_name_is_not_allowed_is_reported_and_skipped(lake, put_raw, make_signal, name):
     put_raw("good.dat", make_signal(300))
     put_raw(name, make_signal(300))
     listing = list_raw(lake)
     assert list(listing.found) == [RecordingKey("org", "good")]
-    if not name.startswith("."):  # hidden files are nobody's recordings
+    if not name.startswith("."):  # hidden files are not recordings
         assert listing.errors[f"org/{name}"].code == "name-invalid"
 
 
-def test_a_folder_of_odd_name_or_linked_out_of_the_lake_stops_nothing(tmp_path, lake, put_raw, make_signal):
+def test_bad_folder_names_and_links_out_of_the_lake_do_not_block_other_recordings(tmp_path, lake, put_raw, make_signal):
     put_raw("good.dat", make_signal(300))
     put_raw("run.dat", make_signal(300), organoid="or g")
     outside = Lake(tmp_path / "outside").raw

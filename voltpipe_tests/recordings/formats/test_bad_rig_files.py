@@ -1,4 +1,4 @@
-"""A rig's file that is damaged, incomplete or ambiguous ends in quarantine with its reason; nothing is half-written."""
+"""Damaged, incomplete and ambiguous files of rigs are quarantined with a reason, and nothing is half-written."""
 
 import re
 import shutil
@@ -27,7 +27,7 @@ def folder(lake):
 
 
 def quarantine_of(lake, path):
-    """Condition a recording whose file is bad; check that it is quarantined and nothing else is written."""
+    """Condition a bad recording, and check that it is quarantined and nothing else is written."""
     (key,) = list_raw(lake).found or [RecordingKey("org", path.stem)]
     outcome = condition_raw(lake, key, SETTINGS)
     assert outcome.verdict is Verdict.QUARANTINED
@@ -39,8 +39,8 @@ def quarantine_of(lake, path):
 
 
 def samples_file(path):
-    """The file that holds the samples, or a channel's."""
-    return path if path.is_file() else max(path.rglob("*"), key=lambda part: part.is_file() and part.stat().st_size)
+    """Return the file with the samples, or with those of one channel."""
+    return path if path.is_file() else max(path.rglob("*"), key=lambda file: file.is_file() and file.stat().st_size)
 
 
 def test_a_good_file_is_conditioned(lake, folder, rig_format, rig_writers, counts):
@@ -69,57 +69,62 @@ def test_a_file_without_content_is_refused(lake, folder, rig_format, rig_writers
 @pytest.mark.parametrize(
     "rig_format", ["MaxWell", "Multi Channel Systems", "CL1", "Intan", "Multi Channel Systems raw"]
 )
-def test_another_files_content_is_refused(lake, folder, rig_format, rig_writers, counts):
+def test_content_of_another_format_is_refused(lake, folder, rig_format, rig_writers, counts):
     path = rig_writers[rig_format](folder, counts).path
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40)
     assert re.search(r"run\.", quarantine_of(lake, path).reason)
 
 
-def hinted(text):
+def add_hint(text):
     return lambda path: path.with_name(f"{recording_name(path)}.yaml").write_text(f"{text}\n")
 
 
-def header_of_another_file(path):
+def replace_header(path):
     header = next(path.rglob("*.oebin"), None) or next(path.rglob("*.meta"), path)
     header.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40)
 
 
-def nothing_spoilt(path):
+def no_damage(path):
     pass
 
 
 MAJOR = ("MaxWell", "Multi Channel Systems", "Intan", "Open Ephys", "SpikeGLX")
-ANYWHERE = {
-    "all flat": (lambda counts: np.full_like(counts, 7), nothing_spoilt, {"flat"}, "flat: "),
-    "too short": (lambda counts: counts[:600], nothing_spoilt, {"duration"}, r"0\.0.* s .*0\.1 s"),
-    "no samples": (lambda counts: counts[:0], nothing_spoilt, {"recording-empty"}, "run"),
-    "clipped": (lambda counts: np.minimum(counts, -50), nothing_spoilt, {"clipping"}, "clipping: "),
-    "another header": (lambda counts: counts, header_of_another_file, {"file-damaged"}, "run"),
-    "unknown unit": (lambda counts: counts, hinted("unit: furlong"), {"unit-unknown"}, "'furlong'"),
-    "wrong unit": (lambda counts: counts, hinted("unit: nV"), {"unit_range"}, r"\d mV .*\d mV "),
-    "impossible rate": (lambda counts: counts, hinted("rate_hz: 0"), {"hint-invalid"}, "rate_hz"),
-    "implausible rate": (lambda counts: counts, hinted("rate_hz: 3"), {"rate", "drift"}, "rate: 3 Hz"),
-    "named twice": (lambda counts: counts, hinted("channel_names: [a, a, b]"), {"channel-names-not-unique"}, "'a'"),
-    "a channel to leave out that is not there": (
+COMMON_FAULTS = {
+    "all flat": (lambda counts: np.full_like(counts, 7), no_damage, {"flat"}, "flat: "),
+    "too short": (lambda counts: counts[:600], no_damage, {"duration"}, r"0\.0.* s .*0\.1 s"),
+    "no samples": (lambda counts: counts[:0], no_damage, {"recording-empty"}, "run"),
+    "clipped": (lambda counts: np.minimum(counts, -50), no_damage, {"clipping"}, "clipping: "),
+    "another header": (lambda counts: counts, replace_header, {"file-damaged"}, "run"),
+    "unknown unit": (lambda counts: counts, add_hint("unit: furlong"), {"unit-unknown"}, "'furlong'"),
+    "wrong unit": (lambda counts: counts, add_hint("unit: nV"), {"unit_range"}, r"\d mV .*\d mV "),
+    "impossible rate": (lambda counts: counts, add_hint("rate_hz: 0"), {"hint-invalid"}, "rate_hz"),
+    "implausible rate": (lambda counts: counts, add_hint("rate_hz: 3"), {"rate", "drift"}, "rate: 3 Hz"),
+    "duplicate names": (
         lambda counts: counts,
-        hinted("exclude_channels: [zz]"),
+        add_hint("channel_names: [a, a, b]"),
+        {"channel-names-not-unique"},
+        "'a'",
+    ),
+    "unknown excluded channel": (
+        lambda counts: counts,
+        add_hint("exclude_channels: [zz]"),
         {"channel-unknown"},
         "zz",
     ),
-    "a sidecar that is no YAML": (lambda counts: counts, hinted("unit: [uV"), {"sidecar-not-yaml"}, "yaml"),
+    "sidecar not in YAML": (lambda counts: counts, add_hint("unit: [uV"), {"sidecar-not-yaml"}, "yaml"),
 }
 
 
 @pytest.mark.parametrize("rig_format", MAJOR)
-@pytest.mark.parametrize(("change", "spoil", "expected", "named"), ANYWHERE.values(), ids=ANYWHERE)
-def test_what_may_be_wrong_with_any_rigs_file_is_named(
-    lake, folder, rig_writers, counts, causes, rig_format, change, spoil, expected, named
+@pytest.mark.parametrize(("change", "spoil", "expected", "pattern"), COMMON_FAULTS.values(), ids=COMMON_FAULTS)
+def test_faults_common_to_all_rigs_are_reported(
+    lake, folder, rig_writers, counts, causes, rig_format, change, spoil, expected, pattern
 ):
     path = rig_writers[rig_format](folder, change(counts)).path
     spoil(path)
     outcome = quarantine_of(lake, path)
     assert causes(outcome) <= expected
-    assert re.search(named, outcome.reason)
+    assert re.search(pattern, outcome.reason)
 
 
 @pytest.mark.parametrize("rig_format", ["MaxWell", "Multi Channel Systems", "CL1"])
@@ -133,8 +138,8 @@ def test_no_samples_and_no_channels_are_refused(lake, folder, rig_format, rig_wr
         open_recording(path)
 
 
-def without(*names):
-    """Takes attributes or objects out of an HDF5 file."""
+def delete_from(*names):
+    """Delete attributes or objects of an HDF5 file."""
 
     def spoil(path):
         with h5py.File(path, "a") as file:
@@ -147,8 +152,8 @@ def without(*names):
     return spoil
 
 
-def changed(name, change):
-    """Replaces a dataset of an HDF5 file by a changed one."""
+def change_dataset(name, change):
+    """Change a dataset of an HDF5 file."""
 
     def spoil(path):
         with h5py.File(path, "a") as file:
@@ -167,7 +172,7 @@ def with_field(field, value):
     return change
 
 
-def compressed_by_an_unknown_filter(path):
+def compress_with_unknown_filter(path):
     with h5py.File(path, "a") as file:
         well = file["wells/well000/rec0000/groups/routed"]
         shape = well["raw"].shape
@@ -178,7 +183,7 @@ def compressed_by_an_unknown_filter(path):
         h5py.h5d.create(well.id, b"raw", h5py.h5t.STD_I16LE, h5py.h5s.create_simple(shape), layout)
 
 
-def outside_the_file(path):
+def store_samples_outside(path):
     elsewhere = path.parents[3] / "elsewhere.bin"
     elsewhere.write_bytes(b"\0" * 4096)
     with h5py.File(path, "a") as file:
@@ -186,13 +191,13 @@ def outside_the_file(path):
         file.create_dataset("samples", (682, 3), "<i2", external=[(str(elsewhere), 0, 4092)])
 
 
-def second_well(path):
+def add_second_well(path):
     with h5py.File(path, "a") as file:
         file.copy("wells/well000", "wells/well001")
 
 
-def edited(name, old, new):
-    """Edits a text file of a folder."""
+def edit(name, old, new):
+    """Replace text in a file of a folder."""
 
     def spoil(path):
         (file,) = path.rglob(name)
@@ -203,8 +208,8 @@ def edited(name, old, new):
     return spoil
 
 
-def lacking(name):
-    """Takes a file, or all files of a folder's pattern, out of a folder."""
+def delete_files(name):
+    """Delete all files of a folder that match a pattern."""
 
     def spoil(path):
         for file in list(path.rglob(name)):
@@ -213,8 +218,8 @@ def lacking(name):
     return spoil
 
 
-def samples_changed(change):
-    """Changes the samples of a BrainVision file of floating-point numbers."""
+def change_samples(change):
+    """Change the samples of a BrainVision file with floating-point numbers."""
 
     def spoil(path):
         samples = np.fromfile(path / "run.eeg", "<f4").reshape(-1, 3)
@@ -232,158 +237,168 @@ def flat(samples):
     samples[:, 2] = 40
 
 
-def linked_elsewhere(path):
+def link_out_of_lake(path):
     shutil.move(path / "run.eeg", path.parents[3] / "run.eeg")
     (path / "run.eeg").symlink_to(path.parents[3] / "run.eeg")
 
 
-def with_a_pickle(path):
+def add_pickle(path):
     (array,) = path.glob("channel_ids/.zarray")
     array.write_text(array.read_text().replace('"filters": ', '"filters": [{"id": "pickle"}], "was": '))
 
 
 WELL = "wells/well000/rec0000"
 STREAM = "Data/Recording_0/AnalogStream/Stream_0"
-SPOILT = {
-    "MaxWell: no gain": ("MaxWell", without(f"{WELL}/settings/lsb"), "unit-missing", "`unit`"),
-    "MaxWell: no rate": ("MaxWell", without(f"{WELL}/settings/sampling"), "rate-unknown", "`rate_hz`"),
-    "MaxWell: no mapping": ("MaxWell", without(f"{WELL}/settings/mapping"), "file-damaged", "MaxWell"),
-    "MaxWell: mapping of others": (
+DAMAGED = {
+    "MaxWell: no gain": ("MaxWell", delete_from(f"{WELL}/settings/lsb"), "unit-missing", "`unit`"),
+    "MaxWell: no rate": ("MaxWell", delete_from(f"{WELL}/settings/sampling"), "rate-unknown", "`rate_hz`"),
+    "MaxWell: no mapping": ("MaxWell", delete_from(f"{WELL}/settings/mapping"), "file-damaged", "MaxWell"),
+    "MaxWell: incomplete mapping": (
         "MaxWell",
-        changed(f"{WELL}/settings/mapping", lambda table: table[:2]),
+        change_dataset(f"{WELL}/settings/mapping", lambda table: table[:2]),
         "channel-mapping-incomplete",
         "2 of 3 channels",
     ),
-    "MaxWell: no samples in it": ("MaxWell", without(f"{WELL}/groups/routed/raw"), "voltage-series-missing", "run"),
-    "MaxWell: two wells": ("MaxWell", second_well, "series-not-chosen", "well000/rec0000, well001/rec0000.*`series`"),
+    "MaxWell: no samples": ("MaxWell", delete_from(f"{WELL}/groups/routed/raw"), "voltage-series-missing", "run"),
+    "MaxWell: two wells": (
+        "MaxWell",
+        add_second_well,
+        "series-not-chosen",
+        "well000/rec0000, well001/rec0000.*`series`",
+    ),
     "MaxWell: plugin missing": (
         "MaxWell",
-        compressed_by_an_unknown_filter,
+        compress_with_unknown_filter,
         "compression-filter-missing",
         "32013.*HDF5_PLUGIN_PATH",
     ),
-    "MaxWell: channels named twice": (
+    "MaxWell: duplicate channel names": (
         "MaxWell",
-        changed(f"{WELL}/settings/mapping", with_field("electrode", 7)),
+        change_dataset(f"{WELL}/settings/mapping", with_field("electrode", 7)),
         "channel-names-not-unique",
         "'electrode_7'",
     ),
-    "HDF5 of another kind": ("CL1", without("samples"), "format-unknown", "MaxWell, Multi"),
-    "MCS: another unit": (
+    "HDF5 of unknown layout": ("CL1", delete_from("samples"), "format-unknown", "MaxWell, Multi"),
+    "MCS: not a voltage": (
         "Multi Channel Systems",
-        changed(f"{STREAM}/InfoChannel", with_field("Unit", b"A")),
+        change_dataset(f"{STREAM}/InfoChannel", with_field("Unit", b"A")),
         "voltage-series-missing",
         "run",
     ),
-    "MCS: stamps of fewer samples": (
+    "MCS: time stamps of fewer samples": (
         "Multi Channel Systems",
-        changed(f"{STREAM}/ChannelDataTimeStamps", lambda stamps: stamps - [0, 0, 9]),
+        change_dataset(f"{STREAM}/ChannelDataTimeStamps", lambda stamps: stamps - [0, 0, 9]),
         "timestamp-count-mismatch",
         "15360 samples",
     ),
     "MCS: two rates": (
         "Multi Channel Systems",
-        changed(f"{STREAM}/InfoChannel", with_field("Tick", [50, 50, 100])),
+        change_dataset(f"{STREAM}/InfoChannel", with_field("Tick", [50, 50, 100])),
         "channels-not-uniform",
         r"\[50, 100\] us",
     ),
-    "MCS: described channels lack": (
+    "MCS: channel descriptions missing": (
         "Multi Channel Systems",
-        changed(f"{STREAM}/InfoChannel", lambda table: table[:2]),
+        change_dataset(f"{STREAM}/InfoChannel", lambda table: table[:2]),
         "channel-count-mismatch",
         "2 channels",
     ),
     "MCS: wrong gain": (
         "Multi Channel Systems",
-        changed(f"{STREAM}/InfoChannel", with_field("Exponent", -9)),
+        change_dataset(f"{STREAM}/InfoChannel", with_field("Exponent", -9)),
         "unit_range",
         r"\b0\.001 ",
     ),
-    "CL1: no gain": ("CL1", without("uV_per_sample_unit"), "unit-missing", "`unit`"),
-    "CL1: no rate": ("CL1", without("frames_per_second"), "rate-unknown", "`rate_hz`"),
+    "CL1: no gain": ("CL1", delete_from("uV_per_sample_unit"), "unit-missing", "`unit`"),
+    "CL1: no rate": ("CL1", delete_from("frames_per_second"), "rate-unknown", "`rate_hz`"),
     "CL1: cut off while written": (
         "CL1",
-        changed("samples", lambda samples: samples[:-9]),
+        change_dataset("samples", lambda samples: samples[:-9]),
         "file-cut-off",
         "15360.*15351",
     ),
-    "CL1: samples of words": (
+    "CL1: samples not numeric": (
         "CL1",
-        changed("samples", lambda samples: samples.astype("S8")),
+        change_dataset("samples", lambda samples: samples.astype("S8")),
         "samples-not-numeric",
         "S8",
     ),
-    "CL1: samples elsewhere": ("CL1", outside_the_file, "samples-outside-file", "samples"),
-    "BrainVision: samples lack": ("BrainVision", lacking("run.eeg"), "file-part-missing", "'run.eeg'"),
-    "BrainVision: samples in a path": (
+    "CL1: samples in another file": ("CL1", store_samples_outside, "samples-outside-file", "samples"),
+    "BrainVision: samples missing": ("BrainVision", delete_files("run.eeg"), "file-part-missing", "'run.eeg'"),
+    "BrainVision: samples in another folder": (
         "BrainVision",
-        edited("run.vhdr", "DataFile=run.eeg", "DataFile=../run.eeg"),
+        edit("run.vhdr", "DataFile=run.eeg", "DataFile=../run.eeg"),
         "file-part-missing",
         "run",
     ),
     "BrainVision: no unit of voltage": (
         "BrainVision",
-        edited("run.vhdr", "µV", "°C"),
+        edit("run.vhdr", "µV", "°C"),
         "voltage-series-missing",
         "`series`",
     ),
     "BrainVision: no rate": (
         "BrainVision",
-        edited("run.vhdr", "SamplingInterval", "Nothing"),
+        edit("run.vhdr", "SamplingInterval", "Nothing"),
         "file-damaged",
         "SamplingInterval",
     ),
-    "BrainVision: unknown samples": (
+    "BrainVision: unknown sample format": (
         "BrainVision",
-        edited("run.vhdr", "IEEE_FLOAT_32", "UINT_24"),
+        edit("run.vhdr", "IEEE_FLOAT_32", "UINT_24"),
         "file-damaged",
         "UINT_24",
     ),
-    "BrainVision: named twice": ("BrainVision", edited("run.vhdr", "=E2,", "=E1,"), "channel-names-not-unique", "'E1'"),
-    "BrainVision: not finite": ("BrainVision", samples_changed(not_finite), "finite", r"1 samples .* 0\.017 s.* E2"),
-    "BrainVision: flat": ("BrainVision", samples_changed(flat), "flat", "E3"),
-    "BrainVision: wrong resolution": ("BrainVision", edited("run.vhdr", ",0.1,", ",100000,"), "unit_range", "run|unit"),
-    "Open Ephys: samples lack": ("Open Ephys", lacking("continuous.dat"), "file-damaged", "Open Ephys"),
-    "Open Ephys: no structure in it": ("Open Ephys", edited("structure.oebin", "{", "["), "file-damaged", "Open Ephys"),
-    "SpikeGLX: samples lack": ("SpikeGLX", lacking("*.bin"), "file-damaged", "SpikeGLX"),
-    "SpikeGLX: no rate": ("SpikeGLX", edited("*.meta", "imSampRate", "nothing"), "file-damaged", "sampling_rate"),
-    "Neuralynx: no gain": ("Neuralynx", edited("CSC1.ncs", "-ADBitVolts", "-NoBitVolts"), "file-damaged", "Neuralynx"),
+    "BrainVision: duplicate channel names": (
+        "BrainVision",
+        edit("run.vhdr", "=E2,", "=E1,"),
+        "channel-names-not-unique",
+        "'E1'",
+    ),
+    "BrainVision: not finite": ("BrainVision", change_samples(not_finite), "finite", r"1 samples .* 0\.017 s.* E2"),
+    "BrainVision: flat": ("BrainVision", change_samples(flat), "flat", "E3"),
+    "BrainVision: wrong resolution": ("BrainVision", edit("run.vhdr", ",0.1,", ",100000,"), "unit_range", "run|unit"),
+    "Open Ephys: samples missing": ("Open Ephys", delete_files("continuous.dat"), "file-damaged", "Open Ephys"),
+    "Open Ephys: damaged structure": ("Open Ephys", edit("structure.oebin", "{", "["), "file-damaged", "Open Ephys"),
+    "SpikeGLX: samples missing": ("SpikeGLX", delete_files("*.bin"), "file-damaged", "SpikeGLX"),
+    "SpikeGLX: no rate": ("SpikeGLX", edit("*.meta", "imSampRate", "nothing"), "file-damaged", "sampling_rate"),
+    "Neuralynx: no gain": ("Neuralynx", edit("CSC1.ncs", "-ADBitVolts", "-NoBitVolts"), "file-damaged", "Neuralynx"),
     "spikeinterface: no samples": (
         "spikeinterface binary",
-        lacking("traces*.raw"),
+        delete_files("traces*.raw"),
         "file-damaged",
         "spikeinterface binary",
     ),
-    "spikeinterface: samples elsewhere": (
+    "spikeinterface: samples in another folder": (
         "spikeinterface binary",
-        edited("binary.json", '"traces_cached_seg0.raw"', '"../../../elsewhere.raw"'),
+        edit("binary.json", '"traces_cached_seg0.raw"', '"../../../elsewhere.raw"'),
         "samples-outside-file",
         "elsewhere.raw",
     ),
-    "Zarr: a chunk lacks": ("spikeinterface Zarr", lacking("traces_seg0/0.0"), "chunks-missing", "1 of"),
-    "Zarr: a pickle": ("spikeinterface Zarr", with_a_pickle, "pickle-refused", "pickle"),
+    "Zarr: chunk missing": ("spikeinterface Zarr", delete_files("traces_seg0/0.0"), "chunks-missing", "1 of"),
+    "Zarr: a pickle": ("spikeinterface Zarr", add_pickle, "pickle-refused", "pickle"),
 }
 
 
-@pytest.mark.parametrize(("rig_format", "spoil", "cause", "named"), SPOILT.values(), ids=SPOILT)
+@pytest.mark.parametrize(("rig_format", "spoil", "cause", "pattern"), DAMAGED.values(), ids=DAMAGED)
 def test_a_bad_file_is_quarantined_with_its_reason(
-    lake, folder, rig_writers, counts, causes, rig_format, spoil, cause, named
+    lake, folder, rig_writers, counts, causes, rig_format, spoil, cause, pattern
 ):
     path = rig_writers[rig_format](folder, counts).path
     spoil(path)
     outcome = quarantine_of(lake, path)
     assert causes(outcome) == {cause}
-    assert re.search(named, outcome.reason)
+    assert re.search(pattern, outcome.reason)
 
 
-def test_a_part_that_is_a_link_out_of_the_lake_is_not_used(lake, folder, rig_writers, counts):
-    linked_elsewhere(rig_writers["BrainVision"](folder, counts).path)
+def test_a_recording_with_a_link_out_of_the_lake_is_not_used(lake, folder, rig_writers, counts):
+    link_out_of_lake(rig_writers["BrainVision"](folder, counts).path)
     listing = list_raw(lake)
     assert listing.found == {}
     assert listing.errors["org/run"].code == "link-out-of-lake"
 
 
-def test_a_folder_of_two_formats_or_of_none_is_not_used(lake, folder, rig_writers, counts):
+def test_a_folder_that_matches_two_formats_or_none_is_not_used(lake, folder, rig_writers, counts):
     path = rig_writers["BrainVision"](folder, counts).path
     (path / "CSC1.ncs").write_bytes(b"")
     (folder / "notes").mkdir()
@@ -397,8 +412,8 @@ def test_a_folder_of_two_formats_or_of_none_is_not_used(lake, folder, rig_writer
 
 def test_a_gap_in_an_mcs_stream_begins_a_segment(tmp_path, rig_writers, counts):
     path = rig_writers["Multi Channel Systems"](tmp_path, counts).path
-    # 5,000 samples of 50 us from 0.1 s on, then a second's gap.
-    changed(
+    # 5,000 samples of 50 us from 0.1 s, then a gap of 1 s.
+    change_dataset(
         f"{STREAM}/ChannelDataTimeStamps",
         lambda stamps: np.array([[100_000, 0, 4999], [1_350_000, 5000, len(counts) - 1]]),
     )(path)

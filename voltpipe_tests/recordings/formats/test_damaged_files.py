@@ -1,4 +1,4 @@
-"""Files that were cut off, mixed up or emptied are refused by name, when opened or when read."""
+"""Truncated, replaced and empty files are refused with their name, when opened or when read."""
 
 import numpy as np
 import pytest
@@ -37,14 +37,14 @@ def test_an_empty_file_is_refused(path):
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40, b"PK\x03\x04" + b"\0" * 500])
-def test_another_files_content_is_refused(path, content):
+def test_content_of_another_format_is_refused(path, content):
     path.write_bytes(content)
     with pytest.raises(RecordingError, match=r"recording\."):
         open_and_read(path)
 
 
 @pytest.mark.parametrize("extension", ["npy", "npz", "parquet"])
-def test_no_channels_are_refused(tmp_path, extension, writers):
+def test_a_file_without_channels_is_refused(tmp_path, extension, writers):
     path = tmp_path / f"recording.{extension}"
     writers[extension](path, np.empty((5000, 0), np.float32))
     with pytest.raises(RecordingError, match=r"0 channels") as refused:
@@ -77,7 +77,7 @@ def test_an_unknown_extension_is_refused_with_the_known_ones(tmp_path):
     assert refused.value.code == "format-unknown"
 
 
-def test_array_with_time_along_the_second_axis_is_refused(tmp_path, signal_mv):
+def test_an_array_with_time_along_the_second_axis_is_refused(tmp_path, signal_mv):
     path = tmp_path / "recording.npy"
     np.save(path, signal_mv.T)
     with pytest.raises(RecordingError, match=r"\(3, 5000\)") as refused:

@@ -1,4 +1,4 @@
-"""Every portable format holds the same small recording, so every reader must give the same voltages."""
+"""All readers of portable formats give the same voltages for the same small recording."""
 
 import numpy as np
 import pytest
@@ -16,11 +16,11 @@ def recording(request, tmp_path, signal_mv, writers):
     return open_recording(path)
 
 
-def test_it_is_a_recording(recording):
+def test_an_opened_file_is_a_recording(recording):
     assert isinstance(recording, Recording)
 
 
-def test_voltages_come_back_in_mv_to_the_last_bit(recording, signal_mv):
+def test_voltages_in_mv_are_bit_exact(recording, signal_mv):
     voltage_mv = recording.read_mv(0, recording.n_samples)
     assert voltage_mv.dtype == np.float32
     np.testing.assert_array_equal(voltage_mv, signal_mv)
@@ -30,8 +30,8 @@ def test_length_rate_and_channels_are_known(recording):
     assert recording.n_samples == 5000
     assert recording.rate_hz == 1000.0
     assert recording.segment_starts == (0,)
-    named_by_the_file = recording.facts["format"] != "text"
-    assert recording.channel_names == (("a", "b", "c") if named_by_the_file else ("neuron_0", "neuron_1", "neuron_2"))
+    file_has_names = recording.facts["format"] != "text"
+    assert recording.channel_names == (("a", "b", "c") if file_has_names else ("neuron_0", "neuron_1", "neuron_2"))
     assert len(recording.channel_types) == 3
 
 
@@ -46,14 +46,14 @@ def test_ranges_may_be_read_backwards(recording, signal_mv):
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 5), (0, 5001), (5000, 5001), (20, 10)])
-def test_a_range_that_reaches_out_is_refused(recording, start, stop):
+def test_a_range_outside_the_recording_is_refused(recording, start, stop):
     with pytest.raises(RecordingError, match=r"\[0, 5000\)") as refused:
         recording.read_mv(start, stop)
     assert refused.value.code == "range-outside-recording"
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
-def test_a_channel_can_be_left_out(extension, tmp_path, signal_mv, writers):
+def test_a_channel_can_be_excluded(extension, tmp_path, signal_mv, writers):
     path = tmp_path / f"recording.{extension}"
     writers[extension](path, signal_mv)
     names = ("x", "y", "z")

@@ -1,4 +1,4 @@
-"""The table in docs/formats.md says what is read, and nothing else."""
+"""The table in docs/formats.md agrees with the registry of formats."""
 
 import re
 from pathlib import Path
@@ -16,18 +16,18 @@ def rows():
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_it_lists_every_format_that_is_read(rows):
-    assert [row[0] for row in rows] == [each.name for each in FORMATS]
+def test_the_table_lists_all_formats(rows):
+    assert [row[0] for row in rows] == [known.name for known in FORMATS]
 
 
-def test_it_names_extensions_and_what_marks_a_folder(rows):
+def test_the_table_lists_extensions_and_folder_patterns(rows):
     listed = [re.findall(r"`([^`]+)`", row[1]) for row in rows]
-    assert listed == [[*each.extensions, *each.folder_holds] for each in FORMATS]
+    assert listed == [[*known.extensions, *known.folder_holds] for known in FORMATS]
 
 
-def test_the_tests_that_prove_a_row_exist_and_speak_of_it(rows):
-    for name, *_, proofs in rows:
-        paths = [PAGE.parent / link for link in re.findall(r"\]\(([^)]+)\)", proofs)]
+def test_the_linked_tests_exist(rows):
+    for name, *_, tests in rows:
+        paths = [PAGE.parent / link for link in re.findall(r"\]\(([^)]+)\)", tests)]
         assert paths
         for path in paths:
             assert path.is_file(), name

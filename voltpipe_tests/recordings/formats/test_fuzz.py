@@ -1,7 +1,7 @@
-"""Whatever stands in a file, our own readers give voltages or say what is wrong; they never fail otherwise.
+"""For any content of a file, voltpipe's readers return voltages or raise a RecordingError.
 
-Text formats and NumPy's are damaged byte by byte. HDF5 files are laid out at random instead: damaged bytes would try
-the HDF5 library, not us.
+Text and NumPy files are damaged byte by byte. HDF5 files get random layouts instead, because damaged bytes would test the
+HDF5 library.
 """
 
 import json
@@ -22,7 +22,7 @@ TEXTS = ["dat", "csv", "npy", "npz"]
 
 
 def read_or_refuse(path):
-    """Reads a whole recording; None if it could be, else the reason why it was refused."""
+    """Read all samples. Return None, or the reason if the file was refused."""
     try:
         recording = open_recording(path)
         voltage_mv = recording.read_mv(0, recording.n_samples)
@@ -40,7 +40,7 @@ def assert_read_or_refused(path):
 
 @st.composite
 def damage(draw):
-    """Where (as a share of the file) which bytes are put, and how many of the old are taken away."""
+    """Draw a position (as a share of the file), bytes to insert there, and the number of bytes to remove."""
     return draw(st.floats(0, 1)), draw(st.binary(max_size=12)), draw(st.integers(0, 40))
 
 
@@ -73,8 +73,8 @@ SIDE_VALUES = st.one_of(
 @given(key=st.sampled_from(["file_paths", "sampling_frequency", "num_channels", "dtype", "channel_ids", "time_axis",
                             "file_offset", "gain_to_uV", "offset_to_uV"]), value=SIDE_VALUES)  # fmt: skip
 @pytest.mark.slow
-def test_a_binary_folder_may_say_anything(tmp_path, key, value):
-    said = {
+def test_a_binary_folder_may_have_any_metadata(tmp_path, key, value):
+    metadata = {
         "file_paths": ["samples.raw"],
         "sampling_frequency": 1000.0,
         "num_channels": 2,
@@ -86,7 +86,7 @@ def test_a_binary_folder_may_say_anything(tmp_path, key, value):
         "offset_to_uV": [0.0, 0.0],
     }
     np.zeros((10, 2), "<i2").tofile(tmp_path / "samples.raw")
-    (tmp_path / "binary.json").write_text(json.dumps({"kwargs": {**said, key: value}}))
+    (tmp_path / "binary.json").write_text(json.dumps({"kwargs": {**metadata, key: value}}))
     assert_read_or_refused(tmp_path)
 
 
@@ -95,14 +95,14 @@ DTYPES = st.sampled_from(["i2", "u2", "f4", "f8", "S3", "c8", "?"])
 
 
 @FUZZ
-@given(shape=SHAPES, dtype=DTYPES, said=st.dictionaries(
+@given(shape=SHAPES, dtype=DTYPES, attributes=st.dictionaries(
     st.sampled_from(["frames_per_second", "uV_per_sample_unit", "channel_count", "duration_frames"]),
     st.one_of(st.floats(), st.integers(-5, 10), st.text("ab", max_size=3))))  # fmt: skip
-def test_a_cl1_file_may_hold_anything(tmp_path, shape, dtype, said):
+def test_a_cl1_file_may_hold_anything(tmp_path, shape, dtype, attributes):
     path = tmp_path / "recording.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("samples", shape, dtype)
-        file.attrs.update(said)
+        file.attrs.update(attributes)
     assert_read_or_refused(path)
 
 

@@ -1,4 +1,4 @@
-"""Every rig's format holds the same counts, so every reader must give the same voltages."""
+"""All readers of rig formats give the same voltages for the same counts."""
 
 import warnings
 
@@ -15,18 +15,18 @@ def recording(rig_file):
     return open_recording(rig_file.path)
 
 
-def test_it_is_a_recording_of_the_format_that_it_was_written_in(recording, rig_format):
+def test_an_opened_file_is_a_recording_of_its_format(recording, rig_format):
     assert isinstance(recording, Recording)
     assert recording.facts["format"] == rig_format.partition(" (")[0]
 
 
-def test_counts_become_mv_by_the_files_own_gain(recording, rig_file, counts):
+def test_counts_are_converted_to_mv_with_the_gain_in_the_file(recording, rig_file, counts):
     voltage_mv = recording.read_mv(0, recording.n_samples)
     assert voltage_mv.dtype == np.float32
     np.testing.assert_allclose(voltage_mv, counts * rig_file.uv_per_count / 1000, rtol=1e-6, atol=1e-9)
 
 
-def test_length_rate_and_channels_are_the_files(recording, rig_file, counts):
+def test_length_rate_and_channels_are_those_of_the_file(recording, rig_file, counts):
     assert recording.n_samples == len(counts)
     assert recording.rate_hz == rig_file.rate_hz
     assert recording.channel_names == rig_file.channel_names
@@ -39,7 +39,7 @@ def test_a_half_open_range_is_read(recording, rig_file, counts, start, stop):
     np.testing.assert_allclose(recording.read_mv(start, stop), expected_mv, rtol=1e-6, atol=1e-9)
 
 
-def test_an_odd_channel_can_be_left_out(rig_file, counts):
+def test_a_middle_channel_can_be_excluded(rig_file, counts):
     first, second, third = rig_file.channel_names
     recording = open_recording(rig_file.path, exclude_channels=[second])
     assert recording.channel_names == (first, third)
@@ -47,11 +47,11 @@ def test_an_odd_channel_can_be_left_out(rig_file, counts):
     np.testing.assert_allclose(recording.read_mv(0, 100), expected_mv, rtol=1e-6, atol=1e-9)
 
 
-def test_a_hint_goes_before_the_files_rate(rig_file):
+def test_a_hint_overrides_the_rate_in_the_file(rig_file):
     assert open_recording(rig_file.path, rate_hz=12_345.0).rate_hz == 12_345.0
 
 
-def test_a_segment_has_to_be_chosen_where_there_are_several(file_of_two_segments):
+def test_one_of_several_segments_must_be_chosen(file_of_two_segments):
     path = file_of_two_segments.path
     with pytest.raises(RecordingError, match=r"2 segments \(0 to 1\).*`segment`") as refused:
         open_recording(path)
@@ -64,19 +64,19 @@ def test_a_segment_has_to_be_chosen_where_there_are_several(file_of_two_segments
     assert refused.value.code == "segment-unknown"
 
 
-def test_a_gap_in_time_is_never_closed_silently(tmp_path, rig_writers, counts):
+def test_a_gap_in_time_separates_segments(tmp_path, rig_writers, counts):
     path = rig_writers["Neuralynx"](tmp_path, counts, gap_us=500_000).path
     halves = [open_recording(path, segment=segment).read_mv(0, len(counts) // 2) for segment in (0, 1)]
     np.testing.assert_allclose(np.concatenate(halves), counts * 0.015 / 1000, rtol=1e-6, atol=1e-9)
 
 
-def test_positions_come_from_the_rig(tmp_path, rig_writers, counts):
+def test_positions_come_from_the_file(tmp_path, rig_writers, counts):
     recording = open_recording(rig_writers["MaxWell"](tmp_path, counts).path, exclude_channels=["electrode_101"])
     np.testing.assert_array_equal(recording.positions_um, [[0.0, 35.0], [35.0, 35.0]])
 
 
 @pytest.mark.parametrize("kind", ["spikeinterface binary", "spikeinterface Zarr"])
-def test_positions_come_from_the_probe_in_the_channels_order(tmp_path, rig_writers, counts, kind):
+def test_positions_of_the_probe_are_in_the_order_of_the_channels(tmp_path, rig_writers, counts, kind):
     path = rig_writers[kind](tmp_path, counts).path
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "unclosed file", ResourceWarning)
@@ -86,7 +86,7 @@ def test_positions_come_from_the_probe_in_the_channels_order(tmp_path, rig_write
     np.testing.assert_array_equal(positions_um, expected_um)
 
 
-def test_the_amplifiers_of_a_stimulating_rig_are_taken_and_others_on_request(tmp_path, rig_writers, counts):
+def test_a_stimulating_rigs_amplifiers_are_read_by_default_and_other_streams_on_request(tmp_path, rig_writers, counts):
     path = rig_writers["Intan (RHS)"](tmp_path, counts).path
     assert open_recording(path).facts["stream"] == "RHS2000 amplifier channel"
     # The DC amplifier's 512 counts are 0 V.
@@ -94,7 +94,7 @@ def test_the_amplifiers_of_a_stimulating_rig_are_taken_and_others_on_request(tmp
     np.testing.assert_allclose(direct.read_mv(0, 10), 0, atol=1e-3)
 
 
-def test_a_header_of_several_files_opens_without_its_folder(tmp_path, rig_writers, counts):
+def test_one_file_of_a_folder_can_be_opened_directly(tmp_path, rig_writers, counts):
     folder = rig_writers["BrainVision"](tmp_path, counts).path
     assert open_recording(folder / "run.vhdr").n_samples == len(counts)
     assert open_recording(rig_writers["Blackrock"](folder, counts).path / "run.ns5").n_samples == len(counts)

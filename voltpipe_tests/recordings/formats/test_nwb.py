@@ -1,4 +1,4 @@
-"""NWB files as labs write them, made with pynwb."""
+"""NWB files of many kinds, written with pynwb, are read."""
 
 import json
 from datetime import UTC, datetime
@@ -20,13 +20,13 @@ def file():
     return NWBFile(session_description="test", identifier="1", session_start_time=datetime(2024, 1, 1, tzinfo=UTC))
 
 
-def written(file, path):
+def write(file, path):
     with NWBHDF5IO(path, "w") as io:
         io.write(file)
     return path
 
 
-def test_electrical_series_has_gain_offset_and_gain_a_channel(file, tmp_path):
+def test_an_electrical_series_is_scaled_by_conversion_offset_and_channel_conversion(file, tmp_path):
     device = file.create_device("array")
     group = file.create_electrode_group("shank", description="one", location="organoid", device=device)
     file.add_electrode_column("channel_name", "as the rig names it")
@@ -45,7 +45,7 @@ def test_electrical_series_has_gain_offset_and_gain_a_channel(file, tmp_path):
             channel_conversion=[1.0, 2.0],
         )
     )
-    recording = open_recording(written(file, tmp_path / "e.nwb"))
+    recording = open_recording(write(file, tmp_path / "e.nwb"))
     # count x 1e-6 V x channel gain + 0.5 mV
     np.testing.assert_allclose(recording.read_mv(0, 2), [[0.6, 0.7], [0.3, 1.1]], rtol=1e-6)
     assert recording.rate_hz == 20_000.0
@@ -61,9 +61,9 @@ def test_electrical_series_has_gain_offset_and_gain_a_channel(file, tmp_path):
         (("x",), None),
         ((), None),
     ],
-    ids=["in the group before in the tissue", "in the tissue", "one axis alone is no position", "none"],
+    ids=["group positions first", "tissue positions", "one axis is not a position", "none"],
 )
-def test_positions_come_from_the_electrodes_that_were_recorded(file, tmp_path, columns, expected_um):
+def test_positions_are_those_of_the_recorded_electrodes(file, tmp_path, columns, expected_um):
     group = file.create_electrode_group("a", description="one", location="x", device=file.create_device("array"))
     for row in range(3):
         where = {column: 20.0 * row + number for number, column in enumerate(columns)}
@@ -71,29 +71,29 @@ def test_positions_come_from_the_electrodes_that_were_recorded(file, tmp_path, c
     region = file.create_electrode_table_region([2, 0], "the two that were recorded")
     counts = np.zeros((4, 2), dtype=np.int16)
     file.add_acquisition(ElectricalSeries(name="raw", data=counts, electrodes=region, rate=20_000.0))
-    positions_um = open_recording(written(file, tmp_path / "e.nwb")).positions_um
+    positions_um = open_recording(write(file, tmp_path / "e.nwb")).positions_um
     if expected_um is None:
         assert positions_um is None
     else:
         np.testing.assert_array_equal(positions_um, expected_um)
 
 
-def test_positions_that_are_no_numbers_are_none(file, tmp_path):
+def test_nan_positions_are_treated_as_unknown(file, tmp_path):
     group = file.create_electrode_group("a", description="one", location="x", device=file.create_device("array"))
     file.add_electrode(group=group, location="organoid", x=np.nan, y=np.nan, z=np.nan)
     region = file.create_electrode_table_region([0], "all")
     counts = np.zeros((4, 1), dtype=np.int16)
     file.add_acquisition(ElectricalSeries(name="raw", data=counts, electrodes=region, rate=20_000.0))
-    assert open_recording(written(file, tmp_path / "e.nwb")).positions_um is None
+    assert open_recording(write(file, tmp_path / "e.nwb")).positions_um is None
 
 
 def test_chunks_that_are_long_in_time_are_unpacked_once(tmp_path, file):
     file.add_acquisition(TimeSeries(name="v", data=np.zeros((2, 1020), np.int16), unit="mV", rate=20_000.0))
-    path = written(file, tmp_path / "long.nwb")
+    path = write(file, tmp_path / "long.nwb")
     with h5py.File(path, "r+") as opened:
         attributes = dict(opened["acquisition/v/data"].attrs)
         del opened["acquisition/v/data"]
-        # As hdmf chunks them: 93 chunks of 0.9 MB hold one moment, more than HDF5 keeps by itself.
+        # Chunks as hdmf makes them: one sample of all channels is in 93 chunks of 0.9 MB, more than the default cache.
         data = opened.create_dataset("acquisition/v/data", (40_000, 1020), np.int16, chunks=(40_000, 11), fillvalue=7)
         data.attrs.update(attributes)
     with h5py.File(path, "r") as opened:
@@ -115,16 +115,16 @@ def test_current_clamp_is_one_channel_with_its_conversion(file, tmp_path):
         conversion=1e-4,
     )
     file.add_acquisition(sweep)
-    recording = open_recording(written(file, tmp_path / "clamp.nwb"))
+    recording = open_recording(write(file, tmp_path / "clamp.nwb"))
     np.testing.assert_allclose(recording.read_mv(0, 3), [[-65], [-70], [-60]], rtol=1e-6)
 
 
-def test_several_series_are_named_and_a_hint_chooses(file, tmp_path):
+def test_several_series_are_listed_and_a_hint_selects_one(file, tmp_path):
     for name, mean_mv in (("left", -65.0), ("right", -55.0)):
         samples = np.full((4, 1), mean_mv)
         file.add_acquisition(TimeSeries(name=name, data=samples, unit="mV", rate=1000.0))
     file.add_acquisition(TimeSeries(name="temperature", data=np.ones(4), unit="celsius", rate=1.0))
-    path = written(file, tmp_path / "two.nwb")
+    path = write(file, tmp_path / "two.nwb")
     with pytest.raises(RecordingError, match=r"acquisition/left, acquisition/right.*`series`") as refused:
         open_recording(path)
     assert refused.value.code == "series-not-chosen"
@@ -135,10 +135,10 @@ def test_several_series_are_named_and_a_hint_chooses(file, tmp_path):
     assert refused.value.code == "series-unknown"
 
 
-def test_a_file_without_voltages_says_what_it_has(file, tmp_path):
+def test_a_file_without_voltages_is_refused_with_its_series(file, tmp_path):
     file.add_acquisition(TimeSeries(name="temperature", data=np.ones(4), unit="celsius", rate=1.0))
     with pytest.raises(RecordingError, match="acquisition/temperature") as refused:
-        open_recording(written(file, tmp_path / "none.nwb"))
+        open_recording(write(file, tmp_path / "none.nwb"))
     assert refused.value.code == "voltage-series-missing"
 
 
@@ -167,13 +167,13 @@ def test_notes_and_the_channel_table_give_facts_and_types(tmp_path, writers, sig
     notes = {"preparation": "organoid", "network_seed": 7, "dose": 0.5, "list": [1], "flag": True, "none": None}
     writers["nwb"](path, signal_mv, notes=json.dumps(notes))
     recording = open_recording(path)
-    said = {"preparation": "organoid", "network_seed": 7, "dose": 0.5}
+    scalars = {"preparation": "organoid", "network_seed": 7, "dose": 0.5}
     recorded_at = "2024-01-01T00:00:00+00:00"
-    assert recording.facts == {**said, "format": "NWB", "unit": "volts", "recorded_at": recorded_at}
+    assert recording.facts == {**scalars, "format": "NWB", "unit": "volts", "recorded_at": recorded_at}
     assert recording.channel_types == ("excitatory",) * 3
 
 
-def test_notes_in_plain_words_give_no_facts(tmp_path, writers, signal_mv):
+def test_notes_that_are_not_json_give_no_facts(tmp_path, writers, signal_mv):
     path = tmp_path / "notes.nwb"
     writers["nwb"](path, signal_mv, notes="cells looked healthy")
     assert set(open_recording(path).facts) == {"format", "unit", "recorded_at"}
@@ -195,7 +195,7 @@ def test_samples_outside_the_file_are_refused(tmp_path, writers, signal_mv):
     assert refused.value.code == "samples-outside-file"
 
 
-def test_hdf5_that_is_no_nwb_is_refused(tmp_path):
+def test_hdf5_that_is_not_nwb_is_refused(tmp_path):
     path = tmp_path / "plain.nwb"
     with h5py.File(path, "w") as file:
         file["samples"] = np.zeros((10, 2))

@@ -1,4 +1,4 @@
-"""What is read of real recordings, and their way into the lake; skipped where the reference data are not at hand."""
+"""Real recordings are read, ingested and conditioned. These tests are skipped without the reference data."""
 
 import re
 import shutil
@@ -19,7 +19,12 @@ from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings
 
 REFERENCE = next(
-    (up / "shared" / "reference" for up in Path(__file__).parents if (up / "shared" / "reference").is_dir()), Path()
+    (
+        parent / "shared" / "reference"
+        for parent in Path(__file__).parents
+        if (parent / "shared" / "reference").is_dir()
+    ),
+    Path(),
 )
 AXON = "swharden__pyABF/*.abf"
 MCS = "multichannelsystems__McsPyDataTools/*.h5"
@@ -29,7 +34,7 @@ ECOG_FOLDER = "neuromodulation__py_neuromodulation/sub-testsub/ses-EphysMedOff/i
 
 @pytest.fixture
 def reference():
-    """Finds a reference file, wherever the checkout lies."""
+    """Find a reference file for any location of the checkout."""
 
     def find(pattern):
         files = sorted(REFERENCE.glob(pattern))
@@ -50,7 +55,7 @@ def ecog(reference, tmp_path):
     return next(folder.glob("*.vhdr"))
 
 
-def test_ecog_of_an_impossible_size_is_quarantined_until_its_sidecar_says_the_unit(lake, ecog):
+def test_ecog_of_impossible_amplitude_is_quarantined_until_its_sidecar_gives_the_unit(lake, ecog):
     (key,) = ingest(lake, ecog, "patient", Hints())
     outcome = condition_raw(lake, key, ConditioningSettings())
     assert outcome.verdict is Verdict.QUARANTINED
@@ -67,7 +72,7 @@ def test_each_sweep_of_a_patch_clamp_file_becomes_a_recording(lake, reference):
     keys = ingest(lake, reference(AXON), "cell", Hints())
     assert keys == tuple(RecordingKey("cell", f"17o05028_ic_steps.seg{sweep}") for sweep in range(16))
     assert set(list_raw(lake).found) == set(keys)
-    # Steps of current and trains of action potentials: 41 mV down to -113 mV, and still a membrane potential in mV.
+    # Current steps and trains of action potentials range from 41 mV to -113 mV, which is still a membrane potential.
     sweeps_of_3_s = ConditioningSettings(trim_ms=0, calibration_s=1, minimum_s=2)
     for key in keys[:2]:
         outcome = condition_raw(lake, key, sweeps_of_3_s)
@@ -77,7 +82,7 @@ def test_each_sweep_of_a_patch_clamp_file_becomes_a_recording(lake, reference):
     assert "3.8 s" in too_short.reason
 
 
-def test_the_resolution_of_floating_point_ecog_is_applied(ecog):
+def test_floating_point_ecog_is_scaled_by_its_resolution(ecog):
     recording = open_recording(ecog)
     assert (recording.n_samples, recording.rate_hz, len(recording.channel_names)) == (19_001, 1000.0, 10)
     samples = np.fromfile(ecog.with_suffix(".eeg"), "<f4").reshape(-1, 10)
@@ -92,7 +97,7 @@ def test_each_sweep_of_a_current_clamp_is_a_recording_in_mv(reference):
     assert refused.value.code == "segment-not-chosen"
     sweep = open_recording(path, segment=0)
     assert (sweep.n_samples, sweep.rate_hz, sweep.channel_names) == (60_000, 20_000.0, ("IN 0",))
-    # The file's first count is -1543, of 1000 mV / 32,768 each.
+    # The first count in the file is -1543, and each count is 1000 mV / 32,768.
     assert sweep.read_mv(0, 1).item() == pytest.approx(-1543 * 1000 / 32_768, rel=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""What the text and CSV formats and the headers of tables say, and which faults are named with their line."""
+"""Text files, CSV files and table headers are read, and errors name the line."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from voltpipe.recordings.raw.open_recording import open_recording
 from voltpipe.recordings.recording import RecordingError
 
 
-def opened(path, content, **hints):
+def write_and_open(path, content, **hints):
     path.write_text(content)
     return open_recording(path, **hints)
 
 
-def test_a_text_gap_begins_a_segment(tmp_path):
-    recording = opened(tmp_path / "run_0_voltages.dat", "0.0 -70\n0.5 -69\n1.0 -68\n9.0 -67\n9.5 -66\n")
+def test_a_gap_in_a_text_file_begins_a_segment(tmp_path):
+    recording = write_and_open(tmp_path / "run_0_voltages.dat", "0.0 -70\n0.5 -69\n1.0 -68\n9.0 -67\n9.5 -66\n")
     assert recording.segment_starts == (0, 3)
     assert recording.rate_hz == 2000.0
 
@@ -32,16 +32,16 @@ def test_a_text_gap_begins_a_segment(tmp_path):
         ("0 -70\n", "timestamps-too-few", "1 time stamps"),
     ],
 )
-def test_a_fault_in_a_text_file_is_named(tmp_path, content, code, named):
+def test_an_error_in_a_text_file_is_located(tmp_path, content, code, named):
     with pytest.raises(RecordingError, match=rf"run_0_voltages\.dat.*{named}") as refused:
-        opened(tmp_path / "run_0_voltages.dat", content).read_mv(0, 1 + content.count("\n") - 1)
+        write_and_open(tmp_path / "run_0_voltages.dat", content).read_mv(0, 1 + content.count("\n") - 1)
     assert refused.value.code == code
 
 
-def test_the_line_of_a_fault_far_into_a_csv_is_exact(tmp_path):
+def test_an_error_far_into_a_csv_file_names_the_exact_line(tmp_path):
     rows = ["time_ms,a (mV)", *(f"{i},-70.5" for i in range(2500))]
     rows[2301] = "2300,-70.5.1"
-    recording = opened(tmp_path / "r.csv", "\n".join(rows) + "\n")
+    recording = write_and_open(tmp_path / "r.csv", "\n".join(rows) + "\n")
     np.testing.assert_array_equal(recording.read_mv(2290, 2300), np.full((10, 1), -70.5))
     with pytest.raises(RecordingError, match=r"line 2302: '-70\.5\.1'") as refused:
         recording.read_mv(2000, 2500)
@@ -49,38 +49,38 @@ def test_the_line_of_a_fault_far_into_a_csv_is_exact(tmp_path):
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_csv_may_be_delimited_otherwise_and_begin_with_a_byte_order_mark(tmp_path, delimiter):
+def test_a_csv_file_may_have_other_delimiters_and_a_byte_order_mark(tmp_path, delimiter):
     rows = [["time_s", '"a (mV)"', "b (mV)"], ["0", "-70", "-60"], ["0.001", "-71", "-61"], ["0.002", "-72", "-62"]]
     content = "\ufeff" + "".join(delimiter.join(row) + "\r\n" for row in rows)
-    recording = opened(tmp_path / "r.csv", content)
+    recording = write_and_open(tmp_path / "r.csv", content)
     assert recording.channel_names == ("a", "b")
     np.testing.assert_array_equal(recording.read_mv(0, 3), [[-70, -60], [-71, -61], [-72, -62]])
 
 
-def test_a_csv_without_time_needs_a_rate_and_without_units_a_unit(tmp_path):
+def test_a_csv_file_without_time_and_units_needs_hints(tmp_path):
     path = tmp_path / "r.csv"
     with pytest.raises(RecordingError, match="`rate_hz`") as refused:
-        opened(path, "a,b\n-70,-60\n-71,-61\n", unit="mV")
+        write_and_open(path, "a,b\n-70,-60\n-71,-61\n", unit="mV")
     assert refused.value.code == "rate-unknown"
     with pytest.raises(RecordingError, match="`unit`") as refused:
-        opened(path, "a,b\n-70,-60\n-71,-61\n", rate_hz=1000)
+        write_and_open(path, "a,b\n-70,-60\n-71,-61\n", rate_hz=1000)
     assert refused.value.code == "unit-missing"
-    recording = opened(path, "a,b\n-70,-60\n-71,-61\n", rate_hz=1000, unit="uV")
+    recording = write_and_open(path, "a,b\n-70,-60\n-71,-61\n", rate_hz=1000, unit="uV")
     np.testing.assert_allclose(recording.read_mv(0, 1), [[-0.07, -0.06]], rtol=1e-6)
 
 
-def test_a_header_of_another_width_than_the_rows_is_refused(tmp_path):
+def test_a_header_with_more_names_than_columns_is_refused(tmp_path):
     with pytest.raises(RecordingError, match=r"3 names .* 2 columns") as refused:
-        opened(tmp_path / "r.csv", "a,b,c\n-70,-60\n", rate_hz=1000, unit="mV")
+        write_and_open(tmp_path / "r.csv", "a,b,c\n-70,-60\n", rate_hz=1000, unit="mV")
     assert refused.value.code == "column-count-mismatch"
 
 
-def test_duplicate_channel_names_are_refused_and_can_be_named_anew(tmp_path):
+def test_duplicate_channel_names_are_refused_and_can_be_replaced(tmp_path):
     content = "a,a\n-70,-60\n-71,-61\n"
     with pytest.raises(RecordingError, match="'a'") as refused:
-        opened(tmp_path / "r.csv", content, rate_hz=1000, unit="mV")
+        write_and_open(tmp_path / "r.csv", content, rate_hz=1000, unit="mV")
     assert refused.value.code == "channel-names-not-unique"
-    named = opened(tmp_path / "r.csv", content, rate_hz=1000, unit="mV", channel_names=["a", "b"])
+    named = write_and_open(tmp_path / "r.csv", content, rate_hz=1000, unit="mV", channel_names=["a", "b"])
     assert named.channel_names == ("a", "b")
 
 
@@ -93,7 +93,7 @@ def test_duplicate_channel_names_are_refused_and_can_be_named_anew(tmp_path):
         (["soma (left)", "soma (right)"], None, ("soma (left)", "soma (right)"), None),
     ],
 )
-def test_a_header_says_unit_names_and_time(header, unit, names, time_column):
+def test_unit_names_and_time_are_read_from_a_header(header, unit, names, time_column):
     columns = read_header(header)
     assert (columns.unit, columns.channel_names, columns.time_column) == (unit, names, time_column)
 
@@ -107,7 +107,7 @@ def test_a_header_says_unit_names_and_time(header, unit, names, time_column):
         (["time_s", "time_ms", "a (mV)"], "time-columns-several", "time_s, time_ms"),
     ],
 )
-def test_a_header_that_leaves_doubt_is_refused(header, code, named):
+def test_an_ambiguous_header_is_refused(header, code, named):
     with pytest.raises(RecordingError, match=named) as refused:
         read_header(header)
     assert refused.value.code == code
