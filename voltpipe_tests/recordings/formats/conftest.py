@@ -115,7 +115,7 @@ def _intan_header(n_channels: int) -> bytes:
 
 
 def write_intan_rhs(folder: Path, counts: np.ndarray) -> Written:
-    """Write RHS2000's data file, version 3.0: blocks of 128 samples, with a DC amplifier and a stimulator per channel."""
+    """Write RHS2000's data file, version 3.0: blocks of 128 samples, each channel with DC amplifier and stimulator."""
     path = folder / "run.rhs"
     unsigned = (counts.astype(np.int32) + 32_768).astype("<u2")
     direct, no_current = np.full(counts.shape, 512, "<u2"), np.zeros(counts.shape, "<u2")

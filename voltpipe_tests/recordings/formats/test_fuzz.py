@@ -1,7 +1,7 @@
 """For any content of a file, voltpipe's readers return voltages or raise a RecordingError.
 
-Text and NumPy files are damaged byte by byte. HDF5 files get random layouts instead, because damaged bytes would test the
-HDF5 library.
+Text and NumPy files are damaged byte by byte. HDF5 files get random layouts instead, because damaged bytes would
+test the HDF5 library.
 """
 
 import json

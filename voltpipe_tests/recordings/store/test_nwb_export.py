@@ -42,7 +42,7 @@ def conditioned(recording_of, lake):
 
 @pytest.fixture
 def forecast_file(tmp_path):
-    """Write forecasts of ch0, ch1, ch2, 1 and 5 ms ahead of 1 s, 1.01 s and 1.02 s. Each value identifies its forecast."""
+    """Write forecasts of ch0, ch1, ch2, 1 and 5 ms ahead of 1 s, 1.01 s and 1.02 s. Each value names its forecast."""
 
     def write(channels=("ch0", "ch1", "ch2")):
         rows = [
