@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from voltpipe.forecasting.epoch import Descent
 
 from voltpipe.forecasting.compute import (
     Compute,
@@ -21,6 +20,12 @@ from voltpipe.forecasting.compute import (
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module_registry import ARCHITECTURES
 from voltpipe.forecasting.settings import Device, Precision
+from voltpipe.forecasting.training.optimization import (
+    backpropagate,
+    couplings_by_window,
+    make_optimizer,
+    take_step,
+)
 from voltpipe.windows.splits import Split
 
 CUDA, MPS, CPU = Device.CUDA, Device.MPS, Device.CPU
@@ -85,13 +90,13 @@ class NoFloat64(TorchDispatchMode):
 def test_no_step_of_training_needs_float64(name, ar1_windows):
     forecaster = Forecaster.unfitted(name, ar1_windows)
     forecaster.module.fit(ar1_windows)
-    descent = Descent(forecaster.module, forecaster.module.recipe, ar1_windows, Compute(CPU, Precision.FLOAT32))
+    module, recipe = forecaster.module, forecaster.module.recipe
+    optimizer = make_optimizer(module, recipe)
+    couplings = couplings_by_window(module, ar1_windows)
+    windows = ar1_windows.windows(Split.TRAIN)[:4]
     with NoFloat64():
-        loss, seen = descent.run(
-            ar1_windows.windows(Split.TRAIN)[:4], learning_rate=lambda share: 1e-3, out_of_time=lambda seen: False
-        )
-    assert seen == 4
-    assert loss > 0
+        loss = backpropagate(module, recipe, ar1_windows, Compute(CPU, Precision.FLOAT32), couplings, windows)
+        assert take_step(module, optimizer, recipe, loss) > 0
 
 
 def test_a_number_of_threads_is_kept_to_and_then_given_back():
