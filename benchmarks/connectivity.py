@@ -41,7 +41,7 @@ def main() -> None:
     organoid = reference_window_set(Preparation.ORGANOID, folder)
     began_s = time.monotonic()
     shown = shown_by(organoid)
-    coupling = shown.estimator.coupling(*shown.networks[0].measured_mv(shown.estimator.delay_profile))
+    coupling = shown.estimator.connectivity(*shown.by_organoid[0].measured_mv(shown.estimator.delay_profile))
     rows = list(organoid.train_rows())
     print(f"organoid, {len(rows)} training stretches, coupling estimated in {time.monotonic() - began_s:.1f} s")
     compare(coupling, spike_trains_of(organoid, rows, coupling), true_weights_mv(organoid, rows[0][0]))
@@ -99,10 +99,10 @@ def unseen_networks(brunel: WindowSet) -> None:
         rows = [(recording, start, start + FIRST_SAMPLES)]
         pieces = segments(brunel, rows, n_before=1, n_after=LAGS)
         evidence = sum(
-            (estimator.evidence(piece.samples_mv()) for piece in pieces),
-            SpikeTriggeredSums.none(LAGS, brunel.n_channels),
+            (estimator.spike_triggered_sums(piece.samples_mv()) for piece in pieces),
+            SpikeTriggeredSums.zeros(LAGS, brunel.n_channels),
         )
-        coupling = estimator.coupling(*evidence.measured_mv(estimator.delay_profile))
+        coupling = estimator.connectivity(*evidence.measured_mv(estimator.delay_profile))
         print(f"{brunel.recordings[recording].key}, its first {FIRST_SAMPLES} samples")
         compare(coupling, spike_trains_of(brunel, rows, coupling), true_weights_mv(brunel, recording))
 

@@ -56,7 +56,7 @@ def fixed_autoregression(window_set: WindowSet) -> Forecaster:
     """Autoregression with all of its 64 lags and the least of shrinkage, chosen by nothing."""
     forecaster = Forecaster.unfitted("autoregression", window_set)
     module = cast(Autoregression, forecaster.module)
-    training, _ = accumulate_normal_equations(window_set, module.piece, n_before=module.n_lags - 1)
+    training, _ = accumulate_normal_equations(window_set, module.regression_data, n_before=module.n_lags - 1)
     _solve(module, training)
     return forecaster
 
@@ -67,7 +67,7 @@ def oracle_autoregression(window_set: WindowSet) -> Forecaster:
     module = cast(Autoregression, forecaster.module)
     rows = [(r, start, stop) for r, start, stop, split in window_set.manifest.spans if split == Split.TIME]
     pieces = segments(window_set, rows, n_before=module.n_lags - 1, n_after=window_set.horizons[-1])
-    scored = NormalEquations.of(module.piece(stretch, 1) for stretch in pieces)
+    scored = NormalEquations.of(module.regression_data(piece, 1) for piece in pieces)
     assert scored
     _solve(module, scored)
     return forecaster

@@ -81,13 +81,13 @@ def trainer(way: str, window_set: WindowSet, batch_size: int) -> Trainer:
     """Trains as `voltpipe train` does, unless the way is the plain one or that without a measure, by its name."""
     torch.manual_seed(0)
     module = Forecaster.unfitted("cnn_lstm", window_set).module.train()
-    recipe = TrainingSettings(batch_size=batch_size).adjusted(ARCHITECTURES[Architecture.CNN_LSTM].recipe)
+    recipe = TrainingSettings(batch_size=batch_size).adjust(ARCHITECTURES[Architecture.CNN_LSTM].recipe)
     if way == PLAIN:
         return plain(module, recipe, window_set)
     if way != MEMORY:
         retain_allocator_memory()
     precision = Precision.FLOAT32 if way == BFLOAT16 else Precision.AUTO
-    compute = Compute.chosen(Device.CPU, precision)
+    compute = Compute.choose(Device.CPU, precision)
     optimizer = _plain_adam(module, recipe) if way == FUSED_ADAM else make_optimizer(module, recipe)
 
     def train(windows: np.ndarray) -> None:

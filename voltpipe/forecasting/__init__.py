@@ -1,4 +1,4 @@
-"""The torch core: baselines, architectures, training, checkpoints, prediction.
+"""The torch core: baselines, architectures, connectivity, training and search.
 
-It is handed arrays or a window set; file formats, Dagster and MLflow are unknown here.
+Its inputs are arrays and window sets; it knows no file format, no Dagster and no MLflow.
 """

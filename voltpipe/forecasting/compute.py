@@ -1,4 +1,4 @@
-"""Where to train, and with which precision."""
+"""Device, precision, threads and memory settings of a computation."""
 
 import ctypes
 import sys
@@ -15,17 +15,17 @@ from voltpipe.forecasting.settings import Device, Precision
 
 
 class DeviceError(VoltpipeError):
-    """A device or precision that was asked for and is not to be had."""
+    """A requested device or precision that is not available."""
 
 
 def available_devices() -> tuple[Device, ...]:
-    """The devices of this machine."""
+    """List the devices of this machine, in order of preference."""
     present = {Device.CUDA: torch.cuda.is_available(), Device.MPS: torch.backends.mps.is_available(), Device.CPU: True}
     return tuple(device for device, is_present in present.items() if is_present)
 
 
 def has_fast_bfloat16(device: Device) -> bool:
-    """Whether this machine's `device` multiplies bfloat16 matrices faster than float32 ones."""
+    """Return whether this machine's `device` multiplies bfloat16 matrices faster than float32 ones."""
     if device is Device.CUDA:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device is Device.CPU:
@@ -35,31 +35,32 @@ def has_fast_bfloat16(device: Device) -> bool:
 
 
 def choose_device(requested: Device, available: Collection[Device]) -> Device:
-    """The device that was asked for, or the best there is.
+    """Return the requested device; for AUTO, the best available one.
 
     Raises:
-        DeviceError: the device that was asked for is not there.
+        DeviceError: the requested device is not available.
     """
     if requested is Device.AUTO:
         return next(device for device in Device if device in available)
     if requested not in available:
-        there = ", ".join(sorted(available))
+        choices = ", ".join(sorted(available))
         raise DeviceError(
-            f"device {requested.value!r} is not available here; choose one of: auto, {there}", code="device-unavailable"
+            f"Device {requested.value!r} is not available on this machine. Choose one of: auto, {choices}.",
+            code="device-unavailable",
         )
     return requested
 
 
 def choose_precision(requested: Precision, device: Device, *, fast_bfloat16: bool) -> Precision:
-    """The precision that was asked for, or bfloat16 where it is faster; MPS always computes in float32.
+    """Return the requested precision; for AUTO, bfloat16 if it is faster. MPS always computes in float32.
 
     Raises:
-        DeviceError: bfloat16 was asked for on MPS.
+        DeviceError: bfloat16 was requested on MPS.
     """
     if device is Device.MPS:
         if requested is Precision.BFLOAT16:
             raise DeviceError(
-                "bfloat16 is not used on mps; choose the precision float32 or auto", code="precision-unavailable"
+                "Precision bfloat16 is not supported on mps. Choose float32 or auto.", code="precision-unavailable"
             )
         return Precision.FLOAT32
     if requested is Precision.AUTO:
@@ -69,29 +70,29 @@ def choose_precision(requested: Precision, device: Device, *, fast_bfloat16: boo
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how precisely a training computes."""
+    """Device and precision of a training."""
 
     device: Device
     precision: Precision
 
     @classmethod
-    def chosen(cls, device: Device, precision: Precision) -> "Compute":
-        """What was asked for, or the best of this machine.
+    def choose(cls, device: Device, precision: Precision) -> "Compute":
+        """Resolve the requested device and precision on this machine.
 
         Raises:
-            DeviceError: what was asked for is not to be had.
+            DeviceError: the requested device or precision is not available.
         """
-        found = choose_device(device, available_devices())
-        return cls(found, choose_precision(precision, found, fast_bfloat16=has_fast_bfloat16(found)))
+        device = choose_device(device, available_devices())
+        return cls(device, choose_precision(precision, device, fast_bfloat16=has_fast_bfloat16(device)))
 
     def autocast(self) -> torch.autocast:
-        """The context in which matrix products have this precision."""
+        """Return a context in which matrix products have this precision."""
         return torch.autocast(self.device.value, torch.bfloat16, enabled=self.precision is Precision.BFLOAT16)
 
 
 @contextmanager
 def cpu_threads(number: int | None) -> Iterator[None]:
-    """Compute on so many threads meanwhile, or on as many as before."""
+    """Let torch use this number of threads inside the context; None keeps the current number."""
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)
     try:
@@ -102,19 +103,19 @@ def cpu_threads(number: int | None) -> Iterator[None]:
 
 @contextmanager
 def flush_denormals() -> Iterator[None]:
-    """Meanwhile flush numbers too small for full precision to zero: the CPU is slow with them."""
+    """Flush denormal numbers to zero inside the context, since CPUs compute slowly with them."""
     _flush_denormals(True)
     try:
         yield
     finally:
-        _flush_denormals(False)  # whoever called may count on them
+        _flush_denormals(False)  # the caller may need them
 
 
 def _flush_denormals(flush: bool) -> None:
-    """Flush or keep them on this thread and on those that compute for it.
+    """Set the mode of this thread and of the threads that compute for it.
 
-    A thread has this mode from the one that creates it. So OpenMP is told to let its threads go, and the next
-    computation creates new ones.
+    A thread inherits the mode from the thread that creates it. OpenMP therefore has to release its threads, so that
+    the next computation creates new ones.
     """
     torch.set_flush_denormal(flush)
     pause = None if sys.platform == "win32" else getattr(ctypes.CDLL(torch._C.__file__), "omp_pause_resource_all", None)
@@ -124,37 +125,36 @@ def _flush_denormals(flush: bool) -> None:
 
 
 def retain_allocator_memory() -> None:
-    """Keep memory instead of returning it to the system.
+    """Let the allocator of glibc keep freed memory instead of returning it to the system.
 
-    Torch allocates and frees the same large buffers in each step. glibc would give each back to the system, and a
-    third of a float32 step would go into faulting the pages in again.
+    Torch allocates and frees the same large buffers in each step. By default, glibc returns each of them to the
+    system, and page faults then take a third of a float32 step.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt:  # absent where the C library is not glibc
+        if mallopt:  # absent in other C libraries
             trim_threshold, mmap_max = -1, -4
             mallopt(trim_threshold, 2**31 - 1)
             mallopt(mmap_max, 0)
 
 
-Item = TypeVar("Item")
-Made = TypeVar("Made")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
-def run_in_threads(work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """What is made of each item, in their order; as many at a time as torch may use threads, each with one of its own.
+def run_in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Yield the result of `work` for each item, in order, with one item on each thread that torch may use.
 
-    Torch's own threads would wait for each other many times as long as they compute, as the steps are small and many;
-    two items at a time do not, since it lets go of Python's lock while it computes. Modes such as
-    `torch.inference_mode` belong to a thread, so that `work` enters them itself.
+    With many small steps, torch's own threads wait for each other many times longer than they compute. Separate items
+    do not, since torch releases Python's lock while it computes. Modes such as `torch.inference_mode` belong to a
+    thread, so `work` has to enter them itself.
     """
-    n_at_a_time = torch.get_num_threads()
-
+    n_threads = torch.get_num_threads()
     with cpu_threads(1):
-        if n_at_a_time == 1:
+        if n_threads == 1:
             yield from map(work, items)
             return
-        pool = ThreadPoolExecutor(n_at_a_time, initializer=torch.set_num_threads, initargs=(1,))
+        pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
             yield from pool.map(work, items)
         finally:

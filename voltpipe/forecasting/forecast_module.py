@@ -1,8 +1,7 @@
-"""The torch module inside a forecaster: what every module does, and what only some can do.
+"""Interface of the torch module inside a forecaster, and of its optional capabilities.
 
-A module keeps weights and what was fitted in closed form; nothing that belongs to one recording or one batch. What a
-call depends on is handed to it. A capability that only some modules have is a Protocol below, which callers test with
-`isinstance`.
+A module keeps only weights and parameters fitted in closed form; data of a recording or a batch are arguments of each
+call. Each optional capability is a Protocol, which callers test with `isinstance`.
 """
 
 from abc import ABC, abstractmethod
@@ -23,32 +22,32 @@ from voltpipe.windows.window_set import WindowSet
 
 @dataclass(frozen=True)
 class Dimensions:
-    """The sizes of a forecast."""
+    """Sizes of a forecast."""
 
     context_samples: int
     horizons_samples: tuple[int, ...]
-    """How many samples ahead the forecasts lie, ascending."""
+    """Horizons of the forecast, in samples, ascending."""
     n_channels: int
-    n_networks: int = 1
-    """How many organoids the forecaster is trained on."""
+    n_organoids: int = 1
+    """Number of training organoids."""
 
     def target_rows(self) -> list[int]:
-        """Where the targets lie in a stretch that begins with the context."""
+        """Return the rows of the targets in a segment that begins with the context."""
         return [self.context_samples - 1 + horizon for horizon in self.horizons_samples]
 
 
 class NoSettings(Settings):
-    """For modules that have nothing to set."""
+    """Settings of modules that have none."""
 
 
 class ForecastModule(nn.Module, ABC):
-    """Maps a history to forecasts, both in z-units.
+    """Module that maps a history to forecasts, both in z-units.
 
     Class attributes:
-        settings_type: the sizes that must be known to build the module again.
-        only_horizons: the horizons it is made for, where it can do no others.
-        bound_to_channels: whether weights belong to certain channels. One that is not takes any number of channels
-            in any order, and its forecasts in mV do not depend on the calibration that made the z-units.
+        settings_type: settings needed to rebuild the module.
+        only_horizons: the horizons in samples that the module supports; None if it supports any.
+        bound_to_channels: whether weights belong to specific channels. If not, the module accepts any number of
+            channels in any order, and its forecasts in mV do not depend on the calibration of the z-units.
     """
 
     settings_type: ClassVar[type[Settings]] = NoSettings
@@ -61,7 +60,7 @@ class ForecastModule(nn.Module, ABC):
         self.dimensions = dimensions
 
     def fit(self, window_set: WindowSet) -> None:
-        """Estimate from the training rows what has a closed form. Nothing, unless a module says otherwise."""
+        """Fit the parameters that have a closed form on the training rows. By default, there are none."""
 
     @abstractmethod
     def forward(
@@ -70,16 +69,16 @@ class ForecastModule(nn.Module, ABC):
         mean_mv: Float[Tensor, "batch channel"],
         sd_mv: Float[Tensor, "batch channel"],
     ) -> Float[Tensor, "batch horizon channel"]:
-        """Forecast in z-units. Mean and standard deviation in mV are those that made the z-units."""
+        """Forecast in z-units; mean and SD in mV are the calibration of the z-units."""
 
 
 class TrainableModule(ForecastModule):
-    """A module whose weights are found by gradient descent, with its default recipe."""
+    """Module with weights trained by gradient descent, and its default recipe."""
 
     recipe: ClassVar[Recipe]
 
     def begin_from(self, other: "TrainableModule", window_set: WindowSet) -> None:
-        """Take over what another module of the same sizes has learned, instead of `fit`."""
+        """Copy the weights of another module of the same sizes, instead of calling `fit`."""
         self.load_state_dict(other.state_dict())
 
     def training_loss(
@@ -89,13 +88,13 @@ class TrainableModule(ForecastModule):
         mean_mv: Float[Tensor, "batch channel"],
         sd_mv: Float[Tensor, "batch channel"],
     ) -> Float[Tensor, ""]:
-        """Mean squared error at the targets in z-units.
+        """Return the mean squared error at the targets, in z-units.
 
         Args:
-            seen_z: windows with all samples up to the largest horizon, noise added: the inputs.
-            true_z: the same windows without noise: the targets.
-            mean_mv: the means that made the z-units.
-            sd_mv: the standard deviations that made them.
+            seen_z: inputs: windows with all samples up to the largest horizon, with noise added.
+            true_z: targets: the same windows without noise.
+            mean_mv: mean of the calibration of the z-units.
+            sd_mv: standard deviation of the calibration of the z-units.
         """
         forecast = self(seen_z[:, : self.dimensions.context_samples], mean_mv, sd_mv)
         return torch.mean((forecast.float() - true_z[:, self.dimensions.target_rows()]) ** 2)
@@ -103,35 +102,36 @@ class TrainableModule(ForecastModule):
 
 @runtime_checkable
 class EstimatesCoupling(Protocol):
-    """Capability: knows the coupling of the organoids that it was trained on."""
+    """Capability: estimates of the connectivity of the training organoids."""
 
     def couplings(self) -> tuple[Connectivity, ...]:
-        """The coupling of each organoid in the order of the config; none where no spike is visible."""
+        """Return the connectivity of each organoid in the order of the config; empty if no spikes were detected."""
 
 
 @runtime_checkable
 class Adaptable(EstimatesCoupling, Protocol):
-    """Capability: forecasts with a coupling between channels, handed to each call as the argument `coupling_mv`.
+    """Capability: forecasts with a coupling between channels, the argument `coupling_mv` of each call.
 
-    A coupling is a tensor (window, type of sender, sender, receiver) in mV; one that all windows share has one window.
+    A coupling is a tensor (window, sender type, sender, receiver) in mV. If all windows share it, the first axis has
+    length 1.
     """
 
-    def coupling_of(self, network: int | None, n_channels: int) -> Float[Tensor, "1 2 sender receiver"]:
-        """The coupling of an organoid that was trained on, by number, or the expected one of an unknown organoid."""
+    def coupling_of(self, organoid: int | None, n_channels: int) -> Float[Tensor, "1 2 sender receiver"]:
+        """Return the coupling of a training organoid, given by number, or the expected one of an unknown organoid."""
 
-    def evidence(self, voltage_mv: Float[Tensor, "time channel"]) -> SpikeTriggeredSums | None:
-        """What a segment shows of the coupling between its channels; None where no spike is visible."""
+    def spike_triggered_sums(self, voltage_mv: Float[Tensor, "time channel"]) -> SpikeTriggeredSums | None:
+        """Compute the spike-triggered sums of a segment in mV; None if no spikes were detected in training."""
 
-    def adapted_coupling(self, evidence: SpikeTriggeredSums) -> Float[Tensor, "1 2 sender receiver"]:
-        """The coupling of an unknown organoid, given what its past shows."""
+    def adapted_coupling(self, sums: SpikeTriggeredSums) -> Float[Tensor, "1 2 sender receiver"]:
+        """Estimate the coupling of an unknown organoid from the spike-triggered sums of its past."""
 
     def window_couplings(self, window_set: WindowSet) -> FoldCouplings | None:
-        """The couplings that windows are trained and validated with; None where no spike is visible."""
+        """Estimate the couplings for training and validation windows; None if no spikes were detected."""
 
 
 @runtime_checkable
 class Streams(Protocol):
-    """Capability: forecasts sample by sample, from what it remembers of the samples before."""
+    """Capability: forecasts sample by sample, with a state that replaces earlier samples."""
 
     memory_samples: int
 
@@ -141,12 +141,12 @@ class Streams(Protocol):
         past: Any,
         coupling_mv: Float[Tensor, "#batch 2 channel channel"] | None = None,
     ) -> tuple[Float[Tensor, "batch horizon channel"], Any]:
-        """Forecast in mV after one more sample; also return what to hand back as `past` with the next one."""
+        """Forecast in mV after one more sample, and return the `past` for the next call."""
 
 
 @runtime_checkable
 class HasVoltageFilters(Protocol):
-    """Capability: its first layer filters each channel's own voltage over time."""
+    """Capability: temporal filters of each channel's own voltage in the first layer."""
 
     def voltage_filters(self) -> Float[Tensor, "filter lag"]:
-        """First-layer temporal filters, most recent sample first."""
+        """Return the first-layer temporal filters, most recent sample first."""

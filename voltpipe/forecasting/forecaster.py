@@ -1,4 +1,4 @@
-"""A forecaster: weights, and all that is needed to use them on a recording."""
+"""A forecaster: a model and everything needed to use it on a recording."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,44 +25,49 @@ from voltpipe.forecasting.forecaster_files import (
     write_part,
     write_tensors,
 )
-from voltpipe.forecasting.module_registry import MODULES, suited
+from voltpipe.forecasting.module_registry import MODULES, suitable_architecture
 from voltpipe.forecasting.novelty import NoveltyDetector
 from voltpipe.forecasting.predictive_distribution import PredictiveDistribution
 from voltpipe.lake.files import atomic_write_folder, write_json
-from voltpipe.windows.window_set import WindowSet
+from voltpipe.windows.window_set import WindowSet, to_mv
 
 
 @dataclass(frozen=True)
 class Forecaster:
-    """Voltage in, voltage out: a module, what is known of its channels, and the coupling that it forecasts with."""
+    """Forecaster of voltage: a module, its config, and the optional coupling, distribution and novelty detector."""
 
     module: ForecastModule
     config: ForecasterConfig
     is_for_one_recording: bool = False
-    """Whether it was made by `for_recording` or `adapted_to`, and so is not for other organoids' recordings."""
+    """Whether it was made by `for_recording` or `adapted_to`, and so is for that recording only."""
     coupling_mv: Float[Tensor, "1 2 sender receiver"] | None = None
-    """The coupling of that recording's channels, if the module uses one; see `coupling`."""
+    """Coupling of that recording's channels in mV, if the module uses one; see `coupling`."""
     distribution: PredictiveDistribution | None = None
-    """What the truth may be, given a forecast; None if that was never fitted (see `distribution.fit.calibrated`)."""
+    """Distribution of the future voltage around a forecast; None if not fitted (see `fitting.with_distribution`)."""
     familiarity: NoveltyDetector | None = None
-    """What it recognises its training rows by; None if that was never learned (see `familiarity.fit.familiar`)."""
+    """Novelty detector; None if not fitted (see `fitting.fit_novelty_detector`)."""
 
     @classmethod
     def unfitted(
         cls, name: str, window_set: WindowSet, architecture_settings: dict[str, Any] | None = None
     ) -> "Forecaster":
-        """A forecaster with the named module as it is before anything is fitted, of the sizes of a window set.
+        """Build a forecaster for a window set, before anything is fitted.
+
+        Args:
+            name: module in `MODULES`. Without `architecture_settings`, `suitable_architecture` may replace it.
+            window_set: source of sizes, channels and calibration.
+            architecture_settings: settings of the module; None for the defaults.
 
         Raises:
-            ForecasterError: the module is made for horizons that the window set lacks.
+            ForecasterError: the window set lacks horizons that the module requires.
         """
-        name = suited(name, window_set) if architecture_settings is None else name
+        name = suitable_architecture(name, window_set) if architecture_settings is None else name
         module_type = MODULES[name]
         horizons = module_type.only_horizons or window_set.horizons
         if not set(horizons) <= set(window_set.horizons):
             raise ForecasterError(
-                f"{name} forecasts {horizons} samples ahead, the window set has targets at {window_set.horizons}; "
-                "add the horizons to the window set",
+                f"{name} forecasts {horizons} samples ahead, but the window set has targets at {window_set.horizons}. "
+                "Add the horizons to the window set.",
                 code="horizon-missing",
             )
         mean_mv, sd_mv = window_set.calibration_mv(np.array(sorted({r for r, _, _ in window_set.train_rows()})))
@@ -83,42 +88,42 @@ class Forecaster:
 
     @property
     def horizons(self) -> tuple[int, ...]:
-        """How many samples ahead it forecasts."""
+        """Horizons of the forecast, in samples."""
         return self.config.horizons_samples
 
     def for_recording(self, organoid: str, channel_names: tuple[str, ...]) -> "Forecaster":
-        """The same weights as they are to be used on a recording: of a known network, or of one never seen."""
-        if self.is_for_one_recording:
+        """Return the forecaster with the coupling of this organoid, or the expected one if it is unknown."""
+        if self.is_for_one_recording or not isinstance(self.module, Adaptable):
             return self
-        if not isinstance(self.module, Adaptable):
-            return self
-        known = organoid in self.config.organoids and channel_names == self.config.channel_names
-        network = self.config.organoids.index(organoid) if known else None
-        return self._with(self.module.coupling_of(network, len(channel_names)), channel_names)
+        is_known = organoid in self.config.organoids and channel_names == self.config.channel_names
+        number = self.config.organoids.index(organoid) if is_known else None
+        return self._with_coupling(self.module.coupling_of(number, len(channel_names)), channel_names)
 
     @property
     def adapts(self) -> bool:
-        """Whether `adapted_to` makes a difference."""
+        """True if `adapted_to` has an effect."""
         return isinstance(self.module, Adaptable) and bool(self.module.couplings())
 
     def adapted_to(
         self, pasts_mv: Iterable[Float32[np.ndarray, "time channel"]], channel_names: tuple[str, ...]
     ) -> "Forecaster":
-        """The same weights with a coupling that is estimated from a recording's own past.
+        """Return the forecaster with a coupling estimated from a recording's own past.
 
         Args:
-            pasts_mv: stretches without a gap, in mV.
-            channel_names: of the recording; need not be those that were trained on.
+            pasts_mv: segments of the past, in mV.
+            channel_names: channels of the recording; they may differ from the training channels.
         """
         if not isinstance(self.module, Adaptable):
             return self
-        shown = [self.module.evidence(torch.from_numpy(past_mv)) for past_mv in pasts_mv]
-        evidence = [piece for piece in shown if piece is not None]
-        if not evidence:
-            return self._with(self.module.coupling_of(None, len(channel_names)), channel_names)
-        return self._with(self.module.adapted_coupling(sum(evidence[1:], evidence[0])), channel_names)
+        by_segment = [self.module.spike_triggered_sums(torch.from_numpy(past_mv)) for past_mv in pasts_mv]
+        sums = [of_segment for of_segment in by_segment if of_segment is not None]
+        if not sums:
+            return self._with_coupling(self.module.coupling_of(None, len(channel_names)), channel_names)
+        return self._with_coupling(self.module.adapted_coupling(sum(sums[1:], sums[0])), channel_names)
 
-    def _with(self, coupling_mv: Float[Tensor, "1 2 sender receiver"], channel_names: tuple[str, ...]) -> "Forecaster":
+    def _with_coupling(
+        self, coupling_mv: Float[Tensor, "1 2 sender receiver"], channel_names: tuple[str, ...]
+    ) -> "Forecaster":
         mean_mv, sd_mv = self.config.mean_mv, self.config.sd_mv
         if len(channel_names) != len(mean_mv):
             mean_mv, sd_mv = ((sum(values) / len(values),) * len(channel_names) for values in (mean_mv, sd_mv))
@@ -127,15 +132,15 @@ class Forecaster:
         return replace(self, config=config, coupling_mv=coupling_mv, is_for_one_recording=True)
 
     def couplings(self) -> dict[str, Connectivity]:
-        """The estimated coupling by organoid that was trained on; empty if the module estimates none."""
+        """Return the estimated connectivity by training organoid; empty if the module estimates none."""
         known = self.module.couplings() if isinstance(self.module, EstimatesCoupling) else ()
         return dict(zip(self.config.organoids, known, strict=False))
 
     def coupling(self) -> tuple[Float[Tensor, "1 2 sender receiver"], ...]:
-        """The coupling that the module is handed with each history; none if it takes none.
+        """Return the coupling argument of the module as a tuple; empty if the module has none.
 
-        Unless a recording was chosen, it is that of the only organoid trained on, or the expected one if there were
-        several.
+        Unless the forecaster is for one recording, it is the coupling of the only training organoid, or the expected
+        one if there are several.
         """
         if not isinstance(self.module, Adaptable):
             return ()
@@ -150,7 +155,7 @@ class Forecaster:
         mean_mv: Float[Tensor, "batch channel"],
         sd_mv: Float[Tensor, "batch channel"],
     ) -> Float[Tensor, "batch horizon channel"]:
-        """Forecast in z-units, differentiably and unchecked; otherwise like `predict_z`."""
+        """Forecast in z-units like `predict_z`, but differentiably and without checks."""
         forecast_z: Tensor = self.module(history_z[:, -self.config.context_samples :], mean_mv, sd_mv, *self.coupling())
         return forecast_z
 
@@ -160,12 +165,12 @@ class Forecaster:
         mean_mv: Float[Tensor, "batch channel"],
         sd_mv: Float[Tensor, "batch channel"],
     ) -> Float[Tensor, "batch horizon channel"]:
-        """Forecast in z-units. Mean and standard deviation in mV are those that made the z-units.
+        """Forecast in z-units; mean and SD in mV are the calibration of the z-units.
 
         Only the last `context_samples` samples are used.
 
         Raises:
-            ForecasterError: the history is too short, has other channels, or holds NaN or infinity.
+            ForecasterError: the history is too short, has other channels, or contains NaN or infinity.
         """
         self._check(tuple(history_z.shape[1:]), bool(torch.isfinite(history_z).all()))
         self.module.eval()
@@ -175,10 +180,10 @@ class Forecaster:
     def predict_mv(
         self, history_mv: Float32[np.ndarray, "*batch context channel"]
     ) -> Float32[np.ndarray, "*batch horizon channel"]:
-        """Forecast in mV from the last `context_samples` samples in mV, of one window or of a batch.
+        """Forecast in mV from the last `context_samples` samples in mV, for one window or a batch.
 
         Raises:
-            ForecasterError: the history is too short, has other channels, or holds NaN or infinity.
+            ForecasterError: the history is too short, has other channels, or contains NaN or infinity.
         """
         *batch, n_samples, n_channels = history_mv.shape
         history = torch.from_numpy(np.ascontiguousarray(history_mv)).reshape(-1, n_samples, n_channels)
@@ -186,13 +191,13 @@ class Forecaster:
         self._check((n_samples, n_channels), bool(torch.isfinite(history).all()))
         mean_mv, sd_mv = mean_mv.expand(len(history), -1), sd_mv.expand(len(history), -1)
         forecast_z = self.predict_z((history - mean_mv[:, None]) / sd_mv[:, None], mean_mv, sd_mv)
-        forecast_mv = forecast_z * sd_mv[:, None] + mean_mv[:, None]
+        forecast_mv = to_mv(forecast_z, mean_mv, sd_mv)
         return forecast_mv.reshape(*batch, len(self.horizons), n_channels).numpy()
 
     def predict_quantiles_mv(
         self, history_mv: Float32[np.ndarray, "*batch context channel"], levels: Sequence[float]
     ) -> Float32[np.ndarray, "level *batch horizon channel"]:
-        """What the voltage stays below with each probability, in mV; the forecast itself is its mean, not its median.
+        """Forecast the quantiles of the voltage at each level, in mV. The forecast itself is the mean, not the median.
 
         Raises:
             ForecasterError: as for `predict_mv`, or the forecaster has no predictive distribution.
@@ -203,16 +208,16 @@ class Forecaster:
     def spike_chance(
         self, history_mv: Float32[np.ndarray, "*batch context channel"]
     ) -> Float32[np.ndarray, "*batch horizon channel"]:
-        """The chance that each channel spikes within each horizon.
+        """Forecast the probability that each channel spikes within each horizon.
 
         Raises:
-            ForecasterError: as for `predict_mv`, or the forecaster has no predictive distribution, or spikes are not
-                seen in its voltages.
+            ForecasterError: as for `predict_mv`, or the forecaster has no predictive distribution, or no spikes were
+                visible in training.
         """
         if not self.known_distribution().sees_spikes:
             raise ForecasterError(
-                "found no reset in the voltages that this forecaster was trained on, so it cannot see spikes; use one "
-                "trained on membrane voltages",
+                "The training voltages of this forecaster have no reset voltage, so it cannot detect spikes. Use a "
+                "forecaster trained on membrane voltages.",
                 code="spikes-not-visible",
             )
         present_mv, forecast_mv = self._present_and_forecast_mv(history_mv)
@@ -225,15 +230,15 @@ class Forecaster:
         return torch.from_numpy(present_mv), torch.from_numpy(self.predict_mv(history_mv))
 
     def known_distribution(self) -> PredictiveDistribution:
-        """The predictive distribution.
+        """Return the predictive distribution.
 
         Raises:
-            ForecasterError: there is none.
+            ForecasterError: the forecaster has none.
         """
         if self.distribution is None:
             raise ForecasterError(
-                f"this {self.config.architecture} has no predictive distribution, only its mean; train it again, "
-                "or fit one with voltpipe.forecasting.distribution.fit.calibrated",
+                f"This {self.config.architecture} forecasts only the mean, without a predictive distribution. Train it "
+                "again, or fit one with voltpipe.forecasting.training.fitting.with_distribution.",
                 code="distribution-missing",
             )
         return self.distribution
@@ -249,46 +254,47 @@ class Forecaster:
         expected = len(self.config.channel_names)
         if self.module.bound_to_channels and n_channels != expected:
             raise ForecasterError(
-                f"found {n_channels} channels, but this {self.config.architecture} was trained on {expected} and its "
-                "weights belong to them; hand it those channels in their order, or train one on this recording",
+                f"The history has {n_channels} channels, but the weights of this {self.config.architecture} belong to "
+                f"the {expected} training channels. Use those channels in their order, or train on this recording.",
                 code="channels-mismatched",
             )
         if n_samples < self.config.context_samples:
             raise ForecasterError(
-                f"found {n_samples} samples of history, but {self.config.context_samples} "
-                f"({1000 * self.config.context_samples / self.config.rate_hz:g} ms) are needed; hand it more",
+                f"The history has {n_samples} samples, but the forecaster needs {self.config.context_samples} "
+                f"({1000 * self.config.context_samples / self.config.rate_hz:g} ms). Use a longer history.",
                 code="history-too-short",
             )
         if not is_finite:
             raise ForecasterError(
-                "the history holds NaN or infinity; forecast from a segment without them", code="history-not-finite"
+                "The history contains NaN or infinity. Forecast from a segment without them.",
+                code="history-not-finite",
             )
 
     def save(self, folder: Path) -> None:
-        """Write weights and tables (safetensors) and configs (JSON) to a new folder, whole or not at all.
+        """Write weights and tables (safetensors) and configs (JSON) to a new folder, in one atomic write.
 
         Raises:
-            ForecasterError: it was made for one recording, which is not kept.
+            ForecasterError: the forecaster was made for one recording; such forecasters are not saved.
         """
         if self.is_for_one_recording:
             raise ForecasterError(
-                "this forecaster was made for one recording; save the one that it was made from, and make it again",
+                "This forecaster was made for one recording and cannot be saved. Save the forecaster it was made from.",
                 code="forecaster-for-one-recording",
             )
-        with atomic_write_folder(folder) as aside:
-            write_tensors(aside / WEIGHTS_FILE, self.module.state_dict())
-            write_json(aside / CONFIG_FILE, self.config.model_dump(mode="json"))
+        with atomic_write_folder(folder) as new_folder:
+            write_tensors(new_folder / WEIGHTS_FILE, self.module.state_dict())
+            write_json(new_folder / CONFIG_FILE, self.config.model_dump(mode="json"))
             if self.distribution:
-                write_part(aside, "distribution", self.distribution)
+                write_part(new_folder, "distribution", self.distribution)
             if self.familiarity:
-                write_part(aside, "familiarity", self.familiarity)
+                write_part(new_folder, "familiarity", self.familiarity)
 
     @classmethod
     def load(cls, folder: Path) -> "Forecaster":
-        """Read what `save` wrote. Nothing in the folder can run code.
+        """Load a saved forecaster. Its files cannot run code.
 
         Raises:
-            ForecasterError: a file is missing, damaged, or does not fit the other.
+            ForecasterError: a file is missing or damaged, or the files do not match.
         """
         config, convert = read_config(folder / CONFIG_FILE)
         module_type = MODULES[config.architecture]
@@ -297,7 +303,7 @@ class Forecaster:
             module = module_type(settings, config.dimensions)
         except ValidationError as error:
             raise ForecasterError(
-                f"{folder / CONFIG_FILE} has unusable architecture settings: {error}",
+                f"{folder / CONFIG_FILE} has invalid architecture settings: {error}. Save or download it again.",
                 code="forecaster-settings-invalid",
             ) from error
         weights = read_weights(folder / WEIGHTS_FILE, module.state_dict(), convert)

@@ -1,4 +1,4 @@
-"""The files of a forecaster. Nothing in them can run code."""
+"""Files of a forecaster: config and weights, which cannot contain code."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,26 +26,28 @@ from voltpipe.schema import FrozenModel
 
 
 class ForecasterError(VoltpipeError):
-    """A forecaster that cannot be loaded, or a recording that it is not for."""
+    """A forecaster that cannot be loaded, or an input that does not fit it."""
 
 
 class ForecasterConfig(FrozenModel):
-    """What stands beside the weights."""
+    """Config of a forecaster, saved next to its weights."""
 
-    architecture: str = Field(description="a name in `voltpipe.forecasting.module_registry.MODULES`")
-    architecture_settings: dict[str, Any] = Field(description="that architecture's own settings")
+    architecture: str = Field(description="Name in `voltpipe.forecasting.module_registry.MODULES`.")
+    architecture_settings: dict[str, Any] = Field(description="Settings of the architecture.")
     context_samples: int
     horizons_samples: tuple[int, ...]
     rate_hz: float
     channel_names: tuple[str, ...]
-    organoids: tuple[str, ...] = Field(description="whose recordings it was trained on")
-    mean_mv: tuple[float, ...] = Field(description="each channel's mean over the training recordings' calibrations")
-    sd_mv: tuple[float, ...] = Field(description="likewise the standard deviation")
-    conditioning: dict[str, Any] = Field({}, description="how those were conditioned, by setting; empty: as recorded")
+    organoids: tuple[str, ...] = Field(description="Training organoids.")
+    mean_mv: tuple[float, ...] = Field(description="Mean of each channel in mV, averaged over the training recordings.")
+    sd_mv: tuple[float, ...] = Field(description="SD of each channel in mV, averaged over the training recordings.")
+    conditioning: dict[str, Any] = Field(
+        {}, description="Conditioning of the training recordings, by setting; empty if none."
+    )
 
     @property
     def dimensions(self) -> Dimensions:
-        """The sizes of the module."""
+        """Sizes of the module."""
         return Dimensions(self.context_samples, self.horizons_samples, len(self.channel_names), len(self.organoids))
 
 
@@ -53,11 +55,11 @@ Converter = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 WEIGHTS_FILE = "weights.safetensors"
 CONFIG_FILE = "forecaster.json"
 _Part = TypeVar("_Part", PredictiveDistribution, NoveltyDetector)
-"""An optional part of a forecaster: tables, and the config that says their sizes."""
+"""Optional part of a forecaster: tables, and a config with their sizes."""
 
 
 def write_part(folder: Path, name: str, part: PredictiveDistribution | NoveltyDetector) -> None:
-    """Write the tables (safetensors) and the config (JSON) of a part."""
+    """Write the tables (safetensors) and the config (JSON) of an optional part."""
     write_tensors(folder / f"{name}.safetensors", part.state_dict())
     write_json(folder / f"{name}.json", part.config.model_dump(mode="json"))
 
@@ -65,51 +67,59 @@ def write_part(folder: Path, name: str, part: PredictiveDistribution | NoveltyDe
 def read_distribution(folder: Path) -> PredictiveDistribution | None:
     """Read the predictive distribution; None if there is none."""
     return _read_part(
-        folder, "distribution", lambda said: PredictiveDistribution(DistributionConfig.model_validate_json(said))
+        folder, "distribution", lambda config: PredictiveDistribution(DistributionConfig.model_validate_json(config))
     )
 
 
 def read_novelty(folder: Path) -> NoveltyDetector | None:
     """Read the novelty detector; None if there is none."""
-    return _read_part(folder, "familiarity", lambda said: NoveltyDetector(NoveltyConfig.model_validate_json(said)))
+    return _read_part(folder, "familiarity", lambda config: NoveltyDetector(NoveltyConfig.model_validate_json(config)))
 
 
-def _read_part(folder: Path, name: str, made: Callable[[bytes], _Part]) -> _Part | None:
+def _read_part(folder: Path, name: str, build: Callable[[bytes], _Part]) -> _Part | None:
     path = folder / f"{name}.json"
     if not path.exists():
         return None
     try:
-        part = made(path.read_bytes())
+        part = build(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise ForecasterError(
-            f"{path} is not a {name}'s ({error}); save or download it again", code="forecaster-file-damaged"
+            f"{path} is not a valid {name} config: {error}. Save or download the forecaster again.",
+            code="forecaster-file-damaged",
         ) from error
     part.load_state_dict(read_weights(folder / f"{name}.safetensors", part.state_dict()))
     return part
 
 
 def read_config(path: Path) -> tuple[ForecasterConfig, Converter | None]:
-    """Read the config of an architecture that exists, and what converts weights that an earlier version saved."""
+    """Read a config and, for forecasters of an earlier version, a converter of their weights.
+
+    Raises:
+        ForecasterError: the file is missing or damaged, or its architecture is unknown.
+    """
     try:
         config = ForecasterConfig.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise ForecasterError(
-            f"{path} is not a forecaster's config ({error}); save or download it again", code="forecaster-file-damaged"
+            f"{path} is not a valid forecaster config: {error}. Save or download the forecaster again.",
+            code="forecaster-file-damaged",
         ) from error
     n_channels = len(config.channel_names)
     if config.architecture not in MODULES:
         raise ForecasterError(
-            f"{path} names the architecture {config.architecture!r}; known are {', '.join(MODULES)}",
+            f"{path} has the unknown architecture {config.architecture!r}. "
+            f"Known architectures: {', '.join(MODULES)}. "
+            "Install the version of voltpipe that saved it.",
             code="architecture-unknown",
         )
     if not len(config.mean_mv) == len(config.sd_mv) == n_channels:
         raise ForecasterError(
-            f"{path} has {len(config.mean_mv)} means and {len(config.sd_mv)} SDs for {n_channels} channels",
+            f"{path} has {len(config.mean_mv)} means and {len(config.sd_mv)} SDs for {n_channels} channels. "
+            "Expected one of each per channel. Save or download the forecaster again.",
             code="calibration-mismatched",
         )
-    if config.architecture != Architecture.COUPLED_CNN_LSTM or config.architecture_settings.get(
-        "spikes_are_visible", 1
-    ):
+    spikes_are_visible = config.architecture_settings.get("spikes_are_visible", True)
+    if config.architecture != Architecture.COUPLED_CNN_LSTM or spikes_are_visible:
         return config, None
     settings = settings_from_coupled(config.architecture_settings)
     lagged = {"architecture": Architecture.LAGGED_CNN_LSTM.value, "architecture_settings": settings}
@@ -118,36 +128,48 @@ def read_config(path: Path) -> tuple[ForecasterConfig, Converter | None]:
 
 
 def read_weights(path: Path, expected: dict[str, Tensor], convert: Converter | None = None) -> dict[str, Tensor]:
-    """Read weights of the expected names, shapes and types, all finite."""
+    """Read weights and check their names, shapes, types and values.
+
+    Args:
+        path: safetensors file.
+        expected: tensors with the expected names, shapes and types.
+        convert: conversion of weights that an earlier version saved.
+
+    Raises:
+        ForecasterError: the file is missing or damaged, does not match, or contains NaN or infinity.
+    """
     try:
         weights: dict[str, Tensor] = load_file(path)
         weights = convert(weights) if convert else weights
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise ForecasterError(
-            f"{path} is not a weights file ({error}); save or download it again", code="forecaster-file-damaged"
+            f"{path} is not a valid weights file: {error}. Save or download the forecaster again.",
+            code="forecaster-file-damaged",
         ) from error
     found, wanted = ({n: (tuple(t.shape), t.dtype) for n, t in w.items()} for w in (weights, expected))
     if found != wanted:
-        odd = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+        different = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
         raise ForecasterError(
-            f"{path} does not fit its config; train again if another version of voltpipe saved it. "
-            + "; ".join(f"{name}: found {found.get(name)}, expected {wanted.get(name)}" for name in odd[:3]),
+            f"{path} does not match its config. "
+            + "; ".join(f"{name}: found {found.get(name)}, expected {wanted.get(name)}" for name in different[:3])
+            + ". Train again if another version of voltpipe saved it.",
             code="weights-mismatched",
         )
     if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
         raise ForecasterError(
-            f"{path} holds NaN or infinity; take another version, or train again", code="weights-not-finite"
+            f"{path} contains NaN or infinity. Use another version of the forecaster, or train again.",
+            code="weights-not-finite",
         )
     return weights
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors by name.
+    """Write tensors by name to a safetensors file.
 
     Raises:
-        OSError: they cannot be written, as on a full disk; safetensors hides that among errors of its own.
+        OSError: the file cannot be written, as on a full disk. Safetensors raises an error of its own instead.
     """
     try:
         save_file(dict(tensors), path)
     except SafetensorError as error:
-        raise OSError(f"{path} cannot be written: {error}") from error
+        raise OSError(f"{path} cannot be written: {error}.") from error

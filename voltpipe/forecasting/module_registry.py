@@ -1,4 +1,4 @@
-"""All modules by the name that is saved with their weights."""
+"""Registry of all modules by the name that is saved with their weights."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -47,8 +47,8 @@ MODULES: Mapping[str, type[ForecastModule]] = MappingProxyType(
 )
 
 
-def suited(name: str, window_set: WindowSet) -> str:
-    """The architecture to use on these recordings: without visible spikes, lagged_cnn_lstm for coupled_cnn_lstm."""
+def suitable_architecture(name: str, window_set: WindowSet) -> str:
+    """Return the architecture to use: lagged_cnn_lstm replaces coupled_cnn_lstm if no spikes are visible."""
     if name != Architecture.COUPLED_CNN_LSTM or find_reset_voltage(training_samples_mv(window_set)):
         return str(name)
     return Architecture.LAGGED_CNN_LSTM.value

@@ -1,4 +1,4 @@
-"""The predictive distribution of a forecaster."""
+"""Predictive distribution of a forecaster: quantiles and spike probability, tabulated by cells."""
 
 import math
 from collections.abc import Sequence
@@ -11,29 +11,32 @@ from torch import Tensor, nn
 
 from voltpipe.schema import FrozenModel
 from voltpipe.signals.spike_detection import is_at_reset, spike_onsets
+from voltpipe.windows.window_set import to_mv
 
 _N_STEPS = 64
+"""Number of intervals between tabulated levels of the residuals."""
 _TINY = 1e-6
+"""Smallest denominator."""
 
 
 class DistributionConfig(FrozenModel):
-    """What stands beside the tables."""
+    """Config of the predictive distribution, saved next to its tables."""
 
     horizons_samples: tuple[int, ...]
-    n_bins: int = Field(description="bins of the present voltage, and of the forecast in each")
-    n_scales: int = Field(description="1 if all channels are alike in mV, else the number of channels")
-    n_targets: int = Field(description="validation targets at each horizon that the tables were made from")
+    n_bins: int = Field(description="Number of bins of the present voltage, and of the forecast within each.")
+    n_scales: int = Field(description="1 if all channels share one scale in mV; otherwise the number of channels.")
+    n_targets: int = Field(description="Number of validation targets at each horizon in the tables.")
 
 
 class PredictiveDistribution(nn.Module):
-    """Tables of what followed forecasts alike, cell by cell, on validation windows.
+    """Predictive distribution, tabulated from the outcomes of similar forecasts (a cell) on validation windows.
 
-    In each cell the truth stands at the reset with some chance, which is a point mass, or lies off the forecast by a
-    residual. Of n residuals the k-th stands for the level k / (n + 1), as in split conformal prediction that is
+    In each cell, the future voltage is at the reset with some probability (a point mass); otherwise it deviates from
+    the forecast by a residual. The k-th of n residuals has the level k / (n + 1), as in split conformal prediction
     conditional on a taxonomy (Vovk et al., Algorithmic Learning in a Random World, 2005, chapter 4).
 
-    Where the voltage has a reset, all channels are alike in mV; else each is taken in units of its own calibration, or
-    of the mean calibration if there are other channels than those that were fitted.
+    If the voltage has a reset, all channels share one scale in mV. Otherwise each channel has the scale of its own
+    calibration, or of the mean calibration if the number of channels differs from that in the fit.
     """
 
     centre_mv: Tensor
@@ -61,18 +64,18 @@ class PredictiveDistribution(nn.Module):
 
     @property
     def sees_spikes(self) -> bool:
-        """Whether the voltage stands at a reset after spikes, by which they are seen."""
+        """True if the voltage has a reset, from which spikes are detected."""
         return bool(self.tolerance_mv > 0)
 
     def standing_at_reset(self, voltage_mv: Float[Tensor, "*any"]) -> Bool[Tensor, "*any"]:
-        """Whether each voltage is the reset."""
+        """Return whether each voltage in mV is at reset."""
         return is_at_reset(voltage_mv, self.reset_mv, self.tolerance_mv)
 
     def spikes_within(self, samples_mv: Float[Tensor, "batch time channel"]) -> Bool[Tensor, "batch horizon channel"]:
-        """Whether a spike is first seen within each horizon.
+        """Return whether a spike onset lies within each horizon.
 
         Args:
-            samples_mv: from the last known sample up to the largest horizon.
+            samples_mv: samples from the last known one up to the largest horizon, in mV.
         """
         seen = spike_onsets(self.standing_at_reset(samples_mv)).int().cumsum(1) > 0
         return seen[:, list(self.config.horizons_samples)]
@@ -83,14 +86,14 @@ class PredictiveDistribution(nn.Module):
         forecast_mv: Float[Tensor, "*batch horizon channel"],
         levels: Sequence[float],
     ) -> Float[Tensor, "level *batch horizon channel"]:
-        """What the truth stays below with each probability; ascending with the level.
+        """Return the quantiles of the voltage at each level, in mV; they increase with the level.
 
-        Where a level falls inside the chance to stand at the reset, its quantile is the reset, moved by up to the
-        reset's tolerance so that a truth at the reset lies above it in the lower half of that chance and below it in
-        the upper half. An interval between two quantiles thus holds what its levels promise, on average.
+        If a level falls inside the point mass at the reset, its quantile is the reset, shifted by up to the tolerance.
+        A voltage at reset then lies above the quantile in the lower half of the point mass, and below it in the upper
+        half. An interval between two quantiles thus has, on average, the coverage of its levels.
         """
         level = torch.tensor(levels).unsqueeze(-1)
-        shift, floor, cap = self._pieces(torch.arange(len(self.residuals)), level)
+        shift, floor, cap = self._shift_and_bounds(torch.arange(len(self.residuals)), level)
         cell = self._cell(present_mv, forecast_mv)
         forecast = self.scaled(forecast_mv)
         quantiles = [
@@ -105,25 +108,27 @@ class PredictiveDistribution(nn.Module):
         forecast_mv: Float[Tensor, "*batch horizon channel"],
         level: Float[Tensor, "*batch horizon channel"],
     ) -> Float[Tensor, "*batch horizon channel"]:
-        """The quantile at a level of its own for each target, the reset as it is; a draw, if levels are even draws."""
-        shift, floor, cap = self._pieces(self._cell(present_mv, forecast_mv), level)
+        """Return the quantile in mV at a separate level for each target, without shifting the reset.
+
+        With uniform random levels, this draws samples.
+        """
+        shift, floor, cap = self._shift_and_bounds(self._cell(present_mv, forecast_mv), level)
         drawn = (self.scaled(forecast_mv) + shift).clamp(floor, cap)
         return self._in_mv(torch.where(floor == cap, self.reset_mv, drawn))
 
     def spike_chance(
         self, present_mv: Float[Tensor, "*batch channel"], forecast_mv: Float[Tensor, "*batch horizon channel"]
     ) -> Float[Tensor, "*batch horizon channel"]:
-        """The chance that a spike is first seen within each horizon; zero where spikes cannot be seen."""
+        """Return the probability of a spike onset within each horizon; zero if spikes cannot be detected."""
         return self.spike_chances[self._cell(present_mv, forecast_mv)]
 
     def scaled(self, voltage_mv: Float[Tensor, "*any channel"]) -> Float[Tensor, "*any channel"]:
-        """Voltages in the units of the tables."""
+        """Convert voltages in mV to the units of the tables."""
         centre_mv, scale_mv = self._calibration_mv(voltage_mv.shape[-1])
         return (voltage_mv - centre_mv) / scale_mv
 
     def _in_mv(self, scaled: Float[Tensor, "*any channel"]) -> Float[Tensor, "*any channel"]:
-        centre_mv, scale_mv = self._calibration_mv(scaled.shape[-1])
-        return scaled * scale_mv + centre_mv
+        return to_mv(scaled, *self._calibration_mv(scaled.shape[-1]))
 
     def _calibration_mv(self, n_channels: int) -> tuple[Float[Tensor, " scale"], Float[Tensor, " scale"]]:
         if n_channels == self.config.n_scales:
@@ -137,41 +142,40 @@ class PredictiveDistribution(nn.Module):
         cell: Tensor = self.cells(self.scaled(present_mv), at_reset, self.scaled(forecast_mv))
         return cell
 
-    def _pieces(
+    def _shift_and_bounds(
         self, cell: Int64[Tensor, "*any"], level: Float[Tensor, "*other"]
     ) -> tuple[Float[Tensor, "*all"], Float[Tensor, "*all"], Float[Tensor, "*all"]]:
-        """What is added to a forecast to make the quantile, and what that is then held above and below."""
-        below, at = self.below_reset[cell], self.at_reset[cell]
-        beneath, above = level < below, level >= below + at
-        elsewhere = (level - torch.where(beneath, 0.0, at)) / (1 - at).clamp(min=_TINY)
+        """Return the shift from forecast to quantile, and the lower and upper bound of the result."""
+        p_below, p_at = self.below_reset[cell], self.at_reset[cell]
+        is_below, is_above = level < p_below, level >= p_below + p_at
+        residual_level = (level - torch.where(is_below, 0.0, p_at)) / (1 - p_at).clamp(min=_TINY)
         steps = residual_levels()
-        step = (torch.searchsorted(steps, elsewhere, right=True) - 1).clamp(0, _N_STEPS - 1)
-        share = ((elsewhere - steps[step]) / (steps[step + 1] - steps[step])).clamp(0, 1)
+        step = (torch.searchsorted(steps, residual_level, right=True) - 1).clamp(0, _N_STEPS - 1)
+        share = ((residual_level - steps[step]) / (steps[step + 1] - steps[step])).clamp(0, 1)
         cell = cell.expand(step.shape)
         shift = torch.lerp(self.residuals[cell, step], self.residuals[cell, step + 1], share)
         infinite = torch.tensor(math.inf)
         if not self.sees_spikes:
             return shift, -infinite.expand(step.shape), infinite.expand(step.shape)
-        within = self.reset_mv + self.tolerance_mv * (2 * (level - below) / at.clamp(min=_TINY) - 1)
-        floor = torch.where(above, self.reset_mv + self.tolerance_mv, torch.where(beneath, -infinite, within))
-        cap = torch.where(beneath, self.reset_mv - self.tolerance_mv, torch.where(above, infinite, within))
+        at_reset_mv = self.reset_mv + self.tolerance_mv * (2 * (level - p_below) / p_at.clamp(min=_TINY) - 1)
+        floor = torch.where(is_above, self.reset_mv + self.tolerance_mv, torch.where(is_below, -infinite, at_reset_mv))
+        cap = torch.where(is_below, self.reset_mv - self.tolerance_mv, torch.where(is_above, infinite, at_reset_mv))
         return shift, floor, cap
 
 
 def residual_levels() -> Float[Tensor, " step"]:
-    """The levels at which residuals are tabulated, from 0 to 1, denser towards the tails."""
+    """Return the levels at which residuals are tabulated, from 0 to 1, denser toward the tails."""
     return (1 - torch.cos(torch.linspace(0, math.pi, _N_STEPS + 1))) / 2
 
 
 class ForecastBins(nn.Module):
-    """Bins of the present voltage, each cut into bins of the forecast, horizon by horizon.
+    """Bins of the present voltage, each divided into bins of the forecast at each horizon.
 
-    All bins held equally many values when they were fitted. A voltage that stands at the reset has the first present
-    bin for itself.
+    The edges are quantiles of the values in the fit. The first present bin is reserved for voltages at reset.
 
     Args:
-        n_horizons: how many horizons are forecast.
-        n_bins: present bins beside the reset's, and forecast bins in each.
+        n_horizons: number of horizons.
+        n_bins: number of present bins in addition to that of the reset, and of forecast bins within each.
     """
 
     present_edges: Tensor
@@ -185,7 +189,7 @@ class ForecastBins(nn.Module):
 
     @property
     def n_cells(self) -> int:
-        """Cells at each horizon."""
+        """Number of cells at each horizon."""
         return (self.n_bins + 1) * self.n_bins
 
     def fit(
@@ -194,13 +198,13 @@ class ForecastBins(nn.Module):
         at_reset: Bool[Tensor, " target"],
         forecast: Float[Tensor, "horizon target"],
     ) -> None:
-        """Place the borders so that each bin holds as many of these values as the next."""
-        self.present_edges.copy_(_borders(present[~at_reset], self.n_bins))
+        """Set the edges so that all bins contain equal numbers of these values."""
+        self.present_edges.copy_(_edges(present[~at_reset], self.n_bins))
         present_bin = self._present_bin(present, at_reset)
         for row in range(self.n_bins + 1):
             inside = forecast[:, present_bin == row]
             for edges, values in zip(self.forecast_edges[:, row], inside, strict=True):
-                edges.copy_(_borders(values, self.n_bins))
+                edges.copy_(_edges(values, self.n_bins))
 
     def forward(
         self,
@@ -208,7 +212,7 @@ class ForecastBins(nn.Module):
         at_reset: Bool[Tensor, "*batch channel"],
         forecast: Float[Tensor, "*batch horizon channel"],
     ) -> Int64[Tensor, "*batch horizon channel"]:
-        """The cell of each forecast, counted on from horizon to horizon."""
+        """Return the cell of each forecast; cells are numbered consecutively over all horizons."""
         present_bin = self._present_bin(present, at_reset).unsqueeze(-2)
         horizon = torch.arange(len(self.forecast_edges)).unsqueeze(-1)
         row = horizon * (self.n_bins + 1) + present_bin
@@ -220,8 +224,8 @@ class ForecastBins(nn.Module):
         return bins.masked_fill(at_reset, 0)
 
 
-def _borders(values: Float[Tensor, " value"], n_bins: int) -> Float[Tensor, " border"]:
-    """What cuts the values into bins of equally many; zeros where there are no values."""
+def _edges(values: Float[Tensor, " value"], n_bins: int) -> Float[Tensor, " edge"]:
+    """Return edges that divide the values into bins of equal counts; zeros if there are no values."""
     if not len(values):
         return torch.zeros(n_bins - 1)
     positions = torch.arange(1, n_bins) * len(values) // n_bins
@@ -229,7 +233,7 @@ def _borders(values: Float[Tensor, " value"], n_bins: int) -> Float[Tensor, " bo
 
 
 def fill_empty_bins(counts: Int64[Tensor, " cell"], n_bins: int) -> Int64[Tensor, " cell"]:
-    """For each cell of one horizon, the nearest that holds anything: itself, or one with as near a present bin."""
+    """Return the nearest non-empty cell for each cell of one horizon; the present bin counts more than the forecast."""
     row, column = torch.arange(len(counts)) // n_bins, torch.arange(len(counts)) % n_bins
     filled: Any = counts.nonzero()[:, 0]
     distance = (row[:, None] - row[filled]).abs() * n_bins + (column[:, None] - column[filled]).abs()

@@ -1,4 +1,4 @@
-"""How an architecture is trained unless told otherwise, and the learning rate that follows from it."""
+"""The recipe of an architecture: its default training settings and its learning-rate schedule."""
 
 import math
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ from enum import StrEnum
 
 
 class Decay(StrEnum):
-    """How the learning rate falls after the warm-up."""
+    """Decay of the learning rate after the warm-up."""
 
     COSINE = "cosine"
-    """Along half a cosine to zero at the end of the training."""
+    """Half a cosine that reaches zero at the end of the training."""
     PLATEAU = "plateau"
-    """By a factor each time the validation loss has stopped falling."""
+    """Multiplication by a factor each time the validation loss stops falling."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One architecture's own training settings; `TrainingSettings` bounds and overrides the first six."""
+    """Default training settings of an architecture; `TrainingSettings` can override the first six."""
 
     windows_per_epoch: int
     batch_size: int
@@ -27,25 +27,30 @@ class Recipe:
     early_stopping_epochs: int
     clip_norm: float = 1.0
     decoupled_weight_decay: bool = True
-    """AdamW's decay; otherwise Adam's, which adds the decay to the gradient."""
+    """Whether weight decay is AdamW's; if not, it is Adam's, which adds the decay to the gradient."""
     warm_up_epochs: float = 0.0
     warm_up_from: float = 0.0
     decay: Decay = Decay.COSINE
     plateau_patience: int = 3
     plateau_factor: float = 0.7
     cpu_threads: int | None = None
-    """How many threads compute on the CPU; none leaves it to torch. Threads wait for each other at every operation,
-    so small steps are faster, and on a busy machine many times faster, on one."""
+    """Number of threads on the CPU; None leaves the choice to torch.
+
+    Threads wait for each other at every operation. Small steps are therefore faster on one thread, on a busy machine
+    many times faster.
+    """
 
 
 def learning_rate(recipe: Recipe, *, progress: float, planned_epochs: int, losses: Sequence[float]) -> float:
-    """The learning rate at a moment of the training: a pure function, so that a resumed training needs no scheduler.
+    """Return the learning rate at a point of the training.
+
+    This is a pure function, so that a resumed training needs no saved scheduler.
 
     Args:
-        recipe: peak, warm-up and decay.
-        progress: epochs trained so far, with the fraction of the one under way.
-        planned_epochs: after how many epochs the training is expected to end.
-        losses: the validation loss of each complete epoch.
+        recipe: peak learning rate, warm-up and decay.
+        progress: epochs trained so far, including the fraction of the current one.
+        planned_epochs: number of epochs after which the training is expected to end.
+        losses: validation loss of each complete epoch.
     """
     if progress < recipe.warm_up_epochs:
         share = progress / recipe.warm_up_epochs
@@ -59,7 +64,7 @@ def learning_rate(recipe: Recipe, *, progress: float, planned_epochs: int, losse
 
 
 def _plateaus(losses: Sequence[float], patience: int) -> int:
-    """How often `losses` went without a new best for more than `patience` epochs, as ReduceLROnPlateau counts."""
+    """Count how often more than `patience` epochs passed without a new best loss, as in ReduceLROnPlateau."""
     best, bad_epochs, plateaus = math.inf, 0, 0
     for loss in losses:
         if loss < best * (1 - 1e-4):

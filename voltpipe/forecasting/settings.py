@@ -1,4 +1,4 @@
-"""How a forecaster is trained."""
+"""Settings of a training."""
 
 from dataclasses import replace
 from enum import StrEnum
@@ -10,32 +10,32 @@ from voltpipe.schema import Settings
 
 
 class Architecture(StrEnum):
-    """The networks that can be trained."""
+    """Architectures of trainable models."""
 
     LSTM = "lstm"
-    """The published ladder's first rung. All four: one horizon, weights bound to the channels, slow to learn."""
+    """First published model. All four have one horizon and weights bound to channels, and learn slowly."""
     LSTM_LARGE = "lstm_large"
-    """Its second."""
+    """Second published model."""
     LSTM_RESIDUAL = "lstm_residual"
-    """Its third."""
+    """Third published model."""
     CNN_LSTM = "cnn_lstm"
-    """Its last, and the published result."""
+    """Fourth published model, which gave the published result."""
     SHARED_CNN_LSTM = "shared_cnn_lstm"
-    """Small, all horizons at once, weights shared by all channels."""
+    """Small model for all horizons, with weights shared by all channels."""
     COUPLED_CNN_LSTM = "coupled_cnn_lstm"
-    """The same, and each channel hears the spikes of those that drive it. For one organoid's channels."""
+    """Like shared_cnn_lstm, with the spikes of connected channels as inputs. For the channels of one organoid."""
     LAGGED_CNN_LSTM = "lagged_cnn_lstm"
-    """On top of a lagged regression, for signals without visible spikes; coupled_cnn_lstm becomes this one there."""
+    """Model of the residual of a lagged regression. It replaces coupled_cnn_lstm for signals without visible spikes."""
     ATTENTION = "attention"
-    """Channels attend to each other. For one organoid's channels."""
+    """Attention between channels. For the channels of one organoid."""
     MULTI_SCALE = "multi_scale"
-    """Convolutions over each channel's past, ever further apart."""
+    """Dilated convolutions over each channel's past."""
     STATE_SPACE = "state_space"
     """Linear recurrences over each channel's past."""
 
 
 class Device(StrEnum):
-    """Where to train. The order is that of preference."""
+    """Device of a training, in order of preference."""
 
     AUTO = "auto"
     CUDA = "cuda"
@@ -44,7 +44,7 @@ class Device(StrEnum):
 
 
 class Precision(StrEnum):
-    """Of the matrix products in training; weights and everything else are float32 always."""
+    """Precision of matrix products in training. Weights and everything else stay float32."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -52,40 +52,50 @@ class Precision(StrEnum):
 
 
 class TrainingSettings(Settings):
-    """What is trained, how long, where. What is left at none comes from the architecture's own recipe."""
+    """Settings of a training. Settings that are None come from the architecture's recipe."""
 
-    architecture: Architecture = Field(Architecture.COUPLED_CNN_LSTM, description="which network is trained")
+    architecture: Architecture = Field(Architecture.COUPLED_CNN_LSTM, description="Architecture of the model.")
     begin_from: str | None = Field(
         None,
-        description="a registered forecaster, or a folder that holds one, whose weights the training begins with; what "
-        "belongs to its organoids is estimated anew",
+        description="Registered forecaster, or its folder, whose weights initialize the training. Connectivity is "
+        "estimated from the new recordings.",
     )
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="decides initial weights, order of windows, dropout and noise")
+    seed: int = Field(
+        0, ge=0, le=2**31 - 1, description="Random seed of initial weights, window order, dropout and noise."
+    )
     budget_s: float = Field(
         120.0,
         ge=1,
         le=7 * 86_400,
-        description="training ends after so many seconds; the learning rate is planned for it",
+        description="Time limit of the training, in seconds. It also determines the decay of the learning rate.",
     )
-    max_epochs: int = Field(100_000, ge=1, le=1_000_000, description="training ends after so many epochs")
+    max_epochs: int = Field(100_000, ge=1, le=1_000_000, description="Maximum number of epochs.")
     windows_per_epoch: int | None = Field(
-        None, ge=1, le=10**9, description="windows from one validation and checkpoint to the next, at most all"
+        None,
+        ge=1,
+        le=10**9,
+        description="Number of windows between two validations and checkpoints, at most all training windows.",
     )
-    batch_size: int | None = Field(None, ge=1, le=65_536, description="windows in one step of the optimizer")
-    learning_rate: float | None = Field(None, gt=0, le=1, description="the optimizer's highest learning rate")
-    weight_decay: float | None = Field(None, ge=0, le=1, description="how strongly weights are pulled to zero")
-    noise_mv: float | None = Field(None, ge=0, le=100, description="SD of the noise added to training inputs, in mV")
+    batch_size: int | None = Field(None, ge=1, le=65_536, description="Number of windows in each optimizer step.")
+    learning_rate: float | None = Field(None, gt=0, le=1, description="Peak learning rate.")
+    weight_decay: float | None = Field(None, ge=0, le=1, description="Weight decay of the optimizer.")
+    noise_mv: float | None = Field(None, ge=0, le=100, description="SD of the noise added to training inputs, in mV.")
     early_stopping_epochs: int | None = Field(
-        None, ge=1, le=1_000_000, description="training ends after so many epochs without a better validation loss"
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Number of epochs without a lower validation loss after which training stops.",
     )
-    processes: int = Field(1, ge=1, le=256, description="processes that share each step, on the CPU")
-    device: Device = Field(Device.AUTO, description="where to train; auto takes CUDA, then MPS, then the CPU")
+    processes: int = Field(1, ge=1, le=256, description="Number of CPU processes that share each step.")
+    device: Device = Field(
+        Device.AUTO, description="Device of the training; auto selects CUDA, then MPS, then the CPU."
+    )
     precision: Precision = Field(
-        Precision.AUTO, description="of matrix products in training; auto takes bfloat16 where it is faster"
+        Precision.AUTO, description="Precision of matrix products in training; auto selects bfloat16 if it is faster."
     )
 
-    def adjusted(self, recipe: Recipe) -> Recipe:
-        """An architecture's recipe with what is set here instead."""
+    def adjust(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the values that are set here."""
         names = {
             "windows_per_epoch",
             "batch_size",

@@ -79,7 +79,7 @@ class Stream:
 
     def _refresh(self, module: Adaptable) -> None:
         voltage_mv = torch.stack(self._not_noted)
-        shown = module.evidence(voltage_mv)
+        shown = module.spike_triggered_sums(voltage_mv)
         assert shown is not None  # a stream adapts only where spikes can be seen
         self._evidence = shown if self._evidence is None else self._evidence + shown
         self.coupling = (module.adapted_coupling(self._evidence),)

@@ -174,7 +174,7 @@ def _without_raw(lake: Lake, recordings: Iterable[str]) -> str:
 def _place(origin: TrainingProvenance, settings: ReproductionSettings) -> ComputeEnvironment:
     device = settings.device or origin.place.device
     precision = origin.place.precision if device is origin.place.device else Precision.AUTO
-    compute = Compute.chosen(device, precision)
+    compute = Compute.choose(device, precision)
     return ComputeEnvironment.here(compute.device, compute.precision).model_copy(
         update={"threads": origin.place.threads}
     )

@@ -87,7 +87,7 @@ def test_the_calibration_is_the_mean_over_training_recordings(autoregression: Fo
 
 def test_a_history_that_is_too_short_is_refused(autoregression: Forecaster):
     with pytest.raises(
-        ForecasterError, match=r"29 samples .* 30 \(30 ms\)", check=lambda error: error.code == "history-too-short"
+        ForecasterError, match=r"29 samples.* 30 \(30 ms\)", check=lambda error: error.code == "history-too-short"
     ):
         autoregression.predict_mv(history_mv(29))
 

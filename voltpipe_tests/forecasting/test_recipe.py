@@ -45,7 +45,7 @@ def test_a_plateau_of_more_than_three_epochs_lowers_the_rate_by_the_factor(losse
 
 
 def test_the_published_recipe_is_what_cnn_lstm_is_trained_with():
-    published = TrainingSettings().adjusted(CnnLstm.recipe)
+    published = TrainingSettings().adjust(CnnLstm.recipe)
     assert (published.learning_rate, published.weight_decay, published.batch_size) == (3e-3, 1e-4, 32)
     assert (published.warm_up_epochs, published.warm_up_from) == (5, 5e-6)
     assert (published.decay, published.plateau_patience, published.plateau_factor) == (Decay.PLATEAU, 3, 0.7)
@@ -53,5 +53,5 @@ def test_the_published_recipe_is_what_cnn_lstm_is_trained_with():
 
 
 def test_what_is_set_comes_before_the_recipe():
-    adjusted = TrainingSettings(noise_mv=0.0, batch_size=7).adjusted(CnnLstm.recipe)
+    adjusted = TrainingSettings(noise_mv=0.0, batch_size=7).adjust(CnnLstm.recipe)
     assert (adjusted.noise_mv, adjusted.batch_size, adjusted.learning_rate) == (0.0, 7, 3e-3)

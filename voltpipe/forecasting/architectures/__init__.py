@@ -1,4 +1,4 @@
-"""The networks that are trained by gradient descent, each with the recipe it was made for.
+"""Models trained by gradient descent, one file for each architecture, with the recipe each was developed with.
 
-One file an architecture, and a registry that knows them and the baselines by name.
+`voltpipe.forecasting.module_registry` lists them and the baselines by name.
 """

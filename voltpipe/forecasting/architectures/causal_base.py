@@ -1,4 +1,4 @@
-"""Causal networks in mV that learn, at every step of a window, what a closed-form base forecast leaves over."""
+"""Base classes of causal models in mV, which learn the residual of a closed-form base forecast at every step."""
 
 from abc import abstractmethod
 from itertools import pairwise
@@ -16,31 +16,35 @@ from voltpipe.forecasting.recipe import Recipe
 from voltpipe.schema import Settings
 from voltpipe.signals.spike_detection import find_reset_voltage, is_at_reset
 from voltpipe.windows.split_segments import training_samples_mv
-from voltpipe.windows.window_set import WindowSet
+from voltpipe.windows.window_set import WindowSet, to_mv
 
 CouplingMv: TypeAlias = Float[Tensor, "#batch 2 channel channel"] | None
-"""(window, type of sender, sender, receiver): an input of modules that are `Adaptable`, None for all others."""
+"""Coupling (window, sender type, sender, receiver) in mV: an input of `Adaptable` models, None for all others."""
 
 
 class CausalSettings(Settings):
-    """The settings that all of them have."""
+    """Settings that all causal models share."""
 
-    read_out_units: int = Field(48, ge=1, le=1024, description="units of each layer between the states and forecasts")
-    read_out_layers: int = Field(2, ge=1, le=8, description="how many such layers there are")
-    warm_up_samples: int = Field(20, ge=0, le=1000, description="samples at a window's start that are not learned from")
-    memory_samples: int = Field(50, ge=1, le=10_000, description="samples up to now that a forecast is made from")
+    read_out_units: int = Field(
+        48, ge=1, le=1024, description="Number of units of each layer between states and forecast."
+    )
+    read_out_layers: int = Field(2, ge=1, le=8, description="Number of layers between states and forecast.")
+    warm_up_samples: int = Field(
+        20, ge=0, le=1000, description="Number of samples at the start of a window that are excluded from the loss."
+    )
+    memory_samples: int = Field(50, ge=1, le=10_000, description="Number of most recent samples that a forecast uses.")
 
 
 class ResidualModule(TrainableModule):
-    """A causal network that learns what a base forecast leaves over: forecast = base + SD * read_out(states).
+    """Causal model of the residual of a base forecast: forecast = base + SD * read_out(states).
 
-    It works in mV, with the same weights for every channel, and starts as the base forecast itself: the read-out starts
-    at zero. One of its inputs says whether a channel is at reset, if the training voltages have such a point mass.
+    It works in mV, with the same weights for every channel. The read-out starts at zero, so an untrained model returns
+    the base forecast. One input states whether a channel is at reset, if the training voltages have a reset.
 
     Args:
-        settings: the architecture's own.
-        dimensions: the sizes of the forecast.
-        n_states: how many values `states` gives.
+        settings: settings of the architecture.
+        dimensions: sizes of the forecast.
+        n_states: number of values that `states` returns for each channel and step.
     """
 
     settings_type: ClassVar[type[Settings]] = CausalSettings
@@ -74,21 +78,21 @@ class ResidualModule(TrainableModule):
             self.register_buffer(statistic, torch.zeros(()))
 
     def fit(self, window_set: WindowSet) -> None:
-        """Take the scale of the voltage and the reset from the training rows."""
-        values_mv = training_samples_mv(window_set)
-        self.typical_mv.copy_(values_mv.mean())
-        self.spread_mv.copy_(values_mv.std())
-        point_mass = find_reset_voltage(values_mv)
-        if point_mass:
-            self.reset_mv.fill_(point_mass.voltage_mv)
-            self.reset_tolerance_mv.fill_(point_mass.tolerance_mv)
+        """Fit the scale of the voltage and the reset on the training rows."""
+        samples_mv = training_samples_mv(window_set)
+        self.typical_mv.copy_(samples_mv.mean())
+        self.spread_mv.copy_(samples_mv.std())
+        reset = find_reset_voltage(samples_mv)
+        if reset:
+            self.reset_mv.fill_(reset.voltage_mv)
+            self.reset_tolerance_mv.fill_(reset.tolerance_mv)
 
     def at_reset(self, voltage_mv: Float[Tensor, "*batch time channel"]) -> Bool[Tensor, "*batch time channel"]:
-        """Say of each voltage whether it is the reset."""
+        """Return whether each voltage in mV is at reset."""
         return is_at_reset(voltage_mv, self.reset_mv, self.reset_tolerance_mv)
 
     def own_features(self, voltage_mv: Float[Tensor, "batch time channel"]) -> Float[Tensor, "batch channel time 2"]:
-        """Scale each channel's voltage, and add whether it is at reset."""
+        """Return each channel's scaled voltage and whether it is at reset."""
         scaled = (voltage_mv - self.typical_mv) / self.spread_mv
         return torch.stack([scaled, self.at_reset(voltage_mv).to(scaled.dtype)], dim=-1).transpose(1, 2)
 
@@ -96,31 +100,31 @@ class ResidualModule(TrainableModule):
     def base_mv(
         self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
     ) -> Float[Tensor, "batch step horizon channel"]:
-        """Forecast in closed form from each sample on, beginning at `first_sample`, in mV."""
+        """Forecast in closed form from each sample, starting at `first_sample`, in mV."""
 
     @abstractmethod
     def states(
         self, voltage_mv: Float[Tensor, "batch time channel"], first_sample: int, coupling_mv: CouplingMv = None
     ) -> Float[Tensor, "batch channel step state"]:
-        """Compute the network's states at each sample from `first_sample` on, none of which depends on a later sample.
+        """Compute the states at each sample, starting at `first_sample`. No state depends on a later sample.
 
         Args:
-            voltage_mv: the history.
-            first_sample: earlier samples are seen, but no state of theirs is returned.
-            coupling_mv: how the channels drive each other.
+            voltage_mv: history in mV.
+            first_sample: first sample whose state is returned; earlier samples are input only.
+            coupling_mv: coupling between the channels, in mV.
         """
 
     def change_mv(
         self, states: Float[Tensor, "batch channel step state"]
     ) -> Float[Tensor, "batch step horizon channel"]:
-        """Read the learned change of the base forecast out of the states."""
+        """Compute the learned change of the base forecast from the states, in mV."""
         change: Tensor = self.read_out(states)
         return change.float().permute(0, 2, 3, 1) * self.spread_mv
 
     def forecast_mv(
         self, history_mv: Float[Tensor, "batch time channel"], first_sample: int, coupling_mv: CouplingMv = None
     ) -> Float[Tensor, "batch step horizon channel"]:
-        """Forecast in mV from each sample on, beginning at `first_sample`, from earlier samples alone."""
+        """Forecast in mV from each sample, starting at `first_sample`, without using later samples."""
         states = self.states(history_mv, first_sample, coupling_mv)
         return self.base_mv(history_mv, first_sample) + self.change_mv(states)
 
@@ -132,7 +136,7 @@ class ResidualModule(TrainableModule):
         coupling_mv: CouplingMv = None,
     ) -> Float[Tensor, "batch horizon channel"]:
         """Forecast from the last sample; only the last `memory_samples` samples enter the states."""
-        history_mv = history_z * sd_mv[:, None] + mean_mv[:, None]
+        history_mv = to_mv(history_z, mean_mv, sd_mv)
         recent_mv = history_mv[:, -self.memory_samples :]
         states = self.states(recent_mv, recent_mv.shape[1] - 1, coupling_mv)
         forecast_mv = (self.base_mv(history_mv, history_mv.shape[1] - 1) + self.change_mv(states))[:, 0]
@@ -146,17 +150,17 @@ class ResidualModule(TrainableModule):
         sd_mv: Float[Tensor, "batch channel"],
         coupling_mv: CouplingMv = None,
     ) -> Float[Tensor, ""]:
-        """Mean squared error in z-units at the targets of every step after the warm-up."""
+        """Return the mean squared error in z-units at the targets of every step after the warm-up."""
         context, horizons = self.dimensions.context_samples, self.dimensions.horizons_samples
         first = self.warm_up_samples
-        forecast_mv = self.forecast_mv(seen_z[:, :context] * sd_mv[:, None] + mean_mv[:, None], first, coupling_mv)
+        forecast_mv = self.forecast_mv(to_mv(seen_z[:, :context], mean_mv, sd_mv), first, coupling_mv)
         forecast_z = (forecast_mv - mean_mv[:, None, None]) / sd_mv[:, None, None]
         targets_z = torch.stack([true_z[:, first + horizon :][:, : context - first] for horizon in horizons], dim=2)
         return torch.mean((forecast_z - targets_z) ** 2)
 
 
 class CausalModule(ResidualModule):
-    """A causal network whose base forecast is the look-up of the present voltage, so that it can also stream."""
+    """Causal model whose base forecast is the lookup table of the present voltage, so that it can also stream."""
 
     bound_to_channels = False
 
@@ -165,62 +169,63 @@ class CausalModule(ResidualModule):
         self.look_up = LookupTable(LookupTableSettings(), dimensions)
 
     def fit(self, window_set: WindowSet) -> None:
-        """Fit the look-up and the scale of the voltage on the training rows."""
+        """Fit the lookup table, the scale of the voltage and the reset on the training rows."""
         self.look_up.fit(window_set)
         super().fit(window_set)
 
     def base_mv(
         self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
     ) -> Float[Tensor, "batch step horizon channel"]:
-        """Look each sample up."""
+        """Forecast each sample by the lookup table."""
         return self.look_up.expected_mv(history_mv[:, first_sample:]).mT
 
     def next_states(
         self, voltage_mv: Float[Tensor, "batch 1 channel"], past: Any, coupling_mv: CouplingMv = None
     ) -> tuple[Float[Tensor, "batch channel 1 state"], Any]:
-        """Compute the states after one more sample; also return what the next call needs as `past`.
+        """Compute the states after one more sample, and the `past` for the next call.
 
         Args:
-            voltage_mv: the sample.
-            past: what the call for the sample before returned; None at the beginning.
-            coupling_mv: how the channels drive each other.
+            voltage_mv: the new sample, in mV.
+            past: second result of the call for the sample before; None at the beginning.
+            coupling_mv: coupling between the channels, in mV.
         """
-        seen_mv = voltage_mv if past is None else torch.cat([past, voltage_mv], dim=1)[:, -self.memory_samples :]
-        return self.states(seen_mv, seen_mv.shape[1] - 1, coupling_mv), seen_mv
+        recent_mv = voltage_mv if past is None else torch.cat([past, voltage_mv], dim=1)[:, -self.memory_samples :]
+        return self.states(recent_mv, recent_mv.shape[1] - 1, coupling_mv), recent_mv
 
     def next_forecast_mv(
         self, voltage_mv: Float[Tensor, "batch channel"], past: Any, coupling_mv: CouplingMv = None
     ) -> tuple[Float[Tensor, "batch horizon channel"], Any]:
-        """Forecast in mV after one more sample; also return what the next call needs as `past`."""
+        """Forecast in mV after one more sample, and return the `past` for the next call."""
         sample_mv = voltage_mv[:, None]
         states, past = self.next_states(sample_mv, past, coupling_mv)
         return (self.base_mv(sample_mv, 0) + self.change_mv(states))[:, 0], past
 
 
 def causal_history(
-    features: Float[Tensor, "*any time feature"], n_samples: int, *, apart: int = 1
+    features: Float[Tensor, "*any time feature"], n_samples: int, *, dilation: int = 1
 ) -> Float[Tensor, "*any time sample_and_feature"]:
-    """The features of the last `n_samples` samples at each sample, `apart` from each other; zero before the first.
+    """Concatenate the features of the last `n_samples` samples at each sample; zero before the first sample.
 
-    With a linear layer behind it this is a causal convolution, which on a CPU is several times faster than nn.Conv1d.
+    The samples are `dilation` samples apart. Followed by a linear layer, this is a causal convolution. On a CPU it is
+    several times faster than nn.Conv1d.
     """
-    n_times, reach = features.shape[-2], (n_samples - 1) * apart
+    n_times, reach = features.shape[-2], (n_samples - 1) * dilation
     padded = pad(features, (0, 0, reach, 0))
-    return torch.cat([padded.narrow(-2, shift, n_times) for shift in range(0, reach + 1, apart)], dim=-1)
+    return torch.cat([padded.narrow(-2, shift, n_times) for shift in range(0, reach + 1, dilation)], dim=-1)
 
 
 def cnn_lstm_states(
     features: Float[Tensor, "sequence time feature"], convolution: nn.Linear, lstm: nn.LSTM, first_sample: int
 ) -> Float[Tensor, "sequence step state"]:
-    """Run a causal convolution (a linear layer over feature and lag) and an LSTM side by side over the features."""
+    """Run a causal convolution (a linear layer over feature and lag) and an LSTM in parallel over the features."""
     kernel_samples = convolution.in_features // features.shape[-1]
     padded = pad(features, (0, 0, kernel_samples - 1, 0))
-    taken_in = padded.unfold(1, kernel_samples, 1).flatten(2)[:, first_sample:]
-    remembered: Tensor = lstm(features)[0][:, first_sample:]
-    return torch.cat([relu(convolution(taken_in)), remembered], dim=-1)
+    history = padded.unfold(1, kernel_samples, 1).flatten(2)[:, first_sample:]
+    lstm_states: Tensor = lstm(features)[0][:, first_sample:]
+    return torch.cat([relu(convolution(history)), lstm_states], dim=-1)
 
 
 def own_voltage_filters(convolution: nn.Linear, kernel_samples: int) -> Float[Tensor, "filter lag"]:
-    """Read what such a convolution weighs the first feature by, most recent sample first."""
+    """Return the convolution's weights of the first feature, the scaled voltage, most recent sample first."""
     by_feature = convolution.weight.reshape(len(convolution.weight), -1, kernel_samples)
     return by_feature[:, 0].flip(1)

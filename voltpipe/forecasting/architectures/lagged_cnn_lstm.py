@@ -1,7 +1,9 @@
 """The lagged CNN-LSTM: for signals without visible spikes, such as field potentials.
 
-forecast = lagged regression + SD * MLP([relu(conv(f)), LSTM(f)]), f: each channel's scaled voltage and whether it is at
-reset. The regression holds what other channels contribute; the network learns from a channel's own past.
+    forecast = lagged regression + SD * MLP([relu(conv(f)), LSTM(f)])
+
+Here f is each channel's scaled voltage and whether it is at reset. The regression covers the contribution of other
+channels; convolution and LSTM learn from a channel's own past.
 """
 
 from collections.abc import Mapping
@@ -27,17 +29,17 @@ _N_FEATURES = 2
 
 
 class LaggedCnnLstmSettings(CausalSettings):
-    """Its sizes, all small: the weights are used once a channel and sample."""
+    """Settings of the lagged CNN-LSTM. All sizes are small, since it runs once for each channel and sample."""
 
-    kernel_samples: int = Field(4, ge=1, le=101, description="samples that the convolution sees, none of them later")
-    filters: int = Field(48, ge=1, le=1024, description="filters of the convolution over time")
-    hidden_units: int = Field(16, ge=1, le=1024, description="units of the LSTM")
+    kernel_samples: int = Field(4, ge=1, le=101, description="Number of samples in the causal convolution kernel.")
+    filters: int = Field(48, ge=1, le=1024, description="Number of filters of the convolution over time.")
+    hidden_units: int = Field(16, ge=1, le=1024, description="Number of units of the LSTM.")
 
 
 class LaggedCnnLstm(ResidualModule):
     """A causal convolution and an LSTM over each channel's own past, on top of a lagged regression.
 
-    The regression looks back over the whole context, so the network forecasts whole windows and does not stream.
+    The regression needs the whole context, so the model forecasts windows only and cannot stream.
     """
 
     settings_type: ClassVar[type[Settings]] = LaggedCnnLstmSettings
@@ -51,18 +53,18 @@ class LaggedCnnLstm(ResidualModule):
         self.lagged = LaggedRegression(LaggedRegressionSettings(), dimensions)
 
     def fit(self, window_set: WindowSet) -> None:
-        """Fit the regression and the scale of the voltage on the training rows."""
+        """Fit the regression, the scale of the voltage and the reset on the training rows."""
         super().fit(window_set)
         self.lagged.fit(window_set)
 
     def base_mv(
         self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
     ) -> Float[Tensor, "batch step horizon channel"]:
-        """Forecast by the regression."""
+        """Forecast by the lagged regression."""
         return self.lagged.expected_mv(history_mv, first_sample)
 
     def voltage_filters(self) -> Float[Tensor, "filter lag"]:
-        """Read the filters of a channel's own voltage out of the convolution."""
+        """Return the convolution's filters of the channel's own voltage, most recent sample first."""
         return own_voltage_filters(self.convolution, self.kernel_samples)
 
     def states(
@@ -80,9 +82,12 @@ def settings_from_coupled(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def weights_from_coupled(weights: Mapping[str, Tensor], kernel_samples: int) -> dict[str, Tensor]:
-    """Convert its weights: drop look-up and couplings, and the inputs that were always zero without spikes."""
-    left_out = ("look_up.", "memory.", "messages.")
-    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(left_out)}
+    """Convert the weights of a `coupled_cnn_lstm` saved by version 0.1.0 for a signal without visible spikes.
+
+    Lookup table and couplings are dropped, and so are the weights of inputs that are always zero without spikes.
+    """
+    dropped = ("look_up.", "memory.", "messages.")
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(dropped)}
     by_feature = kept["convolution.weight"].reshape(len(kept["convolution.weight"]), -1, kernel_samples)
     kept["convolution.weight"] = by_feature[:, :_N_FEATURES].flatten(1).contiguous()
     kept["lstm.weight_ih_l0"] = kept["lstm.weight_ih_l0"][:, :_N_FEATURES].contiguous()

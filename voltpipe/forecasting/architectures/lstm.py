@@ -1,8 +1,8 @@
-"""The published ladder up to its CNN-LSTM: LSTMs over all channels at once, each forecasting the next sample of all.
+"""The published sequence of models up to the CNN-LSTM: LSTMs over all channels that forecast the next sample.
 
-Sizes and recipes are those in the history of the proof of concept (NOTICE.md), which trained these three on windows of
-100 samples with 0.3 mV of noise. Chosen here: whatever windows they are given, 0.2 mV of noise as for its last, and
-torch's initial weights, whose first forecasts are smaller, so that a short training gets further.
+Sizes and recipes come from the history of the proof of concept (NOTICE.md). It trained the first three models on
+windows of 100 samples with 0.3 mV of noise. Here, the windows have any length, and the noise is 0.2 mV as for the
+fourth model. The weights are initialized as by torch: first forecasts are smaller, which helps short trainings.
 """
 
 from dataclasses import replace
@@ -17,13 +17,13 @@ from voltpipe.forecasting.forecast_module import Dimensions, TrainableModule
 from voltpipe.forecasting.recipe import Decay, Recipe
 from voltpipe.schema import Settings
 
-HiddenUnits = Annotated[int, Field(ge=1, le=4096, description="units of each LSTM layer")]
-Layers = Annotated[int, Field(ge=2, le=16, description="layers of the LSTM")]
-Dropout = Annotated[float, Field(ge=0, lt=1, description="share of activations dropped in training")]
+HiddenUnits = Annotated[int, Field(ge=1, le=4096, description="Number of units of each LSTM layer.")]
+Layers = Annotated[int, Field(ge=2, le=16, description="Number of layers of the LSTM.")]
+Dropout = Annotated[float, Field(ge=0, lt=1, description="Share of activations dropped in training.")]
 
 
 class LstmSettings(Settings):
-    """The published sizes of the first rung."""
+    """Published sizes of the first model."""
 
     hidden_units: HiddenUnits = 256
     layers: Layers = 2
@@ -31,7 +31,7 @@ class LstmSettings(Settings):
 
 
 class Lstm(TrainableModule):
-    """A linear read-out of the last state: published R2 0.511, 918,628 parameters for 100 channels."""
+    """LSTM with a linear read-out of the last state: published R2 0.511, 918,628 parameters for 100 channels."""
 
     settings_type: ClassVar[type[Settings]] = LstmSettings
     only_horizons: ClassVar[tuple[int, ...] | None] = (1,)
@@ -55,7 +55,7 @@ class Lstm(TrainableModule):
         self.read_out = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, n_channels))
 
     def _last_state(self, inputs: Float[Tensor, "batch context channel"]) -> Float[Tensor, "batch unit"]:
-        """What is known after the last sample."""
+        """Return the state after the last sample."""
         states: Tensor = self.lstm(inputs)[0]
         return states[:, -1]
 
@@ -70,14 +70,14 @@ class Lstm(TrainableModule):
 
 
 class LstmResidualSettings(LstmSettings):
-    """The published sizes of the third rung."""
+    """Published sizes of the third model."""
 
     hidden_units: HiddenUnits = 384
     dropout: Dropout = 0.25
 
 
 class LstmResidual(Lstm):
-    """The last state goes through a layer norm, and the last sample is added to it: published R2 0.615."""
+    """LSTM with layer norm on the last state and a residual connection from the last sample: published R2 0.615."""
 
     settings_type: ClassVar[type[Settings]] = LstmResidualSettings
     recipe: ClassVar[Recipe] = replace(
@@ -97,13 +97,13 @@ class LstmResidual(Lstm):
         self.residual = nn.Linear(dimensions.n_channels, settings.hidden_units)
 
     def _last_state(self, inputs: Float[Tensor, "batch context channel"]) -> Float[Tensor, "batch unit"]:
-        """What is known after the last sample."""
+        """Return the state after the last sample."""
         state: Tensor = self.norm(super()._last_state(inputs)) + self.residual(inputs[:, -1])
         return state
 
 
 class LstmLargeSettings(LstmSettings):
-    """The published sizes of the second rung."""
+    """Published sizes of the second model."""
 
     hidden_units: HiddenUnits = 512
     layers: Layers = 3
@@ -111,9 +111,10 @@ class LstmLargeSettings(LstmSettings):
 
 
 class LstmLarge(LstmResidual):
-    """Wider and deeper: published R2 0.526, after a training that was unstable and stopped at epoch 17.
+    """Wider and deeper LSTM: published R2 0.526, from an unstable training that stopped at epoch 17.
 
-    The published table credits layer norm and residual to the third rung alone; the code that scored 0.526 has both.
+    The published table lists layer norm and residual connection only for the third model, but the code that scored
+    0.526 has both.
     """
 
     settings_type: ClassVar[type[Settings]] = LstmLargeSettings
@@ -128,14 +129,14 @@ class LstmLarge(LstmResidual):
 
 
 _TIME_STEP_DROPOUT = 0.1
-"""Share of the convolutions' time steps that are dropped whole in training."""
+"""Share of time steps that the convolutions drop in training."""
 
 
 class CnnLstm(LstmResidual):
-    """The next sample of all channels, as the proof of concept forecast it: 2,188,168 parameters, published R2 0.755.
+    """CNN-LSTM of the proof of concept: published R2 0.755, 2,188,168 parameters for 100 channels.
 
-    The residual LSTM, ahead of which convolutions add to its input. They run over the channel axis and take the time
-    steps of the context as their channels.
+    Convolutions add to the input of the residual LSTM. They run along the channel axis, with the time steps of the
+    context as their input channels.
     """
 
     recipe: ClassVar[Recipe] = replace(LstmResidual.recipe, learning_rate=3e-3, weight_decay=1e-4)
@@ -155,10 +156,13 @@ class CnnLstm(LstmResidual):
         )
 
     def voltage_filters(self) -> Float[Tensor, "filter lag"]:
-        """Filters take in all time steps of a channel and of its neighbours; these are the channel's own."""
+        """Return the filters' weights of the channel itself, most recent sample first.
+
+        The filters also cover the neighboring channels, whose weights are left out.
+        """
         weight = self.convolutions[0].get_parameter("weight")
         return weight[:, :, weight.shape[-1] // 2].flip(1)
 
     def _last_state(self, inputs: Float[Tensor, "batch context channel"]) -> Float[Tensor, "batch unit"]:
-        """What is known after the last sample."""
+        """Return the state after the last sample."""
         return super()._last_state(inputs + self.convolutions(inputs))

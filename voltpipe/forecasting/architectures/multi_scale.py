@@ -1,4 +1,4 @@
-"""Multi-scale temporal: causal convolutions over each channel's past at ever wider spacing."""
+"""Multi-scale temporal model: dilated causal convolutions over each channel's past."""
 
 from typing import ClassVar
 
@@ -14,17 +14,19 @@ from voltpipe.schema import Settings
 
 
 class MultiScaleSettings(CausalSettings):
-    """Its sizes. It sees the last 2 ^ scales samples."""
+    """Settings of the multi-scale model. Its receptive field is the last 2 ** scales samples."""
 
-    scales: int = Field(5, ge=1, le=12, description="convolutions, each over samples twice as far apart as the last")
-    filters: int = Field(32, ge=1, le=1024, description="filters of each convolution")
+    scales: int = Field(
+        5, ge=1, le=12, description="Number of convolutions, each with twice the dilation of the one before."
+    )
+    filters: int = Field(32, ge=1, le=1024, description="Number of filters of each convolution.")
 
 
 class MultiScale(CausalModule):
-    """Dilated causal convolutions with residuals, all of whose outputs are read out.
+    """Dilated causal convolutions with residual connections. The read-out sees the outputs of all scales.
 
-    Van den Oord et al. (2016), WaveNet, https://arxiv.org/abs/1609.03499, without its gates; for sequences of
-    measurements Bai et al. (2018), https://arxiv.org/abs/1803.01271.
+    Based on van den Oord et al. (2016), WaveNet, https://arxiv.org/abs/1609.03499, without its gates, and for sequence
+    modeling on Bai et al. (2018), https://arxiv.org/abs/1803.01271.
     """
 
     settings_type: ClassVar[type[Settings]] = MultiScaleSettings
@@ -36,7 +38,7 @@ class MultiScale(CausalModule):
         self.convolutions = nn.ModuleList([nn.Linear(2 * filters, filters) for _ in range(scales)])
 
     def voltage_filters(self) -> Float[Tensor, "filter lag"]:
-        """Filters of the finest scale (valid while its rectifiers are active)."""
+        """Return the filters of the finest scale (valid while its ReLUs are active)."""
         weight = self.convolutions[0].get_parameter("weight")
         return torch.matmul(weight.reshape(len(weight), 2, -1), self.first.weight[:, 0]).flip(1)
 
@@ -46,6 +48,6 @@ class MultiScale(CausalModule):
         """Concatenate the outputs of all scales, the finest first."""
         features = [relu(self.first(self.own_features(voltage_mv)))]
         for scale, convolution in enumerate(self.convolutions):
-            seen = causal_history(features[-1], 2, apart=2**scale)
-            features.append(features[-1] + relu(convolution(seen)))
+            history = causal_history(features[-1], 2, dilation=2**scale)
+            features.append(features[-1] + relu(convolution(history)))
         return torch.cat(features, dim=-1)[:, :, first_sample:]

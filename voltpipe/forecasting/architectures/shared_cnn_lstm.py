@@ -1,4 +1,4 @@
-"""The shared CNN-LSTM: one small causal network that every channel goes through by itself."""
+"""The shared CNN-LSTM: one small causal model that is applied to each channel separately."""
 
 from typing import ClassVar
 
@@ -14,17 +14,19 @@ from voltpipe.schema import Settings
 
 
 class SharedCnnLstmSettings(CausalSettings):
-    """Its sizes, all small: the weights are used once a channel and sample."""
+    """Settings of the shared CNN-LSTM. All sizes are small, since it runs once for each channel and sample."""
 
-    filters: int = Field(24, ge=1, le=1024, description="filters of each convolution over time")
-    kernel_samples: int = Field(3, ge=1, le=101, description="samples that each convolution sees, none of them later")
-    hidden_units: int = Field(32, ge=1, le=1024, description="units of the LSTM")
-    read_out_units: int = Field(64, ge=1, le=1024, description="units between the LSTM and the forecast")
-    read_out_layers: int = Field(1, ge=1, le=8, description="layers of such units")
+    filters: int = Field(24, ge=1, le=1024, description="Number of filters of each convolution over time.")
+    kernel_samples: int = Field(3, ge=1, le=101, description="Number of samples in each causal convolution kernel.")
+    hidden_units: int = Field(32, ge=1, le=1024, description="Number of units of the LSTM.")
+    read_out_units: int = Field(
+        64, ge=1, le=1024, description="Number of units of each layer between LSTM and forecast."
+    )
+    read_out_layers: int = Field(1, ge=1, le=8, description="Number of layers between LSTM and forecast.")
 
 
 class SharedCnnLstm(CausalModule):
-    """Two causal convolutions over each channel's own past, then an LSTM."""
+    """Two causal convolutions over each channel's own past, followed by an LSTM."""
 
     settings_type: ClassVar[type[Settings]] = SharedCnnLstmSettings
     recipe: ClassVar[Recipe] = Recipe(
@@ -45,14 +47,14 @@ class SharedCnnLstm(CausalModule):
         self.lstm = nn.LSTM(filters, settings.hidden_units, batch_first=True)
 
     def voltage_filters(self) -> Float[Tensor, "filter lag"]:
-        """First convolution's filters."""
+        """Return the filters of the first convolution, most recent sample first."""
         by_input: Tensor = self.convolutions[0].get_parameter("weight")
         return by_input[:, 0].flip(1)
 
     def states(
         self, voltage_mv: Float[Tensor, "batch time channel"], first_sample: int, coupling_mv: CouplingMv = None
     ) -> Float[Tensor, "batch channel step state"]:
-        """Compute the LSTM's output."""
+        """Return the outputs of the LSTM."""
         own = self.own_features(voltage_mv)
         features = own.flatten(0, 1).mT
         for convolution in self.convolutions:

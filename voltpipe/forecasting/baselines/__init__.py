@@ -1,4 +1,4 @@
-"""What every forecast is compared with: forecasters that are fitted in closed form, within seconds.
+"""Baselines: forecasters fitted in closed form within seconds, next to which every score is shown.
 
-They stand behind the same interface as the networks and are saved the same way.
+They have the same interface as the trained models and are saved the same way.
 """

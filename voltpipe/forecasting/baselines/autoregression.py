@@ -8,10 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from voltpipe.forecasting.baselines.ridge import (
-    DEFAULT_SHRINKAGE,
-    Piece,
+    RegressionData,
     accumulate_normal_equations,
-    best_by_horizon,
     candidate_orders,
     fit_ridge,
 )
@@ -22,13 +20,13 @@ from voltpipe.windows.window_set import WindowSet
 
 
 class AutoregressionSettings(Settings):
-    """How far back it looks."""
+    """Settings of the autoregression."""
 
-    n_lags: int = Field(64, ge=1, le=1000, description="most samples of its own past that a forecast uses")
+    n_lags: int = Field(64, ge=1, le=1000, description="Maximum number of past samples of a channel in its forecast.")
 
 
 class Autoregression(ForecastModule):
-    """One ridge regression a channel and horizon on the channel's last samples, in z-units."""
+    """Ridge regression for each channel and horizon on the last samples of that channel, in z-units."""
 
     settings_type: ClassVar[type[Settings]] = AutoregressionSettings
 
@@ -43,26 +41,24 @@ class Autoregression(ForecastModule):
         self.register_buffer("intercepts", torch.zeros(dimensions.n_channels, n_horizons))
 
     def fit(self, window_set: WindowSet) -> None:
-        """Solve the normal equations of the training rows; number of lags and shrinkage are validation's choice.
+        """Fit on the training rows, with number of lags and shrinkage chosen on the validation rows.
 
-        Both are chosen by horizon, over all channels. Without validation rows all lags are used.
+        Both are chosen for each horizon, over all channels. Without validation rows, all lags are used.
         """
-        training, validation = accumulate_normal_equations(window_set, self.piece, n_before=self.n_lags - 1)
-        solution = training.solve(DEFAULT_SHRINKAGE, self.n_lags)
-        if validation:
-            candidates = fit_ridge(training, candidate_orders(self.n_lags))
-            solution = best_by_horizon(candidates, validation, len(self.dimensions.horizons_samples))
+        training, validation = accumulate_normal_equations(window_set, self.regression_data, n_before=self.n_lags - 1)
+        orders = candidate_orders(self.n_lags)
+        solution = fit_ridge(training, validation, orders, len(self.dimensions.horizons_samples))
         self.weights.copy_(solution[:, :-1])
         self.intercepts.copy_(solution[:, -1])
 
-    def piece(self, stretch: Segment, step: int) -> Piece:
-        """Lags (oldest first) and what followed, of every n-th row of a stretch."""
+    def regression_data(self, segment: Segment, step: int) -> RegressionData:
+        """Return the lags (oldest first) and the targets of every n-th row of a segment."""
         n_before, horizons = self.n_lags - 1, self.dimensions.horizons_samples
-        samples = stretch.samples_z.T
+        samples = segment.samples_z.T
         n_rows = samples.shape[1] - n_before - horizons[-1]
         lags = samples[:, : n_before + n_rows].unfold(1, self.n_lags, 1)[:, ::step]
-        ahead = [samples[:, n_before + horizon :][:, :n_rows:step] for horizon in horizons]
-        return lags, torch.stack(ahead, dim=-1)
+        targets = [samples[:, n_before + horizon :][:, :n_rows:step] for horizon in horizons]
+        return lags, torch.stack(targets, dim=-1)
 
     def forward(
         self,
@@ -70,19 +66,19 @@ class Autoregression(ForecastModule):
         mean_mv: Float[Tensor, "batch channel"],
         sd_mv: Float[Tensor, "batch channel"],
     ) -> Float[Tensor, "batch horizon channel"]:
-        """Weigh the last samples of each channel."""
+        """Forecast each channel from its own last samples."""
         lags = history_z[:, -self.n_lags :]
         return torch.einsum("blc,clh->bhc", lags, self.weights) + self.intercepts.T
 
 
 class VectorAutoregressionSettings(Settings):
-    """How far back it looks."""
+    """Settings of the vector autoregression."""
 
-    n_lags: int = Field(8, ge=1, le=100, description="most samples of every channel's past that a forecast uses")
+    n_lags: int = Field(8, ge=1, le=100, description="Maximum number of past samples of every channel in a forecast.")
 
 
 class VectorAutoregression(ForecastModule):
-    """One ridge regression for all channels and horizons on the last samples of all channels, in z-units."""
+    """Ridge regression for all channels and horizons on the last samples of all channels, in z-units."""
 
     settings_type: ClassVar[type[Settings]] = VectorAutoregressionSettings
 
@@ -97,29 +93,26 @@ class VectorAutoregression(ForecastModule):
         self.register_buffer("intercepts", torch.zeros(n_outputs))
 
     def fit(self, window_set: WindowSet) -> None:
-        """Solve the normal equations of the training rows; number of lags and shrinkage are validation's choice.
+        """Fit on the training rows, with number of lags and shrinkage chosen on the validation rows.
 
-        Both are chosen by horizon, over all channels. Without validation rows all lags are used.
+        Both are chosen for each horizon, over all channels. Without validation rows, all lags are used.
         """
         training, validation = accumulate_normal_equations(
-            window_set, self.piece, n_before=self.n_lags - 1, thinned=False
+            window_set, self.regression_data, n_before=self.n_lags - 1, thinned=False
         )
-        n_channels = self.dimensions.n_channels
-        solution = training.solve(DEFAULT_SHRINKAGE, self.n_lags * n_channels)
-        if validation:
-            candidates = fit_ridge(training, [n_lags * n_channels for n_lags in candidate_orders(self.n_lags)])
-            solution = best_by_horizon(candidates, validation, len(self.dimensions.horizons_samples))
+        orders = [n_lags * self.dimensions.n_channels for n_lags in candidate_orders(self.n_lags)]
+        solution = fit_ridge(training, validation, orders, len(self.dimensions.horizons_samples))
         self.weights.copy_(solution[0, :-1])
         self.intercepts.copy_(solution[0, -1])
 
-    def piece(self, stretch: Segment, step: int) -> Piece:
-        """Lags (oldest first) and what followed, of every n-th row of a stretch."""
+    def regression_data(self, segment: Segment, step: int) -> RegressionData:
+        """Return the lags (oldest first) and the targets of every n-th row of a segment."""
         n_before, horizons = self.n_lags - 1, self.dimensions.horizons_samples
-        samples = stretch.samples_z
+        samples = segment.samples_z
         n_rows = samples.shape[0] - n_before - horizons[-1]
         lags = [samples[lag:][:n_rows:step] for lag in range(self.n_lags)]
-        ahead = [samples[n_before + horizon :][:n_rows:step] for horizon in horizons]
-        return torch.cat(lags, dim=1)[None], torch.cat(ahead, dim=1)[None]
+        targets = [samples[n_before + horizon :][:n_rows:step] for horizon in horizons]
+        return torch.cat(lags, dim=1)[None], torch.cat(targets, dim=1)[None]
 
     def forward(
         self,
@@ -127,6 +120,6 @@ class VectorAutoregression(ForecastModule):
         mean_mv: Float[Tensor, "batch channel"],
         sd_mv: Float[Tensor, "batch channel"],
     ) -> Float[Tensor, "batch horizon channel"]:
-        """Weigh the last samples of all channels."""
+        """Forecast from the last samples of all channels."""
         forecast = history_z[:, -self.n_lags :].flatten(1) @ self.weights + self.intercepts
         return forecast.reshape(len(history_z), -1, self.dimensions.n_channels)

@@ -1,4 +1,4 @@
-"""Lagged regression: the recent past by samples, the older past by averages, and other channels where they help."""
+"""Lagged regression on single recent samples, averages over older ones, and other channels where they help."""
 
 from typing import ClassVar
 
@@ -9,11 +9,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from voltpipe.forecasting.baselines.ridge import (
-    DEFAULT_SHRINKAGE,
     NormalEquations,
-    Piece,
+    RegressionData,
     accumulate_normal_equations,
-    best_by_horizon,
     fit_ridge,
     sum_by_horizon,
 )
@@ -22,26 +20,37 @@ from voltpipe.schema import Settings
 from voltpipe.windows.split_segments import Segment
 from voltpipe.windows.window_set import WindowSet
 
-_MOST_COUPLING = 0.5
+_MAX_COUPLING_SHARE = 0.5
 
 
 class LaggedRegressionSettings(Settings):
-    """How far back it looks, and how finely."""
+    """Settings of the lagged regression: length and resolution of the past it uses."""
 
-    single_lags: int = Field(64, ge=1, le=1000, description="samples of its own past that are weighed one by one")
-    coupling_single_lags: int = Field(4, ge=1, le=100, description="likewise of all channels' past")
-    coupling_samples: int = Field(256, ge=1, le=10_000, description="how far back all channels' past is weighed")
-    own_growth: float = Field(1.3, gt=1, le=4, description="how much longer each average of its own older past is")
-    coupling_growth: float = Field(2.0, gt=1, le=4, description="likewise of all channels' older past")
+    single_lags: int = Field(
+        64, ge=1, le=1000, description="Number of past samples of the channel itself that have a weight each."
+    )
+    coupling_single_lags: int = Field(
+        4, ge=1, le=100, description="Number of past samples of all channels that have a weight each."
+    )
+    coupling_samples: int = Field(
+        256, ge=1, le=10_000, description="Length of the past of all channels that is used, in samples."
+    )
+    own_growth: float = Field(
+        1.3, gt=1, le=4, description="Growth factor of the averaging ranges over the older past of the channel itself."
+    )
+    coupling_growth: float = Field(
+        2.0, gt=1, le=4, description="Growth factor of the averaging ranges over the older past of all channels."
+    )
 
 
 class LaggedRegression(ForecastModule):
-    """For signals without visible spikes: what a channel's own past says, and all channels' past of what that leaves.
+    """Two-stage regression for signals without visible spikes: own past first, then the past of all channels.
 
-    The own part is the mean of a ridge regression a channel and one shared by all channels, which errs less than either
-    where recordings are short. The coupling is a ridge regression on what that leaves, scaled down to what it is worth
-    on validation rows, which may be nothing, and to half at most: the mean with the forecast that knows no coupling.
-    Shrinkage and worth are chosen by horizon; without validation rows there is no coupling.
+    The first stage forecasts each channel from its own past. It averages a ridge regression for each channel and one
+    shared by all channels, which on short recordings has a smaller error than either. The second stage is a ridge
+    regression of the residuals on the past of all channels (the coupling). It is scaled by the share, at most a half
+    and possibly zero, that minimizes the validation error. A share of a half averages the forecasts with and without
+    coupling. Shrinkage and share are chosen for each horizon. Without validation rows, there is no coupling.
     """
 
     settings_type: ClassVar[type[Settings]] = LaggedRegressionSettings
@@ -59,9 +68,11 @@ class LaggedRegression(ForecastModule):
             dimensions.n_channels,
             len(dimensions.horizons_samples),
         )
-        self.own_ranges = _ranges(min(settings.single_lags, context), context, settings.own_growth)
-        furthest = min(settings.coupling_samples, context)
-        self.coupling_ranges = _ranges(min(settings.coupling_single_lags, furthest), furthest, settings.coupling_growth)
+        self.own_ranges = _lag_ranges(min(settings.single_lags, context), context, settings.own_growth)
+        longest = min(settings.coupling_samples, context)
+        self.coupling_ranges = _lag_ranges(
+            min(settings.coupling_single_lags, longest), longest, settings.coupling_growth
+        )
         n_coupling = n_channels * len(self.coupling_ranges)
         self.register_buffer("own_weights", torch.zeros(n_channels, len(self.own_ranges), n_horizons))
         self.register_buffer("coupling_weights", torch.zeros(n_coupling, n_horizons * n_channels))
@@ -70,54 +81,54 @@ class LaggedRegression(ForecastModule):
         self.register_buffer("sd_mv", torch.ones(n_channels))
 
     def fit(self, window_set: WindowSet) -> None:
-        """Fit own past and coupling one after the other on the training rows."""
-        numbers = torch.tensor(sorted({recording for recording, _, _ in window_set.train_rows()})).numpy()
-        mean_mv, sd_mv = window_set.calibration_mv(numbers)
+        """Fit the weights of the own past, then the coupling, on the training rows."""
+        recordings = torch.tensor(sorted({recording for recording, _, _ in window_set.train_rows()})).numpy()
+        mean_mv, sd_mv = window_set.calibration_mv(recordings)
         self.mean_mv.copy_(mean_mv.mean(0))
         self.sd_mv.copy_(sd_mv.mean(0))
         self.coupling_weights.zero_()
         n_horizons, n_before = len(self.dimensions.horizons_samples), self.dimensions.context_samples - 1
-        training, validation = accumulate_normal_equations(window_set, self._own_piece, n_before=n_before)
-        own = _own(training, validation, n_horizons)
+        training, validation = accumulate_normal_equations(window_set, self._own_data, n_before=n_before)
+        own = _fit_own_past(training, validation, n_horizons)
         self.own_weights.copy_(own[:, :-1])
         self.intercepts.copy_(own[:, -1].T)
         if validation:
-            self._fit_coupling(*accumulate_normal_equations(window_set, self._coupling_piece, n_before=n_before))
+            self._fit_coupling(*accumulate_normal_equations(window_set, self._coupling_data, n_before=n_before))
 
     def _fit_coupling(self, training: NormalEquations, validation: NormalEquations | None) -> None:
         assert validation
         n_horizons = len(self.dimensions.horizons_samples)
-        coupling = best_by_horizon(fit_ridge(training, [len(self.coupling_weights)]), validation, n_horizons)
-        worth = _worth(coupling, validation, n_horizons)
-        coupling = coupling * worth.repeat_interleave(self.dimensions.n_channels)
+        coupling = fit_ridge(training, validation, [len(self.coupling_weights)], n_horizons)
+        share = _coupling_share(coupling, validation, n_horizons)
+        coupling = coupling * share.repeat_interleave(self.dimensions.n_channels)
         self.coupling_weights.copy_(coupling[0, :-1])
         self.intercepts.add_(coupling[0, -1].reshape(n_horizons, -1))
 
-    def _own_piece(self, stretch: Segment, step: int) -> Piece:
-        features, ahead = self._rows(stretch, self.own_ranges, step)
-        return features.movedim(1, 0), ahead.permute(2, 0, 1)
+    def _own_data(self, segment: Segment, step: int) -> RegressionData:
+        features, targets = self._features_and_targets(segment, self.own_ranges, step)
+        return features.movedim(1, 0), targets.permute(2, 0, 1)
 
-    def _coupling_piece(self, stretch: Segment, step: int) -> Piece:
-        """What the own past leaves, by what all channels did."""
-        features, ahead = self._rows(stretch, self.coupling_ranges, step)
-        own, _ = self._rows(stretch, self.own_ranges, step)
-        left = ahead - torch.einsum("scf,cfh->shc", own, self.own_weights) - self.intercepts
-        return features.flatten(1)[None], left.flatten(1)[None]
+    def _coupling_data(self, segment: Segment, step: int) -> RegressionData:
+        """Return the past of all channels as features, and the residuals of the own-past regression as outputs."""
+        features, targets = self._features_and_targets(segment, self.coupling_ranges, step)
+        own, _ = self._features_and_targets(segment, self.own_ranges, step)
+        residuals = targets - torch.einsum("scf,cfh->shc", own, self.own_weights) - self.intercepts
+        return features.flatten(1)[None], residuals.flatten(1)[None]
 
-    def _rows(
-        self, stretch: Segment, ranges: tuple[tuple[int, int], ...], step: int
+    def _features_and_targets(
+        self, segment: Segment, ranges: tuple[tuple[int, int], ...], step: int
     ) -> tuple[Float[Tensor, "row channel feature"], Float[Tensor, "row horizon channel"]]:
-        """Features and targets of every n-th moment that has a whole context before it."""
-        samples, horizons = stretch.samples_z, self.dimensions.horizons_samples
+        """Return features and targets of every n-th row that has a full context before it."""
+        samples, horizons = segment.samples_z, self.dimensions.horizons_samples
         first = self.dimensions.context_samples - 1
         n_rows = len(samples) - first - horizons[-1]
-        ahead = [samples[first + horizon :][:n_rows:step] for horizon in horizons]
-        return averages(samples[None, : first + n_rows], ranges, first, step)[0], torch.stack(ahead, dim=1)
+        targets = [samples[first + horizon :][:n_rows:step] for horizon in horizons]
+        return averages(samples[None, : first + n_rows], ranges, first, step)[0], torch.stack(targets, dim=1)
 
     def expected_z(
         self, history_z: Float[Tensor, "batch time channel"], first_sample: int
     ) -> Float[Tensor, "batch step horizon channel"]:
-        """What follows each sample from `first_sample` on, in z-units. Before the first sample all counts as mean."""
+        """Forecast in z-units from each sample, starting at `first_sample`; samples before the history count as 0."""
         own = torch.einsum(
             "bscf,cfh->bshc", averages(history_z, self.own_ranges, first_sample), self.own_weights.to(history_z.dtype)
         )
@@ -130,7 +141,7 @@ class LaggedRegression(ForecastModule):
     def expected_mv(
         self, history_mv: Float[Tensor, "batch time channel"], first_sample: int
     ) -> Float[Tensor, "batch step horizon channel"]:
-        """What follows each sample from `first_sample` on, in mV, by the channels' training mean and SD."""
+        """Forecast in mV from each sample, starting at `first_sample`, with each channel's training mean and SD."""
         return self.expected_z((history_mv - self.mean_mv) / self.sd_mv, first_sample) * self.sd_mv + self.mean_mv
 
     def forward(
@@ -139,33 +150,29 @@ class LaggedRegression(ForecastModule):
         mean_mv: Float[Tensor, "batch channel"],
         sd_mv: Float[Tensor, "batch channel"],
     ) -> Float[Tensor, "batch horizon channel"]:
-        """What follows the last sample."""
+        """Forecast from the last sample."""
         return self.expected_z(history_z, history_z.shape[1] - 1)[:, 0]
 
 
-def _own(training: NormalEquations, validation: NormalEquations | None, n_horizons: int) -> Tensor:
-    """The mean of the best regression a channel and the best one for all channels."""
-    n_features = training.gram.shape[-1] - 1
-    both = []
-    for regression in (training, training.pooled()):
-        if validation:
-            both.append(best_by_horizon(fit_ridge(regression, [n_features]), validation, n_horizons))
-        else:
-            both.append(regression.solve(DEFAULT_SHRINKAGE, n_features))
-    single, shared = both
-    return (single + shared) / 2
+def _fit_own_past(training: NormalEquations, validation: NormalEquations | None, n_horizons: int) -> Tensor:
+    """Average the best regression for each channel and the best one shared by all channels."""
+    orders = [training.gram.shape[-1] - 1]
+    by_channel, shared = (
+        fit_ridge(equations, validation, orders, n_horizons) for equations in (training, training.pooled())
+    )
+    return (by_channel + shared) / 2
 
 
-def _worth(coupling: Tensor, validation: NormalEquations, n_horizons: int) -> Float[Tensor, " horizon"]:
-    """The share of the coupling, from 0 to a half, that leaves the least error on validation rows."""
+def _coupling_share(coupling: Tensor, validation: NormalEquations, n_horizons: int) -> Float[Tensor, " horizon"]:
+    """Return the share of the coupling, from 0 to a half, with the smallest validation error."""
     explained = sum_by_horizon((coupling * validation.cross).sum(1), n_horizons)
     size = sum_by_horizon((coupling * (validation.gram @ coupling)).sum(1), n_horizons)
     share: Tensor = explained / size.clamp(min=torch.finfo(size.dtype).tiny)
-    return share.clamp(0, _MOST_COUPLING)
+    return share.clamp(0, _MAX_COUPLING_SHARE)
 
 
-def _ranges(single_lags: int, n_samples: int, growth: float) -> tuple[tuple[int, int], ...]:
-    """Half-open ranges of lags: the first ones single, then ever longer ones."""
+def _lag_ranges(single_lags: int, n_samples: int, growth: float) -> tuple[tuple[int, int], ...]:
+    """Return half-open ranges of lags: single lags first, then ranges of growing length."""
     ranges = [(lag, lag + 1) for lag in range(single_lags)]
     while ranges[-1][1] < n_samples:
         start = ranges[-1][1]
@@ -176,16 +183,16 @@ def _ranges(single_lags: int, n_samples: int, growth: float) -> tuple[tuple[int,
 def averages(
     history: Float[Tensor, "batch time channel"], ranges: tuple[tuple[int, int], ...], first_sample: int, step: int = 1
 ) -> Float[Tensor, "batch step channel feature"]:
-    """The mean over each range of lags, at every n-th sample from `first_sample` on."""
-    furthest, n_steps = ranges[-1][1], history.shape[1] - first_sample
-    padded = pad(history, (0, 0, furthest, 0))
+    """Average over each range of lags at every n-th sample, starting at `first_sample`."""
+    longest, n_steps = ranges[-1][1], history.shape[1] - first_sample
+    padded = pad(history, (0, 0, longest, 0))
     sums = pad(padded.cumsum(1), (0, 0, 1, 0))
 
     def at(rows: Tensor, lag: int) -> Tensor:
-        return rows[:, furthest + first_sample + 1 - lag :][:, :n_steps:step]
+        return rows[:, longest + first_sample + 1 - lag :][:, :n_steps:step]
 
     def mean(start: int, stop: int) -> Tensor:
-        """By a difference of running sums; a single sample as it is, without their rounding."""
+        # A single sample is read directly, without the rounding of the running sums.
         return at(padded, stop) if stop == start + 1 else (at(sums, start) - at(sums, stop)) / (stop - start)
 
     return torch.stack([mean(start, stop) for start, stop in ranges], dim=-1)

@@ -1,4 +1,4 @@
-"""Persistence: the voltage stays what it is."""
+"""Persistence: a forecast of no change."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -7,7 +7,7 @@ from voltpipe.forecasting.forecast_module import ForecastModule
 
 
 class Persistence(ForecastModule):
-    """The last sample, at every horizon."""
+    """Baseline that repeats the last sample at every horizon."""
 
     bound_to_channels = False
 

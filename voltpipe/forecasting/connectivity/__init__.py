@@ -1,5 +1,5 @@
-"""Who drives whom: the coupling between channels, estimated from their spikes.
+"""Connectivity between channels ("who drives whom"), estimated in closed form from their spikes.
 
-What is found here is a result in itself, and what `coupled_cnn_lstm` begins with. Nothing here is trained by gradient
-descent; the truth that simulated recordings carry is compared with in `recovery`, and used nowhere else.
+The estimate is a result in itself, and an input of `coupled_cnn_lstm`. The true connections of simulated recordings
+are never used here; only `voltpipe.evaluation.connectivity_scores` compares with them.
 """

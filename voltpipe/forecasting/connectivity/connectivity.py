@@ -1,4 +1,4 @@
-"""The coupling of an organoid's channels, with its certainty."""
+"""The connectivity of an organoid's channels, with its uncertainty."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,28 +10,28 @@ from voltpipe.signals.spike_detection import ResetVoltage
 
 
 class SenderType(StrEnum):
-    """What a channel's spikes do to those that it reaches."""
+    """Sign of the effect that a channel's spikes have on its receivers."""
 
     EXCITATORY = "excitatory"
     INHIBITORY = "inhibitory"
     UNKNOWN = "unknown"
-    """It reaches none, or not so clearly that its sign can be told."""
+    """The channel has no receivers, or its sign is not certain."""
 
 
 @dataclass(frozen=True)
 class Connectivity:
-    """Who drives whom, as far as the recordings show it. Rows send, columns receive; no channel drives itself."""
+    """Estimated connectivity. Rows are senders, columns are receivers; no channel drives itself."""
 
     weights_mv: Float[Tensor, "sender receiver"]
-    """The expected shift of the receiver's voltage by one spike of the sender, in mV, given all evidence."""
+    """Expected shift of the receiver's voltage after one spike of the sender, in mV (posterior mean)."""
     measured_mv: Float[Tensor, "sender receiver"]
-    """The shift as measured for the pair alone."""
+    """Shift measured for the pair alone, without the prior."""
     standard_error_mv: Float[Tensor, "sender receiver"]
-    """Of what was measured; infinite where nothing could be."""
+    """Standard error of the measured shift; infinite where nothing could be measured."""
     probability: Float[Tensor, "sender receiver"]
-    """That the pair is connected."""
+    """Probability that the pair is connected."""
     sender_types: tuple[SenderType, ...]
     reset: ResetVoltage
-    """Where the voltage stands after a spike, by which spikes were seen."""
+    """Voltage after a spike, from which spikes were detected."""
     delay_profile: Float[Tensor, " lag"]
-    """The share of a shift that comes 1, 2, ... samples after the sample in which the spike is first seen."""
+    """Share of the shift that arrives 1, 2, ... samples after the spike onset."""

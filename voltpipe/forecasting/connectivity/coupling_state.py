@@ -1,4 +1,4 @@
-"""What a forecaster remembers of couplings: how to judge one, and what was measured in each network trained on."""
+"""Couplings in a model: their saved state, the arrival of spike effects, and the couplings of training windows."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -28,21 +28,22 @@ from voltpipe.forecasting.connectivity.spike_triggered_average import (
 from voltpipe.signals.spike_detection import ResetVoltage, spike_onsets
 from voltpipe.windows.window_set import WindowSet
 
-_LEAST_SHARE = 0.01
-"""So that no spike's effect is held to have arrived, or not, before its receivers are looked at."""
+_MIN_ARRIVAL_PROBABILITY = 0.01
+"""Bound on the prior probability of arrival, so that the innovations of the receivers always count."""
+_MEAN_FIELD_ROUNDS = 2
 
 
 class CouplingState(nn.Module):
-    """The state of a `ConnectivityEstimator` and of the networks it was fitted on, saved with the weights.
+    """State of a `ConnectivityEstimator` and measurements of its training organoids, saved with the weights.
 
     Args:
-        n_lags: samples after a spike in which it has its effect.
-        n_networks: organoids trained on.
-        n_channels: of each.
+        n_lags: number of samples after a spike in which its effect arrives.
+        n_organoids: number of training organoids.
+        n_channels: number of channels of each organoid.
     """
 
-    OF_NETWORKS: ClassVar = ("measured_mv", "precision_per_mv")
-    """What belongs to the networks trained on; all else is about couplings in general."""
+    BY_ORGANOID: ClassVar = ("measured_mv", "precision_per_mv")
+    """Buffers with measurements of the training organoids. All others describe connectivity in general."""
 
     reset_mv: Tensor
     reset_tolerance_mv: Tensor
@@ -58,7 +59,7 @@ class CouplingState(nn.Module):
     measured_mv: Tensor
     precision_per_mv: Tensor
 
-    def __init__(self, n_lags: int, n_networks: int, n_channels: int) -> None:
+    def __init__(self, n_lags: int, n_organoids: int, n_channels: int) -> None:
         super().__init__()
         shapes: dict[str, tuple[int, ...]] = {
             "reset_mv": (),
@@ -72,41 +73,41 @@ class CouplingState(nn.Module):
             "connected_share": (2,),
             "type_share": (2,),
             "unconnected_variance_mv2": (),
-            "measured_mv": (n_networks, n_channels, n_channels),
-            "precision_per_mv": (n_networks, n_channels, n_channels),
+            "measured_mv": (n_organoids, n_channels, n_channels),
+            "precision_per_mv": (n_organoids, n_channels, n_channels),
         }
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
 
     @property
     def is_empty(self) -> bool:
-        """Whether no spike could be seen, and so no coupling."""
+        """True if no spikes were detected in training, so that there are no couplings."""
         return not bool(self.reset_tolerance_mv > 0)
 
-    def fit(self, evidence: TrainingSpikeSums) -> None:
-        """Keep what was estimated."""
-        estimator = evidence.estimator
+    def fit(self, training: TrainingSpikeSums) -> None:
+        """Store the estimator and the measurements of the training organoids."""
+        estimator = training.estimator
         self.reset_mv.fill_(estimator.mean_steps.reset.voltage_mv)
         self.reset_tolerance_mv.fill_(estimator.mean_steps.reset.tolerance_mv)
         self.edges_mv.copy_(estimator.mean_steps.edges_mv)
         self.mean_steps_mv.copy_(estimator.mean_steps.mean_mv)
-        self.innovation_variance_mv2.copy_(sum(evidence.networks[1:], evidence.networks[0]).variance_mv2())
+        self.innovation_variance_mv2.copy_(sum(training.by_organoid[1:], training.by_organoid[0]).variance_mv2())
         self.delay_profile.copy_(estimator.delay_profile)
-        for name, figures in estimator.prior.tensors().items():
-            getattr(self, name).copy_(figures)
-        self.measure(evidence.networks)
+        for name, tensor in estimator.prior.tensors().items():
+            getattr(self, name).copy_(tensor)
+        self.store_measurements(training.by_organoid)
 
-    def measure(self, networks: Sequence[SpikeTriggeredSums]) -> None:
-        """Keep what each network shows."""
-        for network, shown in enumerate(networks):
-            measured_mv, standard_error_mv = shown.measured_mv(self.delay_profile.cpu())
-            self.measured_mv[network] = measured_mv
-            self.precision_per_mv[network] = 1 / standard_error_mv
+    def store_measurements(self, by_organoid: Sequence[SpikeTriggeredSums]) -> None:
+        """Store the measured couplings of each organoid."""
+        for organoid, sums in enumerate(by_organoid):
+            measured_mv, standard_error_mv = sums.measured_mv(self.delay_profile.cpu())
+            self.measured_mv[organoid] = measured_mv
+            self.precision_per_mv[organoid] = 1 / standard_error_mv
 
     def estimator(self) -> ConnectivityEstimator:
-        """What judges a network, on the CPU."""
+        """Rebuild the estimator, on the CPU."""
         reset = ResetVoltage(float(self.reset_mv), float(self.reset_tolerance_mv))
-        figures = (
+        prior = (
             self.means_mv,
             self.variances_mv2,
             self.connected_share,
@@ -116,124 +117,130 @@ class CouplingState(nn.Module):
         return ConnectivityEstimator(
             MeanStepTable(reset, self.edges_mv.cpu(), self.mean_steps_mv.cpu()),
             self.delay_profile.cpu(),
-            CouplingPrior(*(figure.cpu().double() for figure in figures)),
+            CouplingPrior(*(tensor.cpu().double() for tensor in prior)),
         )
 
-    def under_way(
+    def connectivity(self, organoid: int) -> Connectivity:
+        """Return the connectivity of a training organoid, given by its number."""
+        return self.estimator().connectivity(*self._measured_mv(organoid))
+
+    def coupling_mv(self, organoid: int) -> Float[Tensor, "2 sender receiver"]:
+        """Return the coupling of a training organoid in mV, by sender type."""
+        return self._posterior_mv(*self._measured_mv(organoid))
+
+    def expected_coupling_mv(self, n_channels: int) -> Float[Tensor, "2 sender receiver"]:
+        """Return the coupling in mV that is expected of an organoid without any data, by sender type."""
+        zeros = torch.zeros(n_channels, n_channels)
+        return self._posterior_mv(zeros, zeros + torch.inf)
+
+    def adapted_coupling_mv(self, sums: SpikeTriggeredSums) -> Float[Tensor, "2 sender receiver"]:
+        """Return the coupling in mV of an organoid from which only these sums are known, by sender type."""
+        return self._posterior_mv(*sums.measured_mv(self.delay_profile.cpu()))
+
+    def _measured_mv(self, organoid: int) -> tuple[Tensor, Tensor]:
+        return self.measured_mv[organoid].cpu(), 1 / self.precision_per_mv[organoid].cpu()
+
+    def _posterior_mv(self, measured_mv: Tensor, standard_error_mv: Tensor) -> Float[Tensor, "2 sender receiver"]:
+        if self.is_empty:
+            return torch.zeros(2, *measured_mv.shape)
+        return self.estimator().prior.posterior(measured_mv, standard_error_mv).by_type_mv
+
+    def share_to_come(
         self,
         voltage_mv: Float[Tensor, "batch time channel"],
         at_reset: Bool[Tensor, "batch time channel"],
-        coupling_mv: Float[Tensor, "network 2 sender receiver"],
+        coupling_mv: Float[Tensor, "organoid 2 sender receiver"],
     ) -> Float[Tensor, "batch time channel"]:
-        """How much of the effect of a spike seen one sample ago is still to come, at each sample; zero elsewhere."""
+        """Return the expected share of a spike's effect still to come one sample after its onset; zero elsewhere."""
         if self.is_empty:
             return torch.zeros_like(voltage_mv)
         is_free = steps_away_from_reset(at_reset)
+        arrives_first = self.delay_profile[0].clamp(_MIN_ARRIVAL_PROBABILITY, 1 - _MIN_ARRIVAL_PROBABILITY)
         return arrival_posterior(
             spike_onsets(at_reset),
             innovations_mv(voltage_mv, is_free, self.edges_mv, self.mean_steps_mv),
             is_free,
             coupling_mv.sum(1),
             innovation_variance_mv2=self.innovation_variance_mv2,
-            landed_log_odds=self.delay_profile[0].clamp(_LEAST_SHARE, 1 - _LEAST_SHARE).logit(),
+            arrival_log_odds=arrives_first.logit(),
         )
-
-    def coupling(self, network: int) -> Connectivity:
-        """Of a network that was trained on."""
-        return self.estimator().coupling(self.measured_mv[network].cpu(), 1 / self.precision_per_mv[network].cpu())
-
-    def known_mv(self, network: int) -> Float[Tensor, "2 sender receiver"]:
-        """What the spikes of each channel are expected to do in a network that was trained on, by type of sender."""
-        return self._judged_mv(self.measured_mv[network].cpu(), 1 / self.precision_per_mv[network].cpu())
-
-    def usual_mv(self, n_channels: int) -> Float[Tensor, "2 sender receiver"]:
-        """The same in a network of which nothing was seen."""
-        nothing = torch.zeros(n_channels, n_channels)
-        return self._judged_mv(nothing, nothing + torch.inf)
-
-    def adapted_mv(self, evidence: SpikeTriggeredSums) -> Float[Tensor, "2 sender receiver"]:
-        """The same in a network of which only this was seen."""
-        return self._judged_mv(*evidence.measured_mv(self.delay_profile.cpu()))
-
-    def _judged_mv(self, measured_mv: Tensor, standard_error_mv: Tensor) -> Float[Tensor, "2 sender receiver"]:
-        if self.is_empty:
-            return torch.zeros(2, *measured_mv.shape)
-        return self.estimator().prior.posterior(measured_mv, standard_error_mv).by_type_mv
-
-
-_ROUNDS = 2
 
 
 def arrival_posterior(
     spikes: Bool[Tensor, "batch time channel"],
     innovations_mv: Float[Tensor, "batch step channel"],
     is_free: Bool[Tensor, "batch step channel"],
-    coupling_mv: Float[Tensor, "network sender receiver"],
+    coupling_mv: Float[Tensor, "organoid sender receiver"],
     *,
     innovation_variance_mv2: Float[Tensor, ""],
-    landed_log_odds: Float[Tensor, ""],
+    arrival_log_odds: Float[Tensor, ""],
 ) -> Float[Tensor, "batch time channel"]:
-    """For each spike of one sample ago, the probability that its effect is still to come; zero elsewhere.
+    """Return the probability that the effect of a spike one sample ago is still to come; zero elsewhere.
 
-    A delay that is no whole number of samples leaves open in which of two samples an effect arrives, but all receivers
-    of a sender have it in the same. So their innovations are weighed together (Bayes' rule, with normal innovations of
-    one variance), less what the other spikes are expected to have done (mean-field approximation, a few rounds of it).
+    If the delay is not a whole number of samples, an effect may arrive in either of two samples, but all receivers of
+    a sender have it in the same one. Their innovations are therefore combined by Bayes' rule, assuming normal
+    innovations of equal variance. The expected effects of other spikes are subtracted first (mean-field approximation
+    with a few iterations).
 
     Args:
-        spikes: the samples in which spikes are first seen.
-        innovations_mv: of the step from each sample to the next.
-        is_free: which steps tell anything; innovations of the others are zero.
-        coupling_mv: what a spike of each sender does; of each window's network, or of the one that all windows are of.
-        innovation_variance_mv2: of free steps.
-        landed_log_odds: that an effect arrives with the sample after its spike, before any receiver is looked at.
+        spikes: spike onsets.
+        innovations_mv: innovation of the step from each sample to the next, in mV; zero for steps that are not free.
+        is_free: whether the step neither begins nor ends at the reset.
+        coupling_mv: effect of one spike of each sender, in mV; one matrix for each window, or a single one for all.
+        innovation_variance_mv2: variance of the innovations of free steps.
+        arrival_log_odds: prior log-odds that an effect arrives in the sample after the spike onset.
     """
     receivers_of, free = coupling_mv.mT, is_free.to(coupling_mv.dtype)
     squares_mv2 = free @ receivers_of.square()
-    first = spikes[:, :-1].to(coupling_mv.dtype)
-    landed = torch.sigmoid(landed_log_odds).expand_as(first)
-    for _ in range(_ROUNDS):
-        arriving = first * landed + pad((first * (1 - landed))[:, :-1], (0, 0, 1, 0))
-        unexplained_mv = innovations_mv - arriving @ coupling_mv * free
-        # What the sender itself is expected to have done explains nothing away from it.
-        evidence_mv2 = unexplained_mv @ receivers_of + (landed - 0.5) * squares_mv2
-        landed = torch.sigmoid(landed_log_odds + evidence_mv2 / innovation_variance_mv2)
-    return pad(first * (1 - landed), (0, 0, 1, 0))
+    onset = spikes[:, :-1].to(coupling_mv.dtype)
+    arrived = torch.sigmoid(arrival_log_odds).expand_as(onset)
+    for _ in range(_MEAN_FIELD_ROUNDS):
+        arriving = onset * arrived + pad((onset * (1 - arrived))[:, :-1], (0, 0, 1, 0))
+        residual_mv = innovations_mv - arriving @ coupling_mv * free
+        # The residual also lacks the expected effect of the sender itself; the second term adds it back.
+        evidence_mv2 = residual_mv @ receivers_of + (arrived - 0.5) * squares_mv2
+        arrived = torch.sigmoid(arrival_log_odds + evidence_mv2 / innovation_variance_mv2)
+    return pad(onset * (1 - arrived), (0, 0, 1, 0))
 
 
 class FoldCouplings:
-    """A table of couplings by window. A training window's coupling is estimated from all folds but its own.
+    """Coupling of each window. For a training window, it is estimated from all folds except the window's own.
 
     Args:
-        memory: what is known of the organoids that were trained on.
-        window_set: only its training rows are read.
+        state: couplings of the training organoids.
+        window_set: source of the training rows; no other rows are read.
         unknown_share: share of training windows that get the coupling expected of an unknown organoid.
     """
 
-    def __init__(self, memory: CouplingState, window_set: WindowSet, *, unknown_share: float) -> None:
+    def __init__(self, state: CouplingState, window_set: WindowSet, *, unknown_share: float) -> None:
         self._window_set = window_set
         self._unknown_share = unknown_share
         self._folds = Folds(window_set)
-        self.usual_mv: Float[Tensor, "2 sender receiver"] = memory.usual_mv(window_set.n_channels)
-        shown, networks = training_spike_sums(
-            window_set, memory.estimator().mean_steps, n_lags=len(memory.delay_profile)
+        self._expected_mv: Float[Tensor, "2 sender receiver"] = state.expected_coupling_mv(window_set.n_channels)
+        by_fold, by_organoid = training_spike_sums(
+            window_set, state.estimator().mean_steps, n_lags=len(state.delay_profile)
         )
-        others = [
-            all_of_it - shown[network, fold] for network, all_of_it in enumerate(networks) for fold in range(N_FOLDS)
-        ]
-        cross_fitted_mv = torch.stack([memory.adapted_mv(evidence) for evidence in others])
-        self._cross_fitted_mv = cross_fitted_mv.reshape(len(networks), N_FOLDS, *self.usual_mv.shape)
-        self._known_mv = torch.stack([*(memory.known_mv(network) for network in range(len(networks))), self.usual_mv])
-        known = {organoid: network for network, organoid in enumerate(window_set.training_organoids())}
-        self._networks = torch.tensor([known.get(r.organoid, len(known)) for r in window_set.recordings])
+        cross_fitted_mv = torch.stack(
+            [
+                state.adapted_coupling_mv(total - by_fold[organoid, fold])
+                for organoid, total in enumerate(by_organoid)
+                for fold in range(N_FOLDS)
+            ]
+        )
+        self._cross_fitted_mv = cross_fitted_mv.reshape(len(by_organoid), N_FOLDS, *self._expected_mv.shape)
+        known_mv = (state.coupling_mv(organoid) for organoid in range(len(by_organoid)))
+        self._held_out_mv = torch.stack([*known_mv, self._expected_mv])
+        number_of = {organoid: number for number, organoid in enumerate(window_set.training_organoids())}
+        self._organoids = torch.tensor([number_of.get(r.organoid, len(number_of)) for r in window_set.recordings])
 
     def of_training(self, windows: Int64[np.ndarray, " window"]) -> Float[Tensor, "window 2 sender receiver"]:
-        """The coupling that the other folds show; for a random share of the windows, that of an unknown organoid."""
+        """Return the couplings in mV from the other folds; for a random share, those of an unknown organoid."""
         middle_rows = self._window_set.index["start_row"][windows] + self._window_set.settings.window_samples // 2
-        networks, folds = map(torch.from_numpy, self._folds.of_rows(middle_rows))
-        coupling_mv = self._cross_fitted_mv[networks, folds]
-        unknown = torch.rand(len(windows)) < self._unknown_share
-        return torch.where(unknown[:, None, None, None], self.usual_mv, coupling_mv)
+        organoids, folds = map(torch.from_numpy, self._folds.of_rows(middle_rows))
+        coupling_mv = self._cross_fitted_mv[organoids, folds]
+        is_unknown = torch.rand(len(windows)) < self._unknown_share
+        return torch.where(is_unknown[:, None, None, None], self._expected_mv, coupling_mv)
 
     def of_held_out(self, windows: Int64[np.ndarray, " window"]) -> Float[Tensor, "window 2 sender receiver"]:
-        """The coupling that all training rows show, or the usual one for organoids that were not trained on."""
-        return self._known_mv[self._networks[self._window_set.index["recording"][windows]]]
+        """Return the couplings in mV from all training rows; for other organoids, the expected ones."""
+        return self._held_out_mv[self._organoids[self._window_set.index["recording"][windows]]]

@@ -21,7 +21,7 @@ from jaxtyping import Int64
 from voltpipe.forecasting.compute import Compute, cpu_threads, flush_denormals, retain_allocator_memory
 from voltpipe.forecasting.forecast_module import TrainableModule
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.forecasting.module_registry import ARCHITECTURES, suited
+from voltpipe.forecasting.module_registry import ARCHITECTURES, suitable_architecture
 from voltpipe.forecasting.recipe import Recipe, learning_rate
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.forecasting.training.checkpoint import (
@@ -68,10 +68,10 @@ def train(
         CheckpointError: the folder is in use, damaged, or belongs to another training.
         TrainingError: a loss or gradient is not finite, `begin_from` is of another kind, or a process has ended.
     """
-    compute = Compute.chosen(settings.device, settings.precision)
+    compute = Compute.choose(settings.device, settings.precision)
     retain_allocator_memory()
-    architecture = suited(settings.architecture, window_set)
-    recipe = settings.adjusted(ARCHITECTURES[architecture].recipe)
+    architecture = suitable_architecture(settings.architecture, window_set)
+    recipe = settings.adjust(ARCHITECTURES[architecture].recipe)
     sizes = begin_from.config.architecture_settings if begin_from else {}
     share = Share(architecture, sizes, recipe, window_set.folder, compute)
     if share_by_torchrun(share):

@@ -117,7 +117,7 @@ def test_a_spike_reaches_its_receivers_with_its_weight(coupled, planted_weights_
     voltage_mv[:, 2:4, 0] = voltage_mv[:, 3:, 11] = -70.0
     messages = coupled.coupling_features(voltage_mv, known_mv(coupled))
     messages_mv = messages[0] * coupled.messages.scale[:, None, None]
-    excitation_mv, inhibition_mv = messages_mv[0], messages_mv[coupled.messages.n_messages // 2]
+    excitation_mv, inhibition_mv = messages_mv[0], messages_mv[coupled.messages.n_features // 2]
     planted = torch.from_numpy(planted_weights_mv)
     torch.testing.assert_close(excitation_mv[2], planted[0], rtol=0.2, atol=0.1)
     torch.testing.assert_close(inhibition_mv[3], planted[11], rtol=0.2, atol=0.1)

@@ -20,7 +20,7 @@ def under_way(innovations_mv: list[float], free: list[bool], before: float = 0.5
         torch.tensor([[free, [True, True, True]]]),
         COUPLING_MV,
         innovation_variance_mv2=torch.tensor(0.5),
-        landed_log_odds=torch.logit(torch.tensor(before)),
+        arrival_log_odds=torch.logit(torch.tensor(before)),
     )[0]
 
 
@@ -57,7 +57,7 @@ def test_what_another_sender_explains_is_no_evidence():
         torch.ones(1, 1, 4, dtype=torch.bool),
         coupling_mv,
         innovation_variance_mv2=torch.tensor(0.5),
-        landed_log_odds=torch.tensor(0.0),
+        arrival_log_odds=torch.tensor(0.0),
     )[0, 1]
     assert found[0] < 0.02
     assert found[1] > 0.95

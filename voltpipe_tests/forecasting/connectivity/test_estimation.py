@@ -20,7 +20,7 @@ def estimated(window_set: WindowSet, n_lags: int = 3) -> Connectivity:
     """Of the only network."""
     shown = estimate_connectivity(window_set, n_lags=n_lags)
     assert shown
-    return shown.estimator.coupling(*shown.networks[0].measured_mv(shown.estimator.delay_profile))
+    return shown.estimator.connectivity(*shown.by_organoid[0].measured_mv(shown.estimator.delay_profile))
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +140,10 @@ def test_evidence_of_two_stretches_adds_up(planted_windows, planted_mv):
     shown = estimate_connectivity(planted_windows, n_lags=3)
     assert shown
     voltage_mv = torch.from_numpy(planted_mv[:2000])
-    whole = shown.estimator.evidence(voltage_mv)
-    parts = shown.estimator.evidence(voltage_mv[:1004]) + shown.estimator.evidence(voltage_mv[1000:])
+    whole = shown.estimator.spike_triggered_sums(voltage_mv)
+    parts = shown.estimator.spike_triggered_sums(voltage_mv[:1004]) + shown.estimator.spike_triggered_sums(
+        voltage_mv[1000:]
+    )
     assert torch.equal(parts.counts, whole.counts)
     torch.testing.assert_close(parts.sums_mv, whole.sums_mv, rtol=1e-4, atol=1e-2)
     assert (whole - whole).counts.abs().sum() == 0

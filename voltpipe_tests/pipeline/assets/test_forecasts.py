@@ -67,7 +67,7 @@ def test_each_good_recording_is_forecast_with_quantiles(materialized, forecast_r
         assert metadata["version"] == champion(materialized.store).version == "1"
         assert metadata["recording_digest"] == conditioned.digest
         assert metadata["digest"] == file_digest(path)
-        assert "unlike what the forecaster was trained on" in metadata["familiarity"]
+        assert "out of distribution" in metadata["familiarity"]
         said = json.loads(table.schema.metadata[b"voltpipe"])
         assert (said["version"], said["recording"], said["recording_digest"]) == ("1", str(key), conditioned.digest)
 
