@@ -29,7 +29,7 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module_registry import ARCHITECTURES
 from voltpipe.forecasting.recipe import Recipe
 from voltpipe.forecasting.settings import Architecture, Device, Precision, TrainingSettings
-from voltpipe.forecasting.training.optimization import backpropagate, make_optimizer, take_step
+from voltpipe.forecasting.training.epoch import backpropagate, make_optimizer, take_step
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.splits import Split
 from voltpipe.windows.window_set import WindowSet
