@@ -60,7 +60,8 @@ class SearchSettings(TrainingSettings):
             raise ValueError(f"Nothing is left to search. Leave one of {', '.join(SEARCHED)} unset.")
         if self.search_budget_s < self.budget_s:
             raise ValueError(
-                f"search_budget_s {self.search_budget_s:g} is less than budget_s {self.budget_s:g} of one trial. Raise it."
+                f"search_budget_s {self.search_budget_s:g} is less than the budget_s {self.budget_s:g} of one trial. "
+                "Raise search_budget_s."
             )
         return self
 
