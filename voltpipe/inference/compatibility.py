@@ -29,7 +29,7 @@ def check_layout(forecaster: Forecaster, what: str, *, rate_hz: float, channel_n
         )
     if forecaster.module.bound_to_channels and channel_names != config.channel_names:
         missing = tuple(name for name in config.channel_names if name not in channel_names)
-        lacking = f", of which {_listed(missing)} are missing" if 0 < len(missing) < len(config.channel_names) else ""
+        lacking = f"; missing are {_listed(missing)}" if 0 < len(missing) < len(config.channel_names) else ""
         raise ForecasterError(
             f"{what} has other channels ({_listed(channel_names)}) than the weights of this {config.architecture} "
             f"belong to ({_listed(config.channel_names)} of {', '.join(config.organoids)}{lacking}). "

@@ -63,10 +63,11 @@ class Stream:
         Raises:
             ForecasterError: the sample has other channels, or contains NaN or infinity. The stream is unchanged.
         """
-        if sample_mv.shape != (self._n_channels,) or not np.isfinite(sample_mv).all():
+        n_invalid = int((~np.isfinite(sample_mv)).sum())
+        if sample_mv.shape != (self._n_channels,) or n_invalid:
             raise ForecasterError(
-                f"The sample has shape {sample_mv.shape}, with {int((~np.isfinite(sample_mv)).sum())} values that are "
-                f"not finite. Expected {self._n_channels} finite voltages. Start a new stream after a gap.",
+                f"The sample has shape {sample_mv.shape} and {n_invalid} non-finite value(s). "
+                f"Expected {self._n_channels} finite voltages. Start a new stream after a gap.",
                 code="sample-invalid",
             )
         voltage_mv = torch.from_numpy(sample_mv)

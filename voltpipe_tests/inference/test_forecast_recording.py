@@ -51,7 +51,7 @@ def test_weights_bound_to_channels_refuse_other_channels(forecaster_by, window_s
     bound = forecaster_by("cnn_lstm", lambda history_z, *_: history_z[:, -1:].expand(-1, len(HORIZONS), -1), window_set)
     other = Ramp(500, rate_hz=bound.config.rate_hz, channel_names=("elsewhere", "n1"))
     with pytest.raises(
-        ForecasterError, match=r"\(2: elsewhere, n1\) .* 1: n0,", check=lambda error: error.code == "channels-differ"
+        ForecasterError, match=r"\(2: elsewhere, n1\) .* 1: n0\)", check=lambda error: error.code == "channels-differ"
     ):
         forecast_recording(bound, other, tmp_path / "f.parquet", every_ms=10.0)
 

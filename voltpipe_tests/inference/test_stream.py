@@ -57,7 +57,7 @@ def test_an_adapting_stream_estimates_connectivity_from_its_own_past(
 def test_an_invalid_sample_is_refused_and_leaves_the_stream_unchanged(planted_windows, planted_mv):
     stream = Stream(fitted("coupled_cnn_lstm", planted_windows))
     stream.push(planted_mv[0])
-    with pytest.raises(ForecasterError, match=" 1 that", check=lambda error: error.code == "sample-invalid"):
+    with pytest.raises(ForecasterError, match=r"\(12,\) and 1 ", check=lambda error: error.code == "sample-invalid"):
         stream.push(np.where(np.arange(12) == 3, np.nan, planted_mv[1]).astype(np.float32))
     with pytest.raises(ForecasterError, match=r"\(11,\)", check=lambda error: error.code == "sample-invalid"):
         stream.push(planted_mv[1, :11])
