@@ -31,7 +31,8 @@ class RetrainingPolicy(Settings):
     )
     run_config: str = Field(
         "",
-        description="File with the trainings' run config, in the same folder; `voltpipe search` writes one. Empty for defaults.",
+        description="File with the run config of trainings, in the same folder, as written by `voltpipe search`. "
+        "Empty for defaults.",
     )
 
 
