@@ -1,4 +1,4 @@
-"""Forecasts sample by sample, for closed-loop use during a recording."""
+"""Streaming inference: forecasts sample by sample, during a recording."""
 
 from typing import Any
 

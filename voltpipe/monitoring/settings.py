@@ -20,11 +20,17 @@ class DriftSettings(Settings):
     """Bounds beyond which a recording has drifted from the training recordings."""
 
     mean_shift_sd: float = Field(
-        0.5, gt=0, description="Largest accepted shift of a channel's mean, in SDs of the channel."
+        0.5,
+        gt=0,
+        description="Largest accepted shift of a channel's mean from that in training, in SDs of the channel.",
     )
-    sd_ratio: float = Field(1.5, gt=1, description="Largest accepted ratio of a channel's SDs, in either direction.")
+    sd_ratio: float = Field(
+        1.5, gt=1, description="Largest accepted factor between a channel's SD and that in training, up or down."
+    )
     rate_ratio: float = Field(
-        2.0, gt=1, description="Largest accepted ratio of a channel's spike rates, in either direction."
+        2.0,
+        gt=1,
+        description="Largest accepted factor between a channel's spike rate and that in training, up or down.",
     )
     drifted_share: float = Field(
         0.2, gt=0, lt=1, description="Largest accepted share of channels that exceed any of the bounds."
