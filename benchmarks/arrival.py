@@ -1,11 +1,11 @@
-"""How long the sensor and Dagster's pages take on a lake of 10,000 recordings.
+"""Duration of sensor ticks and page requests on a lake of 10,000 recordings.
 
     python benchmarks/arrival.py [--recordings 10000] [--keep FOLDER]
 
-The files are tiny, as only their number matters here. The sensor looks at them when all are new, then, every recording
-having a verdict, when nothing happened, when one file changed, and when every file was touched. The webserver answers
-the requests behind the pages of the partitioned asset. Last, all verdicts being taken away, the daemon itself takes the
-recordings in; the runs it asks for are queued and not started, so that they do not compete with what is measured.
+The files are tiny, since only their number matters. The sensor is timed when all files are new, then, once every
+recording has a verdict, when nothing changed, when one file changed, and when every file was touched. The webserver is
+timed on the requests behind the pages of the partitioned asset. Finally all verdicts are deleted and the daemon itself
+finds the recordings. The runs it requests are queued but not started, so that they do not compete with the measurement.
 """
 
 import argparse
@@ -59,10 +59,10 @@ PAGES = {
 
 
 def main() -> None:
-    """Print each figure beside its limit."""
+    """Print each time with its limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recordings", type=int, default=10_000)
-    parser.add_argument("--keep", type=Path, help="make the lake there and leave it, to look at its pages")
+    parser.add_argument("--keep", type=Path, help="Folder in which the lake is created and kept, to inspect its pages.")
     arguments = parser.parse_args()
     with TemporaryDirectory() as scratch:
         lake = Lake((arguments.keep or Path(scratch) / "lake").resolve())
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def fill(lake: Lake, n_recordings: int) -> None:
-    """Files that have been quiet for a while."""
+    """Write files that have been unchanged for a minute."""
     quiet = time.time() - 60
     for number in range(n_recordings):
         path = lake.raw / f"org{number % ORGANOIDS:02d}" / f"run_{number // ORGANOIDS:05d}.npy"
@@ -83,44 +83,44 @@ def fill(lake: Lake, n_recordings: int) -> None:
 
 
 def measure_ticks(lake: Lake) -> None:
-    """The sensor on files of which none, then all are judged."""
+    """Time the sensor on files without verdicts, then on files with verdicts."""
     with open_instance(lake) as instance:
         _tick(lake, instance, "all files new", n_runs=RECORDINGS_PER_TICK // BATCH_SIZE)
         found = list_raw(lake).found
         instance.add_dynamic_partitions("recordings", [str(key) for key in found])
         for key, path in found.items():
-            _judge(lake, key, path)
+            _accept(lake, key, path)
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(CONDITIONED_KEY, partition=str(key), metadata={"verdict": "conditioned"})
             )
-        _tick(lake, instance, "nothing happened, the first look of a process", n_runs=0)
-        _tick(lake, instance, "nothing happened", n_runs=0)
+        _tick(lake, instance, "nothing changed, first tick of a process", n_runs=0)
+        _tick(lake, instance, "nothing changed", n_runs=0)
         next(iter(found.values())).write_text("another content")
         os.utime(next(iter(found.values())), (1e9, 1e9))
         _tick(lake, instance, "one file changed", n_runs=1)
         for path in found.values():
             os.utime(path, (1e9, 1e9))
-        _tick(lake, instance, "every file touched, the first 500 digested", n_runs=1)
+        _tick(lake, instance, "every file touched, first 500 digested", n_runs=1)
 
 
 def measure_pages(lake: Lake) -> None:
-    """The requests that the pages of the asset make, each the second time."""
+    """Time the requests of the asset's pages, each the second time it is made."""
     with dagster(lake, "-m", "dagster_webserver", "-w", str(WORKSPACE), "-p", str(PORT)):
         while True:
             try:
-                _ask("{ version }")
+                _query("{ version }")
                 break
             except OSError:
                 time.sleep(1)
         for name, query in PAGES.items():
-            answer = _ask(query)
+            answer = _query(query)
             began = time.perf_counter()
-            answer = _ask(query)
-            _say(f"page: {name} ({len(answer) / 1024:,.0f} KiB)", time.perf_counter() - began, PAGE_LIMIT_S)
+            answer = _query(query)
+            _print_time(f"page: {name} ({len(answer) / 1024:,.0f} KiB)", time.perf_counter() - began, PAGE_LIMIT_S)
 
 
 def measure_daemon(lake: Lake, n_recordings: int) -> None:
-    """The daemon's own ticks until it has asked for everything it may ask for while nothing gets done."""
+    """Time the daemon's ticks until it has requested as many runs as may be queued."""
     shutil.rmtree(lake.history)
     config = lake.dagster / CONFIG_FILE
     config.write_text(config.read_text().replace("max_concurrent_runs: 4", "max_concurrent_runs: 0"))
@@ -131,17 +131,17 @@ def measure_daemon(lake: Lake, n_recordings: int) -> None:
         known = len(recording_keys(instance))
     durations = [tick.end_timestamp - tick.timestamp for tick in ticks]
     cursors = [len(tick.cursor or "") for tick in ticks]
-    asked = [tick for tick in ticks if tick.run_ids]
-    print(f"{n_recordings:,} files: {len(asked)} ticks asked for {runs} runs of {known:,} recordings")
+    requesting = [tick for tick in ticks if tick.run_ids]
+    print(f"{n_recordings:,} files: {len(requesting)} ticks requested {runs} runs of {known:,} recordings")
     *later, first = durations  # the newest come first
-    print(f"  the daemon's first tick, which loads the code as well: {first:.1f} s")
-    _say("the daemon's longest tick after that, runs queued", max(later), TICK_LIMIT_S)
-    print(f"  longest cursor {max(cursors) / 1024:.0f} KiB, for what was asked for and has no verdict")
+    print(f"  the daemon's first tick, which includes loading the code: {first:.1f} s")
+    _print_time("the daemon's longest later tick, runs queued", max(later), TICK_LIMIT_S)
+    print(f"  longest cursor {max(cursors) / 1024:.0f} KiB, for requested recordings without a verdict")
 
 
 @contextmanager
 def dagster(lake: Lake, *arguments: str) -> Iterator[None]:
-    """One of Dagster's servers on a lake."""
+    """Run one of Dagster's servers on a lake."""
     environment = {**os.environ, LAKE_VARIABLE: str(lake.root), "DAGSTER_HOME": str(lake.dagster)}
     process = subprocess.Popen(
         [sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -153,10 +153,10 @@ def dagster(lake: Lake, *arguments: str) -> Iterator[None]:
         process.wait()
 
 
-def _judge(lake: Lake, key: RecordingKey, path: Path) -> None:
+def _accept(lake: Lake, key: RecordingKey, path: Path) -> None:
     conditioned = lake.conditioned_path(key)
     conditioned.parent.mkdir(parents=True, exist_ok=True)
-    conditioned.touch()  # without it the recording would have to be conditioned again
+    conditioned.touch()  # without this file the recording would be conditioned again
     record_verdict(
         lake, key, raw_fingerprint(path), read_source(path), Verdict.CONDITIONED, digest=str(key), duration_s=10.0
     )
@@ -168,9 +168,9 @@ def _tick(lake: Lake, instance: dg.DagsterInstance, what: str, *, n_runs: int) -
     result = raw_recordings(context)
     took_s, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
     assert isinstance(result, dg.SensorResult)
-    assert len(result.run_requests or ()) == n_runs, f"{what}: asked for {result.run_requests}"
+    assert len(result.run_requests or ()) == n_runs, f"{what}: requested {result.run_requests}"
     cost = f"{len(result.run_requests or ())} runs, cursor {len(result.cursor or '')} bytes, {cpu_s:.2f} s of a core"
-    _say(f"tick: {what} ({cost})", took_s, TICK_LIMIT_S)
+    _print_time(f"tick: {what} ({cost})", took_s, TICK_LIMIT_S)
 
 
 def _ticks(instance: dg.DagsterInstance) -> list[Any]:
@@ -183,7 +183,7 @@ def _ticks(instance: dg.DagsterInstance) -> list[Any]:
     return [tick for tick in ticks if tick.status in (TickStatus.SUCCESS, TickStatus.SKIPPED)]
 
 
-def _ask(query: str) -> bytes:
+def _query(query: str) -> bytes:
     request = urllib.request.Request(
         f"http://127.0.0.1:{PORT}/graphql",
         data=json.dumps({"query": query}).encode(),
@@ -195,7 +195,7 @@ def _ask(query: str) -> bytes:
     return content
 
 
-def _say(what: str, seconds: float, limit_s: float) -> None:
+def _print_time(what: str, seconds: float, limit_s: float) -> None:
     print(f"  {what:100} {seconds:6.2f} s, limit {limit_s:.0f} s", flush=True)
 
 

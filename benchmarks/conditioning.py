@@ -1,12 +1,12 @@
-"""Throughput and peak memory of conditioning, and what the Parquet encodings cost.
+"""Throughput and peak memory of conditioning, and cost of the Parquet encodings.
 
     python benchmarks/conditioning.py [--channels 1020] [--rate-hz 20000] [--seconds 10] [--profile membrane]
 
-A raw int16 recording is made in a temporary folder (five bytes of disk a value). Two processes of their own then go
-through it: one reads it in chunks and writes each as a row group with pyarrow's defaults, the other takes it from raw
-file to verdict, with digest, quality checks, z-score and store. Limits: half the throughput of the former, 1 GB of
-memory. The two use both cores differently, and only conditioning waits until its file is on the disk, so let nothing
-else run beside them; the time of processors is told besides.
+A raw int16 recording is written to a temporary folder (five bytes of disk per value). Two separate processes then read
+it. The first copies it in chunks, each as a row group with pyarrow's defaults. The second conditions it from raw file
+to verdict, with digest, quality checks, z-score and store. Limits: half the throughput of the first, 1 GB of memory.
+The two use both cores differently, and only conditioning waits until its file is on disk, so run nothing else at the
+same time. CPU time is also printed.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from voltpipe.recordings.settings import ConditioningSettings, Profile
 from voltpipe.recordings.store.conditioned_writer import CONTINUOUS, QUANTISED, ROW_GROUP_SAMPLES
 
 KEY = RecordingKey("bench", "array")
-LEAST_SHARE, MOST_BYTES = 0.5, 1e9
+MIN_SHARE, MAX_BYTES = 0.5, 1e9
 ENCODINGS: dict[str, dict[str, Any]] = {
     "dictionary": QUANTISED,
     "dictionary, snappy (pyarrow's default)": {},
@@ -45,7 +45,7 @@ ENCODINGS: dict[str, dict[str, Any]] = {
 
 
 def make_raw(path: Path, n_channels: int, rate_hz: float, seconds: float) -> None:
-    """White noise of 6 uV, as a converter of 0.15 uV a step would give it, on offsets of its own a channel."""
+    """Write white noise with an SD of 6 uV, as digitized in steps of 0.15 uV."""
     path.parent.mkdir(parents=True)
     path.with_suffix(".yaml").write_text(f"unit: uV\nrate_hz: {rate_hz}\n")
     rng = np.random.default_rng(0)
@@ -57,43 +57,43 @@ def make_raw(path: Path, n_channels: int, rate_hz: float, seconds: float) -> Non
 
 
 class Cost(NamedTuple):
-    """What some work took."""
+    """Time and memory of a piece of work."""
 
     wall_s: float
     processor_s: float
-    """Of all threads together."""
+    """CPU time of all threads."""
     peak_bytes: int
-    """The most memory that the process ever had resident."""
+    """Peak resident memory of the process."""
 
 
 def timed(work: Callable[[], object]) -> float:
-    """How long it took, in s."""
+    """Return the duration of `work`, in s."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def cost_of(work: Callable[[], object]) -> Cost:
-    """What it took, in a process that did nothing else before."""
+    """Measure `work`, in a process that has done nothing else before."""
     start_s = time.process_time()
     wall_s = timed(work)
     return Cost(wall_s, time.process_time() - start_s, peak_bytes())
 
 
 def peak_bytes() -> int:
-    """The most memory that this process ever had resident."""
+    """Return the peak resident memory of this process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def in_own_process(work: Callable[..., Any], *arguments: object) -> Any:
-    """What it returns. On Linux a process begins with the peak of the one that starts it: keep that one small."""
+    """Run `work` in a new process. On Linux it inherits the peak memory of its parent, so keep the parent small."""
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(work, arguments)
 
 
 def copy_with_pyarrow(raw: Path, out: Path) -> Cost:
-    """Read and write row group by row group, with pyarrow's defaults."""
+    """Copy a recording by row groups, with pyarrow's defaults."""
     recording = open_recording(raw)
     schema = pa.schema([(name, pa.float32()) for name in recording.channel_names])
 
@@ -108,7 +108,7 @@ def copy_with_pyarrow(raw: Path, out: Path) -> Cost:
 
 
 def condition(lake: Lake, profile: Profile) -> Cost:
-    """From raw file to verdict."""
+    """Condition a recording from raw file to verdict."""
 
     def to_verdict() -> None:
         outcome = condition_raw(lake, KEY, ConditioningSettings(profile=profile))
@@ -118,7 +118,7 @@ def condition(lake: Lake, profile: Profile) -> Cost:
 
 
 def compare_encodings(raw: Path, folder: Path) -> None:
-    """Two row groups of the recording as it is, and with noise in every bit, in each encoding."""
+    """Write two row groups in each encoding, once of the recording and once of noise in every bit."""
     recording = open_recording(raw)
     quantised = recording.read_mv(0, min(2 * ROW_GROUP_SAMPLES, recording.n_samples)).T.copy()
     noise = np.random.default_rng(0).standard_normal(quantised.shape, np.float32)
@@ -136,7 +136,7 @@ def compare_encodings(raw: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Print the figures beside their limits."""
+    """Print the measurements with their limits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--channels", type=int, default=1020)
     parser.add_argument("--rate-hz", type=float, default=20_000.0)
@@ -149,22 +149,22 @@ def main() -> None:
         raw = lake.raw / KEY.organoid / f"{KEY.recording}.npy"
         in_own_process(make_raw, raw, arguments.channels, arguments.rate_hz, arguments.seconds)
         raw_bytes = raw.stat().st_size
-        alone = in_own_process(copy_with_pyarrow, raw, folder / "copy.parquet")
+        copied = in_own_process(copy_with_pyarrow, raw, folder / "copy.parquet")
         (folder / "copy.parquet").unlink()
-        whole = in_own_process(condition, lake, arguments.profile)
+        conditioned = in_own_process(condition, lake, arguments.profile)
         print(f"raw recording   {raw_bytes / 1e6:8,.0f} MB: {arguments.channels} channels, {arguments.seconds:g} s")
-        for name, cost in (("pyarrow alone", alone), ("conditioning", whole)):
+        for name, cost in (("pyarrow alone", copied), ("conditioning", conditioned)):
             by_wall, by_processor = (raw_bytes / seconds / 1e6 for seconds in (cost.wall_s, cost.processor_s))
             print(
-                f"{name:15s} {by_wall:8,.0f} MB/s, {by_processor:,.0f} MB a second of a processor, "
+                f"{name:15s} {by_wall:8,.0f} MB/s, {by_processor:,.0f} MB per CPU second, "
                 f"peak {cost.peak_bytes / 1e6:,.0f} MB"
             )
         print(
-            f"throughput      {alone.wall_s / whole.wall_s:8.2f} of pyarrow alone, limit {LEAST_SHARE} "
-            f"({alone.processor_s / whole.processor_s:.2f} by the time of processors)"
+            f"throughput      {copied.wall_s / conditioned.wall_s:8.2f} of pyarrow alone, limit {MIN_SHARE} "
+            f"({copied.processor_s / conditioned.processor_s:.2f} by CPU time)"
         )
-        print(f"peak memory     {whole.peak_bytes / MOST_BYTES:8.2f} GB, limit {MOST_BYTES / 1e9:g} GB")
-        print("encodings of float32 (size as a share of it):")
+        print(f"peak memory     {conditioned.peak_bytes / MAX_BYTES:8.2f} GB, limit {MAX_BYTES / 1e9:g} GB")
+        print("encodings of float32 (size relative to it):")
         compare_encodings(raw, folder)
 
 

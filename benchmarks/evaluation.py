@@ -1,10 +1,10 @@
-"""How long the whole evaluation of 50 recordings of 10 s and 100 channels takes, part by part, and its peak memory.
+"""Duration and peak memory of a full evaluation on 50 recordings of 10 s and 100 channels.
 
     python benchmarks/evaluation.py [--forecaster FOLDER] [--folder FOLDER] [--threads 2]
 
-The recordings are those of the reference preparation `organoid`; the forecaster is the flagship, trained for a while
-unless one is given. A process of its own then fits the baselines, scores all on the held-out windows of both regimes,
-diagnoses and interprets the forecaster, and writes the report, as the assets do.
+The recordings are those of the reference preparation `organoid`. The forecaster is a coupled CNN-LSTM, trained briefly
+unless one is given. A separate process then fits the baselines, scores all forecasters on the held-out windows of both
+regimes, runs diagnostics and interpretation, and writes the report, as the assets do.
 """
 
 import argparse
@@ -40,46 +40,48 @@ Found = TypeVar("Found")
 
 
 def measure(window_set_folder: Path, forecaster_folder: Path, report_folder: Path, n_threads: int) -> None:
-    """Print the seconds of each part, and their sum and the peak memory beside the limits."""
+    """Print the duration of each part, and total duration and peak memory with their limits."""
     torch.set_num_threads(n_threads)
     began = time.perf_counter()
     window_set, forecaster = WindowSet(window_set_folder), Forecaster.load(forecaster_folder)
     baselines = timed("baselines", lambda: fit_baselines(window_set))
-    evaluation, errors = timed("scores", lambda: score_forecaster(forecaster, window_set, baselines, progress=shown))
+    evaluation, errors = timed(
+        "scores", lambda: score_forecaster(forecaster, window_set, baselines, progress=print_progress)
+    )
     connectivity = timed("connectivity", lambda: connectivity_table(forecaster, window_set))
-    diagnosis = timed("diagnosis", lambda: diagnose(forecaster, baselines, window_set, shown))
+    diagnosis = timed("diagnosis", lambda: diagnose(forecaster, baselines, window_set, print_progress))
     interpretation = timed("interpretation", lambda: interpret(forecaster, window_set))
     detail = timed("figure data", errors.detail)
     timed("report", lambda: write_report(report_folder, evaluation, detail, connectivity, diagnosis, interpretation))
-    print(f"{'all':14s} {time.perf_counter() - began:6.1f} s, limit {LIMIT_S:.0f} s on two quiet cores")
+    print(f"{'all':14s} {time.perf_counter() - began:6.1f} s, limit {LIMIT_S:.0f} s on two idle cores")
     print(f"{'peak memory':14s} {peak_gb():6.2f} GB, limit {LIMIT_GB:.0f} GB")
 
 
 def timed(what: str, work: Callable[[], Found]) -> Found:
-    """Do it, and print how long it took."""
+    """Run `work`, and print its duration."""
     began, began_core = time.perf_counter(), time.process_time()
     found = work()
     seconds, core_s = time.perf_counter() - began, time.process_time() - began_core
-    print(f"\r{what:14s} {seconds:6.1f} s ({core_s:.1f} s of a core)".ljust(60), flush=True)
+    print(f"\r{what:14s} {seconds:6.1f} s ({core_s:.1f} s of CPU time)".ljust(60), flush=True)
     return found
 
 
-def shown(doing: str, done: int, total: int) -> None:
-    """Say how far it is."""
+def print_progress(doing: str, done: int, total: int) -> None:
+    """Print the progress on one line."""
     print(f"\r{doing}: {done} of {total}".ljust(60), end="", file=sys.stderr, flush=True)
 
 
 def peak_gb() -> float:
-    """The most memory that this process ever had resident, the samples that it maps from the disk included."""
+    """Return the peak resident memory of this process, including memory-mapped samples."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return (peak if sys.platform == "darwin" else peak * 1024) / 1e9
 
 
 def main() -> None:
-    """Prepare what is missing, then measure in a process of its own."""
+    """Prepare what is missing, then measure in a new process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--forecaster", type=Path, help="what `Forecaster.save` wrote; trained if not given")
-    parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER, help="where the preparation is kept")
+    parser.add_argument("--forecaster", type=Path, help="Folder of a saved forecaster. Trained if not given.")
+    parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER, help="Folder of the simulated recordings.")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     window_set = reference_window_set(Preparation.ORGANOID, arguments.folder)

@@ -3,15 +3,15 @@
     python benchmarks/field_potential.py RECORDING [--unit pV] [--exclude NAME ...] [--profile membrane|lfp]
                                          [--ends 4] [--budget-s 0]
 
-RECORDING is a file that voltpipe reads, with its sidecar or with its unit said here. The reference is the human ECoG
-and LFP of github.com/neuromodulation/py_neuromodulation (py_neuromodulation/data, `*_ieeg.vhdr`; MIT), whose header
-states a unit a million times too large: `--unit pV --exclude MOV_RIGHT`.
+RECORDING is a file in any format that voltpipe reads, with a sidecar or with `--unit`. The reference is the human ECoG
+and LFP of github.com/neuromodulation/py_neuromodulation (py_neuromodulation/data, `*_ieeg.vhdr`; MIT). Its header
+states a unit that is a million times too large: use `--unit pV --exclude MOV_RIGHT`.
 
-The recording is split as in the pipeline: trained on its beginning, chosen by what follows, scored on its last 15 %,
-each a window apart. Beside that one end, the recording's first 60 %, 70 %, ... 100 % are split in the same way, which
-gives the mean and spread over ends of their own. Beside what may be had stands what may not: an autoregression
-fitted on the end that it is scored on. R2 in mV is pooled over channels about the training mean, as
-everywhere in voltpipe; R2 in z-units gives each channel the weight of its training variance; then the median channel's.
+The recording is split as in the pipeline: training at the beginning, then validation, and scores on the last 15 %, each
+one window apart. The first 60 %, 70 %, ... of the recording are split in the same way, for mean and spread over several
+ends. An autoregression fitted on the scored samples themselves gives an upper bound. R2 in mV is pooled over channels
+about the training mean, as everywhere in voltpipe. R2 in z-units divides each channel by its training variance. The R2
+of the median channel comes last.
 """
 
 import argparse
@@ -48,12 +48,12 @@ from voltpipe.windows.window_set import WindowSet
 
 HORIZONS = (1, 10, 20, 50, 100)
 FIXED = "autoregression(64)"
-ORACLE = "the same fitted on what is scored"
+ORACLE = "autoregression(64) fitted on test data"
 _BATCH_WINDOWS = 256
 
 
 def fixed_autoregression(window_set: WindowSet) -> Forecaster:
-    """Autoregression with all of its 64 lags and the least of shrinkage, chosen by nothing."""
+    """Fit an autoregression with all 64 lags and the default shrinkage, without selection."""
     forecaster = Forecaster.unfitted("autoregression", window_set)
     module = cast(Autoregression, forecaster.module)
     training, _ = accumulate_normal_equations(window_set, module.regression_data, n_before=module.n_lags - 1)
@@ -62,12 +62,12 @@ def fixed_autoregression(window_set: WindowSet) -> Forecaster:
 
 
 def oracle_autoregression(window_set: WindowSet) -> Forecaster:
-    """The same fitted on the very end that it is scored on: more than any autoregression of that order can reach."""
+    """Fit an autoregression on the scored samples: an upper bound for all autoregressions of its order."""
     forecaster = Forecaster.unfitted("autoregression", window_set)
     module = cast(Autoregression, forecaster.module)
     rows = [(r, start, stop) for r, start, stop, split in window_set.manifest.spans if split == Split.TIME]
-    pieces = segments(window_set, rows, n_before=module.n_lags - 1, n_after=window_set.horizons[-1])
-    scored = NormalEquations.of(module.regression_data(piece, 1) for piece in pieces)
+    scored_segments = segments(window_set, rows, n_before=module.n_lags - 1, n_after=window_set.horizons[-1])
+    scored = NormalEquations.of(module.regression_data(segment, 1) for segment in scored_segments)
     assert scored
     _solve(module, scored)
     return forecaster
@@ -79,8 +79,8 @@ def _solve(module: Autoregression, normal: NormalEquations) -> None:
     module.intercepts.copy_(solution[:, -1])
 
 
-def contenders(window_set: WindowSet, budget_s: float) -> dict[str, Forecaster]:
-    """All forecasters by name, fitted; how long each took is printed."""
+def fit_forecasters(window_set: WindowSet, budget_s: float) -> dict[str, Forecaster]:
+    """Fit all forecasters, and print how long each took. Return them by name."""
     found = {ORACLE: oracle_autoregression(window_set), FIXED: fixed_autoregression(window_set)}
     for name in (*BASELINES, "lagged_regression"):
         began_s = time.monotonic()
@@ -97,7 +97,7 @@ def contenders(window_set: WindowSet, budget_s: float) -> dict[str, Forecaster]:
 
 
 def r2(forecaster: Forecaster, window_set: WindowSet) -> tuple[Float[np.ndarray, " horizon"], ...]:
-    """R2 in mV, R2 in z-units and the median channel's, by horizon, on the held-out end."""
+    """Return R2 in mV, R2 in z-units and R2 of the median channel on the held-out end, by horizon."""
     windows = window_set.windows(Split.TIME)
     errors = torch.zeros(len(window_set.horizons), window_set.n_channels, dtype=torch.float64)
     about_mean = torch.zeros_like(errors)
@@ -119,7 +119,7 @@ def _training_variance_mv2(window_set: WindowSet) -> Float[Tensor, " channel"]:
 
 
 def condition(recording: Path, lake: Lake, hints: Hints) -> int:
-    """Take the recording into the lake, as one that is trustworthy, and say how many samples it has at its new rate."""
+    """Ingest and condition the recording, and return its number of samples at the new rate."""
     (key,) = ingest(lake, recording, "tissue", hints)
     outcome = condition_raw(lake, key, ConditioningSettings())
     if not conditioned_recordings(lake):
@@ -130,18 +130,18 @@ def condition(recording: Path, lake: Lake, hints: Hints) -> int:
 
 
 class Beginning:
-    """The first part of a conditioned recording, as if it had been stopped there."""
+    """The beginning of a conditioned recording, as if it had ended there."""
 
-    def __init__(self, whole: object, n_samples: int) -> None:
-        self._whole = whole
+    def __init__(self, recording: object, n_samples: int) -> None:
+        self._recording = recording
         self.n_samples = n_samples
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._whole, name)
+        return getattr(self._recording, name)
 
 
 def window_sets(lake: Lake, n_ends: int, context_samples: int, stride_samples: int) -> list[WindowSet]:
-    """One of the whole recording, and of ever shorter beginnings."""
+    """Build window sets of the whole recording and of shorter beginnings."""
     settings = WindowSettings(context_samples=context_samples, stride_samples=stride_samples, horizons_samples=HORIZONS)
     (item,) = conditioned_recordings(lake).items()
     found = []
@@ -166,33 +166,33 @@ def main() -> None:
     parser.add_argument("--budget-s", type=float, default=0.0)
     arguments = parser.parse_args()
     if arguments.recording is None:
-        print("left out: no recording was named; --help says which one is the reference")
+        print("Skipped: no recording was given. --help names the reference recording.")
         return
     if not arguments.recording.exists():
-        parser.error(f"{arguments.recording} is not there; hand it a recording, such as the one that --help names")
-    torch.set_num_threads(1)  # as the training does
+        parser.error(f"{arguments.recording} does not exist. Give a recording, such as the one that --help names.")
+    torch.set_num_threads(1)  # as in training
     hints = {"exclude_channels": tuple(arguments.exclude), "profile": arguments.profile}
     with TemporaryDirectory() as folder:
         lake = Lake(Path(folder))
         condition(arguments.recording, lake, Hints(**hints, **({"unit": arguments.unit} if arguments.unit else {})))
         scores: dict[str, list[tuple[np.ndarray, ...]]] = {}
         for window_set in window_sets(lake, arguments.ends, arguments.context, arguments.stride):
-            for name, forecaster in contenders(window_set, arguments.budget_s).items():
+            for name, forecaster in fit_forecasters(window_set, arguments.budget_s).items():
                 scores.setdefault(name, []).append(r2(forecaster, window_set))
     print_tables(scores)
 
 
 def print_tables(scores: dict[str, list[tuple[np.ndarray, ...]]]) -> None:
-    """The whole recording's end, then mean and spread over all ends."""
+    """Print R2 on the end of the whole recording, and mean and SD over all ends."""
     for kind, title in enumerate(("R2 in mV", "R2 in z-units", "R2 of the median channel")):
         print(f"\n{title + ' at ... samples':36s}" + "".join(f"{horizon:>23d}" for horizon in HORIZONS))
         for name, by_end in scores.items():
             cells = []
             for column in range(len(HORIZONS)):
-                values = [figures[kind][column] for figures in by_end]
+                values = [scores_of_end[kind][column] for scores_of_end in by_end]
                 cells.append(f"{values[0]:.3f} ({statistics.mean(values):.3f}+-{statistics.pstdev(values):.3f})")
             print(f"{name:36s}" + "".join(f"{cell:>23s}" for cell in cells))
-    print("the whole recording's end (mean and spread over all ends)")
+    print("R2 on the end of the whole recording (mean and SD over all ends)")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Other libraries' networks as `peers.py` trains and scores them: 150 samples in, 20 out, library defaults.
+"""Models of other libraries, trained and scored by `peers.py`: 150 samples in, 20 out, library defaults.
 
-What is imported here is no dependency of voltpipe; `peers.py` says how to install it.
+The libraries imported here are not dependencies of voltpipe; `peers.py` explains how to install them.
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ POCO_TOKEN_SAMPLES = 16
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a window, and the seed of the first weights."""
+    """Sizes of a window, and the seed of the initial weights."""
 
     context: int
     horizon: int
@@ -34,13 +34,14 @@ class Sizes:
 
 
 class Peer(nn.Module, ABC):
-    """A library's network in units of the training samples' SD.
+    """A library's model, in units of the training samples' SD.
 
     Args:
-        inner: the library's module; its weights are all that is trained.
-        series_per_step: windows in a step of the optimizer, of one channel each if `univariate`, else of all.
-        optimizer: with the library's settings.
-        clip_norm: of the gradient.
+        inner: the library's module, whose weights are trained.
+        univariate: whether a series is a single channel, instead of all channels.
+        series_per_step: number of series in an optimizer step.
+        optimizer: the optimizer, with the library's settings.
+        clip_norm: largest norm of the gradient; None for no clipping.
     """
 
     def __init__(
@@ -58,31 +59,33 @@ class Peer(nn.Module, ABC):
 
     @abstractmethod
     def forecast(self, history: Tensor, n_samples: int) -> Tensor:
-        """The next samples, (batch, time, series), from (batch, context, series)."""
+        """Forecast the next samples, (batch, time, series), from a history, (batch, context, series)."""
 
     def loss(self, window: Tensor, context: int) -> Tensor:
-        """Mean squared error of the forecast, from (batch, context + horizon, series)."""
+        """Return the mean squared error of the forecast on a window, (batch, context + horizon, series)."""
         future = window[:, context:]
         return functional.mse_loss(self.forecast(window[:, :context], future.shape[1]), future)
 
 
 class Direct(Peer):
-    """All samples at once, by `call(inner, history)`."""
+    """A model that forecasts all samples at once, by `call(inner, history)`."""
 
     def __init__(self, call: Callable[[nn.Module, Tensor], Tensor], inner: nn.Module, **kwargs) -> None:  # noqa: ANN003
         super().__init__(inner, **kwargs)
         self.call = call
 
     def forecast(self, history: Tensor, n_samples: int) -> Tensor:
-        """As the library does it."""
+        """Forecast as the library does."""
         return self.call(self.inner, history)
 
 
 class Recursive(Peer):
-    """Sample after sample from its own forecasts, by `step(inner, samples, state)`.
+    """A model that is rolled out on its own forecasts, by `step(inner, samples, state)`.
 
     Args:
-        every_step: whether every sample of a window is forecast in training, or the one behind the context.
+        step: returns forecasts one sample ahead, and the state.
+        inner: the library's module.
+        every_step: whether training forecasts every sample of a window, instead of only the first after the context.
     """
 
     def __init__(self, step: Callable, inner: nn.Module, *, every_step: bool, **kwargs) -> None:  # noqa: ANN003
@@ -99,14 +102,14 @@ class Recursive(Peer):
         return torch.cat(samples, 1)
 
     def loss(self, window: Tensor, context: int) -> Tensor:
-        """Mean squared error one sample ahead."""
+        """Return the mean squared error one sample ahead."""
         if self.every_step:
             return functional.mse_loss(self.step(self.inner, window[:, :-1], None)[0], window[:, 1:])
         return functional.mse_loss(self.step(self.inner, window[:, :context], None)[0][:, -1], window[:, context])
 
 
 def _silence_lightning() -> None:
-    """Its loggers; to be called after its import, which sets them."""
+    """Silence the loggers of Lightning. Call this after its import, which configures them."""
     for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -125,7 +128,7 @@ def _neuralforecast(name: str, sizes: Sizes, **options: object) -> Peer:
         "optimizer": torch.optim.Adam(model.parameters(), lr=model.learning_rate),
     }
     if options.get("recurrent"):
-        warnings.filterwarnings("ignore", message="LSTM with projections")  # of torch: it is slow
+        warnings.filterwarnings("ignore", message="LSTM with projections")  # torch warns that it is slow
         return Recursive(lambda inner, x, state: inner.hist_encoder(x, state), model, every_step=False, **kwargs)
     return Direct(_call_neuralforecast, model, **kwargs)
 
@@ -147,7 +150,7 @@ def _darts(name: str, sizes: Sizes, *, univariate: bool, **options: object) -> P
     n_samples, n_series = 2 * (sizes.context + sizes.horizon), 1 if univariate else sizes.channels
     noise = np.random.default_rng(sizes.seed).standard_normal((n_samples, n_series)).astype(np.float32)
     with warnings.catch_warnings(action="ignore"):
-        model.fit(TimeSeries.from_values(noise))  # one step on noise, because only a fit builds the module
+        model.fit(TimeSeries.from_values(noise))  # one step on noise, since only `fit` builds the module
     inner = model.model
     kwargs = {
         "univariate": univariate,
@@ -172,7 +175,7 @@ def _step_darts(inner: nn.Module, samples: Tensor, state: object) -> tuple[Tenso
 
 def _poco(sizes: Sizes, checkout: Path) -> Peer:
     torch.manual_seed(sizes.seed)
-    library = _imported_poco(checkout / POCO_FILE)
+    library = _import_poco(checkout / POCO_FILE)
     config = library.NeuralPredictionConfig()
     config.seq_length, config.pred_length = sizes.context + sizes.horizon, sizes.horizon
     config.decoder_context_length = sizes.context // POCO_TOKEN_SAMPLES * POCO_TOKEN_SAMPLES
@@ -188,14 +191,14 @@ def _poco(sizes: Sizes, checkout: Path) -> Peer:
 
 
 class _AnyTensor:
-    """In annotations, a tensor of whatever shape."""
+    """A tensor of any shape, in annotations."""
 
     def __class_getitem__(cls, shape: object) -> type[Tensor]:
         return Tensor
 
 
-def _imported_poco(path: Path) -> ModuleType:
-    """POCO's stand-alone file, without torchtyping (annotations) and xformers (no CPU kernel)."""
+def _import_poco(path: Path) -> ModuleType:
+    """Import POCO's stand-alone file without torchtyping (annotations only) and xformers (no CPU kernel)."""
     sys.modules["torchtyping"] = SimpleNamespace(TensorType=_AnyTensor)  # type: ignore[assignment]
     spec = importlib.util.spec_from_file_location("standalone_poco", path)
     assert spec
@@ -210,7 +213,7 @@ def _imported_poco(path: Path) -> ModuleType:
 
 
 def _block_attention(q: Tensor, k: Tensor, v: Tensor, *, attn_bias: int, p: float) -> Tensor:
-    """Attention within each of `attn_bias` blocks of equal length; (1, sequence, head, feature), as xformers has it."""
+    """Attend within each of `attn_bias` blocks of equal length; shape (1, sequence, head, feature), as in xformers."""
     blocks = (tensor.reshape(attn_bias, -1, *tensor.shape[2:]).transpose(1, 2) for tensor in (q, k, v))
     return functional.scaled_dot_product_attention(*blocks, dropout_p=p).transpose(1, 2).reshape(q.shape)
 
@@ -234,12 +237,12 @@ PEERS: dict[str, Callable[[Sizes], Peer]] = {
 
 
 def available_peers(poco: Path | None) -> tuple[dict[str, Callable[[Sizes], Peer]], list[str]]:
-    """What can be built here, by name, and a line for each that cannot."""
+    """Return the peers that can be built, by name, and a line for each library that is missing."""
     missing = [library for library in ("neuralforecast", "darts") if not importlib.util.find_spec(library)]
     peers = {name: build for name, build in PEERS.items() if name.split("-")[0] not in missing}
-    lines = [f"{library}: left out, it is not installed here" for library in missing]
+    lines = [f"{library}: skipped, not installed" for library in missing]
     if poco and (poco / POCO_FILE).exists():
         peers["poco"] = lambda sizes: _poco(sizes, poco)
     else:
-        lines.append("poco: left out, --poco names no checkout of it")
+        lines.append("poco: skipped, --poco names no checkout of it")
     return peers, lines

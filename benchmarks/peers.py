@@ -1,14 +1,14 @@
-"""voltpipe beside neuralforecast, darts and POCO on the same recordings, with the same minutes of training.
+"""Skill and speed of voltpipe, neuralforecast, darts and POCO on the same recordings, with equal training time.
 
-The peers are no dependencies of voltpipe and live in an environment of their own:
+The peers are not dependencies of voltpipe. Install them in a separate environment:
 
     python3.11 -m venv .venv-peers && .venv-peers/bin/pip install -c benchmarks/peers-constraints.txt torch==2.13.0
     .venv-peers/bin/pip install -c benchmarks/peers-constraints.txt -e . neuralforecast darts einops
 
     .venv-peers/bin/python benchmarks/peers.py [--budget-s 180] [--seeds 1] [--threads 1] [--poco PATH] [--peers ...]
 
-PATH is a checkout of github.com/yuvenduan/POCO (figures were taken at 7efdb00). What is not installed is left out.
-Everything is scored by voltpipe's own definitions on every held-out window of the reference preparations.
+PATH is a checkout of github.com/yuvenduan/POCO (published results used 7efdb00). Libraries that are not installed are
+skipped. All models are scored by voltpipe's definitions on every held-out window of the reference preparations.
 """
 
 import argparse
@@ -48,31 +48,35 @@ HORIZONS = 1, 2, 5, 10, 20
 COMPARED = 1, 5, 10
 NOTES = """
 How to read it
-- Peers: the library's module with its default sizes, optimizer, learning rate and windows a step, in a plain loop. Not
-  a default, and in their favour: mean squared error (neuralforecast's own is absolute), a cosine of the learning rate
-  to zero over the budget, windows that begin at any training sample, memory kept and denormals flushed as in voltpipe,
-  a step of 1,024 series for darts' univariate models (32), no validation or checkpoint within the budget. No search.
-- voltpipe: its own recipe as `voltpipe train` has it. Estimating the coupling, validating and writing checkpoints count
-  into its budget. Its matrix products are bfloat16 where the CPU has that; the peers' are float32, as by default.
-- windows/s: 150 samples of 100 channels seen in training, a second of training. Univariate models, which see one
-  channel at a time: a hundredth of theirs. voltpipe learns from nearly every sample of a window, a peer from one
-  forecast of it (darts-lstm: from every sample, one ahead), so a peer's window teaches it less.
+- Peers: the library's module with default sizes, optimizer, learning rate and batch size, in a plain loop. Changes in
+  their favor: mean squared error (neuralforecast's default is absolute), cosine decay of the learning rate to zero over
+  the budget, windows that start at any training sample, retained memory and flushed denormals as in voltpipe, 1,024
+  series per step for darts' univariate models (default 32), no validation or checkpoint in the budget. No search.
+- voltpipe: its recipe, as in `voltpipe train`. Estimating connectivity, validation and checkpoints count toward the
+  budget. Its matrix products are bfloat16 if the CPU supports it; those of the peers are float32, the default.
+- windows/s: windows of 150 samples of 100 channels per second of training. For univariate models, which see one channel
+  at a time, series per second divided by 100. voltpipe learns from nearly every sample of a window, a peer from one
+  forecast (darts-lstm: from every sample, one ahead). A peer therefore learns less from each window.
 - neuralforecast-lstm is the library's default: each step is decoded from the state `20 - step` samples before the
-  last, so that all its forecasts are 20 ms ones. The other two LSTMs are rolled out on their own forecasts, hence good
-  at 1 ms only. TSMixer and iTransformer of neuralforecast take each window's own mean away, which hides how far the
-  threshold is.
-- Multivariate peers know a channel by its place, which in `brunel` tells its type but not its network. POCO likewise:
-  its recordings are one session of 100 units; adapting its embeddings to a new session, its own protocol, is not run.
-- zero_shot: networks never seen, all windows. adapted: the same recordings after 7.2 s, which the coupled network has
-  used to estimate who drives whom; the others are shown on these windows for comparison.
+  last, so all its forecasts are 20 ms forecasts. The other two LSTMs are rolled out on their own forecasts, so they are
+  good at 1 ms only. TSMixer and iTransformer of neuralforecast subtract each window's mean, which hides the distance to
+  the threshold.
+- Multivariate peers identify a channel by its position. In `brunel` that gives its type but not its connections. The
+  same holds for POCO: its recordings are one session of 100 units. Adapting its embeddings to a new session, which is
+  POCO's protocol, is not run.
+- zero_shot: networks outside the training, all windows. adapted: the same recordings after 7.2 s, which the coupled
+  CNN-LSTM has used to estimate connectivity. The others are scored on these windows for comparison.
 """
 
 
 class PeerModule(ForecastModule):
-    """A peer behind voltpipe's interface.
+    """A peer with voltpipe's interface.
 
     Args:
-        peer: trained on voltages less `centre_mv`, over `scale_mv`.
+        peer: a model trained on `(voltage_mv - centre_mv) / scale_mv`.
+        dimensions: dimensions of the forecaster.
+        centre_mv: mean of the training samples, in mV.
+        scale_mv: SD of the training samples, in mV.
     """
 
     def __init__(self, peer: Peer, dimensions: Dimensions, centre_mv: float, scale_mv: float) -> None:
@@ -99,23 +103,23 @@ class PeerModule(ForecastModule):
 
 
 class TrainingSamples:
-    """All training samples in units of their one mean and SD, and where windows may begin."""
+    """All training samples, standardized by their common mean and SD, and the possible starts of windows."""
 
     def __init__(self, window_set: WindowSet) -> None:
         self.window_samples = window_set.settings.window_samples
-        pieces, starts, n_rows = [], [], 0
+        by_segment, starts, n_rows = [], [], 0
         for recording, start_row, stop_row in window_set.train_rows():
             mean_mv, sd_mv = window_set.calibration_mv(recording)
-            pieces.append(window_set.samples_z[start_row:stop_row] * sd_mv + mean_mv)
+            by_segment.append(window_set.samples_z[start_row:stop_row] * sd_mv + mean_mv)
             starts.append(torch.arange(n_rows, n_rows + stop_row - start_row - self.window_samples + 1))
             n_rows += stop_row - start_row
-        samples_mv = torch.cat(pieces)
+        samples_mv = torch.cat(by_segment)
         self.centre_mv, self.scale_mv = samples_mv.mean().item(), samples_mv.std().item()
         self._samples = (samples_mv - self.centre_mv) / self.scale_mv
         self._starts = torch.cat(starts)
 
     def draw(self, n_windows: int, *, univariate: bool, generator: torch.Generator) -> Tensor:
-        """Windows at random, (window, time, series)."""
+        """Draw random windows, (window, time, series)."""
         rows = self._starts[torch.randint(len(self._starts), (n_windows,), generator=generator)]
         rows = rows[:, None] + torch.arange(self.window_samples)
         if not univariate:
@@ -126,7 +130,7 @@ class TrainingSamples:
 
 @dataclass(frozen=True)
 class Trained:
-    """A forecaster after its budget."""
+    """A trained forecaster and its speed of training."""
 
     forecaster: Forecaster
     n_weights: int
@@ -134,7 +138,7 @@ class Trained:
     spent_s: float
 
 
-def trained_peer(
+def train_peer(
     name: str,
     build: Callable[[Sizes], Peer],
     window_set: WindowSet,
@@ -142,7 +146,7 @@ def trained_peer(
     budget_s: float,
     seed: int,
 ) -> Trained:
-    """Train a peer for the budget. Its last weights are kept."""
+    """Train a peer for the budget, and keep its last weights."""
     peer = build(Sizes(window_set.context, window_set.horizons[-1], window_set.n_channels, seed))
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -167,8 +171,8 @@ def trained_peer(
     return Trained(replace(unfitted, module=module, config=config), n_weights, windows / spent_s, spent_s)
 
 
-def trained_own(architecture: Architecture, window_set: WindowSet, budget_s: float, seed: int) -> Trained:
-    """Train a network of voltpipe's for the budget."""
+def train_own(architecture: Architecture, window_set: WindowSet, budget_s: float, seed: int) -> Trained:
+    """Train one of voltpipe's architectures for the budget."""
     settings = TrainingSettings(architecture=architecture, budget_s=budget_s, seed=seed, device="cpu")
     with TemporaryDirectory() as folder:
         result = train(window_set, settings, checkpoint_folder=Path(folder), progress=NO_TRAINING_PROGRESS)
@@ -176,24 +180,24 @@ def trained_own(architecture: Architecture, window_set: WindowSet, budget_s: flo
     return Trained(result.forecaster, result.n_parameters, windows_per_s, result.elapsed_s)
 
 
-def scored(forecaster: Forecaster, window_set: WindowSet, regime: Regime, windows: np.ndarray) -> list[float]:
-    """R2 in mV at `HORIZONS`, used as in voltpipe's own evaluation."""
+def score(forecaster: Forecaster, window_set: WindowSet, regime: Regime, windows: np.ndarray) -> list[float]:
+    """Return R2 in mV at `HORIZONS`, computed as in voltpipe's evaluation."""
     sums = ErrorSums(len(forecaster.horizons), window_set.train_mean_mv())
-    used = forecaster_for_regime(forecaster, window_set, regime)
+    for_recording = forecaster_for_regime(forecaster, window_set, regime)
     recordings = window_set.index["recording"][windows]
     size = windows_per_batch(window_set)
     for of_recording in np.split(windows, np.flatnonzero(np.diff(recordings)) + 1):
-        on_it = used(int(window_set.index["recording"][of_recording[0]]))
+        adapted = for_recording(int(window_set.index["recording"][of_recording[0]]))
         for first in range(0, len(of_recording), size):
             batch = window_set.batch(of_recording[first : first + size])
-            sums.add(predict_mv(on_it, batch), batch.target_mv())
+            sums.add(predict_mv(adapted, batch), batch.target_mv())
     r2 = dict(zip(forecaster.horizons, sums.r2(), strict=True))
     return [float(r2[horizon]) for horizon in HORIZONS]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model's line in the table, over all seeds."""
+    """Results of one model over all seeds."""
 
     r2: dict[Regime, list[list[float]]]
     n_weights: int
@@ -201,7 +205,7 @@ class Row:
     spent_s: float
 
     def lines(self, name: str) -> str:
-        """A line a regime."""
+        """Format a table row for each regime."""
         return "\n".join(
             f"{name:31s}{regime:>10s}"
             + "".join(f"{_mean_and_spread(values):>14s}" for values in zip(*by_seed, strict=True))
@@ -210,7 +214,7 @@ class Row:
         )
 
     def mean_r2(self, regime: Regime) -> dict[int, float]:
-        """By horizon."""
+        """Return the mean over seeds, by horizon."""
         return dict(zip(HORIZONS, map(statistics.mean, zip(*self.r2[regime], strict=True)), strict=True))
 
 
@@ -219,8 +223,8 @@ def _mean_and_spread(values: Sequence[float]) -> str:
     return mean if len(values) == 1 else f"{mean}±{statistics.pstdev(values):.4f}"
 
 
-def measured(train_one: Callable[[int], Trained], window_set: WindowSet, n_seeds: int) -> Row:
-    """Train and score with each seed."""
+def measure(train_one: Callable[[int], Trained], window_set: WindowSet, n_seeds: int) -> Row:
+    """Train and score a model with each seed."""
     r2: dict[Regime, list[list[float]]] = {}
     rates, times_s = [], []
     for seed in range(n_seeds):
@@ -228,12 +232,12 @@ def measured(train_one: Callable[[int], Trained], window_set: WindowSet, n_seeds
         rates.append(trained.windows_per_s)
         times_s.append(trained.spent_s)
         for regime, windows in _held_out(window_set).items():
-            r2.setdefault(regime, []).append(scored(trained.forecaster, window_set, regime, windows))
+            r2.setdefault(regime, []).append(score(trained.forecaster, window_set, regime, windows))
     return Row(r2, trained.n_weights, statistics.mean(rates), statistics.mean(times_s))
 
 
 def _held_out(window_set: WindowSet) -> dict[Regime, np.ndarray]:
-    """The windows of whole held-out recordings, by what a forecaster that adapts would know; the same for all."""
+    """Return the windows of the held-out recordings by regime; the same for all models."""
     windows = regime_windows(SimpleNamespace(adapts=True), window_set)
     return {regime: positions for regime, positions in windows.items() if regime is not Regime.TIME}
 
@@ -241,9 +245,9 @@ def _held_out(window_set: WindowSet) -> dict[Regime, np.ndarray]:
 def print_table(
     window_set: WindowSet, peers: Mapping[str, Callable[[Sizes], Peer]], budget_s: float, n_seeds: int
 ) -> None:
-    """Train, score and print one after the other, and say where the flagship is ahead."""
+    """Train and score each model, print its rows, and list the peers ahead of the flagship."""
     print(
-        f"\n{window_set.manifest.preparation}: {budget_s:g} s a training, {n_seeds} seed(s), "
+        f"\n{window_set.manifest.preparation}: {budget_s:g} s per training, {n_seeds} seed(s), "
         f"{torch.get_num_threads()} thread(s), "
         + ", ".join(f"{len(windows)} {regime} windows" for regime, windows in _held_out(window_set).items())
         + f"\n{'R2 at ... ms':31s}{'':10s}"
@@ -252,23 +256,23 @@ def print_table(
     )
     samples = TrainingSamples(window_set)
     trainings: dict[str, Callable[[int], Trained]] = {
-        name: lambda seed, name=name: trained_own(name, window_set, budget_s, seed) for name in OWN
+        name: lambda seed, name=name: train_own(name, window_set, budget_s, seed) for name in OWN
     }
     trainings |= {
-        name: lambda seed, name=name, build=build: trained_peer(name, build, window_set, samples, budget_s, seed)
+        name: lambda seed, name=name, build=build: train_peer(name, build, window_set, samples, budget_s, seed)
         for name, build in peers.items()
     }
     rows = {}
     for name, train_one in trainings.items():
         print(f"  {name}".ljust(60), end="\r", flush=True, file=sys.stderr)
         with flush_denormals():
-            rows[name] = measured(train_one, window_set, n_seeds)
+            rows[name] = measure(train_one, window_set, n_seeds)
         print(rows[name].lines(name), flush=True)
     print_verdict(rows[FLAGSHIP], {name: rows[name] for name in peers})
 
 
 def print_verdict(own: Row, peers: Mapping[str, Row]) -> None:
-    """Say which peers are ahead of the flagship, and in what."""
+    """List the peers that are ahead of the flagship, by regime and horizon and in speed."""
     for regime in own.r2:
         for horizon in COMPARED:
             ahead = [
@@ -284,21 +288,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget-s", type=float, default=180.0)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1, help="for everybody; the coupled network takes one of them")
-    parser.add_argument("--peers", nargs="+", choices=[*PEERS, "poco"], metavar="NAME", help="these peers only")
-    parser.add_argument("--poco", type=Path, metavar="PATH", help="a checkout of POCO")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads of each model. The coupled CNN-LSTM uses one."
+    )
+    parser.add_argument(
+        "--peers", nargs="+", choices=[*PEERS, "poco"], metavar="NAME", help="Peers to compare with; all by default."
+    )
+    parser.add_argument("--poco", type=Path, metavar="PATH", help="Checkout of POCO.")
     parser.add_argument(
         "--preparation", nargs="+", type=Preparation, default=[Preparation.ORGANOID, Preparation.BRUNEL]
     )
     parser.add_argument("--recordings", type=int, default=50)
-    parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER, help="where simulated recordings are kept")
+    parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER, help="Folder of the simulated recordings.")
     arguments = parser.parse_args()
     peers, left_out = available_peers(arguments.poco)
     print(*left_out, sep="\n")
     if arguments.peers:
         peers = {name: build for name, build in peers.items() if name in arguments.peers}
     if not peers:
-        print("no peer is left to compare with; see the top of this file")
+        print("There is no peer to compare with. The docstring of this file explains how to install them.")
         return
     retain_allocator_memory()
     with cpu_threads(arguments.threads):

@@ -1,9 +1,9 @@
-"""Coverage, CRPS, chances of spikes and a free run on `organoid`, beside what the present voltage alone tells.
+"""Coverage, CRPS, spike probabilities and a roll-out on `organoid`, compared with those of the lookup table.
 
     python benchmarks/probabilistic.py [--budget-s 75] [--folder FOLDER]
 
-Scored on every window of the held-out recordings. The look-up's distribution is the climatology of what followed the
-present voltage. The target is a coverage of the 80 % interval between 78 and 82 %.
+Scores are over every window of the held-out recordings. The distribution of the lookup table is that of the future
+voltage given the present one. The target is a coverage of the 80 % interval between 78 and 82 %.
 """
 
 import argparse
@@ -24,19 +24,19 @@ from voltpipe.progress import NO_TRAINING_PROGRESS
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.splits import Split
 
-RUN_SAMPLES, SETTLING_SAMPLES = 3000, 200
+ROLLOUT_SAMPLES, SETTLING_SAMPLES = 3000, 200
 
 
 def describe(voltage_mv: np.ndarray, distribution: PredictiveDistribution, rate_hz: float) -> str:
-    """Rate of spikes, and quantiles of the voltage."""
+    """Format spike rate and voltage quantiles."""
     at_reset = distribution.standing_at_reset(torch.from_numpy(voltage_mv)).numpy()
     rate = rate_hz * (at_reset[1:] & ~at_reset[:-1]).mean()
     quantiles_mv = np.quantile(voltage_mv, (0.1, 0.25, 0.5, 0.75, 0.9)).round(2)
-    return f"{rate:.2f} Hz, 10/25/50/75/90 % of the voltage below {quantiles_mv} mV"
+    return f"{rate:.2f} Hz, 10/25/50/75/90 % quantiles of the voltage {quantiles_mv} mV"
 
 
 def main() -> None:
-    """Print the table and the free run."""
+    """Print the table and the statistics of the roll-out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget-s", type=float, default=75.0)
     parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER)
@@ -59,10 +59,10 @@ def main() -> None:
     recording = windows.recordings[first["recording"]]
     mean_mv, sd_mv = windows.calibration_mv(int(first["recording"]))
     recorded_mv = (windows.samples_z[recording.start_row : recording.stop_row] * sd_mv + mean_mv).numpy()
-    user = forecaster.for_recording(recording.organoid, windows.channel_names)
-    run_mv = roll_out(user, recorded_mv[: windows.context], RUN_SAMPLES, seed=0)[SETTLING_SAMPLES:]
+    adapted = forecaster.for_recording(recording.organoid, windows.channel_names)
+    rollout_mv = roll_out(adapted, recorded_mv[: windows.context], ROLLOUT_SAMPLES, seed=0)[SETTLING_SAMPLES:]
     distribution = forecaster.known_distribution()
-    for name, voltage_mv in (("recorded", recorded_mv), ("free run", run_mv)):
+    for name, voltage_mv in (("recorded", recorded_mv), ("roll-out", rollout_mv)):
         print(f"{name}: {describe(voltage_mv, distribution, windows.rate_hz)}")
 
 

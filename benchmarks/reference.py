@@ -1,4 +1,4 @@
-"""The window set of a reference preparation, which the benchmarks share. Made once, then reused from its folder."""
+"""Window sets of the reference preparations, shared by the benchmarks. They are made once and then reused."""
 
 import tempfile
 from pathlib import Path
@@ -19,7 +19,7 @@ from voltpipe.windows.splits import Role
 from voltpipe.windows.window_set import WindowSet
 
 REFERENCE_FOLDER = Path(tempfile.gettempdir()) / "voltpipe_reference"
-"""Where benchmarks keep what they simulate. Delete it after a change to simulation or conditioning."""
+"""Folder of the simulated recordings. Delete it after a change to simulation or conditioning."""
 
 _TRAIN_SHARE, _VALIDATION_SHARE = 35 / 50, 8 / 50
 _WINDOWS = WindowSettings()
@@ -28,19 +28,19 @@ _WINDOWS = WindowSettings()
 def reference_window_set(
     preparation: Preparation, folder: Path, *, n_recordings: int = 50, settings: WindowSettings = _WINDOWS
 ) -> WindowSet:
-    """Simulate, condition and window what is missing in `folder`, and open the window set.
+    """Open the window set in `folder`; simulate, condition and window what is missing.
 
-    Of 50 recordings, 0 to 34 are trained on, 35 to 42 validate and 43 to 49 are held out; of fewer, the same shares.
-    A recording of `brunel` is of a network, hence an organoid, of its own.
+    Of 50 recordings, 0 to 34 are for training, 35 to 42 for validation, and 43 to 49 are held out. Smaller numbers are
+    divided in the same shares. Each recording of `brunel` has its own network, and so its own organoid.
     """
     lake = Lake(folder / preparation.value)
     keys = [_key(preparation, run) for run in range(n_recordings)]
     missing = [run for run, key in enumerate(keys) if not lake.conditioned_path(key).exists()]
     if missing:
-        wanted = SimulationSettings(
+        simulation = SimulationSettings(
             preparation=preparation, first_recording=missing[0], n_recordings=n_recordings - missing[0]
         )
-        for recording in simulate(wanted, folder / "brian2"):
+        for recording in simulate(simulation, folder / "brian2"):
             key = _key(preparation, recording.run)
             write_recording(recording, lake, key.organoid, RawFormat.NWB)
             outcome = condition_raw(lake, key, ConditioningSettings())
@@ -66,5 +66,5 @@ def _split(recordings: dict[str, ConditionedRecording], settings: WindowSettings
         key: Role.TRAIN if run < first_validation else Role.VALIDATION if run < first_test else Role.TEST
         for run, key in enumerate(recordings)
     }
-    as_they_come = make_split_manifest(recordings, settings)
-    return make_split_manifest(recordings, settings, as_they_come.model_copy(update={"roles": roles}))
+    proposed = make_split_manifest(recordings, settings)
+    return make_split_manifest(recordings, settings, proposed.model_copy(update={"roles": roles}))

@@ -1,10 +1,11 @@
-"""Forecast skill on both reference preparations, beside look-up and ceiling, over several seeds.
+"""Forecast skill on both reference preparations over several seeds, with lookup table and ceiling.
 
     python benchmarks/skill.py [--budget-s 200] [--seeds 3] [--folder FOLDER] [--preparation organoid]
 
-Each seed trains the flagship on recordings 0 to 34 for the budget; it is scored on every window of recordings 43 to 49:
-on `organoid` as a known network; on `brunel`, where each recording is of a network of its own, with nothing known of it
-(zero-shot), and after 7.2 s with the coupling that these show (adapted). The look-up stands on the same windows.
+Each seed trains the architecture on recordings 0 to 34 for the budget, and scores it on every window of recordings 43
+to 49. On `organoid` the network is known. On `brunel` each recording has its own network: it is forecast without
+knowledge of it (zero-shot), and after 7.2 s with the connectivity estimated from them (adapted). The lookup table is
+scored on the same windows.
 """
 
 import argparse
@@ -34,17 +35,17 @@ TARGETS = {
 
 
 def skill(preparation: Preparation, window_set: WindowSet, architecture: str, budget_s: float, n_seeds: int) -> None:
-    """Print R2 on the held-out recordings by horizon, a table a regime."""
-    look_up = Forecaster.unfitted("look_up", window_set)
-    look_up.module.fit(window_set)
+    """Print R2 on the held-out recordings by horizon, one table for each regime."""
+    lookup_table = Forecaster.unfitted("look_up", window_set)
+    lookup_table.module.fit(window_set)
     found: dict[Regime, dict[str, list[list[float]]]] = {}
     for seed in range(n_seeds):
         settings = TrainingSettings(architecture=Architecture(architecture), budget_s=budget_s, seed=seed)
         with TemporaryDirectory() as folder:
             result = train(window_set, settings, checkpoint_folder=Path(folder), progress=NO_TRAINING_PROGRESS)
-        seen = sum(record.windows_per_s for record in result.history) / len(result.history)
-        print(f"{preparation} seed {seed}: {len(result.history)} epochs, {seen:.0f} windows/s", flush=True)
-        evaluation, _ = score_forecaster(result.forecaster, window_set, {"look_up": look_up})
+        windows_per_s = sum(record.windows_per_s for record in result.history) / len(result.history)
+        print(f"{preparation} seed {seed}: {len(result.history)} epochs, {windows_per_s:.0f} windows/s", flush=True)
+        evaluation, _ = score_forecaster(result.forecaster, window_set, {"look_up": lookup_table})
         for regime in evaluation.regimes:
             for name in (architecture, "look_up"):
                 rows = found.setdefault(regime, {}).setdefault(name, [])
@@ -56,8 +57,10 @@ def skill(preparation: Preparation, window_set: WindowSet, architecture: str, bu
         for name, scores in forecasters.items():
             cells = [f"{statistics.mean(r2):.4f} +- {statistics.pstdev(r2):.4f}" for r2 in zip(*scores, strict=True)]
             print(f"{name:18s}" + "".join(f"{cell:>18s}" for cell in cells))
-        for name, figures in (("ceiling", ceiling), ("target", TARGETS.get((preparation, regime), {}))):
-            cells = [f"{figures[horizon]:.4f}" if horizon in figures else "" for horizon in window_set.horizons]
+        for name, r2_by_horizon in (("ceiling", ceiling), ("target", TARGETS.get((preparation, regime), {}))):
+            cells = [
+                f"{r2_by_horizon[horizon]:.4f}" if horizon in r2_by_horizon else "" for horizon in window_set.horizons
+            ]
             print(f"{name:18s}" + "".join(f"{cell:>18s}" for cell in cells))
     print()
 
@@ -72,7 +75,7 @@ def main() -> None:
     parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default=Architecture.COUPLED_CNN_LSTM.value)
     parser.add_argument("--preparation", choices=[preparation.value for preparation in Preparation])
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # as the training does
+    torch.set_num_threads(1)  # as in training
     for preparation in Preparation if arguments.preparation is None else [Preparation(arguments.preparation)]:
         window_set = reference_window_set(preparation, arguments.folder, n_recordings=arguments.recordings)
         skill(preparation, window_set, arguments.architecture, arguments.budget_s, arguments.seeds)

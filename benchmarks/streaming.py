@@ -1,9 +1,9 @@
-"""How long one new sample of 100 channels takes to become a forecast up to 20 ms ahead, streaming, on one core.
+"""Latency of a streaming forecast up to 20 ms ahead from each new sample of 100 channels, on one core.
 
     python benchmarks/streaming.py [--samples 3000] [--folder FOLDER]
 
-The untrained flagship on the reference window set: weights do not change the time. Printed for a known network and for
-one that is adapted to on the way, beside forecasting from the whole window each time.
+The model is an untrained coupled CNN-LSTM on the reference window set, since weights do not change the time. Latency is
+printed for a known organoid, for one whose connectivity is estimated from the stream, and for whole windows.
 """
 
 import argparse
@@ -27,12 +27,12 @@ def report(name: str, forecast: Callable[[int], object], n_samples: int) -> None
         began_s = time.perf_counter()
         forecast(sample)
         times_ms[sample] = 1000 * (time.perf_counter() - began_s)
-    median, most, worst = np.percentile(times_ms[n_samples // 10 :], [50, 99, 100])
-    print(f"{name:52s} median {median:.3f} ms, 99 % under {most:.3f} ms, slowest {worst:.3f} ms")
+    median, percentile_99, worst = np.percentile(times_ms[n_samples // 10 :], [50, 99, 100])
+    print(f"{name:52s} median {median:.3f} ms, 99 % below {percentile_99:.3f} ms, slowest {worst:.3f} ms")
 
 
 def main() -> None:
-    """Print one line a way of forecasting."""
+    """Print a line for each way of forecasting."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=3000)
     parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER)
@@ -46,14 +46,14 @@ def main() -> None:
     voltage_mv = (window_set.samples_z[recording.start_row : recording.stop_row] * sd_mv + mean_mv).numpy()
     context = window_set.context
     known, adapting = Stream(forecaster), Stream(forecaster, adapt=True)
-    report("streaming, known network", lambda n: known.push(voltage_mv[n]), arguments.samples)
+    report("streaming, known organoid", lambda n: known.push(voltage_mv[n]), arguments.samples)
     report(
-        f"streaming, coupling refreshed every {REFRESH_SAMPLES} samples",
+        f"streaming, connectivity updated every {REFRESH_SAMPLES} samples",
         lambda n: adapting.push(voltage_mv[n]),
         arguments.samples,
     )
     report(
-        "the whole window each time",
+        "from the whole window for each sample",
         lambda n: forecaster.predict_mv(voltage_mv[n : n + context]),
         arguments.samples,
     )

@@ -1,14 +1,14 @@
-"""How fast the published module trains here, against the same module in plain eager float32.
+"""Training speed of the published architecture, compared with the same module in plain eager float32.
 
     python benchmarks/training_speed.py [--batch-sizes 32 128] [--rounds 5] [--threads 2] [--profile] [--folder FOLDER]
 
-Both train the same module (2,188,168 parameters, 150 samples of 100 channels) with the same recipe on the same windows,
-with as many samples gathered, noise on each, the same loss and number of threads. They take turns, so that whatever
-else the machine does strikes both. Each way has a process to itself: how memory is kept cannot be undone. The plain
-loop is what one would write first. Further ways leave out one measure of voltpipe's training each. Printed for each
-way: windows a second, and the median and range of its ratio to the plain loop in the same turn. Ahead of them stands
-what bfloat16 can give on this processor at most: the ratio of both precisions in the matrix product that an LSTM layer
-makes at each time step, which is where the step's arithmetic is.
+Both train the same module (2,188,168 parameters, 150 samples of 100 channels) with the same recipe, windows, noise,
+loss and number of threads. They take turns, so that other load on the machine affects both. Each variant has its own
+process, since the memory settings of the allocator cannot be undone. The plain loop is what one would write first.
+Further variants each omit one optimization of voltpipe's training. For each variant the windows per second are printed,
+and median and range of the ratio to the plain loop in the same turn. The first line gives the largest speedup that
+bfloat16 can reach on this processor: the ratio of speeds in the matrix product of an LSTM layer at one time step, which
+dominates the arithmetic.
 """
 
 import argparse
@@ -29,25 +29,25 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module_registry import ARCHITECTURES
 from voltpipe.forecasting.recipe import Recipe
 from voltpipe.forecasting.settings import Architecture, Device, Precision, TrainingSettings
-from voltpipe.forecasting.training.optimization import backpropagate, make_optimizer, take_step
+from voltpipe.forecasting.training.epoch import backpropagate, make_optimizer, take_step
 from voltpipe.simulation.settings import Preparation
 from voltpipe.windows.splits import Split
 from voltpipe.windows.window_set import WindowSet
 
 Trainer = Callable[[np.ndarray], None]
 
-BATCHES_A_TURN = 2
+BATCHES_PER_TURN = 2
 PLAIN = "plain"
-BFLOAT16, FUSED_ADAM, FLUSHING, MEMORY = "bfloat16", "fused Adam", "flushed denormals", "kept memory"
+BFLOAT16, FUSED_ADAM, FLUSHING, MEMORY = "bfloat16", "fused Adam", "flushed denormals", "retained memory"
 _HIDDEN = 384
-_SECONDS_A_PRODUCT = 0.5
+_MATRIX_PRODUCT_S = 0.5
 _PRECISIONS = torch.float32, torch.bfloat16
 _BFLOAT16_INSTRUCTIONS = "amx_bf16", "avx512_bf16"
-MEASURES = (BFLOAT16, FUSED_ADAM, FLUSHING, MEMORY)
+OPTIMIZATIONS = (BFLOAT16, FUSED_ADAM, FLUSHING, MEMORY)
 
 
-def plain(module: torch.nn.Module, recipe: Recipe, window_set: WindowSet) -> Trainer:
-    """Trains on windows as a first version would."""
+def plain_trainer(module: torch.nn.Module, recipe: Recipe, window_set: WindowSet) -> Trainer:
+    """Return a plain training loop."""
     optimizer = _plain_adam(module, recipe)
     starts, recordings = window_set.index["start_row"], window_set.index["recording"]
     context, n_samples = window_set.context, window_set.settings.window_samples
@@ -77,21 +77,21 @@ def _plain_adam(module: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimize
     )
 
 
-def trainer(way: str, window_set: WindowSet, batch_size: int) -> Trainer:
-    """Trains as `voltpipe train` does, unless the way is the plain one or that without a measure, by its name."""
+def make_trainer(variant: str, window_set: WindowSet, batch_size: int) -> Trainer:
+    """Return the plain loop, or voltpipe's without the optimization that the variant names, if any."""
     torch.manual_seed(0)
     module = Forecaster.unfitted("cnn_lstm", window_set).module.train()
     recipe = TrainingSettings(batch_size=batch_size).adjust(ARCHITECTURES[Architecture.CNN_LSTM].recipe)
-    if way == PLAIN:
-        return plain(module, recipe, window_set)
-    if way != MEMORY:
+    if variant == PLAIN:
+        return plain_trainer(module, recipe, window_set)
+    if variant != MEMORY:
         retain_allocator_memory()
-    precision = Precision.FLOAT32 if way == BFLOAT16 else Precision.AUTO
+    precision = Precision.FLOAT32 if variant == BFLOAT16 else Precision.AUTO
     compute = Compute.choose(Device.CPU, precision)
-    optimizer = _plain_adam(module, recipe) if way == FUSED_ADAM else make_optimizer(module, recipe)
+    optimizer = _plain_adam(module, recipe) if variant == FUSED_ADAM else make_optimizer(module, recipe)
 
     def train(windows: np.ndarray) -> None:
-        with nullcontext() if way == FLUSHING else flush_denormals():
+        with nullcontext() if variant == FLUSHING else flush_denormals():
             for first in range(0, len(windows), recipe.batch_size):
                 batch = windows[first : first + recipe.batch_size]
                 optimizer.zero_grad()
@@ -100,12 +100,12 @@ def trainer(way: str, window_set: WindowSet, batch_size: int) -> Trainer:
     return train
 
 
-def serve(way: str, folder: Path, batch_size: int, threads: int, connection: Connection) -> None:
-    """Take a turn whenever asked to, and answer with windows a second."""
+def serve(variant: str, folder: Path, batch_size: int, threads: int, connection: Connection) -> None:
+    """Train for a turn at each request, and answer with windows per second."""
     torch.set_num_threads(threads)
     window_set = reference_window_set(Preparation.ORGANOID, folder)
-    windows = np.random.default_rng(0).permutation(window_set.windows(Split.TRAIN))[: BATCHES_A_TURN * batch_size]
-    train = trainer(way, window_set, batch_size)
+    windows = np.random.default_rng(0).permutation(window_set.windows(Split.TRAIN))[: BATCHES_PER_TURN * batch_size]
+    train = make_trainer(variant, window_set, batch_size)
     train(windows[:batch_size])
     connection.send(0.0)
     while connection.recv():
@@ -115,41 +115,41 @@ def serve(way: str, folder: Path, batch_size: int, threads: int, connection: Con
 
 
 def gigaflops(precision: torch.dtype, batch_size: int) -> float:
-    """The speed of the matrix product of one LSTM layer at one time step, in 1e9 operations a second."""
+    """Measure the matrix product of one LSTM layer at one time step, in 1e9 operations per second."""
     states, weights = torch.randn(batch_size, _HIDDEN).to(precision), torch.randn(4 * _HIDDEN, _HIDDEN).to(precision)
     product = torch.nn.functional.linear
     product(states, weights)
     began_s, n_products = time.perf_counter(), 0
-    while (spent_s := time.perf_counter() - began_s) < _SECONDS_A_PRODUCT:
+    while (spent_s := time.perf_counter() - began_s) < _MATRIX_PRODUCT_S:
         product(states, weights)
         n_products += 1
     return n_products * 2 * weights.numel() * batch_size / spent_s / 1e9
 
 
-def limit(batch_size: int, rounds: int, threads: int) -> None:
-    """Print how much faster this processor multiplies in bfloat16, both taking turns."""
+def print_limit(batch_size: int, rounds: int, threads: int) -> None:
+    """Print the speedup of matrix products in bfloat16 on this processor, both precisions in turns."""
     torch.set_num_threads(threads)
     turns = [[gigaflops(precision, batch_size) for precision in _PRECISIONS] for _ in range(rounds)]
-    exact, rough = (statistics.median(speeds) for speeds in zip(*turns, strict=True))
+    float32, bfloat16 = (statistics.median(speeds) for speeds in zip(*turns, strict=True))
     ratio = statistics.median(fast / slow for slow, fast in turns)
     instructions = [name for name in _BFLOAT16_INSTRUCTIONS if torch.cpu.get_capabilities().get(name)]
     print(
-        f"\nmatrix product of {batch_size} states, {threads} threads: float32 {exact:.0f}, bfloat16 {rough:.0f} "
+        f"\nmatrix product of {batch_size} states, {threads} threads: float32 {float32:.0f}, bfloat16 {bfloat16:.0f} "
         f"GFLOP/s, {ratio:.2f} x; the processor has {', '.join(instructions) or 'no bfloat16 instructions'}",
         flush=True,
     )
 
 
 def compare(folder: Path, batch_size: int, rounds: int, threads: int) -> None:
-    """Let all ways take turns, and print their speeds and ratios."""
+    """Train with all variants in turns, and print their speeds and ratios."""
     processes = get_context("spawn")
-    ways = {PLAIN: PLAIN, "voltpipe": "voltpipe"} | {f"without {measure}": measure for measure in MEASURES}
+    variants = {PLAIN: PLAIN, "voltpipe": "voltpipe"} | {f"without {one}": one for one in OPTIMIZATIONS}
     connections: dict[str, Connection] = {}
-    for name, way in ways.items():
+    for name, variant in variants.items():
         connections[name], far_end = processes.Pipe()
-        processes.Process(target=serve, args=(way, folder, batch_size, threads, far_end), daemon=True).start()
+        processes.Process(target=serve, args=(variant, folder, batch_size, threads, far_end), daemon=True).start()
         connections[name].recv()
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    speeds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, connection in connections.items():
             connection.send(True)
@@ -157,21 +157,21 @@ def compare(folder: Path, batch_size: int, rounds: int, threads: int) -> None:
     for connection in connections.values():
         connection.send(False)
     print(f"\nbatches of {batch_size}, {threads} threads")
-    for name, of_way in speeds.items():
-        ratios = [own / other for own, other in zip(of_way, speeds[PLAIN], strict=True)]
+    for name, own_speeds in speeds.items():
+        ratios = [own / other for own, other in zip(own_speeds, speeds[PLAIN], strict=True)]
         print(
-            f"  {name:26s} {statistics.median(of_way):7.1f} windows/s, {statistics.median(ratios):5.2f} x plain "
+            f"  {name:26s} {statistics.median(own_speeds):7.1f} windows/s, {statistics.median(ratios):5.2f} x plain "
             f"({min(ratios):.2f} to {max(ratios):.2f})",
             flush=True,
         )
 
 
 def profile(folder: Path, batch_size: int, threads: int) -> None:
-    """Print where voltpipe's training step spends its time."""
+    """Print a profile of voltpipe's training step."""
     torch.set_num_threads(threads)
     window_set = reference_window_set(Preparation.ORGANOID, folder)
-    train = trainer("voltpipe", window_set, batch_size)
-    windows = window_set.windows(Split.TRAIN)[: BATCHES_A_TURN * batch_size]
+    train = make_trainer("voltpipe", window_set, batch_size)
+    windows = window_set.windows(Split.TRAIN)[: BATCHES_PER_TURN * batch_size]
     train(windows[:batch_size])
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
         train(windows)
@@ -179,7 +179,7 @@ def profile(folder: Path, batch_size: int, threads: int) -> None:
 
 
 def main() -> None:
-    """Print all of it."""
+    """Print the speeds, or a profile."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--rounds", type=int, default=5)
@@ -187,12 +187,12 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER)
     arguments = parser.parse_args()
-    reference_window_set(Preparation.ORGANOID, arguments.folder)  # made once, before the processes read it
+    reference_window_set(Preparation.ORGANOID, arguments.folder)  # prepared before the processes read it
     for batch_size in arguments.batch_sizes:
         if arguments.profile:
             profile(arguments.folder, batch_size, arguments.threads)
         else:
-            limit(batch_size, arguments.rounds, arguments.threads)
+            print_limit(batch_size, arguments.rounds, arguments.threads)
             compare(arguments.folder, batch_size, arguments.rounds, arguments.threads)
 
 

@@ -1,13 +1,13 @@
-"""What a new organoid's own data is worth to a forecaster that was trained on others: R2 against seconds of it.
+"""R2 on a new organoid by the amount of its data, for forecasters pretrained on other organoids or not.
 
     python benchmarks/transfer.py [--budget-s 120] [--fine-tuning-s 20] [--folder FOLDER]
 
-The flagship is pretrained on recordings 0 to 34 of `brunel` (35 other networks). The new organoid is `organoid`: its
-first recordings, up to so many seconds, are what is there of it, and recordings 43 to 49 are what is forecast.
+The coupled CNN-LSTM is pretrained on recordings 0 to 34 of `brunel` (35 other networks). The new organoid is
+`organoid`: a number of seconds from its first recordings is available, and recordings 43 to 49 are forecast.
 
-coupling only   the pretrained weights, with the coupling that the new data show (no gradient descent)
-all weights     that, and the weights trained on
-from scratch    a forecaster that has seen the new data alone
+coupling only   pretrained weights, with the coupling estimated from the new data (no gradient descent)
+all weights     pretrained weights, fine-tuned on the new data
+from scratch    a forecaster trained on the new data alone
 """
 
 import argparse
@@ -36,15 +36,15 @@ FINE_TUNING_RATE = 1e-3
 
 
 def beginning(window_set: WindowSet, seconds: float, folder: Path) -> WindowSet:
-    """The window set with nothing of training and validation but the first seconds; their end is for validation."""
+    """Restrict training and validation of a window set to the first seconds, of which the end is for validation."""
     folder.mkdir()
     (folder / SAMPLES_FILE).symlink_to((window_set.folder / SAMPLES_FILE).resolve())
     manifest = read_json(window_set.folder / WINDOW_SET_MANIFEST_FILE)
-    left, spans = round(seconds * window_set.rate_hz), []
+    remaining, spans = round(seconds * window_set.rate_hz), []
     for recording, start, stop, split in manifest["spans"]:
-        if split == Split.TRAIN and left > 0:
-            taken = min(left, stop - start)
-            left -= taken
+        if split == Split.TRAIN and remaining > 0:
+            taken = min(remaining, stop - start)
+            remaining -= taken
             border = start + round(taken * (1 - VALIDATION_SHARE))
             spans += [[recording, start, border, "train"], [recording, border, start + taken, "validation"]]
         elif split == Split.TEST:
@@ -52,16 +52,18 @@ def beginning(window_set: WindowSet, seconds: float, folder: Path) -> WindowSet:
     index = np.load(window_set.folder / INDEX_FILE)
     index = index[index["split"] == Split.TEST.code]
     n_rows = window_set.settings.window_samples
-    pieces = [index]
+    parts = [index]
     for recording, start, stop, split in spans:
         if split != Split.TEST:
             starts = np.arange(start, stop - n_rows + 1, window_set.settings.stride_samples)
-            piece = np.empty(len(starts), index.dtype)
-            piece["recording"], piece["start_row"], piece["split"] = recording, starts, Split(split).code
-            pieces.append(piece)
-    np.save(folder / INDEX_FILE, np.concatenate(pieces))
+            part = np.empty(len(starts), index.dtype)
+            part["recording"], part["start_row"], part["split"] = recording, starts, Split(split).code
+            parts.append(part)
+    np.save(folder / INDEX_FILE, np.concatenate(parts))
     for entry in manifest["recordings"]:
-        entry["calibration_stop_row"] = entry["start_row"]  # so that windows of the first two seconds may validate
+        entry["calibration_stop_row"] = entry[
+            "start_row"
+        ]  # so that validation can use windows of the first two seconds
     write_json(
         folder / WINDOW_SET_MANIFEST_FILE, manifest | {"spans": spans, "digest": f"{window_set.digest}-{seconds:g}"}
     )
@@ -69,14 +71,14 @@ def beginning(window_set: WindowSet, seconds: float, folder: Path) -> WindowSet:
 
 
 def r2(forecaster: Forecaster, window_set: WindowSet, regime: Regime) -> str:
-    """R2 at each horizon on the held-out recordings."""
+    """Format R2 at each horizon on the held-out recordings."""
     evaluation, _ = score_forecaster(forecaster, window_set, {})
     scores = (evaluation.score(evaluation.forecaster, regime, horizon).r2 for horizon in window_set.horizons)
     return "".join(f"{score:>9.4f}" for score in scores)
 
 
 def main() -> None:
-    """Print a row a way of learning and amount of data."""
+    """Print a row for each amount of data and way of training."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget-s", type=float, default=120.0)
     parser.add_argument("--fine-tuning-s", type=float, default=20.0)
@@ -88,8 +90,10 @@ def main() -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
 
-        def trained(window_set: WindowSet, budget_s: float, begin_from: Forecaster | None = None) -> Forecaster:
-            """By the same recipe; with smaller steps where there is something to lose."""
+        def train_forecaster(
+            window_set: WindowSet, budget_s: float, begin_from: Forecaster | None = None
+        ) -> Forecaster:
+            """Train by the same recipe, with a lower learning rate when fine-tuning."""
             shutil.rmtree(folder / "training", ignore_errors=True)
             rate = FINE_TUNING_RATE if begin_from else None
             settings = TrainingSettings(budget_s=budget_s, learning_rate=rate)
@@ -102,7 +106,7 @@ def main() -> None:
             )
             return result.forecaster
 
-        pretrained = trained(others, arguments.budget_s)
+        pretrained = train_forecaster(others, arguments.budget_s)
         print(f"{'R2 on organoid at ... ms':32s}" + "".join(f"{horizon:>9d}" for horizon in organoid.horizons))
         for seconds in SECONDS:
             if not seconds:
@@ -117,8 +121,8 @@ def main() -> None:
             adapted = pretrained.adapted_to(pasts_mv, organoid.channel_names)
             rows = {
                 "coupling only": adapted,
-                "all weights": trained(new, arguments.fine_tuning_s, pretrained),
-                "from scratch": trained(new, arguments.fine_tuning_s),
+                "all weights": train_forecaster(new, arguments.fine_tuning_s, pretrained),
+                "from scratch": train_forecaster(new, arguments.fine_tuning_s),
             }
             for way, forecaster in rows.items():
                 print(f"{f'{seconds:3d} s  {way}':32s}" + r2(forecaster, new, Regime.TEST), flush=True)

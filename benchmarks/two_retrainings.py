@@ -1,9 +1,9 @@
-"""Two whole retrainings asked for at once, as by two people who click: both end, one wins, the other says why.
+"""Two retrainings requested at once: both finish, one is promoted, and the other is refused with a reason.
 
     python benchmarks/two_retrainings.py
 
-Each is a process of its own on one lake: split, windows, training, evaluation, registration, gate. The exit status is 1
-if either did not end, or both or neither became champion. About a minute on two cores.
+Each runs in its own process on one lake: split, windows, training, evaluation, registration, promotion review. The exit
+status is 1 unless both finish and exactly one becomes champion. Takes about a minute on two cores.
 """
 
 import os
@@ -28,7 +28,7 @@ N_RECORDINGS = 6
 
 
 def prepare(lake: Lake) -> None:
-    """Conditioned recordings, and nothing trained on them."""
+    """Condition recordings, without training."""
     for number in range(N_RECORDINGS):
         path = lake.raw / "slice" / f"run_{number}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def prepare(lake: Lake) -> None:
 
 
 def retrain() -> None:
-    """One retraining, begun when a line comes."""
+    """Wait for a line on standard input, then retrain."""
     torch.set_num_threads(1)
     launcher = Launcher(Lake.default())
     print("ready", flush=True)
@@ -47,7 +47,7 @@ def retrain() -> None:
 
 
 def at_once(lake: Lake) -> list[int]:
-    """Two of them in processes of their own; their exit statuses."""
+    """Start two retrainings at the same time, and return their exit statuses."""
     both = [
         subprocess.Popen(
             [sys.executable, __file__, "--retrain"],
@@ -71,22 +71,22 @@ def at_once(lake: Lake) -> list[int]:
     return [process.returncode for process in both]
 
 
-def tell(lake: Lake) -> bool:
-    """Print what became of both; whether it is as promised."""
+def report(lake: Lake) -> bool:
+    """Print the outcome of both, and return whether it is as expected."""
     launcher, store = Launcher(lake), TrackingStore.of(lake)
     runs = launcher.instance.get_runs(dg.RunsFilter(job_name=TRAIN_JOB))
     versions = [find_version(store, number) for number in ("1", "2")]
     for version in versions:
         print(f"version {version.version}, {version.tags['gate.decision']}: {version.tags['gate.reason']}")
     print(f"runs: {', '.join(run.status.value for run in runs)}; aliases: {aliases(store)}")
-    ended = all(run.status is dg.DagsterRunStatus.SUCCESS for run in runs) and not store.tagged_runs(
+    finished = all(run.status is dg.DagsterRunStatus.SUCCESS for run in runs) and not store.tagged_runs(
         {}, status="RUNNING"
     )
-    return ended and sorted(version.tags["gate.decision"] for version in versions) == ["promoted", "refused"]
+    return finished and sorted(version.tags["gate.decision"] for version in versions) == ["promoted", "refused"]
 
 
 def main() -> None:
-    """Prepare, retrain twice at once, and tell."""
+    """Prepare the lake, retrain twice at once, and report."""
     if sys.argv[1:] == ["--retrain"]:
         return retrain()
     with TemporaryDirectory() as scratch:
@@ -94,7 +94,7 @@ def main() -> None:
         prepare(lake)
         statuses = at_once(lake)
         print(f"exit statuses: {statuses}")
-        sys.exit(not (statuses == [0, 0] and tell(lake)))
+        sys.exit(not (statuses == [0, 0] and report(lake)))
 
 
 if __name__ == "__main__":

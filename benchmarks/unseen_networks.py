@@ -1,14 +1,14 @@
-"""How far a forecaster gets on networks with other parameters than those it was trained on.
+"""R2 of forecasters on networks with other parameters than the training network.
 
     python benchmarks/unseen_networks.py [--flagship FOLDER] [--budget-s 120] [--folder FOLDER]
 
-Trained on `organoid`, recordings 0 to 34: the flagship, which knows the connections of that network, and a shared
-network that hears each channel alone (zero-shot by nature); beside them look-up and autoregression. The network is then
-simulated with the same connections (of other sizes: with others), but stronger or weaker synapses, more or less input
-from outside, more or less inhibition. Level 0 is the network as trained on. R2 is about the mean of what is forecast,
-so that a network that is merely more or less active earns nothing. `unlike` is the share of windows that the flagship
-itself finds unlike what it was trained on. Writes `unseen_networks.parquet`, in the form of the report's
-`robustness.parquet`, and `unseen_networks.png` into FOLDER.
+Two forecasters are trained on recordings 0 to 34 of `organoid`: the coupled CNN-LSTM, which knows the connectivity of
+that network, and the shared CNN-LSTM, which forecasts each channel alone. Lookup table and autoregression are included.
+The network is then simulated with the same connections (with new ones if its size changes), but stronger or weaker
+synapses, more or less external input, or more or less inhibition. Level 0 is the training network. R2 is relative to
+the mean of the forecast samples, so a change of mean activity alone earns nothing. `unlike` is the share of windows
+that are out of distribution for the coupled CNN-LSTM. Writes `unseen_networks.parquet`, in the format of the report's
+`robustness.parquet`, and `unseen_networks.png` to FOLDER.
 """
 
 import argparse
@@ -42,7 +42,7 @@ SEED = 1
 
 
 def synapses(factor: float) -> BrunelNetwork:
-    """All of them so many times as strong."""
+    """Scale all synapses."""
     return replace(
         BRUNEL_NETWORK,
         excitatory_mv=factor * BRUNEL_NETWORK.excitatory_mv,
@@ -51,17 +51,17 @@ def synapses(factor: float) -> BrunelNetwork:
 
 
 def inhibition(factor: float) -> BrunelNetwork:
-    """Inhibitory synapses so many times as strong."""
+    """Scale inhibitory synapses."""
     return replace(BRUNEL_NETWORK, inhibitory_mv=factor * BRUNEL_NETWORK.inhibitory_mv)
 
 
 def drive(factor: float) -> BrunelNetwork:
-    """So many times the input from outside."""
+    """Scale the rate of the external input."""
     return replace(BRUNEL_NETWORK, external_rate_hz=factor * BRUNEL_NETWORK.external_rate_hz)
 
 
 def size(factor: float) -> BrunelNetwork:
-    """So many times the neurons, hence the inputs of each."""
+    """Scale the number of neurons, and with it the number of inputs of each neuron."""
     return replace(
         BRUNEL_NETWORK,
         n_excitatory=round(factor * BRUNEL_NETWORK.n_excitatory),
@@ -71,21 +71,21 @@ def size(factor: float) -> BrunelNetwork:
 
 @dataclass(frozen=True)
 class Change:
-    """One parameter of the network, from as it was trained on to far off."""
+    """A change of one parameter of the network, at several levels."""
 
     name: str
     sign: int
     levels_percent: tuple[float, ...]
-    process: Callable[[float], BrunelNetwork]
+    scale: Callable[[float], BrunelNetwork]
 
     @property
     def unit(self) -> str:
-        """Of the levels."""
+        """Return the unit of the levels."""
         return "% more" if self.sign > 0 else "% less"
 
     def at(self, level_percent: float) -> BrunelNetwork:
-        """The network at a level."""
-        return self.process(1 + self.sign * level_percent / 100)
+        """Return the network at a level."""
+        return self.scale(1 + self.sign * level_percent / 100)
 
 
 CHANGES = (
@@ -100,67 +100,67 @@ CHANGES = (
 )
 
 
-def recorded_mv(process: BrunelNetwork) -> np.ndarray:
-    """Copies of the network side by side, (copy, time, channel)."""
+def record_mv(network: BrunelNetwork) -> np.ndarray:
+    """Simulate several copies of the network; return voltages (copy, time, channel)."""
     rng = np.random.default_rng(SEED)
-    state = NetworkState.start(draw_network(SimulationSettings().network_seed, process)[None], COPIES, rng)
-    state.external_rate_hz = process.external_rate_hz
-    state.advance(round(SETTLING_S * process.rate_hz), rng)
+    state = NetworkState.start(draw_network(SimulationSettings().network_seed, network)[None], COPIES, rng)
+    state.external_rate_hz = network.external_rate_hz
+    state.advance(round(SETTLING_S * network.rate_hz), rng)
     samples_mv = []
-    for _ in range(round(SECONDS * process.rate_hz)):
+    for _ in range(round(SECONDS * network.rate_hz)):
         state.advance(1, rng)
         samples_mv.append(state.voltage_mv[0])
     return np.stack(samples_mv, axis=1)
 
 
 def windows_mv(samples_mv: np.ndarray, window_set: WindowSet) -> tuple[np.ndarray, np.ndarray]:
-    """Histories, and targets at the window set's horizons."""
+    """Cut histories, and targets at the window set's horizons."""
     length = window_set.settings.window_samples
     starts = range(0, samples_mv.shape[1] - length + 1, STRIDE_SAMPLES)
-    pieces = np.concatenate([samples_mv[:, start : start + length] for start in starts])
+    windows = np.concatenate([samples_mv[:, start : start + length] for start in starts])
     targets = [window_set.context - 1 + horizon for horizon in window_set.horizons]
-    return np.ascontiguousarray(pieces[:, : window_set.context]), pieces[:, targets]
+    return np.ascontiguousarray(windows[:, : window_set.context]), windows[:, targets]
 
 
-def as_used(forecaster: Forecaster, process: BrunelNetwork, window_set: WindowSet) -> Forecaster:
-    """On the network that it was trained on, or on one of another size, of which it knows nothing."""
-    if process.n_neurons == window_set.n_channels:
+def adapt_forecaster(forecaster: Forecaster, network: BrunelNetwork, window_set: WindowSet) -> Forecaster:
+    """Return the forecaster for the training network, or for an unknown one if the size differs."""
+    if network.n_neurons == window_set.n_channels:
         return forecaster.for_recording(forecaster.config.organoids[0], window_set.channel_names)
-    return forecaster.for_recording("another", tuple(f"n{number}" for number in range(process.n_neurons)))
+    return forecaster.for_recording("another", tuple(f"n{number}" for number in range(network.n_neurons)))
 
 
 def rows(
-    contenders: dict[str, Forecaster], window_set: WindowSet, change: Change, level: float
+    forecasters: dict[str, Forecaster], window_set: WindowSet, change: Change, level: float
 ) -> Iterator[tuple[object, ...]]:
-    """R2 by forecaster and horizon at one level, and the share of windows that the first one finds unlike."""
-    process = change.at(level)
-    history_mv, truth_mv = windows_mv(recorded_mv(process), window_set)
+    """Yield R2 by forecaster and horizon at one level, with the share of windows out of distribution."""
+    network = change.at(level)
+    history_mv, truth_mv = windows_mv(record_mv(network), window_set)
     truth = torch.from_numpy(truth_mv)
-    flagship = next(iter(contenders.values()))
+    flagship = next(iter(forecasters.values()))
     assert flagship.familiarity
     unlike = float((flagship.familiarity.judge(torch.from_numpy(history_mv)).score > 1).float().mean())
-    for name, forecaster in contenders.items():
+    for name, forecaster in forecasters.items():
         sums = ErrorSums(len(window_set.horizons), truth.mean((0, 1)))
         try:
-            sums.add(torch.from_numpy(as_used(forecaster, process, window_set).predict_mv(history_mv)), truth)
+            sums.add(torch.from_numpy(adapt_forecaster(forecaster, network, window_set).predict_mv(history_mv)), truth)
         except ForecasterError as error:
-            print(f"  {name} cannot: {error}")
+            print(f"  {name} skipped: {error}")
             continue
         for horizon, r2 in zip(window_set.horizons, sums.r2(), strict=True):
             yield change.name, change.unit, level, name, horizon, sums.n_targets, r2, unlike
 
 
-def trained(architecture: Architecture, window_set: WindowSet, budget_s: float) -> Forecaster:
-    """By its own recipe."""
+def train_forecaster(architecture: Architecture, window_set: WindowSet, budget_s: float) -> Forecaster:
+    """Train an architecture for the budget, by its recipe."""
     settings = TrainingSettings(architecture=architecture, budget_s=budget_s)
     with TemporaryDirectory() as folder:
         return train(window_set, settings, checkpoint_folder=Path(folder), progress=NO_TRAINING_PROGRESS).forecaster
 
 
 def main() -> None:
-    """Print a row a level and forecaster, and write table and figure."""
+    """Print R2 for each change and level, and write table and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--flagship", type=Path, help="a trained one's folder, instead of training it")
+    parser.add_argument("--flagship", type=Path, help="Folder of a trained coupled CNN-LSTM. Trained if not given.")
     parser.add_argument("--budget-s", type=float, default=120.0)
     parser.add_argument("--folder", type=Path, default=REFERENCE_FOLDER)
     arguments = parser.parse_args()
@@ -169,17 +169,17 @@ def main() -> None:
     flagship = (
         fit_novelty_detector(Forecaster.load(arguments.flagship), window_set)
         if arguments.flagship
-        else trained(Architecture.COUPLED_CNN_LSTM, window_set, arguments.budget_s)
+        else train_forecaster(Architecture.COUPLED_CNN_LSTM, window_set, arguments.budget_s)
     )
-    shared = trained(Architecture.SHARED_CNN_LSTM, window_set, arguments.budget_s)
+    shared = train_forecaster(Architecture.SHARED_CNN_LSTM, window_set, arguments.budget_s)
     baselines = fit_baselines(window_set)
-    contenders = {each.config.architecture: each for each in (flagship, shared)}
-    contenders |= {name: baselines[name] for name in ("look_up", "autoregression")}
+    forecasters = {one.config.architecture: one for one in (flagship, shared)}
+    forecasters |= {name: baselines[name] for name in ("look_up", "autoregression")}
     columns = ["corruption", "unit", "level", "forecaster", "horizon", "n_targets", "r2", "unlike"]
     found = []
     for change in CHANGES:
         for level in change.levels_percent:
-            at_level = pd.DataFrame(rows(contenders, window_set, change, level), columns=columns)
+            at_level = pd.DataFrame(rows(forecasters, window_set, change, level), columns=columns)
             found.append(at_level)
             nearest = at_level[at_level["horizon"] == window_set.horizons[0]]
             r2 = "  ".join(f"{row.forecaster} {row.r2:.3f}" for row in nearest.itertuples())

@@ -1,9 +1,9 @@
-"""Peak memory of windowing, as a multiple of the conditioned samples.
+"""Peak memory of windowing, relative to the size of the conditioned samples.
 
     python benchmarks/windowing_memory.py [--recordings 20] [--seconds 60]
 
-A process of its own builds a window set from recordings of 100 channels at 1 kHz and gathers every training window
-once, in batches. What is reported is its peak resident memory above what its imports take, file-backed pages included.
+A separate process builds a window set from recordings of 100 channels at 1 kHz, and gathers every training window once,
+in batches. Peak resident memory is printed without that of the imports, but including file-backed pages.
 """
 
 import argparse
@@ -33,7 +33,7 @@ LIMIT = 1.2
 
 @dataclass(frozen=True)
 class Noise:
-    """A recording that is drawn when it is read."""
+    """A recording of noise that is drawn on reading."""
 
     n_samples: int
     rate_hz: float = RATE_HZ
@@ -44,13 +44,13 @@ class Noise:
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
 
     def read_mv(self, start_sample: int, stop_sample: int) -> np.ndarray:
-        """Independent draws, the same for the same range."""
+        """Draw noise; the same range gives the same values."""
         draws = np.random.default_rng(start_sample).standard_normal((stop_sample - start_sample, CHANNELS))
         return (draws - 60).astype(np.float32)
 
 
 def window(lake: Lake) -> tuple[int, int, int]:
-    """Build and read a window set; returns conditioned bytes, windows gathered, and peak bytes above the imports'."""
+    """Build and read a window set. Return conditioned bytes, number of windows, and peak bytes without imports."""
     before = peak_bytes()
     recordings = conditioned_recordings(lake)
     manifest = make_split_manifest(recordings, WindowSettings())
@@ -62,13 +62,13 @@ def window(lake: Lake) -> tuple[int, int, int]:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process ever had resident."""
+    """Return the peak resident memory of this process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def main() -> None:
-    """Print the figure beside its limit."""
+    """Print the peak memory with its limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recordings", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60.0)
@@ -87,7 +87,7 @@ def main() -> None:
     print(
         f"windows gathered     {windows:8,d} of 170 samples: {windows * 170 * CHANNELS * 4 / 2**20:,.0f} MiB if copied"
     )
-    print(f"peak of windowing    {peak / 2**20:8.1f} MiB: {peak / conditioned:.2f} x the samples, limit {LIMIT} x")
+    print(f"peak of windowing    {peak / 2**20:8.1f} MiB: {peak / conditioned:.2f} times the samples, limit {LIMIT}")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
     python benchmarks/year.py [--bursts 4] [--seed 0] [--folder FOLDER]
 
-Dagster and MLflow run as `voltpipe up` runs them, and runs log through MLflow's server. Nobody clicks anything:
-recordings are conditioned and forecasters trained, judged and promoted by sensors alone. Meanwhile, at moments drawn
-from the seed, a run's worker, Dagster's daemon, its code server, MLflow's server or everything at once is killed with
-kill -9. In the end everything is given time to settle, and is counted. The exit status is 1 if anything was lost.
+Dagster and MLflow run as started by `voltpipe up`, and runs log to MLflow's server. Everything is automatic: sensors
+condition recordings, and train, review and promote forecasters. At random times, drawn from the seed, a run's worker,
+Dagster's daemon, its code server, MLflow's server or everything at once is killed with kill -9. At the end the system
+gets time to settle, and everything is counted. The exit status is 1 if anything was lost.
 
-Takes about ten minutes on one core. Linux only: processes are looked for in /proc.
+Takes about ten minutes on one core. Linux only, since processes are found in /proc.
 """
 
 import argparse
@@ -57,9 +57,9 @@ RUN_CONFIG = {
         "trained_forecaster": {"config": TRAINING},
     }
 }
-AMID_AN_EPOCH = "the worker of a training"
+TRAINING_WORKER = "the worker of a training"
 VICTIMS = {
-    AMID_AN_EPOCH: "multiprocessing.spawn",
+    TRAINING_WORKER: "multiprocessing.spawn",
     "a run's worker": "multiprocessing.spawn",
     "Dagster's daemon": "-m dagster._daemon",
     "Dagster's code server": "grpc",
@@ -69,7 +69,7 @@ VICTIMS = {
 
 
 def spiking_mv(rng: np.random.Generator, drift: float) -> np.ndarray:
-    """Neurons that charge and fall back from a threshold; drift (0 to 1) makes them slow and noisy."""
+    """Simulate integrate-and-fire neurons; drift (0 to 1) makes them slower and noisier."""
     membrane_mv = rng.uniform(-70, -50, N_CHANNELS)
     voltage_mv = np.empty((N_SAMPLES, N_CHANNELS), np.float32)
     for sample in range(N_SAMPLES):
@@ -81,23 +81,23 @@ def spiking_mv(rng: np.random.Generator, drift: float) -> np.ndarray:
 
 
 class Rig:
-    """Puts recordings into the lake, good and bad ones, as rigs do that know nothing of what becomes of them."""
+    """A recording rig that writes good and bad recordings to the lake."""
 
     def __init__(self, lake: Lake, rng: np.random.Generator) -> None:
         self.lake, self.rng, self.n_put, self.n_bad = lake, rng, 0, 0
 
     def burst(self, year: float, first: bool) -> None:
-        """Some recordings of both organoids; of the first burst more, since something must be held out."""
+        """Write recordings of both organoids; more in the first burst, so that some can be held out."""
         for organoid, drift in (("steady", 0.0), ("drifting", year)):
             for _ in range(5 if first else int(self.rng.integers(2, 4))):
-                # One rig's clock is two days ahead.
+                # Some files have a clock that is two days ahead.
                 self._put(organoid, spiking_mv(self.rng, drift), age_s=-172_800 if self.rng.random() < 0.1 else 60)
         broken_mv = spiking_mv(self.rng, 0.0)
         broken_mv[700, 2] = np.nan
         self._put("steady", broken_mv)
-        cut = self._put("drifting", spiking_mv(self.rng, year))
-        cut.write_bytes(cut.read_bytes()[:-5000])
-        os.utime(cut, (time.time() - 60,) * 2)
+        truncated = self._put("drifting", spiking_mv(self.rng, year))
+        truncated.write_bytes(truncated.read_bytes()[:-5000])
+        os.utime(truncated, (time.time() - 60,) * 2)
         self.n_bad += 2
 
     def _put(self, organoid: str, samples_mv: np.ndarray, age_s: float = 60) -> Path:
@@ -109,8 +109,8 @@ class Rig:
         return path
 
 
-class House:
-    """`voltpipe up` on the lake, which can be killed and is started again."""
+class Servers:
+    """`voltpipe up` on the lake, restarted when it is killed."""
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
@@ -120,7 +120,7 @@ class House:
         self.start()
 
     def start(self) -> None:
-        """Start everything, as after a power cut."""
+        """Start everything, as after a power failure."""
         ports = ("--dagster-port", str(DAGSTER_PORT), "--mlflow-port", str(MLFLOW_PORT))
         command = [sys.executable, "-c", "from voltpipe.cli.main import main; main()", "up", *ports]
         with (self.lake.root / "up.log").open("ab") as log:
@@ -129,7 +129,7 @@ class House:
             )
 
     def kill(self, victim: str) -> bool:
-        """Kill one of the victims if it runs; everything is started again, as a machine is after a power cut."""
+        """Kill a victim if it is running. After `everything`, start all of it again, as after a power failure."""
         found = [process for process in self._processes() if VICTIMS[victim] in process[1]]
         for process, _ in found:
             os.kill(process, signal.SIGKILL)
@@ -142,13 +142,13 @@ class House:
         return bool(found)
 
     def keep_up(self) -> None:
-        """As an init system does."""
+        """Restart `voltpipe up` if it has exited, as an init system does."""
         if self.up.poll() is not None:
-            say("`voltpipe up` gave up, and is started again")
+            say("`voltpipe up` has exited and is restarted")
             self.start()
 
     def stop(self) -> None:
-        """Ctrl-C."""
+        """Stop everything, as with Ctrl-C."""
         self.up.send_signal(signal.SIGINT)
         self.up.wait(120)
 
@@ -159,49 +159,51 @@ class House:
                 if f"{LAKE_VARIABLE}={self.lake.root}\0".encode() in environment.read_bytes():
                     command = environment.with_name("cmdline").read_text().replace("\0", " ")
                     found.append((int(environment.parent.name), command))
-            except OSError:  # ended meanwhile, or somebody else's
+            except OSError:  # the process has ended, or belongs to another user
                 continue
         return found
 
 
 def say(what: str) -> None:
-    """Print something with the time."""
+    """Print a line with the time."""
     print(f"{time.strftime('%H:%M:%S')}  {what}", flush=True)
 
 
 def settled(lake: Lake, instance: dg.DagsterInstance, store: TrackingStore) -> bool:
-    """Whether every raw file is judged, no run is under way and no training is due."""
+    """Return whether every raw file has a verdict, no run is active and no training is due."""
     if find_arrivals(lake).ready or any(read_history(lake, key) is None for key in list_raw(lake).found):
         return False
     policy = read_policy(lake)
     if decide_retraining(policy, retraining_state(instance, lake, store, policy)).due:
         return False
-    return not unfinished_runs(instance)  # last: what was due a moment ago is under way now
+    return not unfinished_runs(instance)  # checked last, since a due training may just have started
 
 
-def live_through(
-    house: House, instance: dg.DagsterInstance, store: TrackingStore, rng: np.random.Generator, n_kills: int
+def run_burst(
+    servers: Servers, instance: dg.DagsterInstance, store: TrackingStore, rng: np.random.Generator, n_kills: int
 ) -> None:
-    """Let a burst be digested; meanwhile something is killed so many times, a training's worker among it."""
+    """Wait until a burst is processed. Meanwhile kill `n_kills` processes, one of them the worker of a training."""
     until_s = time.monotonic() + SETTLE_S
-    victims = [AMID_AN_EPOCH, *(str(rng.choice(list(VICTIMS))) for _ in range(n_kills - 1))][:n_kills]
+    victims = [TRAINING_WORKER, *(str(rng.choice(list(VICTIMS))) for _ in range(n_kills - 1))][:n_kills]
     next_kill_s = time.monotonic() + rng.uniform(20, 60)
     while time.monotonic() < until_s:
         time.sleep(2)
-        house.keep_up()
+        servers.keep_up()
         due = bool(victims) and time.monotonic() > next_kill_s
-        if due and (victims[-1] != AMID_AN_EPOCH or amid_an_epoch(instance)) and house.kill(victims[-1]):
+        if due and (victims[-1] != TRAINING_WORKER or is_training(instance)) and servers.kill(victims[-1]):
             victims.pop()
             next_kill_s = time.monotonic() + rng.uniform(20, 60)
-        if time.monotonic() > next_kill_s and settled(house.lake, instance, store):
+        if time.monotonic() > next_kill_s and settled(servers.lake, instance, store):
             return
-    say(f"it did not settle within {SETTLE_S:.0f} s")
+    say(f"the system did not settle within {SETTLE_S:.0f} s")
 
 
-def differs_undisturbed(lake: Lake, folder: Path) -> bool:
-    """Whether a training, repeated with nothing happening to it, ends with other weights."""
+def weights_differ(lake: Lake, folder: Path) -> bool:
+    """Return whether an uninterrupted repetition of a training ends with other weights."""
     made_with = read_state(folder).made_with
-    (windows,) = (each for each in lake.windows.glob("set-*") if WindowSet(each).digest == made_with["window_set"])
+    (windows,) = (
+        folder for folder in lake.windows.glob("set-*") if WindowSet(folder).digest == made_with["window_set"]
+    )
     with TemporaryDirectory() as scratch:
         repeated = train(
             WindowSet(windows),
@@ -214,23 +216,23 @@ def differs_undisturbed(lake: Lake, folder: Path) -> bool:
     return not all(torch.equal(tensor, found[name]) for name, tensor in weights.items())
 
 
-def amid_an_epoch(instance: dg.DagsterInstance) -> bool:
-    """Whether a training is between its first epoch and its last."""
-    under_way = instance.get_runs(dg.RunsFilter(job_name=TRAIN_JOB, statuses=[dg.DagsterRunStatus.STARTED]))
-    progress = [run.tags.get(PROGRESS_TAG, "").split(",")[0] for run in under_way]
-    return any(each.startswith("epoch ") and each != f"epoch {TRAINING['max_epochs']}" for each in progress)
+def is_training(instance: dg.DagsterInstance) -> bool:
+    """Return whether a training is between its first and its last epoch."""
+    active = instance.get_runs(dg.RunsFilter(job_name=TRAIN_JOB, statuses=[dg.DagsterRunStatus.STARTED]))
+    progress = [run.tags.get(PROGRESS_TAG, "").split(",")[0] for run in active]
+    return any(text.startswith("epoch ") and text != f"epoch {TRAINING['max_epochs']}" for text in progress)
 
 
 class Account:
-    """What became of everything, counted from the lake and from both stores."""
+    """Counts of recordings, trainings and versions, from the lake and both stores."""
 
     def __init__(self, lake: Lake, instance: dg.DagsterInstance, store: TrackingStore) -> None:
         self.lake, self.instance, self.store = lake, instance, store
         histories = {str(key): read_history(lake, key) for key in list_raw(lake).found}
         self.lost = [key for key, history in histories.items() if history is None]
-        judged = {key: history.present.verdict for key, history in histories.items() if history}
-        self.conditioned = {key for key, verdict in judged.items() if verdict is Verdict.CONDITIONED}
-        self.quarantined = judged.keys() - self.conditioned
+        verdicts = {key: history.present.verdict for key, history in histories.items() if history}
+        self.conditioned = {key for key, verdict in verdicts.items() if verdict is Verdict.CONDITIONED}
+        self.quarantined = verdicts.keys() - self.conditioned
         manifest = SplitManifest.load(lake.windows)
         self.used = self.conditioned & set(manifest.roles if manifest else ())
         self.trainings = instance.get_runs(dg.RunsFilter(job_name=TRAIN_JOB))
@@ -241,19 +243,19 @@ class Account:
         self.decisions = Counter(version.tags.get("gate.decision", "undecided") for version in self.versions)
 
     def unfinished(self) -> tuple[int, int]:
-        """Runs that Dagster and MLflow believe to be under way."""
+        """Count the runs that Dagster and MLflow regard as active."""
         return len(unfinished_runs(self.instance)), len(self.store.tagged_runs({}, status="RUNNING"))
 
     def by_mlflow_run(self) -> dict[str, list[dg.DagsterRun]]:
-        """The Dagster runs that took part in each training, its retries among them."""
-        taking_part: dict[str, list[dg.DagsterRun]] = {}
+        """Return the Dagster runs of each training, including retries."""
+        runs_by_training: dict[str, list[dg.DagsterRun]] = {}
         for run in self.trainings:
             if (mlflow_run_id := run.tags.get(MLFLOW_RUN_TAG)) is not None:
-                taking_part.setdefault(mlflow_run_id, []).append(run)
-        return taking_part
+                runs_by_training.setdefault(mlflow_run_id, []).append(run)
+        return runs_by_training
 
     def repeated_epochs(self) -> dict[str, int]:
-        """Of each training that more than one run took part in, how many epochs were trained twice."""
+        """Count the epochs trained more than once, for each training of several runs."""
         repeated = {}
         for mlflow_run_id, runs in self.by_mlflow_run().items():
             epochs = Counter(epoch for run in runs for epoch in self._epochs(run))
@@ -264,14 +266,14 @@ class Account:
     def _epochs(self, run: dg.DagsterRun) -> list[int]:
         records = self.instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION).records
         observations = [record.asset_observation for record in records]
-        return [int(str(each.metadata["epoch"].value)) for each in observations if each and "epoch" in each.metadata]
+        return [int(str(one.metadata["epoch"].value)) for one in observations if one and "epoch" in one.metadata]
 
     def training_folder(self, mlflow_run_id: str) -> Path:
-        """Where a training keeps its checkpoints."""
+        """Return the checkpoint folder of a training."""
         return self.lake.checkpoints / self.store.client.get_run(mlflow_run_id).data.tags[IDENTITY_TAG]
 
     def half_registered(self) -> list[str]:
-        """Versions that lack their card, their origin or the gate's decision."""
+        """List versions without a model card, architecture or promotion decision."""
         needed = ("gate.decision", "gate.reason", "architecture")
         return [
             str(version.version)
@@ -280,70 +282,73 @@ class Account:
         ]
 
 
-def tell(account: Account, rig: Rig, house: House) -> None:
-    """Print the figures, and the year as the registry tells it."""
+def report(account: Account, rig: Rig, servers: Servers) -> None:
+    """Print the counts, and the decision on each version."""
     dagster, mlflow = account.unfinished()
     resumed = account.repeated_epochs()
-    asked = [run for run in account.trainings if run.root_run_id is None]
+    requested = [run for run in account.trainings if run.root_run_id is None]
     print(f"""
-recordings in:         {rig.n_put} ({rig.n_bad} of them bad)
+recordings:            {rig.n_put} ({rig.n_bad} bad)
   used:                {len(account.used)}
   quarantined:         {len(account.quarantined)}
   waiting for the next training: {len(account.conditioned - account.used)}
   lost:                {len(account.lost)}
-killed:                {house.kills.total()} ({", ".join(f"{n} x {name}" for name, n in house.kills.items())})
-retrainings due:       {len(asked)}
-  run to the end:      {len(account.succeeded)}
+killed:                {servers.kills.total()} ({", ".join(f"{n} x {name}" for name, n in servers.kills.items())})
+retrainings due:       {len(requested)}
+  succeeded:           {len(account.succeeded)}
   resumed:             {len(resumed)} (epochs trained twice: {sum(resumed.values())})
   promoted:            {account.decisions["promoted"]}
   refused:             {account.decisions["refused"]}
 runs left unfinished:  {dagster} in Dagster, {mlflow} RUNNING in MLflow
 half-registered:       {len(account.half_registered())}
 
-the registry:""")
+versions:""")
     for version in account.versions:
         print(f"  version {version.version}, {version.tags.get('gate.decision')}: {version.tags.get('gate.reason')}")
 
 
 def broken(account: Account, rig: Rig) -> list[str]:
-    """What was promised and not kept."""
+    """List the promises that were broken."""
     present = champion(account.store)
     resumed = account.repeated_epochs()
-    parts = account.by_mlflow_run()
-    examined = next(iter(resumed), None) or next(iter(parts), None)
+    runs_by_training = account.by_mlflow_run()
+    checked = next(iter(resumed), None) or next(iter(runs_by_training), None)
     promises = {
-        "every recording is judged": not account.lost and len(account.conditioned | account.quarantined) == rig.n_put,
-        "bad recordings are in quarantine, and no others": len(account.quarantined) == rig.n_bad,
+        "every recording has a verdict": not account.lost
+        and len(account.conditioned | account.quarantined) == rig.n_put,
+        "all bad recordings, and no others, are in quarantine": len(account.quarantined) == rig.n_bad,
         "no run is left unfinished": account.unfinished() == (0, 0),
         "no version is half-registered": not account.half_registered(),
         "there is a champion": present is not None,
         "a version was registered for each training that succeeded": len(account.versions) >= len(account.succeeded),
-        "each interruption cost an epoch at most": all(n < len(parts[name]) for name, n in resumed.items()),
-        "a training that was killed has the weights of an undisturbed one": examined is not None
-        and not differs_undisturbed(account.lake, account.training_folder(examined)),
+        "each interruption costs at most one epoch": all(
+            n < len(runs_by_training[name]) for name, n in resumed.items()
+        ),
+        "a training that was killed has the weights of an uninterrupted one": checked is not None
+        and not weights_differ(account.lake, account.training_folder(checked)),
     }
     return [promise for promise, kept in promises.items() if not kept]
 
 
-def play(lake: Lake, n_bursts: int, seed: int) -> int:
-    """Live through the year; the exit status."""
+def run_year(lake: Lake, n_bursts: int, seed: int) -> int:
+    """Simulate the year, and return the exit status."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(seed)
     lake.dagster.mkdir(parents=True)
     (lake.dagster / POLICY_FILE).write_text(yaml.safe_dump(POLICY))
     (lake.dagster / POLICY["run_config"]).write_text(yaml.safe_dump(RUN_CONFIG))
     store = TrackingStore(lake.mlflow)
-    _ = store.experiment_id  # made here, so that its artifacts lie in the lake and not behind the server
-    instance, rig, house = open_instance(lake), Rig(lake, rng), House(lake)
+    _ = store.experiment_id  # created here, so that its artifacts are stored in the lake and not behind the server
+    instance, rig, servers = open_instance(lake), Rig(lake, rng), Servers(lake)
     try:
         for burst in range(n_bursts):
             rig.burst(burst / max(1, n_bursts - 1), first=burst == 0)
             say(f"burst {burst + 1} of {n_bursts}: {rig.n_put} recordings")
-            live_through(house, instance, store, rng, n_kills=0 if burst == n_bursts - 1 else 2)
+            run_burst(servers, instance, store, rng, n_kills=0 if burst == n_bursts - 1 else 2)
     finally:
-        house.stop()
+        servers.stop()
     account = Account(lake, instance, store)
-    tell(account, rig, house)
+    report(account, rig, servers)
     failures = broken(account, rig)
     print("\n" + "\n".join(f"BROKEN: {promise}" for promise in failures) if failures else "\nAll promises are kept.")
     return len(failures) > 0
@@ -351,13 +356,15 @@ def play(lake: Lake, n_bursts: int, seed: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bursts", type=int, default=4, help="how often recordings arrive")
-    parser.add_argument("--seed", type=int, default=0, help="decides what arrives, and what is killed when")
-    parser.add_argument("--folder", type=Path, help="where the lake is made, and left; a temporary one if not given")
+    parser.add_argument("--bursts", type=int, default=4, help="Number of bursts of recordings.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the recordings and of the kills.")
+    parser.add_argument(
+        "--folder", type=Path, help="Folder in which the lake is created and kept. Temporary if not given."
+    )
     arguments = parser.parse_args()
     with TemporaryDirectory() as scratch:
         folder = arguments.folder or Path(scratch)
-        sys.exit(play(Lake(folder.resolve() / "lake"), arguments.bursts, arguments.seed))
+        sys.exit(run_year(Lake(folder.resolve() / "lake"), arguments.bursts, arguments.seed))
 
 
 if __name__ == "__main__":

@@ -138,8 +138,8 @@ def _all_scores(
 
 
 def _check_fits(name: str, forecaster: Forecaster, window_set: WindowSet) -> None:
-    remedy = "condition the recordings alike, or evaluate on others"
-    check_conditioning(forecaster.config, "what it is to be scored on", window_set.conditioning, remedy)
+    remedy = "Condition the recordings as in its training, or evaluate on others."
+    check_conditioning(forecaster.config, "The window set", window_set.conditioning, remedy)
     for organoid in {recording.organoid for recording in window_set.recordings}:
         used = forecaster.for_recording(organoid, window_set.channel_names)
         check_layout(used, organoid, rate_hz=window_set.rate_hz, channel_names=window_set.channel_names)

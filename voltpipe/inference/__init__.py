@@ -1,1 +1,1 @@
-"""A trained forecaster in use: on files, on recordings, sample by sample, free-running. Nothing is scored here."""
+"""Inference with a trained forecaster: on files, on recordings, sample by sample, and as roll-outs. No scoring."""

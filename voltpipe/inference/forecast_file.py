@@ -1,4 +1,4 @@
-"""Forecasts a file as it left the rig: conditioned first as the forecaster's training recordings were."""
+"""Forecasts for a single file, raw or conditioned. Raw files are conditioned like the training recordings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,8 @@ from voltpipe.recordings.raw.sidecar import read_hints
 from voltpipe.recordings.recording import Recording, RecordingError
 from voltpipe.recordings.store.conditioned_recording import is_conditioned, open_conditioned
 
-_BEGINNING_S = 2.0
+_CHECKED_S = 2.0
+"""Duration at the start of a recording whose voltage SD is checked."""
 
 
 def forecast_file(
@@ -33,99 +34,105 @@ def forecast_file(
     adapt_ms: float | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> ForecastFileSummary:
-    """Forecast a raw file, or a conditioned recording, at regular moments; as `forecast_recording`.
+    """Forecast a raw file or a conditioned recording at regular intervals, as `forecast_recording` does.
 
     Args:
-        forecaster: what forecasts.
+        forecaster: a trained forecaster.
         file: a raw recording of any format, or a conditioned one of the lake.
-        hints: what a raw file cannot say.
-        out: a Parquet file, written whole or not at all.
-        every_ms: from one moment to the next.
-        organoid: whose recording it is; None for one of those that the forecaster was trained on.
-        adapt_ms: adapt to so much of the beginning first.
-        facts: what else the file is to say of itself.
+        hints: facts that a raw file does not contain.
+        out: a Parquet file, written atomically.
+        every_ms: interval between forecasts, in ms.
+        organoid: organoid of the recording; None for one that the forecaster was trained on.
+        adapt_ms: duration at the start from which the coupling is estimated before forecasting, in ms; None not to.
+        facts: further metadata of the output file.
 
     Returns:
-        How many rows there are, and what was noticed of the recording.
+        The number of rows, and the novelty of the recording.
 
     Raises:
         RecordingError: the file cannot be read or conditioned.
-        ForecasterError: it is conditioned otherwise, or as from `forecast_recording`.
+        ForecasterError: the file was conditioned differently, or `forecast_recording` refuses it.
     """
     known = organoid is None or organoid in forecaster.config.organoids
     recording = open_as_in_training(forecaster.config, file, hints, known=known)
-    beginning = min(recording.n_samples, round(_BEGINNING_S * recording.rate_hz))
-    check_size(forecaster.config, file.name, recording.read_mv(0, beginning))
+    n_checked = min(recording.n_samples, round(_CHECKED_S * recording.rate_hz))
+    check_size(forecaster.config, file.name, recording.read_mv(0, n_checked))
     if adapt_ms is not None:
         forecaster = adapt_to_beginning(forecaster, recording, adapt_ms)
     elif organoid is not None:
         forecaster = forecaster.for_recording(organoid, recording.channel_names)
-    from_ms = max(adapt_ms or 0.0, _levelled_ms(forecaster.config))
+    from_ms = max(adapt_ms or 0.0, _reference_ms(forecaster.config))
     return forecast_recording(forecaster, recording, out, every_ms=every_ms, from_ms=from_ms, facts=facts)
 
 
 def open_as_in_training(config: ForecasterConfig, file: Path, hints: Hints, *, known: bool) -> Recording:
-    """Open a file in the state that a forecaster's training recordings were in.
+    """Open a file, conditioned like the forecaster's training recordings.
 
-    A raw file is conditioned as it is read. Of a known organoid, the channels that the forecaster was trained on are
-    taken, where the file has them all.
+    A raw file is conditioned as it is read. If the organoid is known and the file has all channels of the training,
+    only these are kept.
 
     Raises:
         RecordingError: the file cannot be read or conditioned.
-        ForecasterError: it is conditioned otherwise already, or its sidecar demands that.
+        ForecasterError: the file was conditioned differently, or its sidecar requires that.
     """
     if is_conditioned(file):
         if hints.given():
             raise ForecasterError(
-                f"{file.name} is a conditioned recording, which needs no hints. Leave out {', '.join(hints.given())}.",
+                f"{file.name} is a conditioned recording and takes no hints. Omit {', '.join(hints.given())}.",
                 code="hints-for-conditioned",
             )
         conditioned = open_conditioned(file)
-        remedy = "hand it the raw file, which is then conditioned alike, or use another forecaster"
+        remedy = "Forecast the raw file, or use another forecaster."
         check_conditioning(config, file.name, conditioning_signature(conditioned.metadata.settings), remedy)
         return conditioned
-    said = validate_hints({**read_hints(file).given(), **hints.given()}, "hints")
+    file_hints = validate_hints({**read_hints(file).given(), **hints.given()}, "hints")
     settings = settings_from_signature(config.conditioning)
-    remedy = "use a forecaster that was trained on its like"
+    remedy = "Use a forecaster that was trained on such recordings."
     check_conditioning(
-        config, f"by its sidecar, {file.name}", conditioning_signature(said.conditioning_before(settings)), remedy
+        config,
+        f"According to its sidecar, {file.name}",
+        conditioning_signature(file_hints.conditioning_before(settings)),
+        remedy,
     )
     recording: Recording = open_recording(file, **hints.given())
     if known and set(config.channel_names) <= set(recording.channel_names):
         recording = keep_named_channels(recording, config.channel_names)
     try:
-        return open_as_conditioned(recording, settings, said.stimulation_intervals_s)
+        return open_as_conditioned(recording, settings, file_hints.stimulation_intervals_s)
     except RecordingError as error:
         label = signature_label(config.conditioning)
         raise ForecasterError(
-            f"{file.name} cannot be conditioned as what this {config.architecture} was trained on, {label}: {error}",
+            f"{file.name} cannot be conditioned like the recordings that this {config.architecture} was trained on, "
+            f"{label}: {error}",
             code="conditioning-impossible",
         ) from None
 
 
-def _levelled_ms(config: ForecasterConfig) -> float:
-    """What a common reference takes the channels' levels from; a forecast within it would know of what comes later."""
+def _reference_ms(config: ForecasterConfig) -> float:
+    """Return the duration from which the common reference is computed, in ms. Forecasts within it would leak."""
     settings = settings_from_signature(config.conditioning)
     return 1000 * settings.calibration_s if settings.common_reference else 0.0
 
 
 def adapt_to_beginning(forecaster: Forecaster, recording: Recording, adapt_ms: float) -> Forecaster:
-    """The forecaster with the coupling that the recording's first `adapt_ms` show; weights stay as they are.
+    """Estimate the coupling from the first `adapt_ms` of a recording, and return the forecaster with it.
+
+    The weights do not change.
 
     Raises:
-        ForecasterError: the forecaster makes no use of a coupling, or the recording is not longer than that.
+        ForecasterError: the forecaster uses no connectivity, or the recording is not longer than `adapt_ms`.
     """
     if not forecaster.adapts:
         raise ForecasterError(
             f"This {forecaster.config.architecture} uses no connectivity, so there is nothing to adapt. "
-            "Forecast without adapting.",
+            "Forecast without adaptation.",
             code="nothing-to-adapt",
         )
     stop_sample = round(adapt_ms / 1000 * recording.rate_hz)
     if stop_sample >= recording.n_samples:
         raise ForecasterError(
-            f"The recording has {1000 * recording.n_samples / recording.rate_hz:g} ms, and adapting to {adapt_ms:g} ms "
-            "would use all of it. Adapt to less.",
+            f"The recording has {1000 * recording.n_samples / recording.rate_hz:g} ms. Adaptation to {adapt_ms:g} ms "
+            "would leave nothing to forecast. Adapt to less.",
             code="adaptation-too-long",
         )
     starts = [start for start in recording.segment_starts if start < stop_sample]

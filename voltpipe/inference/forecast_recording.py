@@ -1,4 +1,4 @@
-"""Forecasts along a whole recording, streamed to Parquet."""
+"""Forecasts of a whole recording at regular intervals, streamed to Parquet."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,33 +21,39 @@ from voltpipe.lake.files import atomic_write
 from voltpipe.recordings.recording import Recording, sample_times_s
 
 FAMILIARITY_KEY = b"voltpipe.familiarity"
-"""Of the file's metadata: what was noticed of the recording, as JSON."""
+"""Key of the file's metadata under which the novelty of the recording is stored, as JSON."""
 _CHUNK_VALUES = 1 << 20
-"""Voltages held at once: windows times context times channels."""
+"""Number of voltages held in memory at once: windows times context times channels."""
 
 SCHEMA = pa.schema(
     [
         pa.field(
-            "time_s", pa.float64(), metadata={"description": "the forecast moment, from the raw recording's start"}
+            "time_s",
+            pa.float64(),
+            metadata={"description": "Time of the forecast voltage, from the start of the raw recording."},
         ),
         pa.field("channel", pa.dictionary(pa.int32(), pa.string())),
-        pa.field("horizon_ms", pa.float64(), metadata={"description": "how far ahead of the last known sample"}),
-        pa.field("forecast_mv", pa.float32(), metadata={"description": "the expected voltage"}),
+        pa.field(
+            "horizon_ms",
+            pa.float64(),
+            metadata={"description": "Time from the last known sample to the forecast voltage."},
+        ),
+        pa.field("forecast_mv", pa.float32(), metadata={"description": "Expected voltage."}),
     ]
 )
 QUANTILES = {"q10_mv": 0.1, "q50_mv": 0.5, "q90_mv": 0.9}
-"""Further columns, from a forecaster with a predictive distribution: what the voltage stays below that often."""
+"""Columns and levels of the quantiles, present if the forecaster has a predictive distribution."""
 SPIKE_CHANCE = "spike_chance"
-"""A further column, where spikes are seen: the chance that the channel spikes up to `time_s`."""
+"""Column of the probability that the channel spikes up to `time_s`, present if spikes can be seen."""
 
 
 @dataclass(frozen=True)
 class ForecastFileSummary:
-    """What became of forecasting a recording."""
+    """Summary of a file of forecasts."""
 
     rows: int
     notice: NoveltySummary | None
-    """How much of the recording is unlike the training rows; None of a forecaster that cannot tell."""
+    """Novelty of the recording; None if the forecaster has no novelty detector."""
 
 
 def forecast_recording(
@@ -59,43 +65,43 @@ def forecast_recording(
     from_ms: float = 0.0,
     facts: Mapping[str, str] | None = None,
 ) -> ForecastFileSummary:
-    """Forecast at regular moments of a recording, and write a row for each moment, horizon and channel.
+    """Forecast a recording at regular intervals, and write a row for each forecast time, horizon and channel.
 
-    Histories never reach over a gap in time. The last forecasts lie behind the end of the recording.
+    Histories never cross a gap. The targets of the last forecasts lie after the end of the recording.
 
     Args:
-        forecaster: what forecasts.
-        recording: what is forecast, at the rate that the forecaster was trained at.
-        out: a Parquet file with the columns of `SCHEMA`, and `QUANTILES` and `SPIKE_CHANCE` where the forecaster has
-            them, written whole or not at all.
-        every_ms: from one moment to the next.
-        from_ms: what is earlier in the recording is not forecast.
-        facts: what else the file is to say of itself, beside the forecaster's config.
+        forecaster: a trained forecaster.
+        recording: a recording at the sampling rate of the training.
+        out: a Parquet file, written atomically. It has the columns of `SCHEMA`, and `QUANTILES` and `SPIKE_CHANCE` if
+            the forecaster provides them.
+        every_ms: interval between forecasts, in ms.
+        from_ms: time before which nothing is forecast, in ms from the start of the recording.
+        facts: metadata of the output file, in addition to the forecaster's config.
 
     Returns:
-        How many rows there are, and what was noticed of the recording, which the file's metadata says as well.
+        The number of rows, and the novelty of the recording, which is also stored in the file's metadata.
 
     Raises:
-        ForecasterError: the recording has another rate or other channels, is too short, or holds NaN.
+        ForecasterError: the recording has another rate or other channels, is too short, or contains NaN.
     """
     origins = _origins(forecaster, recording, every_ms, from_ms)
     names = pa.array(recording.channel_names)
     schema = _schema(forecaster, facts or {})
-    rows, noticing = 0, NoveltyAccumulator(recording.channel_names)
-    with atomic_write(out) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
-        samples_each = max(forecaster.config.context_samples, int(np.diff(origins, prepend=origins[0]).max()))
-        for chunk in _chunks(origins, samples_each * len(names)):
+    rows, novelty = 0, NoveltyAccumulator(recording.channel_names)
+    with atomic_write(out) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        samples_per_window = max(forecaster.config.context_samples, int(np.diff(origins, prepend=origins[0]).max()))
+        for chunk in _chunks(origins, samples_per_window * len(names)):
             history_mv = _histories(forecaster, recording, chunk)
             forecast_mv = forecaster.predict_mv(history_mv)
             if forecaster.familiarity:
-                noticing.add(forecaster.familiarity.judge(torch.from_numpy(np.ascontiguousarray(history_mv))))
+                novelty.add(forecaster.familiarity.judge(torch.from_numpy(np.ascontiguousarray(history_mv))))
             table = _table(forecaster, chunk, forecast_mv, names, recording)
             for name, values in _distribution_columns(forecaster, history_mv[:, -1], forecast_mv).items():
                 table = table.append_column(name, pa.array(values.ravel()))
             table = table.cast(schema)
             writer.write_table(table)
             rows += table.num_rows
-        notice = noticing.notice() if forecaster.familiarity else None
+        notice = novelty.notice() if forecaster.familiarity else None
         if notice:
             writer.add_key_value_metadata({FAMILIARITY_KEY: json.dumps(notice.facts())})
     return ForecastFileSummary(rows, notice)
@@ -105,13 +111,13 @@ def _schema(forecaster: Forecaster, facts: Mapping[str, str]) -> pa.Schema:
     schema = SCHEMA
     if forecaster.distribution:
         for name, level in QUANTILES.items():
-            described = {"description": f"the voltage stays below it with a probability of {level:.0%}"}
-            schema = schema.append(pa.field(name, pa.float32(), metadata=described))
+            metadata = {"description": f"Voltage that is not exceeded with a probability of {level:.0%}."}
+            schema = schema.append(pa.field(name, pa.float32(), metadata=metadata))
         if forecaster.distribution.sees_spikes:
-            described = {"description": "the chance that the channel spikes between the forecast's making and time_s"}
-            schema = schema.append(pa.field(SPIKE_CHANCE, pa.float32(), metadata=described))
-    said = {"forecaster": forecaster.config.model_dump(mode="json"), **facts}
-    return schema.with_metadata({"voltpipe": json.dumps(said)})
+            metadata = {"description": "Probability that the channel spikes between the last known sample and time_s."}
+            schema = schema.append(pa.field(SPIKE_CHANCE, pa.float32(), metadata=metadata))
+    file_metadata = {"forecaster": forecaster.config.model_dump(mode="json"), **facts}
+    return schema.with_metadata({"voltpipe": json.dumps(file_metadata)})
 
 
 def _distribution_columns(
@@ -131,19 +137,19 @@ def _distribution_columns(
 def _origins(
     forecaster: Forecaster, recording: Recording, every_ms: float, from_ms: float
 ) -> Int[np.ndarray, " origin"]:
-    """The last known sample of each forecast."""
+    """Return the last known sample of each forecast."""
     config = forecaster.config
-    check_layout(forecaster, "the recording", rate_hz=recording.rate_hz, channel_names=recording.channel_names)
+    check_layout(forecaster, "The recording", rate_hz=recording.rate_hz, channel_names=recording.channel_names)
     step = max(1, round(every_ms * recording.rate_hz / 1000))
     bounds = pairwise([*recording.segment_starts, recording.n_samples])
-    # Counted back from each end, so that the last forecast begins where the recording stops.
+    # Counted back from the end of each segment, so that the last forecast is made at the last sample.
     starts = [np.arange(stop - 1, start + config.context_samples - 2, -step)[::-1] for start, stop in bounds]
     origins: Int[np.ndarray, " origin"] = np.concatenate(starts)
     origins = origins[origins + 1 >= from_ms / 1000 * recording.rate_hz]
     if not len(origins):
         raise ForecasterError(
-            f"No segment of the recording's {recording.n_samples} samples holds the {config.context_samples} samples "
-            f"of history that the forecaster needs for a forecast from {from_ms:g} ms on. Use a longer recording.",
+            f"The recording of {recording.n_samples} samples has no segment with the {config.context_samples} samples "
+            f"of history that a forecast from {from_ms:g} ms on needs. Use a longer recording.",
             code="recording-too-short",
         )
     return origins
@@ -166,8 +172,8 @@ def _histories(
         sample, channel = bad[0]
         (time_s,) = sample_times_s(recording, np.array([first + sample]))
         raise ForecasterError(
-            f"Channel {recording.channel_names[channel]} is NaN or infinite at {time_s:.4f} s, so nothing can be "
-            "forecast from it. Cut the recording there.",
+            f"Channel {recording.channel_names[channel]} is NaN or infinite at {time_s:.4f} s. A forecast needs finite "
+            "voltages. Cut the recording there.",
             code="samples-not-finite",
         )
     starts = origins - context + 1 - first

@@ -1,1 +1,1 @@
-"""The champion in service: live skill, drift, decay, new recordings, when to retrain. No Dagster, no MLflow."""
+"""Monitoring of the champion: live skill, drift, decay, new recordings and the retraining policy."""

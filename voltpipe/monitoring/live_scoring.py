@@ -1,4 +1,4 @@
-"""Scoring of several forecasters on the same targets of a recording that came after their training."""
+"""Scores of several forecasters on the same targets of a recording made after their training."""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -21,33 +21,33 @@ _CHUNK_VALUES = 1 << 22
 
 
 def score_live_recording(
-    contenders: Mapping[str, Forecaster], recording: ConditionedRecording, *, stride_samples: int
+    forecasters: Mapping[str, Forecaster], recording: ConditionedRecording, *, stride_samples: int
 ) -> dict[str, ErrorSums]:
-    """Sum the errors of each forecaster on windows along a whole recording.
+    """Accumulate the errors of each forecaster on windows of a whole recording.
 
-    No window crosses a gap, and no target lies in the calibration span. SST is about the training mean.
+    No window crosses a gap, and no target lies in the calibration span. R2 is relative to the training mean.
 
     Args:
-        contenders: by name; the first one's context and horizons decide which windows there are.
-        recording: none of them may have learned from it.
-        stride_samples: samples from one window to the next.
+        forecasters: forecasters by name. Context and horizons of the first determine the windows.
+        recording: a recording that none of them was trained on.
+        stride_samples: interval between windows, in samples.
 
     Raises:
-        ForecasterError: the first does not fit the recording, or the recording is too short.
+        ForecasterError: the first forecaster does not fit the recording, or the recording is too short.
     """
-    first = next(iter(contenders.values()))
+    first = next(iter(forecasters.values()))
     _check_fits(first, recording)
     context, ahead = first.config.context_samples, first.horizons[-1]
-    used = {name: each.for_recording(recording.organoid, recording.channel_names) for name, each in contenders.items()}
+    used = {name: one.for_recording(recording.organoid, recording.channel_names) for name, one in forecasters.items()}
     sums = {
         name: ErrorSums(len(first.horizons), torch.tensor(used[name].config.mean_mv, dtype=torch.float32))
-        for name in contenders
+        for name in forecasters
     }
     starts = _starts(recording, context, context + ahead, stride_samples)
     if not len(starts):
         raise ForecasterError(
-            f"No segment of its {recording.n_samples} samples holds a window of {context + ahead} samples after the "
-            "calibration span. Record longer.",
+            f"The recording of {recording.n_samples} samples has no segment with a window of {context + ahead} samples "
+            "after the calibration span. Record longer.",
             code="recording-too-short",
         )
 
@@ -67,7 +67,7 @@ def _check_fits(forecaster: Forecaster, recording: ConditionedRecording) -> None
         )
     if forecaster.module.bound_to_channels and recording.channel_names != config.channel_names:
         raise ForecasterError(
-            "The recording has other channels than the champion's weights belong to. "
+            "The champion's weights belong to other channels than those of the recording. "
             "Train a forecaster on these channels.",
             code="channels-differ",
         )
@@ -103,6 +103,6 @@ def _batches(
         windows = sliding_window_view(samples_z, window_samples, axis=0)[chunk - chunk[0]].transpose(0, 2, 1)
         samples = torch.from_numpy(np.ascontiguousarray(windows))
         mean_mv, sd_mv = (
-            torch.from_numpy(each).expand(len(chunk), -1) for each in (recording.mean_mv, recording.sd_mv)
+            torch.from_numpy(values).expand(len(chunk), -1) for values in (recording.mean_mv, recording.sd_mv)
         )
         yield Batch(samples[:, :context], samples[:, targets], mean_mv, sd_mv)

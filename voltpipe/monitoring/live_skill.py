@@ -1,4 +1,4 @@
-"""Live skill: scores of the champion on recordings that came after it, each scored once and kept as Parquet."""
+"""Live skill: scores of the champion on recordings made after its training, computed once and stored as Parquet."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from voltpipe.windows.window_set import WindowSet
 
 SCORES_FILE, DRIFT_FILE, DECAYS_FILE = "scores.parquet", "drift.parquet", "decays.json"
 CHAMPION = "champion"
-"""The champion's rows among those of the baselines."""
+"""Value of the column `forecaster` in the champion's rows."""
 _BASELINES = ("persistence", "look_up")
 
 
@@ -36,23 +36,25 @@ class LiveSkill:
     """Scores, drift and decay of the champion since its training."""
 
     version: str | None
-    """The version in use; None if there is none."""
+    """Version of the champion; None if there is none."""
     scores: pd.DataFrame
-    """Of every version that was watched. A row a recording, forecaster (`champion`, `persistence`, `look_up`) and
-    horizon: `version`, `recording`, `organoid`, `digest`, `scored_utc`, `forecaster`, `horizon_ms`, `r2`,
-    `squared_error_mv2`, `total_mv2`, `n_targets`."""
+    """Scores of all versions, a row for each version, recording, forecaster and horizon.
+
+    Forecasters are `champion`, `persistence` and `look_up`. Columns: `version`, `recording`, `organoid`, `digest`,
+    `scored_utc`, `forecaster`, `horizon_ms`, `r2`, `squared_error_mv2`, `total_mv2`, `n_targets`."""
     drift: pd.DataFrame
-    """A row a recording and version: share of channels that moved by `mean_mv`, `sd_mv`, `spikes_per_s`, `any`; whether
-    it `drifted`."""
+    """Drift, a row for each recording and version.
+
+    Columns: the shares of channels that drifted by `mean_mv`, `sd_mv`, `spikes_per_s` and `any`, and `drifted`."""
     expected_r2: Mapping[str, float]
-    """By organoid, the champion's mean R2 on held-out recordings."""
+    """The champion's mean R2 on held-out recordings, by organoid."""
     decays: tuple[SkillDecay, ...]
-    """By organoid; see `skill_decay`."""
+    """Result of `skill_decay` for each organoid."""
     refused: Mapping[str, str]
-    """Why recordings that came could not be scored."""
+    """Reasons why recordings could not be scored, by key."""
 
     def of_version(self) -> pd.DataFrame:
-        """The scores of the version in use."""
+        """Return the scores of the present champion."""
         return self.scores[self.scores["version"] == self.version]
 
 
@@ -68,47 +70,51 @@ def read_live_skill(lake: Lake, store: TrackingStore, settings: LiveSkillSetting
 
 
 def update_live_skill(lake: Lake, store: TrackingStore, settings: LiveSkillSettings) -> LiveSkill:
-    """Score the version in use on each recording that came after its training and has no score yet."""
+    """Score the champion on each recording that it was not trained or evaluated on and that has no score yet."""
     present = serving_version(store)
     if present is None:
         return read_live_skill(lake, store, settings)
     known = lineages(store, present.run_id)
-    recordings, refused = _opened(lake)
+    recordings, refused = _open_recordings(lake)
     scores = _read(lake, SCORES_FILE)
     done = set(scores.loc[scores["version"] == present.version, "digest"]) if len(scores) else set()
     due = {
         key: recording
         for key, recording in recordings.items()
-        if recording.source_digest not in done and not any(each.knew(recording.source_digest) for each in known)
+        if recording.source_digest not in done and not any(lineage.knew(recording.source_digest) for lineage in known)
     }
     if due:
         forecaster = load_forecaster(present.uri, store)
-        contenders = {CHAMPION: forecaster, **_baselines(lake, store, present, forecaster)}
-        learned_from = {key: each for key, each in recordings.items() if any(k.knew(each.source_digest) for k in known)}
+        forecasters = {CHAMPION: forecaster, **_baselines(lake, store, present, forecaster)}
+        learned_from = {
+            key: recordings[key] for key in recordings if any(k.knew(recordings[key].source_digest) for k in known)
+        }
         new_scores, new_drifts = [], []
         for key, recording in due.items():
             try:
-                new_scores.append(_scored(contenders, recording, key, present.version, settings))
+                new_scores.append(_score(forecasters, recording, key, present.version, settings))
             except VoltpipeError as error:
                 refused[key] = str(error)
                 continue
-            new_drifts.append(_drifted(lake, recording, key, present.version, learned_from, settings))
+            new_drifts.append(_measure_drift(lake, recording, key, present.version, learned_from, settings))
         _append(lake, SCORES_FILE, new_scores)
         _append(lake, DRIFT_FILE, new_drifts)
     found = read_live_skill(lake, store, settings)
-    write_json(lake.live_skill / DECAYS_FILE, {"version": found.version, "decays": list(map(_stored, found.decays))})
+    write_json(
+        lake.live_skill / DECAYS_FILE, {"version": found.version, "decays": list(map(_decay_json, found.decays))}
+    )
     return LiveSkill(found.version, found.scores, found.drift, found.expected_r2, found.decays, refused)
 
 
 def decayed_organoids(lake: Lake, version: str) -> tuple[str, ...]:
-    """List reasons why a version's skill decayed, from the last scoring; empty if it did not."""
+    """Return the reasons why a version's skill decayed, from the last scoring; empty if it did not decay."""
     path = lake.live_skill / DECAYS_FILE
     if not path.exists() or (found := read_json(path))["version"] != version:
         return ()
-    return tuple(each["reason"] for each in found["decays"] if each["decayed"])
+    return tuple(decay["reason"] for decay in found["decays"] if decay["decayed"])
 
 
-def _stored(decay: SkillDecay) -> dict[str, Any]:
+def _decay_json(decay: SkillDecay) -> dict[str, Any]:
     return {**vars(decay), "decayed": decay.decayed, "reason": decay.reason}
 
 
@@ -117,13 +123,13 @@ def mean_r2(scores: pd.DataFrame, version: str, forecaster: str = CHAMPION) -> "
     if not len(scores):
         return pd.Series(dtype="float64")
     own = scores[(scores["version"] == version) & (scores["forecaster"] == forecaster)]
-    # Rows are in the order of scoring. A recording that changed counts with the content that was scored last.
+    # Rows are in the order of scoring. Of a recording whose content changed, only the last content counts.
     latest = own[own["digest"] == own.groupby("recording")["digest"].transform("last")]
     return latest.groupby("recording", sort=False)["r2"].mean()
 
 
-def _opened(lake: Lake) -> tuple[dict[str, ConditionedRecording], dict[str, str]]:
-    """The lake's conditioned recordings by key, and why some cannot be opened."""
+def _open_recordings(lake: Lake) -> tuple[dict[str, ConditionedRecording], dict[str, str]]:
+    """Open the lake's conditioned recordings. Return them, and the reasons why others cannot be opened, by key."""
     opened: dict[str, ConditionedRecording] = {}
     refused: dict[str, str] = {}
     for key, path in conditioned_paths(lake).items():
@@ -134,17 +140,17 @@ def _opened(lake: Lake) -> tuple[dict[str, ConditionedRecording], dict[str, str]
     return opened, refused
 
 
-def _scored(
-    contenders: Mapping[str, Forecaster],
+def _score(
+    forecasters: Mapping[str, Forecaster],
     recording: ConditionedRecording,
     key: str,
     version: str,
     settings: LiveSkillSettings,
 ) -> pd.DataFrame:
-    horizons = contenders[CHAMPION].horizons
-    at = datetime.now(UTC)
+    horizons = forecasters[CHAMPION].horizons
+    scored_utc = datetime.now(UTC)
     rows = []
-    for name, sums in score_live_recording(contenders, recording, stride_samples=settings.every_samples).items():
+    for name, sums in score_live_recording(forecasters, recording, stride_samples=settings.every_samples).items():
         squared_mv2, total_mv2, n_targets = sums.of_channels(np.ones(len(recording.channel_names), bool))
         for row, r2 in enumerate(sums.r2()):
             rows.append(
@@ -153,7 +159,7 @@ def _scored(
                     "recording": key,
                     "organoid": recording.organoid,
                     "digest": recording.source_digest,
-                    "scored_utc": at,
+                    "scored_utc": scored_utc,
                     "forecaster": name,
                     "horizon_ms": 1000 * horizons[row] / recording.rate_hz,
                     "r2": r2,
@@ -165,7 +171,7 @@ def _scored(
     return pd.DataFrame(rows)
 
 
-def _drifted(
+def _measure_drift(
     lake: Lake,
     recording: ConditionedRecording,
     key: str,
@@ -173,17 +179,17 @@ def _drifted(
     learned_from: Mapping[str, ConditionedRecording],
     settings: LiveSkillSettings,
 ) -> pd.DataFrame:
-    alike = {other: each for other, each in learned_from.items() if each.organoid == recording.organoid}
-    reset = find_recording_reset_mv(list(alike.values())) if alike else None
-    usual = {other: _statistics(lake, each, reset) for other, each in alike.items()}
-    statistics = _statistics(lake, recording, reset) if alike else pd.DataFrame()
+    same_organoid = {other: one for other, one in learned_from.items() if one.organoid == recording.organoid}
+    reset = find_recording_reset_mv(list(same_organoid.values())) if same_organoid else None
+    usual = {other: _statistics(lake, one, reset) for other, one in same_organoid.items()}
+    statistics = _statistics(lake, recording, reset) if same_organoid else pd.DataFrame()
     found = channel_drift(statistics, usual, recording.n_samples / recording.rate_hz, settings)
     row = {"version": version, "recording": key, "organoid": recording.organoid, **found.shares}
     return pd.DataFrame([row | {"any": found.any_share, "drifted": found.drifted}])
 
 
 def _statistics(lake: Lake, recording: ConditionedRecording, reset: ResetVoltage | None) -> pd.DataFrame:
-    """A recording's statistics, computed once for each content."""
+    """Return a recording's channel statistics, computed once for each content and stored."""
     path = lake.live_skill / "statistics" / recording.organoid / f"{recording.recording}.parquet"
     made_from = {"digest": recording.digest, "reset_mv": reset.voltage_mv if reset else None}
     if path.exists():
@@ -192,15 +198,15 @@ def _statistics(lake: Lake, recording: ConditionedRecording, reset: ResetVoltage
             return known
     found = channel_statistics(recording, reset)
     found.attrs = made_from
-    with atomic_write(path) as aside:
-        found.to_parquet(aside)
+    with atomic_write(path) as partial:
+        found.to_parquet(partial)
     return found
 
 
 def _baselines(
     lake: Lake, store: TrackingStore, present: RegisteredForecaster, forecaster: Forecaster
 ) -> dict[str, Forecaster]:
-    """Fitted on what the champion was trained on; none if that is not kept any more, or does not have its horizons."""
+    """Fit baselines on the champion's window set; return none if that was deleted or lacks the champion's horizons."""
     evaluation = _evaluation(store, present)
     if evaluation is None:
         return {}
@@ -215,28 +221,28 @@ def _baselines(
 
 
 def _expected_r2(store: TrackingStore, present: RegisteredForecaster) -> dict[str, float]:
-    """By organoid that was trained on, mean R2 in the stricter regime; where none of its is held out, that of all."""
+    """Return mean R2 in the strictest regime by training organoid; over all organoids if none of its is held out."""
     evaluation = _evaluation(store, present)
     if evaluation is None:
         return {}
     rows = [
         {
-            "organoid": RecordingKey.parse(each.recording).organoid,
+            "organoid": RecordingKey.parse(errors.recording).organoid,
             "horizon": horizon,
             "squared": squared,
             "total": total,
         }
-        for each in evaluation.by_recording
-        if each.forecaster == evaluation.forecaster and each.regime is evaluation.regimes[0]
-        for horizon, squared, total in zip(each.horizons, each.squared_error_mv2, each.total_mv2, strict=True)
+        for errors in evaluation.by_recording
+        if errors.forecaster == evaluation.forecaster and errors.regime is evaluation.regimes[0]
+        for horizon, squared, total in zip(errors.horizons, errors.squared_error_mv2, errors.total_mv2, strict=True)
     ]
     if not rows:
         return {}
     table = pd.DataFrame(rows, columns=["organoid", "horizon", "squared", "total"])
     sums = table.groupby(["organoid", "horizon"]).sum()
     by_organoid = (1 - sums["squared"] / sums["total"]).groupby("organoid").mean()
-    whole = table.groupby("horizon")[["squared", "total"]].sum()
-    overall = float((1 - whole["squared"] / whole["total"]).mean())
+    pooled = table.groupby("horizon")[["squared", "total"]].sum()
+    overall = float((1 - pooled["squared"] / pooled["total"]).mean())
     return {organoid: float(by_organoid.get(organoid, overall)) for organoid in evaluation.provenance.trained_on}
 
 
@@ -247,6 +253,6 @@ def _read(lake: Lake, name: str) -> pd.DataFrame:
 
 def _append(lake: Lake, name: str, tables: list[pd.DataFrame]) -> None:
     if tables:
-        former = _read(lake, name)
-        with atomic_write(lake.live_skill / name) as aside:
-            pd.concat([*([former] if len(former) else []), *tables], ignore_index=True).to_parquet(aside)
+        stored = _read(lake, name)
+        with atomic_write(lake.live_skill / name) as partial:
+            pd.concat([*([stored] if len(stored) else []), *tables], ignore_index=True).to_parquet(partial)

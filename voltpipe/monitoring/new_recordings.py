@@ -1,4 +1,4 @@
-"""Recordings that are new to the champion, by its training provenance."""
+"""Recordings that are new to the champion, according to its training provenance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,50 +15,50 @@ from voltpipe.tracking.model_registry import RegisteredForecaster, newest_versio
 from voltpipe.tracking.training_provenance import read_origin
 
 _LATER_VERSIONS = 10
-"""Number of versions after the champion that are considered."""
+"""Maximum number of versions after the champion that are read."""
 
 
 @dataclass(frozen=True)
 class NewRecordings:
-    """Recordings that the champion does not know."""
+    """Recordings that are new to the champion."""
 
     champion: RegisteredForecaster | None
     later: tuple[RegisteredForecaster, ...]
-    """Versions after the champion, the newest first."""
+    """Versions after the champion, newest first."""
     new: tuple[NewRecording, ...]
     untried: tuple[NewRecording, ...]
-    """The new ones that no later version knows either."""
+    """Recordings that are new to all later versions too."""
 
 
 @dataclass(frozen=True)
-class _Known:
-    """Recordings that a version was trained and scored on."""
+class _KnownRecordings:
+    """Recordings that a version was trained or evaluated on, or had to exclude."""
 
     digests: Mapping[str, str]
-    """Of its conditioned recordings, by key."""
+    """Digests of its recordings, by key."""
     excluded: frozenset[str]
-    """Keys of those that could not be used with the others."""
+    """Keys of recordings that could not be used with the others."""
     split_at: datetime
 
-    def knows(self, key: RecordingKey, judged: RecordingVersion) -> bool:
-        """Return whether the version knew the recording with this content."""
+    def knows(self, key: RecordingKey, version: RecordingVersion) -> bool:
+        """Return whether the forecaster knew this version of the recording."""
         if str(key) in self.excluded:
-            return judged.judged_utc <= self.split_at
-        return self.digests.get(str(key)) == judged.digest
+            return version.judged_utc <= self.split_at
+        return self.digests.get(str(key)) == version.digest
 
 
-_NOTHING = _Known({}, frozenset(), datetime.fromtimestamp(0, UTC))
+_NOTHING = _KnownRecordings({}, frozenset(), datetime.fromtimestamp(0, UTC))
 
 
 def find_new_recordings(lake: Lake, store: TrackingStore, organoid: str = "") -> NewRecordings:
-    """Compare the lake's conditioned recordings with the lineage of the champion, and of the versions after it.
+    """List the conditioned recordings of the lake that the champion, and versions after it, were not trained on.
 
-    Recordings that a version could not use with the others (another rate, too short) are not new to it.
+    Recordings that a version excluded (another rate, too short) are not new to it.
 
     Args:
-        lake: the data lake.
-        store: where versions are registered.
-        organoid: look at this organoid's recordings only.
+        lake: lake with the recordings.
+        store: store with the registered versions.
+        organoid: restricts the list to this organoid; empty for all.
     """
     present = serving_version(store)
     later = _versions_after(store, present)
@@ -71,26 +71,26 @@ def find_new_recordings(lake: Lake, store: TrackingStore, organoid: str = "") ->
             continue
         minutes = history.present.duration_s / 60
         new.append(NewRecording(key=str(key), minutes=minutes, changed=str(key) in known.digests))
-        if not any(each.knows(key, history.present) for each in known_later):
+        if not any(later_known.knows(key, history.present) for later_known in known_later):
             untried.append(new[-1])
     return NewRecordings(present, later, tuple(new), tuple(untried))
 
 
 def _versions_after(store: TrackingStore, present: RegisteredForecaster | None) -> tuple[RegisteredForecaster, ...]:
     newest = newest_versions(store, _LATER_VERSIONS)
-    return tuple(each for each in newest if present is None or int(each.version) > int(present.version))
+    return tuple(one for one in newest if present is None or int(one.version) > int(present.version))
 
 
 @lru_cache(maxsize=64)
-def _lineage(store: TrackingStore, run_id: str | None) -> _Known:
+def _lineage(store: TrackingStore, run_id: str | None) -> _KnownRecordings:
     if run_id is None:
         return _NOTHING
     try:
         split = read_origin(store, run_id).split
-    except TrackingError:  # then everything is new: to train once too often does no harm
+    except TrackingError:  # treat everything as new: an unnecessary training does no harm
         return _NOTHING
     started_ms = store.client.get_run(run_id).info.start_time
-    return _Known(
+    return _KnownRecordings(
         {recording.key: recording.digest for recording in split.recordings},
         frozenset(split.excluded),
         datetime.fromtimestamp(started_ms / 1000, UTC),

@@ -1,4 +1,4 @@
-"""Policy of retraining: when one is due, and the reason. Imports neither MLflow nor torch."""
+"""The retraining policy: decides whether a retraining is due, with a reason. Imports neither MLflow nor torch."""
 
 from enum import StrEnum
 
@@ -8,27 +8,36 @@ from voltpipe.schema import FrozenModel, Settings
 
 
 class RetrainingPolicy(Settings):
-    """Thresholds for a retraining. None is started without a recording that no training has learned from."""
+    """Thresholds for a retraining. It always needs a recording that no version was trained on."""
 
-    min_recordings: int = Field(5, ge=1, le=100_000, description="so many new recordings are enough")
-    min_minutes: float = Field(30.0, gt=0, le=1e6, description="so many new minutes are enough, however few recordings")
-    nightly: bool = Field(True, description="at night, anything new is enough")
-    on_decay: bool = Field(True, description="a live skill that decayed is enough, once anything is new")
+    min_recordings: int = Field(
+        5, ge=1, le=100_000, description="Number of new recordings that makes a retraining due."
+    )
+    min_minutes: float = Field(
+        30.0, gt=0, le=1e6, description="Duration of new recordings that makes a retraining due, in minutes."
+    )
+    nightly: bool = Field(True, description="Whether any new recording makes a retraining due at night.")
+    on_decay: bool = Field(
+        True, description="Whether decayed live skill makes a retraining due once there is a new recording."
+    )
     wait_hours: float = Field(
         1.0,
         ge=0,
         le=168,
-        description="from a training that failed to the next, in h; twice as long each time, a day at most",
+        description="Delay after a failed training, in hours. Doubles each time, up to 24 h.",
     )
-    organoid: str = Field("", description="count and train on this organoid's recordings only; empty: all organoids")
+    organoid: str = Field(
+        "", description="Organoid whose recordings are counted and trained on. Empty for all organoids."
+    )
     run_config: str = Field(
         "",
-        description="a file beside this one: their run config, as `voltpipe search` writes it; empty: defaults",
+        description="File with the run config of trainings, in the same folder, as written by `voltpipe search`. "
+        "Empty for defaults.",
     )
 
 
 class RetrainingTrigger(StrEnum):
-    """What made a retraining due."""
+    """Threshold that made a retraining due."""
 
     RECORDINGS = "recordings"
     MINUTES = "minutes"
@@ -37,15 +46,15 @@ class RetrainingTrigger(StrEnum):
 
 
 class NewRecording(FrozenModel):
-    """A conditioned recording that the champion has not learned from, nor been held out from it."""
+    """A conditioned recording that the champion was neither trained nor evaluated on."""
 
     key: str
     minutes: float
-    changed: bool = Field(description="the champion knew other content under this name")
+    changed: bool = Field(description="Whether the champion was trained on other content under this name.")
 
 
 class Failures(FrozenModel):
-    """Trainings that failed or were stopped since the last successful one."""
+    """Trainings that failed or were stopped after the last successful one."""
 
     n_times: int = Field(ge=1)
     last_run_id: str
@@ -53,20 +62,24 @@ class Failures(FrozenModel):
 
 
 class RetrainingState(FrozenModel):
-    """Inputs of the decision."""
+    """Facts on which the decision is based."""
 
-    champion: str | None = Field(description="its version")
-    new: tuple[NewRecording, ...] = Field(description="since the champion")
-    untried: tuple[NewRecording, ...] = Field(description="of these, what no later version has learned from either")
-    tried_by: str | None = Field(description="that later version, and what became of it")
-    decayed: tuple[str, ...] = Field((), description="how the champion's skill on recordings that came since decayed")
-    training: str | None = Field(description="the run of a training that waits or works")
-    n_arriving: int = Field(ge=0, description="runs that are about to condition recordings")
+    champion: str | None = Field(description="Version of the champion. None if there is no champion.")
+    new: tuple[NewRecording, ...] = Field(description="Recordings that are new to the champion.")
+    untried: tuple[NewRecording, ...] = Field(
+        description="Recordings among these that are new to all later versions too."
+    )
+    tried_by: str | None = Field(
+        description="A later version that was trained on the others, and its outcome. None if there is none."
+    )
+    decayed: tuple[str, ...] = Field((), description="Reasons why the champion's live skill decayed.")
+    training: str | None = Field(description="Run of a queued or active training. None if there is none.")
+    n_arriving: int = Field(ge=0, description="Number of runs that are conditioning recordings, or are about to.")
     failures: Failures | None
 
 
 class RetrainingReason(StrEnum):
-    """Stable code of a decision on a retraining. The first four make it due."""
+    """Stable code of a decision on a retraining. The first four make a retraining due."""
 
     ENOUGH_RECORDINGS = "enough-recordings"
     ENOUGH_MINUTES = "enough-minutes"
@@ -89,7 +102,7 @@ _TRIGGERS = {
 
 
 class RetrainingDecision(FrozenModel):
-    """Decision whether to train now, with what it was made from."""
+    """Decision whether to retrain now, with the policy and the facts."""
 
     code: RetrainingReason
     policy: RetrainingPolicy
@@ -97,23 +110,23 @@ class RetrainingDecision(FrozenModel):
 
     @property
     def trigger(self) -> RetrainingTrigger | None:
-        """What made a retraining due; None if nothing is due."""
+        """Return the threshold that made a retraining due; None if none is due."""
         return _TRIGGERS.get(self.code)
 
     @property
     def due(self) -> bool:
-        """Whether to train now."""
+        """Return whether to retrain now."""
         return self.trigger is not None
 
     @property
     def reason(self) -> str:
-        """The reason as sentences for the user, with the figures."""
+        """Return the reason in words, with the numbers."""
         champion = f"since champion version {self.state.champion}" if self.state.champion else "no champion yet"
-        return f"{_found(self)}, {champion}" if self.code in _COUNTED else _found(self)
+        return f"{_describe(self)}, {champion}" if self.code in _COUNTED else _describe(self)
 
 
 _COUNTED = {*_TRIGGERS, RetrainingReason.ALREADY_TRIED, RetrainingReason.NOTHING_NEW, RetrainingReason.NOT_ENOUGH}
-"""Reasons that count recordings since the champion."""
+"""Reasons that mention the champion since which recordings are counted."""
 
 
 def decide_retraining(
@@ -123,8 +136,8 @@ def decide_retraining(
 
     Args:
         policy: the thresholds.
-        state: new recordings, trainings under way and failed ones.
-        at_night: whether it is the time at which anything new is enough.
+        state: new recordings, active trainings and failed ones.
+        at_night: whether it is the time of the nightly retraining.
     """
     return RetrainingDecision(code=_code(policy, state, at_night), policy=policy, state=state)
 
@@ -147,20 +160,20 @@ def _code(policy: RetrainingPolicy, state: RetrainingState, at_night: bool) -> R
     return RetrainingReason.NIGHT if at_night and policy.nightly else RetrainingReason.NOT_ENOUGH
 
 
-def _found(decision: RetrainingDecision) -> str:
+def _describe(decision: RetrainingDecision) -> str:
     policy, state = decision.policy, decision.state
-    recordings = _of(len(state.untried), policy.min_recordings, "recordings")
-    minutes = _of(_minutes(state), policy.min_minutes, "minutes")
+    recordings = _progress(len(state.untried), policy.min_recordings, "recordings")
+    minutes = _progress(_minutes(state), policy.min_minutes, "minutes")
     decayed = [f"live skill decayed: {'; '.join(state.decayed)}"] if state.decayed else []
     match decision.code:
         case RetrainingReason.TRAINING_UNDER_WAY:
-            return f"a training is under way: run {(state.training or '')[:8]}"
+            return f"a training is active: run {(state.training or '')[:8]}"
         case RetrainingReason.ALREADY_TRIED:
-            return f"{state.tried_by}, has tried the {_count(state.new)}"
+            return f"{state.tried_by}, was already trained on the {_count(state.new)}"
         case RetrainingReason.NOTHING_NEW:
-            return "nothing new"
+            return "no new recordings"
         case RetrainingReason.RECORDINGS_ARRIVING:
-            return f"{_count(state.untried)} so far, and {state.n_arriving} more being conditioned"
+            return f"{_count(state.untried)} so far, {state.n_arriving} more being conditioned"
         case RetrainingReason.WAITING_AFTER_FAILURE:
             return _waiting(policy, state)
         case RetrainingReason.ENOUGH_RECORDINGS:
@@ -189,12 +202,16 @@ def _wait_hours(policy: RetrainingPolicy, failures: Failures) -> float:
 
 
 def _minutes(state: RetrainingState) -> float:
-    return sum((each.minutes for each in state.untried), 0.0)
+    return sum((recording.minutes for recording in state.untried), 0.0)
 
 
-def _of(amount: int | float, enough: int | float, what: str) -> str:
-    shown = f"{amount:.1f}" if isinstance(amount, float) else str(amount)
-    return f"{shown} new {what} ({enough:g} are enough)" if amount > enough else f"{shown} of {enough:g} new {what}"
+def _progress(amount: int | float, threshold: int | float, what: str) -> str:
+    number = f"{amount:.1f}" if isinstance(amount, float) else str(amount)
+    return (
+        f"{number} of {threshold:g} new {what}"
+        if amount <= threshold
+        else f"{number} new {what} (threshold {threshold:g})"
+    )
 
 
 def _count(recordings: tuple[NewRecording, ...]) -> str:

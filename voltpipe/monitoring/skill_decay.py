@@ -1,4 +1,4 @@
-"""Decay of the champion's skill: its R2 on later recordings against that on held-out recordings."""
+"""Decay of the champion's skill: its R2 on later recordings compared with that on held-out recordings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from voltpipe.monitoring.settings import DecaySettings
 
 @dataclass(frozen=True)
 class LiveScore:
-    """Score of the champion on a recording that came after its training."""
+    """Score of the champion on a recording made after its training."""
 
     recording: str
     """Partition key."""
     r2: float
-    """Averaged over the champion's horizons."""
+    """R2, averaged over the champion's horizons."""
 
 
 class DecayCode(StrEnum):
-    """Stable code of a judgement on the champion's skill."""
+    """Stable code of the outcome of a decay test."""
 
     TOO_FEW_RECORDINGS = "too-few-recordings"
     SKILL_HOLDS = "skill-holds"
@@ -28,30 +28,30 @@ class DecayCode(StrEnum):
 
 @dataclass(frozen=True)
 class SkillDecay:
-    """Judgement on the champion's skill on one organoid."""
+    """Outcome of the decay test on one organoid."""
 
     code: DecayCode
     organoid: str
     recordings: tuple[str, ...]
-    """The latest ones, which are judged together."""
+    """Keys of the latest recordings, whose scores are averaged."""
     required_recordings: int
     expected_r2: float
     live_r2: float
-    """Averaged over these recordings."""
+    """R2, averaged over these recordings."""
     decay_bound: float
 
     @property
     def decayed(self) -> bool:
-        """Whether the skill is lower than expected by more than the bound."""
+        """Return whether the skill is lower than expected by more than the bound."""
         return self.code is DecayCode.SKILL_DECAYED
 
     @property
     def reason(self) -> str:
-        """The judgement as one sentence, with the figures."""
+        """Return the outcome in words, with the numbers."""
         n_recordings = len(self.recordings)
         too_few = self.code is DecayCode.TOO_FEW_RECORDINGS
-        judged = f"{n_recordings} of {self.required_recordings}" if too_few else f"its {n_recordings} latest"
-        found = f"on {self.organoid}, mean R2 over {judged} recordings is {self.live_r2:.3f}"
+        count = f"{n_recordings} of {self.required_recordings}" if too_few else f"its {n_recordings} latest"
+        found = f"on {self.organoid}, mean R2 over {count} recordings is {self.live_r2:.3f}"
         bound = f", lower by more than {self.decay_bound:g}" if self.decayed else ""
         return f"{found}, {self.expected_r2:.3f} was expected{bound}"
 
@@ -59,29 +59,29 @@ class SkillDecay:
 def skill_decay(
     live: Sequence[LiveScore], expected_r2: Mapping[str, float], settings: DecaySettings
 ) -> tuple[SkillDecay, ...]:
-    """Judge whether skill decayed, by organoid, so that one that decays is not hidden by the others.
+    """Test whether skill decayed on each organoid, so that no organoid hides another.
 
-    The latest recordings of an organoid are judged together, once there are enough: one bad recording is no decay.
+    The scores of an organoid's latest recordings are averaged, once there are enough: one bad recording is no decay.
 
     Args:
-        live: the present champion's scores, in the order in which the recordings came.
-        expected_r2: by organoid that the champion learned from, its mean R2 on held-out recordings.
-        settings: how many recordings, and the bound.
+        live: the present champion's scores, in the order of scoring.
+        expected_r2: the champion's mean R2 on held-out recordings, by training organoid.
+        settings: number of recordings to average, and the bound.
 
     Returns:
         One `SkillDecay` for each organoid with a live score and an expectation, sorted by name.
     """
-    of_organoid: dict[str, list[LiveScore]] = {}
+    by_organoid: dict[str, list[LiveScore]] = {}
     for score in live:
-        of_organoid.setdefault(RecordingKey.parse(score.recording).organoid, []).append(score)
+        by_organoid.setdefault(RecordingKey.parse(score.recording).organoid, []).append(score)
     return tuple(
-        _of_organoid(organoid, scores, expected_r2[organoid], settings)
-        for organoid, scores in sorted(of_organoid.items())
+        _decay_on(organoid, scores, expected_r2[organoid], settings)
+        for organoid, scores in sorted(by_organoid.items())
         if organoid in expected_r2
     )
 
 
-def _of_organoid(organoid: str, scores: Sequence[LiveScore], expected_r2: float, settings: DecaySettings) -> SkillDecay:
+def _decay_on(organoid: str, scores: Sequence[LiveScore], expected_r2: float, settings: DecaySettings) -> SkillDecay:
     latest = scores[-settings.recent_recordings :]
     live_r2 = sum(score.r2 for score in latest) / len(latest)
     code = DecayCode.SKILL_HOLDS

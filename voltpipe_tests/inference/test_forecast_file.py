@@ -1,4 +1,4 @@
-"""Raw files are forecast as they would be if they had been conditioned like the training recordings."""
+"""Raw files get the same forecasts as if they had been conditioned like the training recordings first."""
 
 import json
 from pathlib import Path
@@ -27,17 +27,17 @@ from voltpipe.windows.split_manifest import make_split_manifest
 
 RATE_HZ = 5000.0
 NAMES = ("e0", "e1", "e2")
-OWN = {"calibration_s": 0.5, "minimum_s": 0.6}
-MEMBRANE = ConditioningSettings(**OWN)
-LFP = ConditioningSettings(profile=Profile.LFP, lfp_rate_hz=500, **OWN)
-SPIKES = ConditioningSettings(profile=Profile.SPIKES, spikes_highest_hz=2000, **OWN)
-REFERENCED = ConditioningSettings(profile=Profile.LFP, lfp_rate_hz=500, common_reference=True, trim_ms=200, **OWN)
-SATURATED = ConditioningSettings(saturation_mv=40, saturated_share=0.3, blanking_margin_ms=20, trim_ms=0, **OWN)
+SHORT = {"calibration_s": 0.5, "minimum_s": 0.6}
+MEMBRANE = ConditioningSettings(**SHORT)
+LFP = ConditioningSettings(profile=Profile.LFP, lfp_rate_hz=500, **SHORT)
+SPIKES = ConditioningSettings(profile=Profile.SPIKES, spikes_highest_hz=2000, **SHORT)
+REFERENCED = ConditioningSettings(profile=Profile.LFP, lfp_rate_hz=500, common_reference=True, trim_ms=200, **SHORT)
+SATURATED = ConditioningSettings(saturation_mv=40, saturated_share=0.3, blanking_margin_ms=20, trim_ms=0, **SHORT)
 WINDOWS = WindowSettings(context_samples=20, horizons_samples=(1, 3))
 
 
 def wide_band_mv(seed: int) -> np.ndarray:
-    """3 s of three electrodes: slow waves of their own and one common to all, spikes, and noise, about 10 mV."""
+    """Simulate 3 s of three electrodes around 10 mV: independent and common slow waves, spikes, and noise."""
     rng = np.random.default_rng(seed)
     time_s = np.arange(15_000)[:, None] / RATE_HZ
     slow = sum(np.sin(2 * np.pi * (hz * time_s + rng.uniform(size=3))) for hz in (3, 11, 24))
@@ -65,7 +65,7 @@ def conditioned(tmp_path):
 
 @pytest.fixture
 def trained(tmp_path, conditioned):
-    """An autoregression that has gone the whole way: conditioned recordings, split, window set, saved, loaded."""
+    """Train an autoregression on conditioned recordings, save it and load it again."""
 
     def make(settings: ConditioningSettings) -> Forecaster:
         raws = [write_raw(tmp_path / f"run_{seed}.npz", wide_band_mv(seed)) for seed in range(3)]
@@ -95,26 +95,26 @@ def forecast_of(recording: ConditionedRecording, forecaster: Forecaster, out: Pa
     return pq.read_table(out).to_pandas().astype({"channel": str}).round({"time_s": 6})
 
 
-def at_the_same_moments(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+def at_the_same_times(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return one.merge(other, on=["time_s", "channel", "horizon_ms"], suffixes=("", "_other"))
 
 
 @pytest.mark.parametrize(
     "settings", [MEMBRANE, LFP, SPIKES, REFERENCED], ids=["membrane", "lfp", "spikes", "referenced"]
 )
-def test_a_raw_file_is_forecast_as_its_conditioned_form_is(settings, trained, conditioned, forecast, tmp_path):
+def test_a_raw_file_gets_the_forecasts_of_its_conditioned_form(settings, trained, conditioned, forecast, tmp_path):
     forecaster = trained(settings)
     raw = write_raw(tmp_path / "new.npz", wide_band_mv(9))
     expected = forecast_of(conditioned(raw, settings), forecaster, tmp_path / "expected.parquet")
-    # A band-pass remembers what it began with, ever less: it began earlier on the raw file, which was not trimmed.
+    # The transient of the band-pass begins earlier on the raw file, which is not trimmed. It decays by 1.3 s.
     expected = expected[expected.time_s > 1.3]
-    both = at_the_same_moments(forecast(forecaster, raw), expected)
+    both = at_the_same_times(forecast(forecaster, raw), expected)
     assert len(both) == len(expected) > 500
     np.testing.assert_allclose(both.forecast_mv, both.forecast_mv_other, atol=2e-5)
     assert both.forecast_mv.std() > 0.05
 
 
-def test_what_was_filtered_is_forecast_from_the_filters_warm_up_on(trained, forecast, tmp_path):
+def test_filtered_recordings_are_forecast_after_the_warm_up_of_the_filter(trained, forecast, tmp_path):
     frame = forecast(trained(LFP), write_raw(tmp_path / "new.npz", wide_band_mv(9)))
     # Warm-up of the low-pass, 20 samples of history, one ahead.
     assert 0.04 < frame.time_s.min() < 0.15
@@ -122,20 +122,20 @@ def test_what_was_filtered_is_forecast_from_the_filters_warm_up_on(trained, fore
 
 
 @pytest.mark.parametrize("settings", [LFP, REFERENCED], ids=["lfp", "referenced"])
-def test_no_later_sample_changes_a_forecast_before_it(settings, trained, forecast, tmp_path):
+def test_later_samples_do_not_change_earlier_forecasts(settings, trained, forecast, tmp_path):
     forecaster = trained(settings)
     voltage_mv = wide_band_mv(9)
     before = forecast(forecaster, write_raw(tmp_path / "new.npz", voltage_mv))
     voltage_mv[7500:, 0] += 30
-    both = at_the_same_moments(before, forecast(forecaster, write_raw(tmp_path / "new.npz", voltage_mv)))
-    # Up to 1.5 s; a common reference has to know the channels' levels first, which takes it until 0.7 s.
+    both = at_the_same_times(before, forecast(forecaster, write_raw(tmp_path / "new.npz", voltage_mv)))
+    # Up to 1.5 s. With a common reference, forecasts begin at 0.7 s, after the channels' levels are known.
     known = both.time_s - both.horizon_ms / 1000 < 1.5 - 1e-6
     assert known.sum() >= 6 * (80 if settings.common_reference else 140)
     np.testing.assert_array_equal(both.forecast_mv[known], both.forecast_mv_other[known])
     assert not np.allclose(both.forecast_mv[~known], both.forecast_mv_other[~known])
 
 
-def test_saturated_and_stimulated_stretches_are_not_forecast_from(trained, forecast, tmp_path):
+def test_no_forecast_is_made_from_saturated_or_stimulated_samples(trained, forecast, tmp_path):
     voltage_mv = wide_band_mv(9)
     voltage_mv[5000:5500] = 50  # from 1 to 1.1 s, and 20 ms after
     raw = write_raw(tmp_path / "new.npz", voltage_mv)
@@ -146,7 +146,7 @@ def test_saturated_and_stimulated_stretches_are_not_forecast_from(trained, forec
     np.testing.assert_array_equal(origins, np.concatenate([np.arange(a + 19, b) for a, b in kept]))
 
 
-def test_of_a_known_organoid_the_channels_trained_on_are_forecast(trained, forecast, tmp_path):
+def test_for_a_known_organoid_only_the_channels_of_the_training_are_forecast(trained, forecast, tmp_path):
     forecaster = trained(REFERENCED)
     voltage_mv = wide_band_mv(9)
     expected = forecast(forecaster, write_raw(tmp_path / "new.npz", voltage_mv))
@@ -155,7 +155,7 @@ def test_of_a_known_organoid_the_channels_trained_on_are_forecast(trained, forec
     pd.testing.assert_frame_equal(found, expected)
 
 
-def test_a_conditioned_recording_is_forecast_as_it_is(trained, conditioned, forecast, tmp_path):
+def test_a_conditioned_recording_is_not_conditioned_again(trained, conditioned, forecast, tmp_path):
     forecaster = trained(LFP)
     recording = conditioned(write_raw(tmp_path / "new.npz", wide_band_mv(9)), LFP)
     expected = forecast_of(recording, forecaster, tmp_path / "expected.parquet")
@@ -166,7 +166,7 @@ def test_a_conditioned_recording_is_forecast_as_it_is(trained, conditioned, fore
         forecast(forecaster, recording.path, Hints(unit="uV", rate_hz=500))
 
 
-def test_a_recording_that_was_conditioned_otherwise_is_refused(trained, conditioned, forecast, tmp_path):
+def test_a_recording_that_was_conditioned_differently_is_refused(trained, conditioned, forecast, tmp_path):
     raw = write_raw(tmp_path / "new.npz", wide_band_mv(9))
     forecaster = trained(LFP)
     with pytest.raises(
@@ -184,7 +184,7 @@ def test_a_recording_that_was_conditioned_otherwise_is_refused(trained, conditio
         forecast(forecaster, conditioned(raw, other).path)
 
 
-def test_voltages_of_another_unit_or_rate_are_refused(trained, forecast, tmp_path):
+def test_a_wrong_unit_or_rate_is_refused(trained, forecast, tmp_path):
     forecaster = trained(LFP)
     raw = write_raw(tmp_path / "new.npz", wide_band_mv(9))
     with pytest.raises(
@@ -201,7 +201,7 @@ def test_voltages_of_another_unit_or_rate_are_refused(trained, forecast, tmp_pat
         forecast(forecaster, raw, Hints(rate_hz=250))
 
 
-def test_a_sidecar_that_demands_another_profile_is_not_overruled(trained, forecast, tmp_path):
+def test_a_sidecar_with_another_profile_is_refused(trained, forecast, tmp_path):
     raw = write_raw(tmp_path / "new.npz", wide_band_mv(9))
     write_hints(raw, Hints(conditioning=ConditioningSettings(profile=Profile.MEMBRANE)))
     with pytest.raises(
@@ -212,7 +212,7 @@ def test_a_sidecar_that_demands_another_profile_is_not_overruled(trained, foreca
         forecast(trained(LFP), raw)
 
 
-def test_a_forecaster_that_does_not_say_how_was_trained_on_voltages_as_recorded(trained, forecast, tmp_path):
+def test_a_forecaster_without_conditioning_in_its_config_takes_unfiltered_voltages(trained, forecast, tmp_path):
     raw = write_raw(tmp_path / "new.npz", wide_band_mv(9))
     expected = forecast(trained(MEMBRANE), raw)
     path = tmp_path / "forecaster" / CONFIG_FILE

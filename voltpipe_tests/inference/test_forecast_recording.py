@@ -1,4 +1,4 @@
-"""Forecasts along a recording: one row a moment, horizon and channel, up to behind its end."""
+"""Forecasts of a recording have a row for each time, horizon and channel, and reach past its end."""
 
 import json
 from dataclasses import dataclass
@@ -41,17 +41,17 @@ class Ramp:
 
 @pytest.fixture
 def persistence(forecaster_by, window_set_of):
-    """Knows 20 samples, and forecasts the last of them."""
+    """Forecaster with a context of 20 samples that repeats the last one."""
     windows = window_set_of([np.random.default_rng(0).normal(-60, 4, (80, 2)).astype(np.float32)], [Split.TRAIN])
     return forecaster_by("persistence", lambda z, mean, sd: z[:, -1:].expand(-1, len(HORIZONS), -1), windows)
 
 
-def test_weights_that_belong_to_channels_forecast_no_other_channels(forecaster_by, window_set_of, tmp_path):
+def test_weights_bound_to_channels_refuse_other_channels(forecaster_by, window_set_of, tmp_path):
     window_set = window_set_of([np.random.default_rng(0).normal(-60, 5, (400, 2)).astype(np.float32)], [Split.TRAIN])
     bound = forecaster_by("cnn_lstm", lambda history_z, *_: history_z[:, -1:].expand(-1, len(HORIZONS), -1), window_set)
     other = Ramp(500, rate_hz=bound.config.rate_hz, channel_names=("elsewhere", "n1"))
     with pytest.raises(
-        ForecasterError, match=r"\(2: elsewhere, n1\) .* 1: n0,", check=lambda error: error.code == "channels-differ"
+        ForecasterError, match=r"\(2: elsewhere, n1\) .* 1: n0\)", check=lambda error: error.code == "channels-differ"
     ):
         forecast_recording(bound, other, tmp_path / "f.parquet", every_ms=10.0)
 
@@ -68,7 +68,7 @@ def forecast(persistence, tmp_path):
     return run
 
 
-def test_each_row_is_a_moment_a_channel_and_a_horizon(forecast):
+def test_there_is_a_row_for_each_time_channel_and_horizon(forecast):
     frame = forecast(Ramp(103))
     origins = [22, 32, 42, 52, 62, 72, 82, 92, 102]
     assert list(frame.columns[:4]) == ["time_s", "channel", "horizon_ms", "forecast_mv"]
@@ -80,7 +80,7 @@ def test_each_row_is_a_moment_a_channel_and_a_horizon(forecast):
 
 
 @pytest.mark.parametrize("n_samples", [100, 103, 109])
-def test_the_last_forecasts_begin_at_the_last_sample_and_lie_behind_it(forecast, n_samples):
+def test_the_last_forecasts_start_at_the_last_sample_and_reach_past_the_end(forecast, n_samples):
     frame = forecast(Ramp(n_samples))
     assert frame.origin.max() == n_samples - 1
     assert frame.time_s.max() == pytest.approx((n_samples - 1 + 5) / 1000)
@@ -90,21 +90,21 @@ def test_the_shortest_recording_gives_one_forecast(forecast):
     assert forecast(Ramp(20)).origin.unique().tolist() == [19]
 
 
-def test_no_history_reaches_over_a_gap(forecast):
+def test_no_history_crosses_a_gap(forecast):
     frame = forecast(Ramp(100, segment_starts=(0, 50)), every_ms=1.0)
     assert sorted(frame.origin.unique()) == [*range(19, 50), *range(69, 100)]
 
 
-def test_memory_is_bounded_and_the_forecast_the_same(forecast, monkeypatch):
-    whole = forecast(Ramp(103))
-    monkeypatch.setattr(module, "_CHUNK_VALUES", 100)  # two histories at once
-    assert forecast(Ramp(103)).equals(whole)
+def test_the_chunk_size_does_not_change_forecasts(forecast, monkeypatch):
+    expected = forecast(Ramp(103))
+    monkeypatch.setattr(module, "_CHUNK_VALUES", 100)  # two histories a chunk
+    assert forecast(Ramp(103)).equals(expected)
 
 
-def test_the_file_says_what_forecast_it(forecast, tmp_path):
+def test_the_file_names_its_forecaster(forecast, tmp_path):
     forecast(Ramp(30))
-    said = json.loads(pq.read_schema(tmp_path / "forecast.parquet").metadata[b"voltpipe"])
-    assert said["forecaster"]["architecture"] == "persistence"
+    metadata = json.loads(pq.read_schema(tmp_path / "forecast.parquet").metadata[b"voltpipe"])
+    assert metadata["forecaster"]["architecture"] == "persistence"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_file_says_what_forecast_it(forecast, tmp_path):
         (Ramp(100, nan_at=(70, 1)), "samples-not-finite", "n1 .* 0.0700 s"),
     ],
 )
-def test_what_cannot_be_forecast_is_named_and_leaves_no_file(forecast, tmp_path, recording, code, facts):
+def test_a_recording_that_cannot_be_forecast_is_refused_and_leaves_no_file(forecast, tmp_path, recording, code, facts):
     with pytest.raises(ForecasterError, match=facts, check=lambda error: error.code == code):
         forecast(recording)
     assert list(tmp_path.iterdir()) == []
@@ -124,7 +124,7 @@ def test_what_cannot_be_forecast_is_named_and_leaves_no_file(forecast, tmp_path,
 
 @dataclass(frozen=True)
 class Noise(Ramp):
-    """White noise about -60 mV; n1 stands still in the second half."""
+    """White noise around -60 mV; n1 is constant in the second half."""
 
     def read_mv(self, start_sample, stop_sample):
         voltage_mv = np.random.default_rng(1).normal(-60, 4, (self.n_samples, 2))
@@ -132,7 +132,7 @@ class Noise(Ramp):
         return voltage_mv[start_sample:stop_sample].astype(np.float32)
 
 
-def test_what_is_unlike_the_training_rows_is_said_in_the_file(forecaster_by, window_set_of, tmp_path):
+def test_the_novelty_of_the_recording_is_stored_in_the_file(forecaster_by, window_set_of, tmp_path):
     rng = np.random.default_rng(0)
     recordings_mv = [rng.normal(-60, 4, (2000, 2)).astype(np.float32) for _ in range(2)]
     windows = window_set_of(recordings_mv, [Split.TRAIN, Split.VALIDATION])
@@ -145,5 +145,5 @@ def test_what_is_unlike_the_training_rows_is_said_in_the_file(forecaster_by, win
     assert made.notice.warns
     assert made.notice.share == pytest.approx(0.5, abs=0.03)
     assert made.notice.channels == ("n1",)
-    said = json.loads(pq.read_metadata(out).metadata[module.FAMILIARITY_KEY])
-    assert said == json.loads(json.dumps(made.notice.facts()))
+    metadata = json.loads(pq.read_metadata(out).metadata[module.FAMILIARITY_KEY])
+    assert metadata == json.loads(json.dumps(made.notice.facts()))

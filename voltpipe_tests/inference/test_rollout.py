@@ -1,4 +1,4 @@
-"""A forecaster that runs free goes on as the recording would."""
+"""Roll-outs have the statistics of the recordings."""
 
 import numpy as np
 import pytest
@@ -16,38 +16,38 @@ RESET_MV = -70.0
 
 @pytest.fixture(scope="module")
 def neurons_mv(simulate_planted):
-    """Twelve neurons that spike by themselves and do not hear each other, recorded three times."""
+    """Three recordings of twelve spontaneously spiking, unconnected neurons."""
     return [simulate_planted(np.zeros((12, 12)), n_samples=12_000, seed=seed) for seed in range(3)]
 
 
 @pytest.fixture
-def look_up(neurons_mv, write_window_set) -> Forecaster:
+def lookup_table(neurons_mv, write_window_set) -> Forecaster:
     splits = [Split.TRAIN, Split.VALIDATION, Split.TEST]
     return fit_baselines(write_window_set(list(zip(splits, neurons_mv, strict=True))))["look_up"]
 
 
 def rate(voltage_mv) -> float:
-    """Spikes a sample and channel."""
+    """Return the number of spikes per sample and channel."""
     at_reset = np.abs(voltage_mv - RESET_MV) < 1e-3
     return float((at_reset[1:] & ~at_reset[:-1]).mean())
 
 
 @pytest.mark.slow
-def test_spikes_and_voltages_come_as_often_as_recorded(look_up, neurons_mv):
+def test_spike_rate_and_voltage_quantiles_match_the_recording(lookup_table, neurons_mv):
     recorded_mv = neurons_mv[2]
-    run_mv = roll_out(look_up, recorded_mv[:30], 2000, seed=0)[100:]
+    run_mv = roll_out(lookup_table, recorded_mv[:30], 2000, seed=0)[100:]
     assert run_mv.shape == (1900, 12)
     assert rate(run_mv) == pytest.approx(rate(recorded_mv), rel=0.1)
     for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
         assert np.quantile(run_mv, quantile) == pytest.approx(np.quantile(recorded_mv, quantile), abs=0.4)
 
 
-def test_the_seed_decides_and_runs_of_a_batch_differ(look_up, neurons_mv):
+def test_the_seed_determines_the_draws_and_rollouts_of_a_batch_differ(lookup_table, neurons_mv):
     history_mv = np.stack([neurons_mv[2][:30]] * 2)
-    run_mv = roll_out(look_up, history_mv, 20, seed=1)
+    run_mv = roll_out(lookup_table, history_mv, 20, seed=1)
     assert run_mv.shape == (2, 20, 12)
-    np.testing.assert_array_equal(run_mv, roll_out(look_up, history_mv, 20, seed=1))
-    assert not np.array_equal(run_mv, roll_out(look_up, history_mv, 20, seed=2))
+    np.testing.assert_array_equal(run_mv, roll_out(lookup_table, history_mv, 20, seed=1))
+    assert not np.array_equal(run_mv, roll_out(lookup_table, history_mv, 20, seed=2))
     assert not np.array_equal(run_mv[0], run_mv[1])
 
 
@@ -58,7 +58,7 @@ def test_a_roll_out_needs_a_horizon_of_one_sample(neurons_mv, write_window_set):
         roll_out(fit_baselines(window_set)["persistence"], neurons_mv[2][:30], 10, seed=0)
 
 
-def test_a_network_that_works_step_by_step_runs_as_it_would_by_windows(planted_windows, monkeypatch):
+def test_stepwise_roll_outs_equal_those_from_windows(planted_windows, monkeypatch):
     torch.manual_seed(0)
     forecaster = Forecaster.unfitted("coupled_cnn_lstm", planted_windows)
     forecaster.module.fit(planted_windows)
@@ -69,5 +69,5 @@ def test_a_network_that_works_step_by_step_runs_as_it_would_by_windows(planted_w
     monkeypatch.setattr(module, "_step_by_step", lambda *_: None)
     windowed_mv = roll_out(forecaster, history_mv, 10, seed=0)
     np.testing.assert_allclose(stepwise_mv[:, 0], windowed_mv[:, 0], atol=0.05)
-    # A forecast on the border of two cells of the distribution may fall on either side.
+    # A forecast on the border of two bins of the distribution may fall on either side.
     assert np.mean(np.abs(stepwise_mv - windowed_mv) < 0.1) > 0.85

@@ -1,4 +1,4 @@
-"""A stream forecasts what windows would, knows no later sample, and learns a network that it was not told of."""
+"""A stream forecasts like windows do, and estimates unknown connectivity from its own past."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ STEP_BY_STEP = [name for name, kind in ARCHITECTURES.items() if issubclass(kind,
 
 
 def fitted(name: str, window_set: WindowSet) -> Forecaster:
-    """With a read-out that is not zero any more."""
+    """Return a fitted forecaster whose read-out is not zero."""
     torch.manual_seed(0)
     forecaster = Forecaster.unfitted(name, window_set)
     forecaster.module.fit(window_set)
@@ -26,7 +26,7 @@ def fitted(name: str, window_set: WindowSet) -> Forecaster:
 
 
 @pytest.mark.parametrize("name", STEP_BY_STEP)
-def test_after_a_window_it_forecasts_what_the_window_gives(name, planted_windows):
+def test_after_a_window_the_stream_forecasts_the_same_as_the_window(name, planted_windows):
     forecaster = fitted(name, planted_windows)
     history_mv = planted_windows.batch(planted_windows.windows(Split.TEST)[:1]).history_mv()[0].numpy()
     stream = Stream(forecaster)
@@ -35,14 +35,16 @@ def test_after_a_window_it_forecasts_what_the_window_gives(name, planted_windows
 
 
 @pytest.mark.slow
-def test_it_learns_the_network_from_its_own_past(planted_windows, planted_mv, planted_weights_mv, monkeypatch):
+def test_an_adapting_stream_estimates_connectivity_from_its_own_past(
+    planted_windows, planted_mv, planted_weights_mv, monkeypatch
+):
     monkeypatch.setattr(module, "REFRESH_SAMPLES", 4000)
     forecaster = fitted("coupled_cnn_lstm", planted_windows)
     stream = Stream(forecaster, adapt=True)
-    usual_mv = stream.coupling[0][0].sum(0)
+    prior_mv = stream.coupling[0][0].sum(0)
     for sample_mv in planted_mv[:3999]:
         stream.push(sample_mv)
-    assert torch.equal(stream.coupling[0][0].sum(0), usual_mv)
+    assert torch.equal(stream.coupling[0][0].sum(0), prior_mv)
     for sample_mv in planted_mv[3999:8000]:
         stream.push(sample_mv)
     adapted = forecaster.adapted_to([planted_mv[:4000], planted_mv[3996:7996]], forecaster.config.channel_names)
@@ -52,17 +54,17 @@ def test_it_learns_the_network_from_its_own_past(planted_windows, planted_mv, pl
     assert found_mv[connected].abs().min() > 1 > found_mv[~connected].abs().max()
 
 
-def test_a_sample_that_is_not_finite_is_refused_and_not_taken_in(planted_windows, planted_mv):
+def test_an_invalid_sample_is_refused_and_leaves_the_stream_unchanged(planted_windows, planted_mv):
     stream = Stream(fitted("coupled_cnn_lstm", planted_windows))
     stream.push(planted_mv[0])
-    with pytest.raises(ForecasterError, match=" 1 that", check=lambda error: error.code == "sample-invalid"):
+    with pytest.raises(ForecasterError, match=r"\(12,\) and 1 ", check=lambda error: error.code == "sample-invalid"):
         stream.push(np.where(np.arange(12) == 3, np.nan, planted_mv[1]).astype(np.float32))
     with pytest.raises(ForecasterError, match=r"\(11,\)", check=lambda error: error.code == "sample-invalid"):
         stream.push(planted_mv[1, :11])
     assert stream.n_seen == 1
 
 
-def test_what_cannot_stream_or_adapt_says_so(planted_windows):
+def test_forecasters_that_cannot_stream_or_adapt_are_refused(planted_windows):
     with pytest.raises(ForecasterError, match="look_up", check=lambda error: error.code == "streaming-unsupported"):
         Stream(Forecaster.unfitted("look_up", planted_windows))
     with pytest.raises(

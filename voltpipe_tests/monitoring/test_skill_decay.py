@@ -1,4 +1,4 @@
-"""When skill counts as decayed, at an expected R2 of 0.4 and a bound of 0.02."""
+"""Decay of skill, with an expected R2 of 0.4 and a bound of 0.02."""
 
 import math
 
@@ -15,7 +15,7 @@ def decay_of(live):
     return skill_decay(scores, {"alpha": 0.4, "beta": 0.4}, SETTINGS)
 
 
-def test_nothing_is_said_before_a_recording_came():
+def test_without_recordings_there_is_no_result():
     assert decay_of([]) == ()
 
 
@@ -25,21 +25,21 @@ def test_skill_decayed_if_it_is_lower_by_more_than_the_bound(r2, decayed):
     assert alpha.decayed == decayed
 
 
-def test_only_the_latest_recordings_are_asked_and_their_mean_decides():
+def test_the_mean_over_the_latest_recordings_decides():
     (alpha,) = decay_of([("alpha", 0.1), ("alpha", 0.45), ("alpha", 0.4), ("alpha", 0.32)])
     assert alpha.recordings == ("alpha--1", "alpha--2", "alpha--3")
     assert alpha.live_r2 == pytest.approx(0.39)
     assert (alpha.code, alpha.expected_r2) == (DecayCode.SKILL_HOLDS, 0.4)
 
 
-def test_too_few_recordings_are_no_decay_however_bad():
+def test_too_few_recordings_are_never_a_decay():
     (alpha,) = decay_of([("alpha", 0.0)] * 2)
     assert not alpha.decayed
     assert alpha.code is DecayCode.TOO_FEW_RECORDINGS
     assert (len(alpha.recordings), alpha.required_recordings) == (2, 3)
 
 
-def test_an_organoid_that_drifts_does_not_hide_behind_another():
+def test_decay_on_one_organoid_is_not_hidden_by_another():
     alpha, beta = decay_of([("alpha", 0.45), ("beta", 0.3)] * 3)
     assert (alpha.decayed, beta.decayed) == (False, True)
     assert (beta.live_r2, beta.expected_r2, beta.decay_bound) == (pytest.approx(0.3), 0.4, 0.02)
@@ -47,5 +47,5 @@ def test_an_organoid_that_drifts_does_not_hide_behind_another():
         assert figure in beta.reason
 
 
-def test_on_an_organoid_that_is_not_known_there_is_no_skill_to_decay():
+def test_an_organoid_outside_the_training_has_no_result():
     assert decay_of([("gamma", 0.1)] * 3) == ()

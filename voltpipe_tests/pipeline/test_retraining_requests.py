@@ -245,7 +245,7 @@ def test_the_state_is_shown_anew_once_recordings_are_judged_and_not_before(lake,
 def test_the_policy_file_explains_itself_and_is_checked(lake, tick):
     assert read_policy(lake) == POLICY
     written = (lake.dagster / POLICY_FILE).read_text()
-    assert "# so many new recordings are enough (>= 1, <= 100000)\nmin_recordings: 5\n" in written
+    assert "# Number of new recordings that makes a retraining due. (>= 1, <= 100000)\nmin_recordings: 5\n" in written
     set_policy(lake, "min_recordings: 0")
     with pytest.raises(VoltpipeError, match="min_recordings = 0") as refused:
         tick()

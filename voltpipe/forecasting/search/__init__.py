@@ -1,1 +1,1 @@
-"""Search for training settings: trials, each a training, of which the hopeless end early."""
+"""Hyperparameter search. Each trial is a training, and unpromising ones end early."""

@@ -1,8 +1,8 @@
-"""Gives a trial up by its learning curve."""
+"""Pruning of search trials by their learning curves."""
 
 from collections.abc import Iterable, Sequence
 
-import numpy.ma  # noqa: F401 - the pruner needs it amid a training, where it would warn of denormals that are flushed
+import numpy.ma  # noqa: F401 - importing it during a training would warn of flushed denormals
 import optuna
 
 from voltpipe.forecasting.search.settings import Pruner, SearchSettings
@@ -10,14 +10,14 @@ from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.progress import EpochRecord, TrainingProgress
 
 WARM_UP_TENTHS = 2
-"""The median is not asked before: how steeply the loss falls at first tells of the learning rate only."""
+"""Tenths of a trial before the median pruner may act: the first slope reflects only the learning rate."""
 
 
 def loss_by_tenth(history: Sequence[EpochRecord], settings: TrainingSettings) -> dict[int, float]:
-    """The lowest validation loss that was known when each tenth of a trial (1 to 10) was over.
+    """Return the lowest validation loss known at the end of each tenth of a trial (1 to 10).
 
-    Trials differ in how long an epoch takes, so they are compared at equal shares of their time (or of their epochs, if
-    these end sooner). Tenths before the end of the first epoch are absent.
+    Epochs of different trials take different times, so trials are compared at equal shares of their time budget, or of
+    `max_epochs` if that is reached sooner. Tenths before the end of the first epoch are absent.
     """
     curve: dict[int, float] = {}
     previous_tenth, lowest = 0, float("inf")
@@ -34,7 +34,7 @@ def loss_by_tenth(history: Sequence[EpochRecord], settings: TrainingSettings) ->
 
 
 def make_pruner(settings: SearchSettings) -> optuna.pruners.BasePruner:
-    """Optuna's pruner; its steps are tenths of a trial."""
+    """Create Optuna's pruner. Its steps are tenths of a trial."""
     if settings.pruner is Pruner.MEDIAN:
         return optuna.pruners.MedianPruner(settings.trials_before_pruning, n_warmup_steps=WARM_UP_TENTHS)
     if settings.pruner is Pruner.HALVING:
@@ -43,13 +43,13 @@ def make_pruner(settings: SearchSettings) -> optuna.pruners.BasePruner:
 
 
 class PrunedProgress:
-    """Listens to a trial's training, and ends it once the pruner says so.
+    """Progress of a trial's training that stops the training when the pruner decides so.
 
     Args:
-        listener: is told first.
-        trial: Optuna's; is told the validation loss after each tenth.
-        settings: the trial's.
-        history: the epochs before the training went on, if it did.
+        listener: receives every call first.
+        trial: Optuna's trial, which receives the validation loss after each tenth.
+        settings: settings of the trial.
+        history: epochs before the training was resumed; empty for a new training.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class PrunedProgress:
         self._reported = set(trial.study.trials[trial.number].intermediate_values)
 
     def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
-        """Pass it on."""
+        """Forward the call to the listener."""
         self._listener.started(resumed_after_epoch=resumed_after_epoch, device=device, parameters=parameters)
 
     def epoch_finished(self, record: EpochRecord) -> None:
-        """Pass it on, then judge.
+        """Forward the call to the listener, then report the loss to the pruner.
 
         Raises:
-            optuna.TrialPruned: the trial is given up.
+            optuna.TrialPruned: the trial is pruned.
         """
         self._listener.epoch_finished(record)
         self._history.append(record)
@@ -79,8 +79,6 @@ class PrunedProgress:
             if tenth not in self._reported:
                 self._trial.report(loss, tenth)
                 self._reported.add(tenth)
-        # A trial at its end has its result; and a tenth that was judged before is judged alike again.
+        # A complete trial keeps its result. A resumed trial repeats the decision on its last tenth.
         if max(self._reported, default=0) < 10 and self._trial.should_prune():
-            raise optuna.TrialPruned(
-                f"given up after epoch {record.epoch}: validation loss {record.validation_loss:.4f}"
-            )
+            raise optuna.TrialPruned(f"pruned after epoch {record.epoch}: validation loss {record.validation_loss:.4f}")

@@ -1,8 +1,8 @@
-"""Searches for training settings, trial by trial, and goes on where it was stopped.
+"""Hyperparameter search over training settings, trial by trial, resumable at any point.
 
-The validation loss decides, and nothing else is looked at: test windows stay unseen. What is known of the trials lies
-in Optuna's journal, lines of JSON; each trial's training has its own checkpoints until it ends. What is tried next
-follows from seed and journal alone, so that a search that was interrupted goes on as if it had not been.
+Only the validation loss decides; test windows are not read. Optuna's journal (lines of JSON) stores the trials, and
+each trial's training has its own checkpoints until it ends. The next trial follows from seed and journal alone, so an
+interrupted search resumes as if it had never stopped.
 """
 
 import shutil
@@ -30,13 +30,13 @@ from voltpipe.windows.window_set import WindowSet
 
 @runtime_checkable
 class SearchProgress(Protocol):
-    """Listens to a search."""
+    """Progress of a search."""
 
     def trial(self, number: int, settings: TrainingSettings) -> AbstractContextManager[TrainingProgress]:
-        """A trial, counted from 0, begins or goes on; who listens to its training.
+        """Yield the progress of a trial, counted from 0, which begins or is resumed.
 
-        The block is left by `optuna.TrialPruned` where the trial is given up, by `TrainingError` where it diverged.
-        Whatever else it is left by ends the search; asked for again, the search goes on amid that trial.
+        The block raises `optuna.TrialPruned` if the trial is pruned, and `TrainingError` if it diverges. Any other
+        exception ends the search, which then resumes within that trial when it is started again.
         """
 
 
@@ -45,44 +45,44 @@ JOURNAL_FILE = "journal.jsonl"
 _STUDY = "search"
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _OUTCOMES = dict(zip(_ENDED, TrialOutcome, strict=True))
-_FEWEST_TO_COMPARE = 4
-"""Complete trials, for one to say which setting matters."""
+_MIN_TRIALS_FOR_IMPORTANCE = 4
+"""Number of complete trials with different losses needed to estimate the importance of settings."""
 
 
 class SearchError(VoltpipeError):
-    """A search that found nothing."""
+    """The search found no settings."""
 
 
 def search(window_set: WindowSet, settings: SearchSettings, *, folder: Path, progress: SearchProgress) -> SearchResult:
-    """Search, or go on with the search in the folder. The first trial is the architecture's own recipe.
+    """Search for training settings, or resume the search in the folder. The first trial is the architecture's recipe.
 
-    A search that is complete is not repeated; with more trials or a larger budget it goes on.
+    A complete search is not repeated. With more trials or a larger budget it continues.
 
     Args:
-        window_set: trials are trained on its training windows and judged on its validation windows.
-        settings: of the search and of its trials.
-        folder: holds the journal and the checkpoints of the trial under way; belongs to one window set and one
+        window_set: trials are trained on its training windows and compared on its validation windows.
+        settings: settings of the search and its trials.
+        folder: contains the journal and the checkpoints of the current trial. Belongs to one window set and one
             `settings.identity()`.
-        progress: listens to the trials.
+        progress: is called for each trial.
 
     Raises:
-        SearchError: no trial was complete.
+        SearchError: no trial was completed.
         LockHeldError: another process is searching in the folder.
-        DeviceError, ForecasterError, TrainingDataError: as `train` does.
+        DeviceError, ForecasterError, TrainingDataError: raised by `train`.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with hold_checkpoint_folder(folder):
-        study = _study(folder, settings)
-        _clear(study, folder)
+        study = _open_study(folder, settings)
+        _delete_checkpoints(study, folder)
         while trial := _next_trial(study, settings):
-            _run(trial, window_set, settings, folder, progress)
-            _clear(study, folder)
+            _run_trial(trial, window_set, settings, folder, progress)
+            _delete_checkpoints(study, folder)
         return _result(study, settings)
 
 
-def _study(folder: Path, settings: SearchSettings) -> optuna.Study:
+def _open_study(folder: Path, settings: SearchSettings) -> optuna.Study:
     journal = folder / JOURNAL_FILE
-    _repair(journal)
+    _repair_journal(journal)
     study = optuna.create_study(
         study_name=_STUDY,
         storage=JournalStorage(JournalFileBackend(str(journal))),
@@ -94,18 +94,18 @@ def _study(folder: Path, settings: SearchSettings) -> optuna.Study:
     return study
 
 
-def _repair(journal: Path) -> None:
-    """Take away what a killed process may have left: Optuna's lock, and the beginning of a line."""
+def _repair_journal(journal: Path) -> None:
+    """Remove what a killed process may leave: Optuna's lock, and an incomplete last line."""
     journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
     if journal.exists():
         content = journal.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            journal.write_bytes(whole)
+        complete = content[: content.rfind(b"\n") + 1]
+        if complete != content:
+            journal.write_bytes(complete)
 
 
 def _recipe_values(settings: SearchSettings) -> dict[str, int | float]:
-    """The recipe's own values, but for those that are out of range."""
+    """Return the recipe's values of the searched settings, without those out of range."""
     recipe = ARCHITECTURES[settings.architecture].recipe
     values = {name: getattr(recipe, name) for name in settings.searched()}
     ranges = {name: getattr(settings, f"{name}_range") for name in values}
@@ -124,10 +124,10 @@ def _next_trial(study: optuna.Study, settings: SearchSettings) -> optuna.Trial |
     return study.ask()
 
 
-def _run(
+def _run_trial(
     trial: optuna.Trial, window_set: WindowSet, settings: SearchSettings, folder: Path, progress: SearchProgress
 ) -> None:
-    chosen = settings.with_values({name: _value(trial, settings, name) for name in settings.searched()})
+    chosen = settings.with_values({name: _suggest(trial, settings, name) for name in settings.searched()})
     checkpoints = _checkpoints(folder, trial.number)
     state = TrialState.COMPLETE
     try:
@@ -146,7 +146,7 @@ def _run(
     trial.study.tell(trial, min(losses) if state is TrialState.COMPLETE else None, state=state)
 
 
-def _value(trial: optuna.Trial, settings: SearchSettings, name: str) -> int | float:
+def _suggest(trial: optuna.Trial, settings: SearchSettings, name: str) -> int | float:
     low, high = getattr(settings, f"{name}_range")
     suggest: Any = trial.suggest_int if isinstance(low, int) else trial.suggest_float
     value: int | float = suggest(name, low, high, log=name not in LINEAR)
@@ -154,12 +154,11 @@ def _value(trial: optuna.Trial, settings: SearchSettings, name: str) -> int | fl
 
 
 def _history(checkpoints: Path) -> tuple[EpochRecord, ...]:
-    """The epochs of a trial so far."""
     if not checkpoints.exists():
         return ()
     try:
         return read_state(checkpoints).history
-    except CheckpointError:  # killed, or diverged, within the first epoch
+    except CheckpointError:  # it was killed or diverged in the first epoch
         return ()
 
 
@@ -167,8 +166,8 @@ def _checkpoints(folder: Path, number: int) -> Path:
     return folder / f"trial-{number:04d}"
 
 
-def _clear(study: optuna.Study, folder: Path) -> None:
-    """Remove the checkpoints of trials that ended: the journal has all that is still wanted of them."""
+def _delete_checkpoints(study: optuna.Study, folder: Path) -> None:
+    """Delete the checkpoints of ended trials; their results are in the journal."""
     for trial in study.get_trials(deepcopy=False, states=_ENDED):
         shutil.rmtree(_checkpoints(folder, trial.number), ignore_errors=True)
 
@@ -178,11 +177,11 @@ def _result(study: optuna.Study, settings: SearchSettings) -> SearchResult:
     complete = [trial for trial in trials if trial.outcome is TrialOutcome.COMPLETE]
     if not complete:
         raise SearchError(
-            f"none of {len(trials)} trials was complete, each diverged; search below a lower learning rate",
+            f"All of {len(trials)} trials diverged. Lower the upper end of learning_rate_range.",
             code="no-trial-complete",
         )
     best = trials[study.best_trial.number]
-    compared = len({trial.validation_loss for trial in complete}) >= _FEWEST_TO_COMPARE
+    compared = len({trial.validation_loss for trial in complete}) >= _MIN_TRIALS_FOR_IMPORTANCE
     importance = optuna.importance.get_param_importances(study) if compared else {}
     return SearchResult(trials, best, settings.with_values(best.values), importance)
 

@@ -1,4 +1,4 @@
-"""What a search has found."""
+"""The result of a hyperparameter search."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,40 +8,40 @@ from voltpipe.forecasting.settings import TrainingSettings
 
 
 class TrialOutcome(StrEnum):
-    """How a trial ended."""
+    """Outcome of a trial."""
 
     COMPLETE = "complete"
     PRUNED = "pruned"
     FAILED = "failed"
-    """Its loss or gradient was not finite."""
+    """The loss or gradient was not finite."""
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial."""
+    """Settings, validation loss and outcome of one trial."""
 
     number: int
     outcome: TrialOutcome
     values: Mapping[str, int | float]
-    """What was searched."""
+    """Values of the searched settings."""
     validation_loss: float | None
-    """The lowest, in z-units; none where no epoch was complete."""
+    """Lowest validation loss, in z-units squared; None if no epoch was completed."""
     epochs: int
     elapsed_s: float
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """All trials, and the settings of the best."""
+    """All trials, and the settings of the best one."""
 
     trials: tuple[TrialResult, ...]
     best: TrialResult
     settings: TrainingSettings
     importance: Mapping[str, float]
-    """Which share of the differences in loss each searched setting explains (fANOVA); empty with few trials."""
+    """Share of the variance of the loss that each searched setting explains (fANOVA); empty with few trials."""
 
     def facts(self) -> dict[str, int | float]:
-        """All that is a single value, by name."""
+        """Return all single values by name."""
         counts = {f"{kind.value} trials": sum(trial.outcome is kind for trial in self.trials) for kind in TrialOutcome}
         assert self.best.validation_loss is not None
         return {
@@ -52,7 +52,7 @@ class SearchResult:
         }
 
     def table(self) -> str:
-        """The trials as a Markdown table, the best first and those that are not complete last."""
+        """Return the trials as a Markdown table: the best first, incomplete ones last."""
         names = list(self.best.values)
         header = ["trial", "outcome", "validation loss", "epochs", "s", *names]
         rows = [

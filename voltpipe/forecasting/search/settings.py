@@ -1,4 +1,4 @@
-"""What is searched, how long, and when a trial is given up."""
+"""Settings of the hyperparameter search: ranges, budget and pruning."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -9,76 +9,85 @@ from voltpipe.forecasting.settings import TrainingSettings
 
 SEARCHED = ("learning_rate", "weight_decay", "batch_size", "windows_per_epoch", "noise_mv")
 LINEAR = ("noise_mv",)
-"""Drawn evenly; all others are drawn evenly by their logarithm."""
+"""Settings drawn uniformly. All others are drawn log-uniformly."""
 
 
 class Pruner(StrEnum):
-    """When a trial is given up, by its lowest validation loss after each tenth of its time."""
+    """Pruning rule, applied to the lowest validation loss after each tenth of a trial's time."""
 
     MEDIAN = "median"
-    """Once it is above the median of the earlier trials."""
+    """Prune a trial whose loss is above the median of the earlier trials."""
     HALVING = "halving"
-    """Unless it is among the best third of the earlier trials, after one, three and nine tenths."""
+    """Keep the best third of the trials after one, three and nine tenths (successive halving)."""
     NONE = "none"
 
 
 class SearchSettings(TrainingSettings):
-    """How each trial is trained, and the search over what is left at none of `SEARCHED`."""
+    """Settings of a search over those settings in `SEARCHED` that are unset, and of the training of its trials."""
 
-    n_trials: int = Field(
-        20, ge=1, le=100_000, description="the search ends after so many trials, pruned ones included"
-    )
+    n_trials: int = Field(20, ge=1, le=100_000, description="Number of trials, including pruned ones.")
     search_budget_s: float = Field(
         3600.0,
         ge=1,
         le=90 * 86_400,
-        description="no trial begins that could end later than after so many seconds of training, all trials together",
+        description="Total training time of all trials, in s. No trial starts that could exceed it.",
     )
-    pruner: Pruner = Field(Pruner.MEDIAN, description="when a trial is given up; its validation loss decides")
+    pruner: Pruner = Field(Pruner.MEDIAN, description="Rule that ends a trial early because of its validation loss.")
     trials_before_pruning: int = Field(
-        4, ge=1, le=1000, description="so many trials are trained to the end before the median gives any up"
+        4, ge=1, le=1000, description="Number of trials trained to the end before the median rule prunes any."
     )
-    learning_rate_range: tuple[float, float] = Field((3e-4, 3e-2), description="searched unless learning_rate is set")
-    weight_decay_range: tuple[float, float] = Field((1e-6, 1e-1), description="searched unless weight_decay is set")
-    batch_size_range: tuple[int, int] = Field((1, 64), description="searched unless batch_size is set")
+    learning_rate_range: tuple[float, float] = Field(
+        (3e-4, 3e-2), description="Range of the learning rate. Searched unless learning_rate is set."
+    )
+    weight_decay_range: tuple[float, float] = Field(
+        (1e-6, 1e-1), description="Range of the weight decay. Searched unless weight_decay is set."
+    )
+    batch_size_range: tuple[int, int] = Field(
+        (1, 64), description="Range of the batch size, in windows. Searched unless batch_size is set."
+    )
     windows_per_epoch_range: tuple[int, int] = Field(
-        (100, 2000), description="searched unless windows_per_epoch is set"
+        (100, 2000), description="Range of the windows per epoch. Searched unless windows_per_epoch is set."
     )
-    noise_mv_range: tuple[float, float] = Field((0.0, 1.0), description="searched unless noise_mv is set, in mV")
+    noise_mv_range: tuple[float, float] = Field(
+        (0.0, 1.0), description="Range of the added noise, in mV. Searched unless noise_mv is set."
+    )
 
     @model_validator(mode="after")
-    def _can_begin(self) -> "SearchSettings":
+    def _check_search_space(self) -> "SearchSettings":
         for name in SEARCHED:
             _check_range(name, getattr(self, f"{name}_range"))
         if not self.searched():
-            raise ValueError(f"nothing is left to search; leave one of {', '.join(SEARCHED)} unset")
+            raise ValueError(f"Nothing is left to search. Leave one of {', '.join(SEARCHED)} unset.")
         if self.search_budget_s < self.budget_s:
             raise ValueError(
-                f"search_budget_s {self.search_budget_s:g} has no room for a trial of budget_s {self.budget_s:g}"
+                f"search_budget_s {self.search_budget_s:g} is less than the budget_s {self.budget_s:g} of one trial. "
+                "Raise search_budget_s."
             )
         return self
 
     def searched(self) -> tuple[str, ...]:
-        """Which training settings are searched."""
+        """List the training settings to search: those that are unset."""
         return tuple(name for name in SEARCHED if getattr(self, name) is None)
 
     def with_values(self, values: Mapping[str, int | float]) -> TrainingSettings:
-        """How one trial is trained."""
+        """Return the settings of a trial with these values."""
         return TrainingSettings.model_validate({**self.part(TrainingSettings).model_dump(), **values})
 
     def identity(self) -> dict[str, object]:
-        """What must be alike for a search to go on: all but how much is searched."""
+        """Return the settings that a resumed search must share: all but the number of trials and the search budget."""
         return self.model_dump(mode="json", exclude={"n_trials", "search_budget_s"})
 
 
 def _check_range(name: str, ends: tuple[int | float, int | float]) -> None:
     low, high = ends
     if not low < high:
-        raise ValueError(f"{name}_range {ends}: expected the lower end before the upper; for one value, set {name}")
+        raise ValueError(f"{name}_range {ends} is empty. Expected (lower, upper). For a single value, set {name}.")
     if low <= 0 and name not in LINEAR:
-        raise ValueError(f"{name}_range {ends}: expected ends above 0, for it is searched by its logarithm")
+        raise ValueError(
+            f"{name}_range {ends} contains 0 or less. It is searched on a log scale, so both ends must be above 0."
+        )
     for end in ends:
         try:
             TrainingSettings.model_validate({name: end})
         except ValidationError as error:
-            raise ValueError(f"{name}_range {ends}: {name} cannot be {end}: {error.errors()[0]['msg']}") from error
+            raise ValueError(f"{name}_range {ends}: {name} cannot be {end}: {error.errors()[0]['msg']}.") from error

@@ -1,11 +1,11 @@
-"""Data-parallel training with torch.distributed: in each step, every process computes the gradient of its share.
+"""Data-parallel training with torch.distributed: every process computes the gradient of its share of each batch.
 
-Rank 0 is the training itself and keeps optimizer, budget, validation and checkpoints. For each step it broadcasts the
-batch, a seed and the weights, and the gradients of all shares are summed on it. The other ranks keep nothing from step
-to step, so a training ends, resumes and fails as it does in one process.
+Rank 0 runs the training: optimizer, budget, validation and checkpoints. For each step it broadcasts the batch, a seed
+and the weights, and receives the sum of all gradients. The other ranks keep no state between steps, so stopping,
+resuming and failing work as in a single process.
 
-voltpipe starts the ranks on this machine; they meet through a file and talk over the loopback interface. To use several
-hosts, let torchrun start a program that calls `train` with the same arguments on every rank.
+voltpipe starts the ranks on this machine. They find each other through a file and communicate over the loopback
+interface. To use several hosts, let torchrun start a program that calls `train` with the same arguments on every rank.
 """
 
 import os
@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -35,17 +36,17 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.recipe import Recipe
 from voltpipe.forecasting.settings import Device
 from voltpipe.forecasting.training.checkpoint import TrainingError
-from voltpipe.forecasting.training.optimization import backpropagate, couplings_by_window
+from voltpipe.forecasting.training.epoch import backpropagate, couplings_by_window
 from voltpipe.windows.window_set import WindowSet
 
 _LEAVE_S, _POLL_S = 10.0, 0.02
 
 Backpropagate = Callable[[Int64[np.ndarray, " window"]], Tensor]
-"""Adds the gradient of the mean loss over some windows to the module's, and returns that loss."""
+"""Accumulates the gradient of the mean loss over a batch of windows in the parameters, and returns the loss."""
 
 
 class SharedGradient:
-    """A module whose gradient all ranks compute together. The others take over the state that it has on rank 0."""
+    """The gradient of a module, computed by all ranks. They start from the module's state on rank 0."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module, self._parameters = module, list(module.parameters())
@@ -54,7 +55,7 @@ class SharedGradient:
             _broadcast(tensor)
 
     def lead(self, windows: Int64[np.ndarray, " window"], backpropagate: Backpropagate) -> Tensor:
-        """Set the gradient on rank 0 to that of the mean loss over the windows, and return that loss.
+        """Set the gradient on rank 0 to that of the mean loss over the windows, and return the loss.
 
         Raises:
             TrainingError: another process has ended.
@@ -68,7 +69,7 @@ class SharedGradient:
         return loss[0]
 
     def dismiss(self) -> None:
-        """Tell the other ranks that the training has ended."""
+        """Tell the other ranks that training has ended."""
         _broadcast(torch.zeros(2, dtype=torch.int64, device=self._device))
 
     def follow(self, backpropagate: Backpropagate) -> None:
@@ -97,14 +98,14 @@ class SharedGradient:
         loss = backpropagate(own) if len(own) else torch.zeros((), device=self._device)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
         summed = torch.cat([part.flatten() for part in (loss, *gradients)]) * (len(own) / len(windows))
-        with _together():
+        with _report_ended_peers():
             dist.reduce(summed, dst=0)
         return torch.split(summed, [1, *(parameter.numel() for parameter in self._parameters)])
 
 
 @dataclass(frozen=True)
 class Share:
-    """All that another rank is told at its start; weights, tables and batches are broadcast to it."""
+    """Everything that another rank needs to start. Weights, buffers and batches are broadcast to it."""
 
     architecture: str
     architecture_settings: dict[str, Any]
@@ -112,29 +113,29 @@ class Share:
     window_set_folder: Path
     compute: Compute
 
-    def work(self) -> None:
-        """Compute a share of each step of the training on rank 0, until it dismisses this rank."""
+    def work(self, local_rank: int, **rendezvous: Any) -> None:
+        """Join the process group, and compute a share of each step until rank 0 dismisses this rank."""
         retain_allocator_memory()
-        window_set = WindowSet(self.window_set_folder)
-        forecaster = Forecaster.unfitted(self.architecture, window_set, self.architecture_settings)
-        module = cast(TrainableModule, forecaster.module.to(self.compute.device.value).train())
-        with torch.random.fork_rng(devices=[]), flush_denormals(), cpu_threads(self.recipe.cpu_threads):
-            shared = SharedGradient(module)
-            couplings = couplings_by_window(module, window_set)
+        group = _joined(self.compute.device, local_rank, **rendezvous)
+        with group, torch.random.fork_rng(devices=[]), flush_denormals(), cpu_threads(self.recipe.cpu_threads):
+            window_set = WindowSet(self.window_set_folder)
+            forecaster = Forecaster.unfitted(self.architecture, window_set, self.architecture_settings)
+            module = cast(TrainableModule, forecaster.module.to(self.compute.device.value).train())
+            shared, couplings = SharedGradient(module), couplings_by_window(module, window_set)
             shared.follow(partial(backpropagate, module, self.recipe, window_set, self.compute, couplings))
 
 
 @contextmanager
 def process_group(share: Share, n_processes: int) -> Iterator[bool]:
-    """Form the group of processes of a training on rank 0, and say whether there is more than this one.
+    """Form the process group of a training on rank 0. Yield whether the training is shared with other processes.
 
     Args:
-        share: what the other ranks work on. On CUDA each process has a GPU of its own.
-        n_processes: how many there are in all, started here; torchrun decides that for the processes it starts.
+        share: work of the other ranks. On CUDA each process has its own GPU.
+        n_processes: total number of processes, which are started here. Ignored under torchrun, which starts its own.
 
     Raises:
-        DeviceError: the device cannot be shared by so many processes.
-        TrainingError: a process ended before it could join.
+        DeviceError: there are fewer devices than processes.
+        TrainingError: a process ended before it joined.
     """
     device = share.compute.device
     if dist.is_torchelastic_launched():
@@ -144,27 +145,29 @@ def process_group(share: Share, n_processes: int) -> Iterator[bool]:
     if n_processes == 1:
         yield False
         return
-    n_places = {Device.CPU: n_processes, Device.CUDA: torch.cuda.device_count()}.get(device, 1)
-    if n_processes > n_places:
+    n_devices = {Device.CPU: n_processes, Device.CUDA: torch.cuda.device_count()}.get(device, 1)
+    if n_processes > n_devices:
         raise DeviceError(
-            f"found {n_places} {device.value} device(s) for {n_processes} processes; train in at most {n_places}, or "
-            "on the CPU",
+            f"Found {n_devices} {device.value} device(s) for {n_processes} processes. Train in at most {n_devices} "
+            "process(es), or on the CPU.",
             code="processes-unavailable",
         )
     n_threads = share.recipe.cpu_threads or max(1, torch.get_num_threads() // n_processes)
     share = replace(share, recipe=replace(share.recipe, cpu_threads=n_threads))
     with TemporaryDirectory() as folder, cpu_threads(n_threads):
-        meeting = str(Path(folder) / "meeting")
-        arguments = [(share, rank, n_processes, meeting) for rank in range(1, n_processes)]
-        others = [get_context("spawn").Process(target=_follow, args=each, daemon=True) for each in arguments]
+        file = str(Path(folder) / "rendezvous")
+        others = [
+            get_context("spawn").Process(target=_follow, args=(share, rank, n_processes, file), daemon=True)
+            for rank in range(1, n_processes)
+        ]
         for process in others:
             process.start()
         try:
-            store = FileStore(meeting, n_processes)
+            store = FileStore(file, n_processes)
             while not store.check([f"rank {rank}" for rank in range(1, n_processes)]):
-                with _together():
+                with _report_ended_peers():
                     if not all(process.is_alive() for process in others):
-                        raise RuntimeError("a process ended before it could join")
+                        raise RuntimeError("a process ended before it joined")
                 time.sleep(_POLL_S)
             with _joined(device, 0, store=store, rank=0, world_size=n_processes):
                 yield True
@@ -175,37 +178,33 @@ def process_group(share: Share, n_processes: int) -> Iterator[bool]:
 
 
 def share_by_torchrun(share: Share) -> bool:
-    """Work on a share if torchrun started this process as another rank than 0; return whether it did."""
+    """Compute a share of each step if torchrun started this process with a rank above 0; return whether it did."""
     if not dist.is_torchelastic_launched() or os.environ["RANK"] == "0":
         return False
-    with _joined(share.compute.device, int(os.environ["LOCAL_RANK"])):
-        share.work()
+    share.work(int(os.environ["LOCAL_RANK"]))
     return True
 
 
-def _follow(share: Share, rank: int, n_processes: int, meeting: str) -> None:
+def _follow(share: Share, rank: int, n_processes: int, file: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    store = FileStore(meeting, n_processes)
+    store = FileStore(file, n_processes)
     store.set(f"rank {rank}", "is ready")
-    joined = _joined(share.compute.device, rank, store=store, rank=rank, world_size=n_processes)
-    with suppress(TrainingError), joined:  # rank 0 reports it
-        share.work()
+    with suppress(TrainingError):  # rank 0 reports it
+        share.work(rank, store=store, rank=rank, world_size=n_processes)
 
 
 def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent
-    parent.join()
+    cast(BaseProcess, parent_process()).join()
     os._exit(1)
 
 
 @contextmanager
-def _joined(device: Device, local_rank: int, **meeting: Any) -> Iterator[None]:
+def _joined(device: Device, local_rank: int, **rendezvous: Any) -> Iterator[None]:
     if device is Device.CUDA:
         torch.cuda.set_device(local_rank)
     _stay_on_loopback()
-    with _together():
-        dist.init_process_group("nccl" if device is Device.CUDA else "gloo", **meeting)
+    with _report_ended_peers():
+        dist.init_process_group("nccl" if device is Device.CUDA else "gloo", **rendezvous)
     try:
         yield
     finally:
@@ -213,7 +212,7 @@ def _joined(device: Device, local_rank: int, **meeting: Any) -> Iterator[None]:
 
 
 def _stay_on_loopback() -> None:
-    """Keep connections on the loopback interface, unless another one or a remote host is named."""
+    """Use the loopback interface, unless the environment names another interface or a remote host."""
     loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
     if loopback and os.environ.get("MASTER_ADDR", "localhost") in ("127.0.0.1", "localhost", "::1"):
         for backend in ("GLOO", "NCCL"):
@@ -221,18 +220,18 @@ def _stay_on_loopback() -> None:
 
 
 def _broadcast(tensor: Tensor) -> Tensor:
-    with _together():
+    with _report_ended_peers():
         dist.broadcast(tensor, src=0)
     return tensor
 
 
 @contextmanager
-def _together() -> Iterator[None]:
+def _report_ended_peers() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # which torch.distributed raises when a peer has gone
+    except RuntimeError as error:  # raised by torch.distributed when a peer has ended
         raise TrainingError(
-            "a process that shared in the training has ended, killed or out of memory; train in fewer processes, or "
-            "again: the last checkpoint is sound",
+            "A process of the training was killed or ran out of memory. The last checkpoint is intact. "
+            "Train again, in fewer processes if memory is short.",
             code="training-process-ended",
         ) from error

@@ -1,4 +1,7 @@
-"""Fits the predictive distribution of a forecaster on validation windows; no other sample is ever read here."""
+"""Closed-form fits: predictive distribution, baselines and novelty detector.
+
+Distributions and the limits of novelty read validation windows. Everything else reads training windows.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,18 +31,18 @@ from voltpipe.forecasting.predictive_distribution import (
 from voltpipe.forecasting.training.sampling import calibration_windows
 from voltpipe.signals.spike_detection import find_reset_voltage
 from voltpipe.windows.splits import Split
-from voltpipe.windows.window_set import WindowSet
+from voltpipe.windows.window_set import WindowSet, to_mv
 
 _BATCH_WINDOWS = 32
 _MAX_TARGETS = 400_000
-"""More would cost time and change nothing."""
+"""Number of targets read; more would cost time and change nothing."""
 _MAX_BINS = 16
-_TARGETS_A_CELL = 100
+_MIN_TARGETS_PER_BIN = 100
 
 
 @dataclass(frozen=True)
 class _Outcomes:
-    """What followed the forecasts of one horizon."""
+    """Observed targets of the forecasts at one horizon."""
 
     cell: Int64[Tensor, " target"]
     residual: Float[Tensor, " target"]
@@ -49,7 +52,7 @@ class _Outcomes:
 
 
 def with_distribution(forecaster: Forecaster, window_set: WindowSet) -> Forecaster:
-    """The forecaster with its predictive distribution; as it is, if the window set has no validation windows."""
+    """Return the forecaster with a predictive distribution; unchanged if the window set has no validation windows."""
     windows = calibration_windows(window_set, max(1, _MAX_TARGETS // window_set.n_channels))
     if not len(windows):
         return forecaster
@@ -62,12 +65,12 @@ def fit_distribution(
     samples_mv: Float[Tensor, "window time channel"],
     forecast_mv: Float[Tensor, "window horizon channel"],
 ) -> PredictiveDistribution:
-    """Tabulate what followed forecasts.
+    """Fit a predictive distribution to forecasts and the samples that followed.
 
     Args:
-        forecaster: who made them.
-        samples_mv: from the last sample that it knew up to the largest horizon.
-        forecast_mv: what it forecast.
+        forecaster: made the forecasts.
+        samples_mv: samples from the last one in the context up to the largest horizon, in mV.
+        forecast_mv: the forecasts, in mV.
     """
     distribution = _empty(forecaster, samples_mv, n_targets=forecast_mv[:, 0].numel())
     samples, forecast = distribution.scaled(samples_mv), distribution.scaled(forecast_mv)
@@ -90,38 +93,38 @@ def fit_distribution(
 def _forecast(
     forecaster: Forecaster, window_set: WindowSet, windows: Int64[np.ndarray, " window"]
 ) -> tuple[Float[Tensor, "window time channel"], Float[Tensor, "window horizon channel"]]:
-    """The samples from the last known one up to the largest horizon, and the forecasts, in mV."""
+    """Return the samples from the last one in the context up to the largest horizon, and the forecasts, in mV."""
     samples, forecasts = [], []
-    for batch, user in _batches(forecaster, window_set, windows):
+    for batch, adapted in _batches(forecaster, window_set, windows):
         mean_mv, sd_mv = window_set.calibration_mv(window_set.index["recording"][batch])
-        stretch_z = window_set.segment(batch, window_set.context + forecaster.horizons[-1])
-        forecast_z = user.predict_z(stretch_z[:, : window_set.context], mean_mv, sd_mv)
-        samples.append(stretch_z[:, window_set.context - 1 :] * sd_mv[:, None] + mean_mv[:, None])
-        forecasts.append(forecast_z * sd_mv[:, None] + mean_mv[:, None])
+        segment_z = window_set.segment(batch, window_set.context + forecaster.horizons[-1])
+        forecast_z = adapted.predict_z(segment_z[:, : window_set.context], mean_mv, sd_mv)
+        samples.append(to_mv(segment_z[:, window_set.context - 1 :], mean_mv, sd_mv))
+        forecasts.append(to_mv(forecast_z, mean_mv, sd_mv))
     return torch.cat(samples), torch.cat(forecasts)
 
 
 def _batches(
     forecaster: Forecaster, window_set: WindowSet, windows: Int64[np.ndarray, " window"]
 ) -> Iterator[tuple[Int64[np.ndarray, " batch"], Forecaster]]:
-    """Windows of one recording at a time, with the forecaster as it is to be used on that recording."""
+    """Yield batches of windows of one recording, each with the forecaster adapted to that recording."""
     of_recording = window_set.index["recording"][windows]
     for number in sorted(set(of_recording.tolist())):
         organoid = window_set.recordings[number].organoid
-        user = forecaster.for_recording(organoid, window_set.channel_names)
-        chosen = windows[of_recording == number]
-        for first in range(0, len(chosen), _BATCH_WINDOWS):
-            yield chosen[first : first + _BATCH_WINDOWS], user
+        adapted = forecaster.for_recording(organoid, window_set.channel_names)
+        own = windows[of_recording == number]
+        for first in range(0, len(own), _BATCH_WINDOWS):
+            yield own[first : first + _BATCH_WINDOWS], adapted
 
 
 def _empty(
     forecaster: Forecaster, samples_mv: Float[Tensor, "window time channel"], n_targets: int
 ) -> PredictiveDistribution:
-    """A distribution with its scales and its reset, and nothing in the tables."""
+    """Return a distribution with scales and reset voltage, and empty tables."""
     reset = find_reset_voltage(samples_mv[:, 0].flatten().sort().values)
     config = DistributionConfig(
         horizons_samples=forecaster.horizons,
-        n_bins=min(_MAX_BINS, max(1, isqrt(n_targets // _TARGETS_A_CELL))),
+        n_bins=min(_MAX_BINS, max(1, isqrt(n_targets // _MIN_TARGETS_PER_BIN))),
         n_scales=1 if reset else samples_mv.shape[2],
         n_targets=n_targets,
     )
@@ -136,7 +139,7 @@ def _empty(
 
 
 def _tabulate(distribution: PredictiveDistribution, rows: slice, outcomes: _Outcomes) -> None:
-    """Fill the tables of one horizon. A cell without targets takes over the nearest one's."""
+    """Fill the tables of one horizon. A bin without targets copies the nearest bin with targets."""
     n_cells = distribution.cells.n_cells
     counts, at_reset, below_reset, spiked = (
         torch.bincount(outcomes.cell[which], minlength=n_cells)
@@ -149,14 +152,14 @@ def _tabulate(distribution: PredictiveDistribution, rows: slice, outcomes: _Outc
     distribution.at_reset[rows] = (at_reset / counts)[nearest]
     distribution.below_reset[rows] = (below_reset / counts)[nearest]
     if distribution.sees_spikes:
-        # Jeffreys' estimate: what was never seen in some hundred cases is not thereby impossible.
+        # Jeffreys' estimate: a spike not seen in a hundred cases is unlikely, not impossible.
         distribution.spike_chances[rows] = ((spiked + 0.5) / (counts + 1))[nearest]
 
 
 def _quantiles(
     residual: Float[Tensor, " target"], cell: Int64[Tensor, " target"], n_cells: int
 ) -> Float[Tensor, "cell step"]:
-    """The residuals of each cell at the tabulated levels; zero where there are none."""
+    """Return the quantiles of each bin's residuals at the tabulated levels; zero for a bin without residuals."""
     order = residual.argsort()
     ascending = torch.cat([residual[order[cell[order].argsort(stable=True)]], torch.zeros(1)])
     counts = torch.bincount(cell, minlength=n_cells)[:, None]
@@ -168,44 +171,45 @@ def _quantiles(
 
 
 def fit_baselines(window_set: WindowSet) -> dict[str, Forecaster]:
-    """All baselines by name, at all horizons of the window set, fitted on its training rows alone.
+    """Fit all baselines on the training samples, at all horizons of the window set. Return them by name.
 
-    Each has a predictive distribution, from the validation windows, if there are any.
+    If there are validation windows, each baseline gets a predictive distribution from them.
 
     Raises:
-        TrainingDataError: there are too few training rows.
+        TrainingDataError: there are too few training samples.
     """
 
-    def fitted(name: str) -> Forecaster:
+    def fit_baseline(name: str) -> Forecaster:
         forecaster = Forecaster.unfitted(name, window_set)
         forecaster.module.fit(window_set)
         return with_distribution(forecaster, window_set)
 
-    return dict(zip(BASELINES, run_in_threads(fitted, BASELINES), strict=True))
+    return dict(zip(BASELINES, run_in_threads(fit_baseline, BASELINES), strict=True))
 
 
 FALSE_ALARMS = 0.01
+"""Share of validation windows that may exceed the novelty limits."""
 _MAX_VALUES = 30_000_000
-"""Voltages that are looked at, of training and again of validation; more would cost time and change little."""
-_LEAST_WINDOWS = 200
+"""Number of voltages read from training and from validation windows each; more would change little."""
+_MIN_WINDOWS = 200
 _BATCH_VALUES = 1 << 20
 _SHRINKAGE = 0.1
-"""Of the features' correlations towards none."""
+"""Shrinkage of the features' correlations toward zero."""
 
 
 def fit_novelty_detector(forecaster: Forecaster, window_set: WindowSet) -> Forecaster:
-    """The forecaster that recognises what it was not trained on; as it is, if no windows are for validation.
+    """Return the forecaster with a novelty detector; unchanged if there are no validation windows.
 
-    Features and their spread come from training windows, the limit that so few windows exceed from validation windows.
-    No other sample is read.
+    Mean and spread of the features come from training windows. The limits, which 1 % of windows exceed, come from
+    validation windows. No other sample is read.
     """
     context = forecaster.config.context_samples
-    most = max(_LEAST_WINDOWS, _MAX_VALUES // (context * window_set.n_channels))
+    most = max(_MIN_WINDOWS, _MAX_VALUES // (context * window_set.n_channels))
     trained, validating = window_set.windows(Split.TRAIN), calibration_windows(window_set, most)
     if not len(trained) or not len(validating):
         return forecaster
     trained = trained[np.linspace(0, len(trained) - 1, min(most, len(trained))).astype(np.int64)]
-    familiarity = NoveltyDetector(
+    detector = NoveltyDetector(
         NoveltyConfig(
             n_channels=window_set.n_channels,
             context_samples=context,
@@ -213,43 +217,43 @@ def fit_novelty_detector(forecaster: Forecaster, window_set: WindowSet) -> Forec
             false_alarms=FALSE_ALARMS,
         )
     )
-    familiarity.centre_mv.copy_(torch.tensor(forecaster.config.mean_mv))
-    familiarity.scale_mv.copy_(torch.tensor(forecaster.config.sd_mv))
-    _learn_features(familiarity, window_set, trained)
-    _set_limits(familiarity, window_set, validating)
-    return replace(forecaster, familiarity=familiarity)
+    detector.centre_mv.copy_(torch.tensor(forecaster.config.mean_mv))
+    detector.scale_mv.copy_(torch.tensor(forecaster.config.sd_mv))
+    _fit_features(detector, window_set, trained)
+    _set_limits(detector, window_set, validating)
+    return replace(forecaster, familiarity=detector)
 
 
-def _learn_features(familiarity: NoveltyDetector, window_set: WindowSet, windows: Int64[np.ndarray, " window"]) -> None:
-    # One sample more or less is nothing to speak of, however steady a channel was in training.
-    least = 1 / familiarity.config.context_samples
-    of_channels, in_common = [], []
+def _fit_features(detector: NoveltyDetector, window_set: WindowSet, windows: Int64[np.ndarray, " window"]) -> None:
+    # A difference of one sample never counts as novel, however constant a channel was in training.
+    min_sd = 1 / detector.config.context_samples
+    by_channel, common = [], []
     for history_mv in _histories_mv(window_set, windows):
-        scaled = familiarity.scaled(history_mv)
-        of_channels.append(channel_features(scaled))
-        in_common.append(common_features(scaled, window_set.rate_hz))
-    features = torch.cat(of_channels)
-    familiarity.feature_mean.copy_(features.mean(0))
-    familiarity.feature_sd.copy_(features.std(0, correction=0).clamp(min=least))
-    features_z = familiarity.standardised(features)
-    familiarity.feature_precision.copy_(_precision(features_z.flatten(0, 1)))
-    whole = whole_features(features_z, torch.cat(in_common))
-    familiarity.whole_mean.copy_(whole.mean(0))
-    familiarity.whole_sd.copy_(whole.std(0, correction=0).clamp(min=least))
-    familiarity.whole_precision.copy_(_precision((whole - familiarity.whole_mean) / familiarity.whole_sd))
+        scaled = detector.scaled(history_mv)
+        by_channel.append(channel_features(scaled))
+        common.append(common_features(scaled, window_set.rate_hz))
+    features = torch.cat(by_channel)
+    detector.feature_mean.copy_(features.mean(0))
+    detector.feature_sd.copy_(features.std(0, correction=0).clamp(min=min_sd))
+    features_z = detector.standardised(features)
+    detector.feature_precision.copy_(_precision(features_z.flatten(0, 1)))
+    whole = whole_features(features_z, torch.cat(common))
+    detector.whole_mean.copy_(whole.mean(0))
+    detector.whole_sd.copy_(whole.std(0, correction=0).clamp(min=min_sd))
+    detector.whole_precision.copy_(_precision((whole - detector.whole_mean) / detector.whole_sd))
 
 
-def _set_limits(familiarity: NoveltyDetector, window_set: WindowSet, windows: Int64[np.ndarray, " window"]) -> None:
-    """Each of the two distances is given half of the false alarms, and both together then all of them."""
-    judged = [familiarity.judge(history_mv) for history_mv in _histories_mv(window_set, windows)]
+def _set_limits(detector: NoveltyDetector, window_set: WindowSet, windows: Int64[np.ndarray, " window"]) -> None:
+    """Set the limit of each distance to half the false alarms, then scale both so that together they give all."""
+    scores = [detector.judge(history_mv) for history_mv in _histories_mv(window_set, windows)]
     distances = torch.stack(
         [
-            torch.cat([judgement.channel_score.amax(1) for judgement in judged]),
-            torch.cat([judgement.whole_score for judgement in judged]),
+            torch.cat([score.channel_score.amax(1) for score in scores]),
+            torch.cat([score.whole_score for score in scores]),
         ]
     )
-    of_each = distances.quantile(1 - FALSE_ALARMS / 2, dim=1)
-    familiarity.limits.copy_(of_each * (distances / of_each[:, None]).amax(0).quantile(1 - FALSE_ALARMS))
+    half_limits = distances.quantile(1 - FALSE_ALARMS / 2, dim=1)
+    detector.limits.copy_(half_limits * (distances / half_limits[:, None]).amax(0).quantile(1 - FALSE_ALARMS))
 
 
 def _precision(z: Float[Tensor, "window feature"]) -> Float[Tensor, "feature feature"]:

@@ -1,6 +1,7 @@
-"""Which windows are seen when. Everything follows from the seed and the epoch, so a resumed training goes on alike."""
+"""Windows and random numbers of each epoch. Both follow from seed and epoch, so a training resumes bit by bit."""
 
 import numpy as np
+import torch
 from jaxtyping import Int64
 
 from voltpipe.windows.split_segments import TrainingDataError
@@ -10,12 +11,17 @@ from voltpipe.windows.window_set import WindowSet
 MAX_VALIDATION_WINDOWS = 256
 
 
+def seed_epoch(seed: int, epoch: int) -> None:
+    """Seed torch's random numbers for an epoch, counted from 1; epoch 0 draws the initial weights."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]))
+
+
 def training_windows(
     window_set: WindowSet, *, seed: int, epoch: int, windows_per_epoch: int
 ) -> Int64[np.ndarray, " window"]:
-    """The windows of one epoch (counted from 1), in their order.
+    """Return the windows of one epoch (counted from 1), in the order in which they are trained on.
 
-    All training windows come in a random order, then all again in another; epochs cut pieces of equal length off that.
+    All training windows are shuffled again for each pass. Each epoch takes the next `windows_per_epoch` of them.
 
     Raises:
         TrainingDataError: there is no training window.
@@ -23,7 +29,7 @@ def training_windows(
     windows = window_set.windows(Split.TRAIN)
     if not len(windows):
         raise TrainingDataError(
-            "the window set has no training window; record longer, or shorten the context", code="no-training-window"
+            "The window set has no training window. Record longer, or shorten the context.", code="no-training-window"
         )
     length = min(windows_per_epoch, len(windows))
     first_pass, first = divmod((epoch - 1) * length, len(windows))
@@ -32,22 +38,22 @@ def training_windows(
 
 
 def validation_windows(window_set: WindowSet) -> Int64[np.ndarray, " window"]:
-    """Up to 256 validation windows, evenly spread, whose targets lie after their recording's calibration span.
+    """Return up to 256 evenly spaced validation windows whose targets lie after their recording's calibration span.
 
     Raises:
-        TrainingDataError: there is none.
+        TrainingDataError: there is no such window.
     """
     windows = calibration_windows(window_set, MAX_VALIDATION_WINDOWS)
     if not len(windows):
         raise TrainingDataError(
-            "the window set has no validation window after the calibration span; add recordings, or record longer",
+            "The window set has no validation window after the calibration span. Add recordings, or record longer.",
             code="no-validation-window",
         )
     return windows
 
 
 def calibration_windows(window_set: WindowSet, at_most: int) -> Int64[np.ndarray, " window"]:
-    """Validation windows, evenly spread, whose targets lie after their recording's calibration span; maybe none."""
+    """Return `at_most` evenly spaced validation windows with targets after the calibration span; may be empty."""
     windows = window_set.windows(Split.VALIDATION)
     calibration_stop = np.array([recording.calibration_stop_row for recording in window_set.recordings])
     first_target = window_set.index["start_row"][windows] + window_set.context

@@ -1,10 +1,10 @@
-"""Train a forecaster within a budget: plan, step, validate, checkpoint, stop.
+"""The training loop: plan, step, validate, checkpoint, stop.
 
-A training that was interrupted resumes after its last epoch and ends with the same weights: initial weights, order of
-windows, dropout and noise follow from seed and epoch alone, and the learning rate from progress against the planned
-number of epochs. The plan is `max_epochs`, or as many epochs as the budget has room for at the last one's pace, if
-that is fewer; it is renewed after each epoch and kept in the checkpoint. All that the clock decides is kept in the
-history of the epochs, so a training can be repeated without a clock.
+An interrupted training resumes after its last epoch and ends with the same weights. Initial weights, window order,
+dropout and noise follow from seed and epoch alone. The learning rate follows from progress against the planned number
+of epochs: `max_epochs`, or fewer if the time budget, at the pace of the last epoch, allows fewer. The plan is updated
+after each epoch and saved in the checkpoint. The history of epochs records everything that the clock decided, so a
+training can be repeated without a clock.
 """
 
 import math
@@ -26,18 +26,25 @@ from voltpipe.forecasting.recipe import Recipe, learning_rate
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.forecasting.training.checkpoint import (
     Checkpoint,
+    StopReason,
+    begin_or_resume,
+    copied_state,
     hold_checkpoint_folder,
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
 )
 from voltpipe.forecasting.training.data_parallel import Share, SharedGradient, process_group, share_by_torchrun
+from voltpipe.forecasting.training.epoch import (
+    backpropagate,
+    couplings_by_window,
+    make_optimizer,
+    take_step,
+    validate,
+)
 from voltpipe.forecasting.training.fitting import fit_novelty_detector, with_distribution
-from voltpipe.forecasting.training.optimization import backpropagate, couplings_by_window, make_optimizer, take_step
-from voltpipe.forecasting.training.sampling import training_windows, validation_windows
-from voltpipe.forecasting.training.start import begin_or_resume, copied_state, seed_epoch
+from voltpipe.forecasting.training.sampling import seed_epoch, training_windows, validation_windows
 from voltpipe.forecasting.training.training_result import TrainingResult, read_result, write_result
-from voltpipe.forecasting.training.validation import validate
 from voltpipe.progress import EpochRecord, TrainingProgress
 from voltpipe.windows.window_set import WindowSet
 
@@ -53,20 +60,25 @@ def train(
 ) -> TrainingResult:
     """Train a forecaster, or resume the training whose checkpoints are in the folder.
 
-    A training begins with the weights of `begin_from`, if given: the forecaster that `settings.begin_from` names. One
-    that is complete is not trained again: its result comes back at once. `read_result` reads it as well.
+    If the training is already complete, its result is returned at once, as by `read_result`. Under torchrun every rank
+    makes the same call: rank 0 trains, the others compute their shares of each step and then read the result.
 
-    With the history of an earlier training in `repeat`, it has as many epochs of as many windows at the same learning
-    rates as that one, whatever the clock says.
-
-    Under torchrun every rank calls this alike; rank 0 trains, the others share its steps and then read the result.
+    Args:
+        window_set: its training and validation windows are used.
+        settings: architecture, recipe, budget and device.
+        checkpoint_folder: belongs to one training, that is, to one window set with the same settings.
+        progress: is called at the start and after each epoch.
+        begin_from: the forecaster that `settings.begin_from` names. Training begins with its weights.
+        repeat: history of an earlier training. Epochs, windows and learning rates are taken from it, not from the
+            clock.
 
     Raises:
         DeviceError: the requested device or precision is not available.
-        ForecasterError: the window set lacks a horizon that the architecture is made for.
-        TrainingDataError: too few windows or rows.
-        CheckpointError: the folder is in use, damaged, or belongs to another training.
-        TrainingError: a loss or gradient is not finite, `begin_from` is of another kind, or a process has ended.
+        ForecasterError: the window set lacks a horizon that the architecture needs.
+        TrainingDataError: there are too few windows or samples.
+        CheckpointError: the checkpoints are damaged, or belong to another training.
+        LockHeldError: another training holds the folder.
+        TrainingError: loss or gradient is not finite, `begin_from` does not fit, or a process has ended.
     """
     compute = Compute.choose(settings.device, settings.precision)
     retain_allocator_memory()
@@ -93,12 +105,13 @@ def train(
                 training.run_epoch()
                 progress.epoch_finished(training.state.history[-1])
             result = write_result(checkpoint_folder, training.best_forecaster(), training.state, resumed_after_epoch)
-            training.dismiss_others()
+            if training.shared:
+                training.shared.dismiss()
         return result
 
 
 class _Training:
-    """A training in memory, after `state.epoch` epochs."""
+    """State of a training after `state.epoch` epochs, in memory."""
 
     def __init__(
         self,
@@ -130,7 +143,7 @@ class _Training:
         self.began_s -= self.state.elapsed_s
 
     def prepare(self, is_shared: bool) -> None:
-        """Move the module to its device, and set up optimizer, gradient, and the couplings by window."""
+        """Move the model to its device, and set up shared gradient, couplings by window, and optimizer."""
         self.module.to(self.compute.device.value)
         self.shared = SharedGradient(self.module) if is_shared else None
         self.couplings = couplings_by_window(self.module, self.window_set)
@@ -138,14 +151,14 @@ class _Training:
         restore_optimizer(self.optimizer, self.optimizer_state)
 
     def run_epoch(self) -> None:
-        """Train, validate, plan ahead, decide whether to stop, and write the checkpoint."""
+        """Train and validate for one epoch, update the plan, decide whether to stop, and save the checkpoint."""
         began_s = time.monotonic()
         epoch = self.state.epoch + 1
         seed_epoch(self.settings.seed, epoch)
         windows = training_windows(
             self.window_set, seed=self.settings.seed, epoch=epoch, windows_per_epoch=self.recipe.windows_per_epoch
         )
-        train_loss, n_seen = self._learn_from(windows)
+        train_loss, n_seen = self._take_steps(windows)
         trained_s = time.monotonic() - began_s
         validation_loss, r2 = validate(
             self.module, self.window_set, self.validation_windows, self.compute, self.couplings
@@ -167,28 +180,29 @@ class _Training:
         weights, best_epoch = copied_state(self.module), self.state.best_epoch
         if validation_loss < min((past.validation_loss for past in self.state.history), default=math.inf):
             self.best_weights, best_epoch = weights, epoch
-        reached = {
+        stop_reason, stopped_because = self._stop(epoch, best_epoch, planned_epochs)
+        update = {
             "planned_epochs": planned_epochs,
             "history": (*self.state.history, record),
             "best_epoch": best_epoch,
-            "stopped_because": self._reason_to_stop(epoch, best_epoch, planned_epochs),
+            "stopped_because": stopped_because,
+            "stop_reason": stop_reason,
         }
-        self.state = self.state.model_copy(update=reached)
+        self.state = self.state.model_copy(update=update)
         tensors = optimizer_tensors(self.optimizer)
         save_checkpoint(self.folder, Checkpoint(self.state, weights, self.best_weights, tensors))
 
-    def _learn_from(self, windows: Int64[np.ndarray, " window"]) -> tuple[float, int]:
-        """Take steps until all windows are seen or time is out; return the mean loss and how many were seen."""
+    def _take_steps(self, windows: Int64[np.ndarray, " window"]) -> tuple[float, int]:
+        """Train until all windows are seen or the budget is spent; return mean loss and number of windows seen."""
         self.module.train()
         gradient = partial(backpropagate, self.module, self.recipe, self.window_set, self.compute, self.couplings)
-        shared = self.shared
         loss_sum, seen = 0.0, 0
         while seen < len(windows) and not (seen and self._is_out_of_time(seen)):
             batch = windows[seen : seen + self.recipe.batch_size]
             for group in self.optimizer.param_groups:
                 group["lr"] = self._learning_rate(seen / len(windows))
             self.optimizer.zero_grad()
-            loss = shared.lead(batch, gradient) if shared else gradient(batch)
+            loss = self.shared.lead(batch, gradient) if self.shared else gradient(batch)
             loss_sum += take_step(self.module, self.optimizer, self.recipe, loss) * len(batch)
             seen += len(batch)
         return loss_sum / seen, seen
@@ -210,28 +224,26 @@ class _Training:
         return self._remaining_s() <= 0
 
     def _plan(self, epoch: int, epoch_s: float) -> int:
-        """Return after how many epochs the training will end if each takes as long as the last."""
+        """Return the total number of epochs, if each further one takes as long as the last."""
         if self.repeat:
             return self.repeat[min(epoch, len(self.repeat) - 1)].planned_epochs
         return min(self.settings.max_epochs, epoch + max(0, int(self._remaining_s() / epoch_s)))
 
-    def _reason_to_stop(self, epoch: int, best_epoch: int, planned_epochs: int) -> str | None:
+    def _stop(self, epoch: int, best_epoch: int, planned_epochs: int) -> tuple[StopReason, str] | tuple[None, None]:
+        """Return code and sentence of the reason to stop after this epoch; two None to continue."""
         if self.repeat:
-            return f"all {epoch} epochs are repeated" if epoch >= len(self.repeat) else None
+            is_repeated = epoch >= len(self.repeat)
+            return (StopReason.EPOCHS_REPEATED, f"all {epoch} epochs are repeated") if is_repeated else (None, None)
         if epoch >= self.settings.max_epochs:
-            return f"all {epoch} epochs are done"
+            return StopReason.EPOCHS_DONE, f"all {epoch} epochs are done"
         if epoch - best_epoch >= self.recipe.early_stopping_epochs:
-            return f"the validation loss has not fallen since epoch {best_epoch}"
+            return StopReason.NO_IMPROVEMENT, f"the validation loss has not fallen since epoch {best_epoch}"
         if epoch >= planned_epochs:
-            return f"the budget of {self.settings.budget_s:g} s has no room for another epoch"
-        return None
+            budget_s = self.settings.budget_s
+            return StopReason.BUDGET_SPENT, f"the budget of {budget_s:g} s has no room for another epoch"
+        return None, None
 
     def best_forecaster(self) -> Forecaster:
-        """Complete the forecaster on the CPU: best weights, predictive distribution, novelty detector."""
+        """Return the forecaster on the CPU, with the best weights, predictive distribution and novelty detector."""
         self.module.cpu().load_state_dict(self.best_weights)
         return fit_novelty_detector(with_distribution(self.forecaster, self.window_set), self.window_set)
-
-    def dismiss_others(self) -> None:
-        """Let the processes that share the steps end."""
-        if self.shared:
-            self.shared.dismiss()

@@ -1,10 +1,10 @@
-"""What a training ends with, in memory and beside its checkpoints."""
+"""The result of a training, in memory and in its checkpoint folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.forecasting.training.checkpoint import CheckpointError, TrainingState, read_state
+from voltpipe.forecasting.training.checkpoint import CheckpointError, StopReason, TrainingState, read_state
 from voltpipe.progress import EpochRecord
 
 FORECASTER_FOLDER = "forecaster"
@@ -12,12 +12,15 @@ FORECASTER_FOLDER = "forecaster"
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A trained forecaster with the weights of its best epoch, and how it came about."""
+    """A trained forecaster with the weights of its best epoch, and the course of its training."""
 
     forecaster: Forecaster
     history: tuple[EpochRecord, ...]
     best_epoch: int
     stopped_because: str
+    """Sentence on why the training ended."""
+    stop_reason: StopReason | None
+    """Code of that reason; None if voltpipe 0.1 trained it."""
     device: str
     precision: str
     elapsed_s: float
@@ -25,7 +28,7 @@ class TrainingResult:
     resumed_after_epoch: int
 
     def facts(self) -> dict[str, str | int | float]:
-        """All that is a single value, by name, for a report or a table."""
+        """Return all single values by name, for reports and metadata."""
         return {
             "epochs": len(self.history),
             "best_epoch": self.best_epoch,
@@ -41,13 +44,13 @@ class TrainingResult:
 def write_result(
     checkpoint_folder: Path, forecaster: Forecaster, state: TrainingState, resumed_after_epoch: int
 ) -> TrainingResult:
-    """Save the forecaster of a complete training beside its checkpoints."""
+    """Save the forecaster of a complete training in its checkpoint folder."""
     forecaster.save(checkpoint_folder / FORECASTER_FOLDER)
     return _result(forecaster, state, resumed_after_epoch)
 
 
 def read_result(checkpoint_folder: Path) -> TrainingResult:
-    """The result of a complete training, from its checkpoint folder.
+    """Read the result of a complete training from its checkpoint folder.
 
     Raises:
         CheckpointError: the training is not complete.
@@ -56,7 +59,7 @@ def read_result(checkpoint_folder: Path) -> TrainingResult:
     state = read_state(checkpoint_folder)
     if state.stopped_because is None:
         raise CheckpointError(
-            f"the training in {checkpoint_folder} is not complete; train again to resume it",
+            f"The training in {checkpoint_folder} is not complete. Run it again to resume it.",
             code="training-incomplete",
         )
     return _result(Forecaster.load(checkpoint_folder / FORECASTER_FOLDER), state, state.epoch)
@@ -69,6 +72,7 @@ def _result(forecaster: Forecaster, state: TrainingState, resumed_after_epoch: i
         history=state.history,
         best_epoch=state.best_epoch,
         stopped_because=state.stopped_because,
+        stop_reason=state.stop_reason,
         device=state.device,
         precision=state.precision,
         elapsed_s=state.elapsed_s,

@@ -16,16 +16,11 @@ from voltpipe.forecasting.training.fitting import fit_baselines
 from voltpipe.forecasting.training.train import train
 from voltpipe.inference.stream import Stream
 from voltpipe.lake.files import write_json
+from voltpipe.progress import NO_TRAINING_PROGRESS
 from voltpipe.windows.splits import Split
 from voltpipe.windows.window_set import WindowSet
 
 N_CHANNELS = 12
-
-
-class Silent:
-    def started(self, **facts) -> None: ...
-
-    def epoch_finished(self, record) -> None: ...
 
 
 def fitted(window_set: WindowSet, **settings: int) -> CoupledCnnLstm:
@@ -150,7 +145,7 @@ def test_without_visible_spikes_it_begins_as_the_lagged_regression(ar1_windows):
 @pytest.mark.slow
 def test_without_visible_spikes_it_is_trained_and_saved_like_any_other(ar1_windows, tmp_path):
     settings = TrainingSettings(architecture="coupled_cnn_lstm", max_epochs=1, windows_per_epoch=40)
-    result = train(ar1_windows, settings, checkpoint_folder=tmp_path, progress=Silent())
+    result = train(ar1_windows, settings, checkpoint_folder=tmp_path, progress=NO_TRAINING_PROGRESS)
     history_mv = ar1_windows.batch(ar1_windows.windows(Split.TEST)[:5]).history_mv().numpy()
     loaded = Forecaster.load(tmp_path / "forecaster")
     np.testing.assert_array_equal(loaded.predict_mv(history_mv), result.forecaster.predict_mv(history_mv))
@@ -185,7 +180,7 @@ def test_it_beats_the_look_up_where_coupling_matters_and_survives_saving(planted
     settings = TrainingSettings(
         architecture="coupled_cnn_lstm", max_epochs=2, windows_per_epoch=300, precision="float32"
     )
-    result = train(planted_windows, settings, checkpoint_folder=tmp_path / "training", progress=Silent())
+    result = train(planted_windows, settings, checkpoint_folder=tmp_path / "training", progress=NO_TRAINING_PROGRESS)
     loaded = Forecaster.load(tmp_path / "training" / "forecaster")
     batch = planted_windows.batch(planted_windows.windows(Split.TEST))
     inputs = batch.history_z, batch.mean_mv, batch.sd_mv
@@ -206,7 +201,7 @@ def test_a_training_goes_on_from_another_organoids_weights_with_a_coupling_of_it
 ):
     quick = {"architecture": "coupled_cnn_lstm", "max_epochs": 1, "windows_per_epoch": 60, "precision": "float32"}
     first = train(
-        planted_windows, TrainingSettings(**quick), checkpoint_folder=tmp_path / "first", progress=Silent()
+        planted_windows, TrainingSettings(**quick), checkpoint_folder=tmp_path / "first", progress=NO_TRAINING_PROGRESS
     ).forecaster
     other_weights_mv = planted_weights_mv[:, ::-1].copy()
     np.fill_diagonal(other_weights_mv, 0)
@@ -214,7 +209,7 @@ def test_a_training_goes_on_from_another_organoids_weights_with_a_coupling_of_it
     other = write_window_set([(Split.TRAIN, voltage_mv[:6000]), (Split.VALIDATION, voltage_mv[6000:])])
     settings = TrainingSettings(**quick | {"learning_rate": 1e-9, "begin_from": str(tmp_path / "first/forecaster")})
     second = train(
-        other, settings, checkpoint_folder=tmp_path / "second", progress=Silent(), begin_from=first
+        other, settings, checkpoint_folder=tmp_path / "second", progress=NO_TRAINING_PROGRESS, begin_from=first
     ).forecaster
     torch.testing.assert_close(second.module.read_out[0].weight, first.module.read_out[0].weight, atol=1e-5, rtol=0)
     assert torch.equal(second.module.look_up.table_mv, first.module.look_up.table_mv)
@@ -228,7 +223,13 @@ def test_a_training_does_not_go_on_from_another_architecture(planted_windows, tm
     with pytest.raises(
         TrainingError, match=r"look_up.* 12 ", check=lambda error: error.code == "begin-from-incompatible"
     ):
-        train(planted_windows, TrainingSettings(), checkpoint_folder=tmp_path, progress=Silent(), begin_from=look_up)
+        train(
+            planted_windows,
+            TrainingSettings(),
+            checkpoint_folder=tmp_path,
+            progress=NO_TRAINING_PROGRESS,
+            begin_from=look_up,
+        )
 
 
 def test_a_training_does_not_go_on_from_voltages_conditioned_otherwise(planted_windows, tmp_path):
@@ -238,4 +239,4 @@ def test_a_training_does_not_go_on_from_voltages_conditioned_otherwise(planted_w
     with pytest.raises(
         TrainingError, match="lfp", check=lambda error: error.code == "begin-from-conditioned-otherwise"
     ):
-        train(planted_windows, settings, checkpoint_folder=tmp_path, progress=Silent(), begin_from=lfp)
+        train(planted_windows, settings, checkpoint_folder=tmp_path, progress=NO_TRAINING_PROGRESS, begin_from=lfp)

@@ -1,4 +1,4 @@
-"""A search finds settings by the validation loss alone, gives bad trials up, and goes on where it was stopped."""
+"""A search selects settings by validation loss alone, prunes bad trials, and resumes where it was stopped."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ QUICK = {
 
 
 class Listener:
-    """Notes what it hears of each trial, and raises after `stop_after` epochs altogether."""
+    """Record the epochs of each trial, and raise after `stop_after` epochs in total."""
 
     def __init__(self, stop_after: int = 1_000_000) -> None:
         self.stop_after = stop_after
@@ -37,14 +37,14 @@ class Listener:
 
     @contextmanager
     def trial(self, number, settings) -> Iterator["Listener"]:
-        self.heard = self.epochs.setdefault(number, [])
+        self.current = self.epochs.setdefault(number, [])
         yield self
 
     def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
         self.resumed_after_epoch = resumed_after_epoch
 
     def epoch_finished(self, record) -> None:
-        self.heard.append(record.epoch)
+        self.current.append(record.epoch)
         if sum(map(len, self.epochs.values())) == self.stop_after:
             raise InterruptedError
 
@@ -54,7 +54,7 @@ def run(window_set, folder: Path, listener: Listener | None = None, **settings):
     return search(window_set, settings, folder=folder, progress=listener or Listener())
 
 
-def told(result) -> list[tuple]:
+def outcomes(result) -> list[tuple]:
     return [(trial.outcome, dict(trial.values), trial.validation_loss, trial.epochs) for trial in result.trials]
 
 
@@ -77,13 +77,13 @@ def test_the_first_trial_is_the_recipe_and_the_best_is_found(uninterrupted):
 
 
 @pytest.mark.slow
-def test_test_recordings_are_not_looked_at(write_window_set, ar1_mv, tmp_path):
+def test_test_recordings_do_not_influence_the_search(write_window_set, ar1_mv, tmp_path):
     roles = [Split.TRAIN, Split.TRAIN, Split.VALIDATION]
     seen = [(split, ar1_mv(seed)) for seed, split in enumerate(roles)]
     unseen_mv = ar1_mv(9)
     one = run(write_window_set([*seen, (Split.TEST, unseen_mv)], "one"), tmp_path / "search_one")
     other_windows = write_window_set([*seen, (Split.TEST, np.flip(unseen_mv, 0) ** 2)], "other")
-    assert told(run(other_windows, tmp_path / "search_other")) == told(one)
+    assert outcomes(run(other_windows, tmp_path / "search_other")) == outcomes(one)
 
 
 def test_the_journal_is_json_and_no_checkpoint_is_left(ar1_windows, tmp_path):
@@ -95,23 +95,25 @@ def test_the_journal_is_json_and_no_checkpoint_is_left(ar1_windows, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [2, 6])
-def test_an_interrupted_search_goes_on_amid_the_trial_to_the_same_end(ar1_windows, uninterrupted, tmp_path, stop_after):
+def test_an_interrupted_search_resumes_within_the_trial_to_the_same_result(
+    ar1_windows, uninterrupted, tmp_path, stop_after
+):
     folder = tmp_path / "search"
     with pytest.raises(InterruptedError):
         run(ar1_windows, folder, Listener(stop_after))
     with (folder / JOURNAL_FILE).open("ab") as journal:
-        journal.write(b'{"op_code":6,"wor')  # as a kill amid a line leaves it
+        journal.write(b'{"op_code":6,"wor')  # as after a kill while writing a line
     (folder / f"{JOURNAL_FILE}.lock").symlink_to(folder / JOURNAL_FILE)
     again = Listener()
     result = run(ar1_windows, folder, again)
-    assert told(result) == told(uninterrupted)
+    assert outcomes(result) == outcomes(uninterrupted)
     interrupted_trial, epochs_done = divmod(stop_after, QUICK["max_epochs"])
     assert again.epochs[interrupted_trial] == list(range(epochs_done + 1, QUICK["max_epochs"] + 1))
     assert set(again.epochs) == set(range(interrupted_trial, 3))
 
 
 @pytest.mark.slow
-def test_a_complete_search_is_not_repeated_but_goes_on_with_more_trials(ar1_windows, tmp_path):
+def test_a_complete_search_is_not_repeated_but_continues_with_more_trials(ar1_windows, tmp_path):
     run(ar1_windows, tmp_path / "search", n_trials=2)
     again, more = Listener(), Listener()
     assert len(run(ar1_windows, tmp_path / "search", again, n_trials=2).trials) == 2
@@ -120,14 +122,14 @@ def test_a_complete_search_is_not_repeated_but_goes_on_with_more_trials(ar1_wind
     assert set(more.epochs) == {2}
 
 
-def test_no_trial_begins_that_the_budget_has_no_room_for(ar1_windows, tmp_path):
-    # Whatever the first one took, less than 600 s of 600 s are left.
+def test_no_trial_starts_that_could_exceed_the_budget(ar1_windows, tmp_path):
+    # After the first trial, less than 600 s are left.
     result = run(ar1_windows, tmp_path / "search", search_budget_s=600.0)
     assert len(result.trials) == 1
 
 
-def test_a_trial_that_learns_nothing_is_given_up(ar1_windows, tmp_path):
-    # The recipe's rate, tried first, lies at the lower end of what is searched; nearly all of it is far too high.
+def test_a_trial_that_learns_nothing_is_pruned(ar1_windows, tmp_path):
+    # The recipe's learning rate, tried first, is the lower end of the range. Almost all of the range is far too high.
     hopeless = {"batch_size": 16, "learning_rate_range": (4e-3, 1.0)}
     result = run(ar1_windows, tmp_path / "search", n_trials=2, trials_before_pruning=1, **hopeless)
     assert [trial.outcome for trial in result.trials] == [TrialOutcome.COMPLETE, TrialOutcome.PRUNED]
@@ -135,7 +137,7 @@ def test_a_trial_that_learns_nothing_is_given_up(ar1_windows, tmp_path):
     assert result.best.number == 0
 
 
-def test_trials_that_diverge_are_told_of(write_window_set, ar1_mv, tmp_path):
+def test_a_search_whose_trials_all_diverge_is_an_error(write_window_set, ar1_mv, tmp_path):
     roles = [(split, ar1_mv(seed)) for seed, split in enumerate(Split)]
     folder = write_window_set(roles).folder
     np.save(folder / SAMPLES_FILE, np.full_like(np.load(folder / SAMPLES_FILE), np.nan))
@@ -143,7 +145,7 @@ def test_trials_that_diverge_are_told_of(write_window_set, ar1_mv, tmp_path):
         run(WindowSet(folder), tmp_path / "search", n_trials=2)
 
 
-def test_one_process_searches_at_a_time(ar1_windows, tmp_path):
+def test_only_one_process_searches_at_a_time(ar1_windows, tmp_path):
     with hold_checkpoint_folder(tmp_path / "search"), pytest.raises(LockHeldError):
         run(ar1_windows, tmp_path / "search")
 
@@ -158,6 +160,6 @@ def test_one_process_searches_at_a_time(ar1_windows, tmp_path):
         ({"learning_rate": 0.01, "batch_size": 2}, "unset"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(settings, reason):
+def test_an_impossible_search_is_refused(settings, reason):
     with pytest.raises(ValueError, match=reason):
         SearchSettings(**QUICK | settings)

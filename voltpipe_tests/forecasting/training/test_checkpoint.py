@@ -1,5 +1,6 @@
-"""Checkpoints are whole, exclusive, and belong to one training."""
+"""Checkpoints are complete, locked, and belong to one training."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ import torch
 from voltpipe.forecasting.training.checkpoint import (
     Checkpoint,
     CheckpointError,
+    StopReason,
     TrainingState,
     hold_checkpoint_folder,
     load_checkpoint,
+    read_state,
     save_checkpoint,
 )
 from voltpipe.lake.locks import LockHeldError
@@ -53,8 +56,22 @@ def test_a_checkpoint_is_read_as_it_was_written_and_two_are_kept(tmp_path: Path)
     assert (read.weights["w"][0], read.best_weights["w"][0], read.optimizer["0.exp_avg"][0]) == (3, 2, 4)
 
 
-def test_without_an_epoch_there_is_no_checkpoint(tmp_path: Path):
+def test_before_the_first_epoch_there_is_no_checkpoint(tmp_path: Path):
     assert load_checkpoint(tmp_path, MADE_WITH) is None
+
+
+def test_the_reason_to_stop_is_kept_and_may_be_absent_in_old_checkpoints(tmp_path: Path):
+    state = checkpoint(1).state.model_copy(
+        update={"stopped_because": "all 1 epochs are done", "stop_reason": StopReason.EPOCHS_DONE}
+    )
+    save_checkpoint(tmp_path, Checkpoint(state, {}, {}, {}))
+    assert read_state(tmp_path).stop_reason is StopReason.EPOCHS_DONE
+    file = tmp_path / "epoch-0000001" / "state.json"
+    content = json.loads(file.read_text())
+    del content["stop_reason"]
+    file.write_text(json.dumps(content))
+    old = read_state(tmp_path)
+    assert (old.stop_reason, old.stopped_because) == (None, "all 1 epochs are done")
 
 
 def test_nothing_in_a_checkpoint_can_run_code(tmp_path: Path):
@@ -65,7 +82,7 @@ def test_nothing_in_a_checkpoint_can_run_code(tmp_path: Path):
 @pytest.mark.parametrize(
     "name", ["state.json", "weights.safetensors", "best_weights.safetensors", "optimizer.safetensors"]
 )
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, name: str):
+def test_if_the_newest_checkpoint_is_damaged_the_one_before_is_loaded(tmp_path: Path, name: str):
     for n_epochs in (1, 2):
         save_checkpoint(tmp_path, checkpoint(n_epochs))
     newest = tmp_path / "epoch-0000002" / name
@@ -75,7 +92,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, name: 
     assert read.state.epoch == 1
 
 
-def test_a_single_bit_that_flipped_is_noticed(tmp_path: Path):
+def test_a_flipped_bit_is_detected(tmp_path: Path):
     for n_epochs in (1, 2):
         save_checkpoint(tmp_path, checkpoint(n_epochs))
     newest = tmp_path / "epoch-0000002" / "weights.safetensors"
@@ -87,7 +104,7 @@ def test_a_single_bit_that_flipped_is_noticed(tmp_path: Path):
     assert read.state.epoch == 1
 
 
-def test_if_all_are_damaged_each_is_named(tmp_path: Path):
+def test_if_all_checkpoints_are_damaged_the_error_names_each(tmp_path: Path):
     for n_epochs in (1, 2):
         save_checkpoint(tmp_path, checkpoint(n_epochs))
         (tmp_path / f"epoch-000000{n_epochs}" / "weights.safetensors").unlink()
@@ -106,9 +123,9 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_difference(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path):
+def test_a_second_process_is_refused_while_the_first_holds_the_folder(tmp_path: Path):
     holder = "import sys, pathlib; from voltpipe.forecasting.training.checkpoint import hold_checkpoint_folder\n"
-    holder += "with held_exclusively(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    holder += "with hold_checkpoint_folder(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", holder, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as first:
@@ -122,7 +139,7 @@ def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path):
         pass
 
 
-def test_what_a_killed_training_left_half_written_is_cleared_away(tmp_path: Path):
+def test_partial_checkpoints_of_a_killed_training_are_deleted(tmp_path: Path):
     (tmp_path / ".epoch-0000001.0123abcd.partial").mkdir()
     with hold_checkpoint_folder(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == ["lock"]

@@ -1,4 +1,4 @@
-"""Several processes train to the weights that one does, and none of them outlives the training."""
+"""Several processes train to the same weights as one, and all end with the training."""
 
 import os
 import signal
@@ -23,19 +23,19 @@ QUICK = {"max_epochs": 2, "windows_per_epoch": 48, "batch_size": 5, "precision":
 
 
 class Listener:
-    """Notes which processes there are, and kills one of them after the first epoch if asked to."""
+    """Record the child processes. With `kill`, kill one of them after the first epoch."""
 
     def __init__(self, *, kill: bool = False) -> None:
         self.kill = kill
-        self.helpers: set[int] = set()
+        self.workers: set[int] = set()
 
     def started(self, **facts) -> None: ...
 
     def epoch_finished(self, record) -> None:
-        helpers = [child.pid for child in active_children()]
-        self.helpers |= set(helpers)
+        workers = [child.pid for child in active_children()]
+        self.workers |= set(workers)
         if self.kill:
-            os.kill(helpers[0], signal.SIGKILL)
+            os.kill(workers[0], signal.SIGKILL)
 
 
 def run(window_set, folder: Path, listener: Listener, **settings):
@@ -49,9 +49,9 @@ def test_two_processes_train_to_the_weights_of_one(architecture, planted_windows
     one = run(window_set, tmp_path / "one", Listener(), architecture=architecture)
     listener = Listener()
     two = run(window_set, tmp_path / "two", listener, architecture=architecture, processes=2)
-    assert len(listener.helpers) == 1
+    assert len(listener.workers) == 1
     assert not active_children()
-    # Which windows are treated as of an unknown network is drawn by each process for itself.
+    # Each process draws for itself which windows are trained as those of an unknown organoid.
     atol = 1e-4 if architecture == "shared_cnn_lstm" else 0.05
     for name, tensor in one.forecaster.module.state_dict().items():
         torch.testing.assert_close(two.forecaster.module.state_dict()[name], tensor, rtol=0, atol=atol)
@@ -60,14 +60,14 @@ def test_two_processes_train_to_the_weights_of_one(architecture, planted_windows
 
 
 @pytest.mark.slow
-def test_a_helper_that_is_killed_ends_the_training_with_a_clear_error_and_it_goes_on(ar1_windows, tmp_path):
+def test_a_killed_worker_ends_the_training_which_can_be_resumed(ar1_windows, tmp_path):
     settings = {"architecture": "shared_cnn_lstm", "processes": 2}
     with pytest.raises(TrainingError, check=lambda error: error.code == "training-process-ended"):
         run(ar1_windows, tmp_path, Listener(kill=True), **settings)
     assert run(ar1_windows, tmp_path, Listener(), **settings).resumed_after_epoch == 1
 
 
-def test_on_an_accelerator_each_process_has_a_device_of_its_own(ar1_windows):
+def test_each_process_needs_its_own_accelerator(ar1_windows):
     compute = Compute(Device.MPS, Precision.FLOAT32)
     share = Share("shared_cnn_lstm", {}, SharedCnnLstm.recipe, ar1_windows.folder, compute)
     with (
@@ -130,7 +130,7 @@ def test_torchrun_trains_to_the_weights_of_processes_started_here(ar1_windows, t
     (tmp_path / "train_here.py").write_text(TRAIN)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     arguments = [tmp_path / "train_here.py", ar1_windows.folder, tmp_path / "there", settings.model_dump_json(), "go"]
-    told = subprocess.run([*torchrun, *arguments], check=True, capture_output=True, text=True).stdout
-    assert told.splitlines() == ["started", "epoch", "epoch"]
+    printed = subprocess.run([*torchrun, *arguments], check=True, capture_output=True, text=True).stdout
+    assert printed.splitlines() == ["started", "epoch", "epoch"]
     there = read_result(tmp_path / "there").forecaster.module.state_dict()
     assert all(torch.equal(there[name], tensor) for name, tensor in here.forecaster.module.state_dict().items())
