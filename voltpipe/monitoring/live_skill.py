@@ -20,10 +20,10 @@ from voltpipe.monitoring.skill_decay import LiveScore, SkillDecay, skill_decay
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.store.conditioned_recording import ConditionedRecording, conditioned_paths, open_conditioned
 from voltpipe.signals.spike_detection import ResetVoltage
-from voltpipe.tracking.lineage import _evaluation, lineages
+from voltpipe.tracking.lineage import lineages, logged_evaluation
 from voltpipe.tracking.mlflow_store import TrackingStore
 from voltpipe.tracking.model_registry import RegisteredForecaster, load_forecaster, serving_version
-from voltpipe.windows.window_set import WindowSet
+from voltpipe.windows.window_set import WindowSet, window_set_folder_name
 
 SCORES_FILE, DRIFT_FILE, DECAYS_FILE = "scores.parquet", "drift.parquet", "decays.json"
 CHAMPION = "champion"
@@ -201,10 +201,10 @@ def _baselines(
     lake: Lake, store: TrackingStore, present: RegisteredForecaster, forecaster: Forecaster
 ) -> dict[str, Forecaster]:
     """Fitted on what the champion was trained on; none if that is not kept any more, or does not have its horizons."""
-    evaluation = _evaluation(store, present)
+    evaluation = logged_evaluation(store, present)
     if evaluation is None:
         return {}
-    folder = lake.windows / f"set-{evaluation.provenance.window_set_digest[:16]}"
+    folder = lake.windows / window_set_folder_name(evaluation.provenance.window_set_digest)
     if not folder.exists():
         return {}
     windows = WindowSet(folder)
@@ -216,7 +216,7 @@ def _baselines(
 
 def _expected_r2(store: TrackingStore, present: RegisteredForecaster) -> dict[str, float]:
     """By organoid that was trained on, mean R2 in the stricter regime; where none of its is held out, that of all."""
-    evaluation = _evaluation(store, present)
+    evaluation = logged_evaluation(store, present)
     if evaluation is None:
         return {}
     rows = [
