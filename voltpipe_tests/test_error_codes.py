@@ -17,7 +17,7 @@ def name_of(node: ast.expr) -> str | None:
 
 
 def error_classes(trees: list[ast.Module]) -> dict[str, ast.ClassDef | None]:
-    """Return VoltpipeError and all classes derived from it, by name; None for VoltpipeError and its import aliases."""
+    """Return VoltpipeError and all classes derived from it, by name; None for VoltpipeError itself."""
     defined = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     imported = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     aliases = [alias for node in imported for alias in node.names if alias.asname]
@@ -46,6 +46,9 @@ def sets_its_own_code(definition: ast.ClassDef | None) -> bool:
 
 
 def is_kebab_case(value: ast.expr | None) -> bool:
+    """Return whether a value is a literal in kebab-case, or a choice between two of them."""
+    if isinstance(value, ast.IfExp):
+        return is_kebab_case(value.body) and is_kebab_case(value.orelse)
     return isinstance(value, ast.Constant) and isinstance(value.value, str) and bool(KEBAB_CASE.fullmatch(value.value))
 
 
@@ -103,8 +106,10 @@ def test_errors_without_a_code_are_found_under_any_name():
         "error = Broken('a')\n"
         "raise LabError('a', code=error.code)\n"
         "raise OtherError('a')\n"
+        "raise LabError('a', code='rig-broken' if a else 'rig-missing')\n"
+        "raise LabError('a', code='rig-broken' if a else b)\n"
     )
-    assert offenders({"errors.py": errors, "use.py": use}) == [f"use.py:{line}" for line in (3, 4, 5, 6, 7)]
+    assert offenders({"errors.py": errors, "use.py": use}) == [f"use.py:{line}" for line in (3, 4, 5, 6, 7, 11)]
 
 
 def test_a_class_may_define_its_own_code():

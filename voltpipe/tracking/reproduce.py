@@ -98,7 +98,7 @@ def reproduce(
         yield _compare_window_set(origin, window_set)
         forecaster = _train_again(origin, place, window_set, Path(scratch) / "training", store, progress)
         yield ReproductionCheck(
-            "training", f"{len(origin.epochs)} epochs as before; the original stopped because {origin.stopped_because}"
+            "training", f"{len(origin.epochs)} epochs as before (end of the original: {origin.stopped_because})"
         )
         identical_bits_expected = place == origin.place and place.device is Device.CPU
         yield _compare_weights(load_forecaster(version.uri, store), forecaster, expected=identical_bits_expected)

@@ -4,13 +4,17 @@ from dataclasses import replace
 
 import pytest
 
+from voltpipe.pipeline.launcher import Launcher
 from voltpipe.tracking.audit_log import AuditLog
+from voltpipe.tracking.lineage import BEGAN_FROM_TAG
 from voltpipe.tracking.mlflow_store import TrackingError
 from voltpipe.tracking.model_registry import (
     LostChampionWarning,
     champion,
+    find_version,
     load_forecaster,
     lost_champion,
+    newest_versions,
     resolve_alias,
     serving_version,
     training_run_id,
@@ -19,6 +23,7 @@ from voltpipe.tracking.promotion import apply_decision, roll_back
 from voltpipe.tracking.promotion_reasons import NoChampion
 from voltpipe.tracking.promotion_rules import PromotionDecision
 from voltpipe.tracking.settings import ChampionSettings, WithoutChampion
+from voltpipe.tracking.training_provenance import read_origin
 
 URI = "voltage-forecaster@champion"
 
@@ -48,7 +53,22 @@ def test_the_alias_is_resolved_to_the_version_that_is_loaded(lost, history_mv, r
     assert training_run_id(resolved, lost) == run.run_id
 
 
-def test_loading_and_resolving_are_refused_alike_if_the_settings_forbid_a_replacement(lost):
+@pytest.mark.filterwarnings("ignore::voltpipe.tracking.model_registry.LostChampionWarning")
+def test_a_training_that_begins_from_a_deleted_champion_logs_the_version_it_began_from(
+    materialized_copy, promote, small_windows, good_training
+):
+    store = materialized_copy.store
+    promote(store, "2")
+    store.client.delete_model_version("voltage-forecaster", "2")
+    training = {**good_training, "max_epochs": 1, "begin_from": URI}
+    Launcher(materialized_copy.lake).train(split=small_windows, training=training)
+    (newest,) = newest_versions(store, 1)
+    assert read_origin(store, newest.run_id).training.begin_from == "voltage-forecaster/1"
+    earlier = find_version(store, "1").run_id
+    assert store.client.get_run(newest.run_id).data.tags[BEGAN_FROM_TAG] == earlier
+
+
+def test_loading_and_resolving_are_both_refused_if_the_settings_forbid_a_replacement(lost):
     settings = ChampionSettings(without_champion=WithoutChampion.REFUSE)
     for use in (load_forecaster, resolve_alias):
         with pytest.raises(TrackingError) as refused:
