@@ -1,4 +1,4 @@
-"""What holds for all tests, and a tiny preparation for those that carry recordings through several layers."""
+"""Settings and fixtures of all tests, and a tiny preparation for tests that span several layers."""
 
 import errno
 import fcntl
@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-# Before torch starts its threads, and for every process that a test starts: tensors here are tiny, and a second thread
-# would only take a core from another test.
+# Set before torch starts its threads, also for every process that a test starts. Tensors here are tiny, so a second
+# thread would only take a core from another test.
 os.environ["OMP_NUM_THREADS"] = "1"
 # Shapes and types are checked at run time, except in voltpipe.pipeline: Dagster inspects the functions of its assets,
 # which must therefore stay unwrapped. Installed here because the workers of pytest-xdist ignore jaxtyping's own option.
@@ -45,7 +45,7 @@ def _spiking_mv(seed: int, n_samples: int = 1500, n_channels: int = 6) -> np.nda
 
 @pytest.fixture(scope="session")
 def slow_to_make() -> None:
-    """Requested by fixtures that take long to make: every test that uses one of them is marked slow."""
+    """Mark tests as slow: fixtures that take long to make request it, and so does every test that uses them."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,13 +53,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "slow_to_make" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
-    # The slow tests first, so that at the end a worker never waits long for another's last test.
+    # Slow tests come first, so that at the end no worker waits long for the last test of another.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Make a folder once a test run: the first worker to ask makes it, the others wait for it and read it."""
+    """Make a folder once per test run: the first worker makes it, and the others wait for it and read it."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
@@ -78,23 +78,23 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 
 @pytest.fixture(scope="session")
 def prepared_mlflow(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
-    """MLflow's store, empty and migrated, to be copied: its migrations take a second."""
+    """An empty, migrated MLflow store for tests to copy, because the migrations take a second."""
     return made_once("prepared_mlflow", lambda folder: TrackingStore(folder).prepare())
 
 
 @pytest.fixture(scope="session")
 def spiking_mv() -> Callable[..., np.ndarray]:
-    """Neurons that charge towards -44 mV, and fall back to -70 mV as soon as they pass -50 mV; by seed.
+    """Simulate neurons that charge towards -44 mV and are reset to -70 mV when they exceed -50 mV; by seed.
 
-    The present voltage says more of the next than any linear rule can: at 1 sample the look-up reaches an R2 of about
-    0.65, autoregression 0.5, persistence 0.05.
+    The next voltage depends on the present one more than a linear rule can express. At 1 sample, the lookup table
+    reaches an R2 of about 0.65, autoregression 0.5 and persistence 0.05.
     """
     return _spiking_mv
 
 
 @pytest.fixture(scope="session")
 def put_recording() -> Callable[..., Path]:
-    """Writes a voltage into a lake's raw folder as a rig would leave it, at 250 Hz."""
+    """Write a voltage at 250 Hz into a lake's raw folder, as a rig would."""
 
     def put(lake: Lake, name: str, samples_mv: np.ndarray, organoid: str = "slice") -> Path:
         path = lake.raw / organoid / f"{name}.npz"
@@ -107,7 +107,7 @@ def put_recording() -> Callable[..., Path]:
 
 @pytest.fixture
 def nfs_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lock as Linux does on NFS ("man 2 flock"): exclusively only through a file that is open for writing."""
+    """Lock as Linux does on NFS ("man 2 flock"): an exclusive lock needs a file that is open for writing."""
     flock = fcntl.flock
 
     def nfs_flock(file: int | Any, operation: int) -> None:
@@ -121,7 +121,7 @@ def nfs_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def unpack_old_lake() -> Callable[[Path], Lake]:
-    """Unpacks the lake that version 0.1.0 wrote into a folder."""
+    """Unpack into a folder the lake that version 0.1.0 wrote."""
 
     def unpack(folder: Path) -> Lake:
         with tarfile.open(Path(__file__).parent / "old_lakes" / "lake-0.1.0.tar.xz") as archive:
@@ -133,7 +133,7 @@ def unpack_old_lake() -> Callable[[Path], Lake]:
 
 @pytest.fixture(scope="session")
 def working_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty folder to work in, and an environment that nothing of a test is left in."""
+    """An empty working directory, and an environment that is restored after the tests."""
     folder = tmp_path_factory.mktemp("working_directory")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

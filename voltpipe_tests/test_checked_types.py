@@ -19,5 +19,5 @@ def test_a_wrong_shape_is_an_error():
         ClippedRuns.add(None, np.zeros(5, np.float32), np.zeros(5, np.float32))
 
 
-def test_a_test_computes_on_one_thread():
+def test_torch_uses_one_thread_in_tests():
     assert torch.get_num_threads() == 1

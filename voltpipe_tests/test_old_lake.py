@@ -1,4 +1,4 @@
-"""A lake, a forecaster folder and an MLflow model that version 0.1.0 wrote are read by today's code."""
+"""The present code reads a lake, a forecaster folder and an MLflow model of version 0.1.0."""
 
 import json
 
@@ -21,7 +21,7 @@ from voltpipe.windows.splits import Role, Split
 from voltpipe.windows.window_set import WindowSet
 
 TOLERANCE = 1e-5
-"""Relative: neighbouring float32 values near -60 mV are 4e-6 mV apart, and processors round differently."""
+"""Relative tolerance. Adjacent float32 values near -60 mV differ by 4e-6 mV, and processors round differently."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def unpacked(tmp_path_factory, unpack_old_lake):
 
 @pytest.fixture(scope="module")
 def expected(unpacked):
-    """What version 0.1.0 read and forecast."""
+    """Samples and forecasts of version 0.1.0."""
     with np.load(unpacked.root / "expected.npz") as arrays:
         return dict(arrays)
 
@@ -80,14 +80,14 @@ def test_conditioned_recordings_are_opened_with_their_former_versions(unpacked, 
 def test_the_split_and_its_window_set_are_opened(unpacked, expected):
     split = SplitManifest.load(unpacked.windows)
     assert split.of_role(Role.TEST) == ("slice--run_2",)
-    windows = WindowSet(unpacked.windows / f"set-{split.digest[:16]}")
+    windows = WindowSet(window_set_folder(unpacked.windows, split))
     assert windows.digest == split.digest
     assert [recording.condition for recording in windows.recordings] == [None, None, None, "baseline"]
     assert [len(windows.windows(each)) for each in (Split.TRAIN, Split.TEST)] == [339, 80]
     np.testing.assert_allclose(windows.batch([0, 40, 80]).history_mv().numpy(), expected["history_mv"], rtol=TOLERANCE)
 
 
-def test_a_window_set_is_written_as_version_0_1_0_wrote_it(unpacked, tmp_path):
+def test_a_window_set_is_written_as_by_version_0_1_0(unpacked, tmp_path):
     split = SplitManifest.load(unpacked.windows)
     keys = [RecordingKey.parse(recording.key) for recording in split.recordings]
     recordings = {str(key): open_conditioned(unpacked.conditioned_path(key)) for key in keys}
@@ -99,20 +99,20 @@ def test_a_window_set_is_written_as_version_0_1_0_wrote_it(unpacked, tmp_path):
 
 
 @pytest.mark.parametrize("pattern", ["coupled_cnn_lstm-*/forecaster", "cnn_lstm"])
-def test_a_forecaster_folder_gives_the_forecasts_it_gave(unpacked, expected, pattern):
+def test_a_forecaster_folder_gives_the_same_forecasts(unpacked, expected, pattern):
     (folder,) = unpacked.checkpoints.glob(pattern)
     forecaster = voltpipe.load_forecaster(str(folder))
     expected_mv = expected["cnn_lstm_mv" if pattern == "cnn_lstm" else "champion_mv"]
     assert_forecasts(forecaster.predict_mv(expected["history_mv"]), expected_mv)
 
 
-def test_the_champion_is_loaded_from_the_lake_where_it_lies_now(unpacked, expected, monkeypatch):
+def test_the_champion_of_a_moved_lake_is_loaded(unpacked, expected, monkeypatch):
     monkeypatch.setenv(LAKE_VARIABLE, str(unpacked.root))
     forecaster = voltpipe.load_forecaster("voltage-forecaster@champion")
     assert_forecasts(forecaster.predict_mv(expected["history_mv"]), expected["champion_mv"])
 
 
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # MLflow's own, when it is imported
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # MLflow's own warning on import
 def test_the_registered_model_is_served_by_mlflow(unpacked, expected):
     import mlflow.pyfunc
 

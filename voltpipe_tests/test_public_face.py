@@ -1,4 +1,4 @@
-"""What a notebook and a shell see first comes at once: heavy libraries wait until they are used."""
+"""The public names and the command line import heavy libraries only when they use them."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ for command in ["", *main.commands]:
 
 
 def run(program):
-    """Runs a program that ends with the names of the heavy libraries it imported."""
+    """Run a program, and return its output followed by the names of the heavy libraries that it imported."""
     report = f"\nimport sys\nprint('imported:', *[name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program + report], capture_output=True, text=True, check=True)
     return done.stdout
@@ -45,7 +45,7 @@ def test_each_public_name_is_loaded_when_it_is_used(name):
     assert getattr(voltpipe, name).__name__ == name
 
 
-def test_a_public_name_is_where_its_type_checker_looks_for_it():
+def test_public_names_are_the_functions_that_type_checkers_see():
     from voltpipe.recordings.raw.open_recording import open_recording
     from voltpipe.recordings.store.conditioned_recording import open_conditioned
     from voltpipe.tracking.model_registry import load_forecaster
@@ -54,6 +54,6 @@ def test_a_public_name_is_where_its_type_checker_looks_for_it():
     assert voltpipe.load_forecaster is load_forecaster
 
 
-def test_an_unknown_name_is_no_attribute():
+def test_an_unknown_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'open_everything'"):
         _ = voltpipe.open_everything

@@ -20,10 +20,10 @@ from voltpipe.monitoring.skill_decay import LiveScore, SkillDecay, skill_decay
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.store.conditioned_recording import ConditionedRecording, conditioned_paths, open_conditioned
 from voltpipe.signals.spike_detection import ResetVoltage
-from voltpipe.tracking.lineage import _evaluation, lineages
+from voltpipe.tracking.lineage import lineages, logged_evaluation
 from voltpipe.tracking.mlflow_store import TrackingStore
 from voltpipe.tracking.model_registry import RegisteredForecaster, load_forecaster, serving_version
-from voltpipe.windows.window_set import WindowSet
+from voltpipe.windows.window_set import WindowSet, window_set_folder_name
 
 SCORES_FILE, DRIFT_FILE, DECAYS_FILE = "scores.parquet", "drift.parquet", "decays.json"
 CHAMPION = "champion"
@@ -207,10 +207,10 @@ def _baselines(
     lake: Lake, store: TrackingStore, present: RegisteredForecaster, forecaster: Forecaster
 ) -> dict[str, Forecaster]:
     """Fit baselines on the champion's window set; return none if that was deleted or lacks the champion's horizons."""
-    evaluation = _evaluation(store, present)
+    evaluation = logged_evaluation(store, present.run_id)
     if evaluation is None:
         return {}
-    folder = lake.windows / f"set-{evaluation.provenance.window_set_digest[:16]}"
+    folder = lake.windows / window_set_folder_name(evaluation.provenance.window_set_digest)
     if not folder.exists():
         return {}
     windows = WindowSet(folder)
@@ -222,7 +222,7 @@ def _baselines(
 
 def _expected_r2(store: TrackingStore, present: RegisteredForecaster) -> dict[str, float]:
     """Return mean R2 in the strictest regime by training organoid; over all organoids if none of its is held out."""
-    evaluation = _evaluation(store, present)
+    evaluation = logged_evaluation(store, present.run_id)
     if evaluation is None:
         return {}
     rows = [

@@ -1,1 +1,1 @@
-"""MLflow: runs, the registry, the gate, the served model. The only package that imports mlflow."""
+"""MLflow: runs, the model registry, promotion and the served model. The only package that imports mlflow."""

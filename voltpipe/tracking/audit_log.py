@@ -1,7 +1,7 @@
-"""The audit trail: who made which version champion, or refused it, when and why. MLflow keeps no history of aliases.
+"""The audit log: who promoted, refused or rolled back which version, when and why. MLflow keeps no history of aliases.
 
-One JSON object a line, in a file beside MLflow's store that is only ever appended to. Order is that of the lines: a
-clock may jump.
+The file lies next to MLflow's store, has one JSON object per line, and is only appended to. The order of the lines
+counts, because a clock may jump.
 """
 
 import getpass
@@ -26,83 +26,83 @@ _LOCK_FILE = "champion.lock"
 
 
 class Action(StrEnum):
-    """What was done."""
+    """Action on a version."""
 
     PROMOTED = "promoted"
     REFUSED = "refused"
     ROLLED_BACK = "rolled back"
     MOVED_OUTSIDE = "moved outside"
-    """The alias was found elsewhere than the trail had left it."""
+    """The alias no longer names the version that the audit log recorded."""
 
 
 class AuditEntry(FrozenModel):
-    """One action."""
+    """A line of the audit log."""
 
     entry_id: str = Field(default_factory=lambda: uuid4().hex[:12])
     at_utc: datetime = Field(default_factory=lambda: datetime.now(UTC))
     action: Action
-    version: str = Field(description="that was decided on")
-    champion_before: str | None = Field(description="the version in use until then")
-    champion_after: str | None = Field(description="and from then on")
-    previous_after: str | None = Field(description="the version that a roll-back would return to")
+    version: str = Field(description="Version that was decided on.")
+    champion_before: str | None = Field(description="Champion before the action.")
+    champion_after: str | None = Field(description="Champion after the action.")
+    previous_after: str | None = Field(description="Version that a rollback would restore.")
     who: str
     why: str
-    codes: tuple[str, ...] = Field((), description="of the reasons of a decision; see `PromotionReason`")
+    codes: tuple[str, ...] = Field((), description="Codes of the reasons for a decision; see `PromotionReason`.")
 
     @property
     def moves(self) -> bool:
-        """Whether the champion is another one afterwards."""
+        """True if the action changed the champion."""
         return self.champion_before != self.champion_after
 
     @property
     def brief(self) -> str:
-        """What was done, when and by whom."""
+        """Time, version, action and user, in one line."""
         moved = f"champion {self.champion_before or 'none'} -> {self.champion_after or 'none'}"
-        place = moved if self.moves else f"champion stays {self.champion_after or 'none'}"
+        effect = moved if self.moves else f"champion stays {self.champion_after or 'none'}"
         when = f"{self.at_utc:%Y-%m-%d %H:%M} UTC"
-        return f"{when}  version {self.version} {self.action} ({place}) by {self.who}"
+        return f"{when}  version {self.version} {self.action} ({effect}) by {self.who}"
 
     @property
     def line(self) -> str:
-        """The same, and why."""
+        """Time, version, action, user and reason, in one line."""
         return f"{self.brief}: {self.why}"
 
 
 @dataclass(frozen=True)
 class AuditLog:
-    """The trail of one store."""
+    """The audit log of one store."""
 
     folder: Path
 
     @classmethod
     def of(cls, store: TrackingStore) -> "AuditLog":
-        """The trail that lies in a store's folder, also where MLflow itself is a server elsewhere."""
+        """Return the audit log in the store's folder; it lies there even if MLflow runs on a server."""
         return cls(store.folder)
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the log file."""
         return self.folder / TRAIL_FILE
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let nobody else decide meanwhile. The system gives the lock back when its holder ends, killed or not."""
+        """Hold the promotion lock. The system releases it when the process ends, even if it is killed."""
         with exclusive_lock(self.folder / _LOCK_FILE):
             yield
 
     def entries(self) -> tuple[AuditEntry, ...]:
-        """All actions, the oldest first. A line that was not written whole is left out."""
+        """Read all actions, oldest first. Incomplete lines are skipped."""
         return tuple(entry for entry in map(_read, self._lines()) if entry is not None)
 
     def damaged_lines(self) -> tuple[int, ...]:
-        """Numbers of the lines that cannot be read."""
+        """Return the numbers of the lines that cannot be read, counted from 1."""
         return tuple(number for number, line in enumerate(self._lines(), 1) if _read(line) is None)
 
     def append(self, entry: AuditEntry) -> None:
-        """Add a line, and return when it is on the disk.
+        """Add a line, and return once it is on the disk.
 
         Raises:
-            OSError: there is no room for it. What was written of it is left out by whoever reads.
+            OSError: the disk is full. Readers skip the incomplete line.
         """
         line = entry.model_dump_json().encode() + b"\n"
         torn = self.path.exists() and not self.path.read_bytes().endswith(b"\n") and self.path.stat().st_size
@@ -110,7 +110,7 @@ class AuditLog:
         try:
             content = b"\n" + line if torn else line
             if os.write(file, content) != len(content):
-                raise OSError(f"no room for a line in {self.path}; make room, and ask again")
+                raise OSError(f"The disk has no room for another line in {self.path}. Free some space and try again.")
             os.fsync(file)
         finally:
             os.close(file)
@@ -120,10 +120,10 @@ class AuditLog:
 
 
 def current_user() -> str:
-    """Who sits at this machine."""
+    """Return the name of the current user and of this machine."""
     try:
         name = getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
+    except (OSError, KeyError):  # a user without a name, as in some containers
         name = f"user {os.getuid()}"
     return f"{name} at {socket.gethostname()}"
 

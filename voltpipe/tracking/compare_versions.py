@@ -25,27 +25,27 @@ _OTHER_VERSIONS = 100
 def compare_registered(
     lake: Lake, store: TrackingStore, names: Sequence[str], window_set: str = ""
 ) -> tuple[Path, tuple[str, ...]]:
-    """Score versions on one window set, and write the page of their comparison.
+    """Score versions on one window set, and write a page that compares them.
 
     Args:
         lake: the data lake, which holds the window set.
-        store: where the versions are registered.
+        store: the store in which the versions are registered.
         names: numbers or aliases of the versions; all are compared with the first.
-        window_set: beginning of the digest of the window set. If empty, that of the version with the highest number
-            among those compared or, if that set is gone from the lake, among all registered versions.
+        window_set: beginning of the digest of the window set. If empty, the newest version that was made from a window
+            set in the lake decides: first among the versions compared, then among all registered versions.
 
     Returns:
-        The page, and a sentence for each version after the first.
+        The path of the page, and a sentence for each version after the first.
 
     Raises:
-        TrackingError: a version is not registered, one is named twice, or there is no window set.
-        EvaluationError: they cannot be scored on the same targets.
+        TrackingError: a version is not registered or named twice, or no window set is found.
+        EvaluationError: the versions cannot be scored on the same targets.
     """
     versions = [find_version(store, name) for name in names]
     numbers = [version.version for version in versions]
     if len(set(numbers)) < 2 or len(set(numbers)) < len(numbers):
         raise TrackingError(
-            f"Versions {', '.join(numbers)} were named. Name at least two different ones.",
+            f"Found versions {', '.join(numbers)}. Expected at least two, all different.",
             code="versions-not-different",
         )
     windows = _named_set(lake, window_set) if window_set else _set_of_versions(lake, store, versions)
@@ -61,11 +61,11 @@ def compare_registered(
 
 def _named_set(lake: Lake, digest: str) -> WindowSet:
     known = _digests(lake)
-    found = [folder for each, folder in known.items() if each.startswith(digest)]
+    found = [folder for present, folder in known.items() if present.startswith(digest)]
     if len(found) != 1:
         raise TrackingError(
             f"{len(found)} window sets in {lake.windows} have a digest that begins with {digest!r}. "
-            f"Name one of {_short(known) or 'none'}.",
+            f"Name exactly one (present: {_short(known) or 'none'}).",
             code="window-set-unknown",
         )
     return WindowSet(found[0])
@@ -73,13 +73,13 @@ def _named_set(lake: Lake, digest: str) -> WindowSet:
 
 def _set_of_versions(lake: Lake, store: TrackingStore, versions: Sequence[RegisteredForecaster]) -> WindowSet:
     known = _digests(lake)
-    compared = sorted(versions, key=lambda each: int(each.version), reverse=True)
+    compared = sorted(versions, key=lambda version: int(version.version), reverse=True)
     candidates = (*compared, *newest_versions(store, _OTHER_VERSIONS))
     digests = (version.tags.get(WINDOW_SET_TAG, "") for version in candidates)
     found = next((known[digest] for digest in digests if digest in known), None)
     if found is None:
         raise TrackingError(
-            f"{lake.windows} holds no window set that a registered version was made from. "
+            f"No registered version was made from a window set in {lake.windows}. "
             f"Materialize window_set, then name it with --window-set (present: {_short(known) or 'none'}).",
             code="window-set-missing",
         )
@@ -87,7 +87,7 @@ def _set_of_versions(lake: Lake, store: TrackingStore, versions: Sequence[Regist
 
 
 def _digests(lake: Lake) -> dict[str, Path]:
-    """Folders of the lake's window sets by digest."""
+    """Map the digest of each window set in the lake to its folder."""
     return {
         read_json(manifest)["digest"]: manifest.parent
         for manifest in sorted(lake.windows.glob(f"set-*/{WINDOW_SET_MANIFEST_FILE}"))

@@ -1,4 +1,4 @@
-"""Lineage: the recordings a forecaster learned from, directly and through the weights that it began from."""
+"""Lineage: the recordings that a forecaster learned from, directly or through its initial weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,29 +8,31 @@ from tempfile import TemporaryDirectory
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.results import EVALUATION_FILE, Evaluation, EvaluationError
 from voltpipe.tracking.mlflow_store import TrackingStore
-from voltpipe.tracking.model_registry import RegisteredForecaster
 from voltpipe.tracking.tracked_run import DIGEST_LENGTH, REPORT_FOLDER, SPLIT_TAG
 from voltpipe.windows.splits import Role
 
 BEGAN_FROM_TAG = "voltpipe.began_from"
-"""Run tag with the MLflow run whose weights a training began with."""
+"""Run tag that names the MLflow run whose weights a training began with."""
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """The recordings of one training."""
+    """Recordings of one training."""
 
     roles: Mapping[str, str]
-    """Split of each, by the beginning of its raw file's digest, so that a renamed file is recognized."""
+    """Role of each recording, by the beginning of its raw file's digest, so that a renamed file is recognized."""
     time_fraction: float
-    """Share of each training recording's end that was held out."""
+    """Fraction of each training recording, at its end, that was held out."""
 
     def knew(self, digest: str) -> bool:
         """Return whether a recording was in the window set, in any split."""
         return digest[:DIGEST_LENGTH] in self.roles
 
     def learned_from(self, digest: str, regime: Regime, time_fraction: float) -> bool:
-        """Return whether a recording was learned from (in regime TIME: this share of its end)."""
+        """Return whether the training learned from a recording.
+
+        In regime TIME, only the last `time_fraction` of the recording is meant.
+        """
         role = self.roles.get(digest[:DIGEST_LENGTH])
         if role == Role.TRAIN:
             return regime is not Regime.TIME or time_fraction > self.time_fraction
@@ -38,9 +40,9 @@ class Lineage:
 
 
 def lineages(store: TrackingStore, run_id: str | None) -> tuple[Lineage, ...]:
-    """List the lineage of a run's forecaster, then of the one that it began from, and so on.
+    """List the lineage of a run's forecaster, then that of the forecaster it began from, and so on.
 
-    The list ends at a run that was deleted. What the champion learned there then counts as unseen, in its favour.
+    The list ends at a run that was deleted. The recordings of that run then count as unseen, which favors the champion.
     """
     from mlflow.exceptions import MlflowException
 
@@ -57,12 +59,13 @@ def lineages(store: TrackingStore, run_id: str | None) -> tuple[Lineage, ...]:
     return tuple(found.values())
 
 
-def _evaluation(store: TrackingStore, present: RegisteredForecaster) -> Evaluation | None:
+def logged_evaluation(store: TrackingStore, run_id: str | None) -> Evaluation | None:
+    """Read the evaluation that was logged with a run; None if it is missing or unreadable."""
     from mlflow.exceptions import MlflowException
 
     with TemporaryDirectory() as scratch:
         try:
-            path = store.client.download_artifacts(str(present.run_id), f"{REPORT_FOLDER}/{EVALUATION_FILE}", scratch)
+            path = store.client.download_artifacts(str(run_id), f"{REPORT_FOLDER}/{EVALUATION_FILE}", scratch)
             return Evaluation.read(Path(path))
         except (MlflowException, OSError, EvaluationError):
             return None

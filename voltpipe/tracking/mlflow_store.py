@@ -1,4 +1,4 @@
-"""Where MLflow keeps its runs, models and artifacts: in the lake, or on a server."""
+"""MLflow's store of runs, models and artifacts: embedded in the lake, or on a server."""
 
 import os
 import sqlite3
@@ -19,30 +19,33 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "voltpipe"
 TRACKING_VARIABLE = "VOLTPIPE_TRACKING_URI"
-"""Names an MLflow server or database to use instead of the lake's own."""
+"""Environment variable that names an MLflow server or database to use instead of the embedded one."""
 
 _EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",  # else its pages are laid out for chat traces
-    "mlflow.note.content": "Forecasters of voltage: a run is a training, from its first epoch to its evaluation.",
+    "mlflow.experimentKind": "custom_model_development",  # otherwise the pages are laid out for chat traces
+    "mlflow.note.content": "Voltage forecasters. Each run is a training, from its first epoch to its evaluation.",
 }
 
-# Before MLflow is first imported: no report of its use over the network, no notes on every migration in the terminal.
+# Set before MLflow is imported: no usage reports over the network, and no notes on each migration in the terminal.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# Whatever somebody may have put among the artifacts.
+# Somebody may have put a pickle among the artifacts.
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-# A server that is down would hold up each epoch for four minutes; a retry waits longer for it than that.
+# By default, a server that is down delays each epoch by four minutes. Retries of the whole step wait longer than that.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 
 
 class TrackingError(VoltpipeError):
-    """MLflow's records or settings that do not allow what was asked for."""
+    """A request that MLflow's records or the settings do not allow."""
 
 
 def mlflow_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of MLflow's client if its server is down or refuses, or its database is locked or full."""
+    """Return the errors that MLflow's client raises when its server is down or refuses, or its database is unusable.
+
+    A database is unusable while it is locked or its disk is full.
+    """
     from mlflow.exceptions import MlflowException
 
     return (MlflowException,)
@@ -50,14 +53,14 @@ def mlflow_errors() -> tuple[type[Exception], ...]:
 
 @dataclass(frozen=True)
 class TrackingStore:
-    """MLflow's store. Nothing global is set: several stores can be used side by side.
+    """MLflow's store. It sets nothing global, so several stores can be used in one process.
 
     Args:
-        folder: the lake's folder for MLflow; the database and the artifacts lie there.
-        tracking_uri: an MLflow server or database to use instead, as MLflow writes it.
+        folder: the lake's folder for MLflow, with the database and the artifacts.
+        tracking_uri: an MLflow server or database to use instead, in MLflow's notation.
 
     Raises:
-        TrackingError: the URI holds a password, which messages, run pages and Dagster's resource page would show.
+        TrackingError: the URI contains a password, which messages, run pages and Dagster's resource page would show.
     """
 
     folder: Path
@@ -67,30 +70,30 @@ class TrackingStore:
         parts = urlsplit(self.tracking_uri or "")
         if parts.password or "password" in parse_qs(parts.query):
             raise TrackingError(
-                f"The tracking URI for {parts.hostname} holds a password, which would be shown on pages and in logs. "
-                "Leave it out, and put it into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (a server) or "
-                "PGPASSWORD or ~/.pgpass (Postgres).",
+                f"The tracking URI for {parts.hostname} contains a password, which pages and logs would show. "
+                "Remove it from the URI. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for a server, or "
+                "PGPASSWORD or ~/.pgpass for Postgres.",
                 code="password-in-uri",
             )
 
     @classmethod
     def of(cls, lake: Lake) -> "TrackingStore":
-        """Return the store of a lake, or the one that `VOLTPIPE_TRACKING_URI` names instead."""
+        """Return the store of a lake, or the one that `VOLTPIPE_TRACKING_URI` names."""
         return cls(lake.mlflow, os.environ.get(TRACKING_VARIABLE) or None)
 
     @property
     def uri(self) -> str:
-        """The tracking URI, as MLflow's own commands take it."""
+        """Tracking URI, as MLflow's own commands accept it."""
         return self.tracking_uri or f"sqlite:///{self.folder.resolve() / 'mlflow.db'}"
 
     @property
     def artifacts_uri(self) -> str:
-        """Where the embedded store's artifacts lie."""
+        """URI of the folder with the embedded store's artifacts."""
         return (self.folder.resolve() / "artifacts").as_uri()
 
     @cached_property
     def client(self) -> "MlflowClient":
-        """MLflow's client for this store, which is made and migrated first."""
+        """MLflow's client for this store. The store is created or migrated first."""
         from mlflow import MlflowClient
 
         self.prepare()
@@ -98,10 +101,10 @@ class TrackingStore:
 
     @cached_property
     def experiment_id(self) -> str:
-        """The experiment that holds voltpipe's runs.
+        """ID of the experiment with voltpipe's runs.
 
         Raises:
-            TrackingError: somebody deleted it.
+            TrackingError: the experiment was deleted.
         """
         from mlflow.exceptions import MlflowException
 
@@ -123,17 +126,17 @@ class TrackingStore:
         return str(experiment.experiment_id)
 
     def prepare(self) -> None:
-        """Create the embedded store, or migrate its schema and artifact paths; safe in several processes at once."""
+        """Create the embedded store, or migrate its schema and artifact paths; several processes may do so at once."""
         if self.tracking_uri is not None:
             return
         from mlflow.db import upgrade
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Two migrations of one SQLite file at once break each other.
+        # Two simultaneous migrations of one SQLite file break each other.
         with exclusive_lock(self.folder / "prepare.lock"):
             upgrade.main([self.uri], standalone_mode=False)
-            # The first use makes MLflow's default experiment, in the working directory unless told otherwise.
+            # The first use creates MLflow's default experiment, by default in the working directory.
             SqlAlchemyStore(self.uri, self.artifacts_uri)  # type: ignore[no-untyped-call]
             relocate_artifacts(self.folder / "mlflow.db", EXPERIMENT, self.folder.resolve() / "artifacts")
 
@@ -146,7 +149,7 @@ class TrackingStore:
 
     @property
     def is_server(self) -> bool:
-        """Whether the store is an MLflow server, which serves its own pages."""
+        """True if the store is an MLflow server, which serves its own pages."""
         return self.uri.startswith(("http://", "https://"))
 
 
@@ -160,20 +163,20 @@ _PLACES = (
 
 
 def relocate_artifacts(database: Path, experiment: str, artifacts: Path) -> None:
-    """Make an embedded store name its artifacts where they lie now.
+    """Update the artifact paths of an embedded store after the lake was moved or copied.
 
-    A copy that went on naming the artifacts of the lake it was copied from would read them, and write to them.
+    A copied lake would otherwise read and write the artifacts of the lake that it was copied from.
 
     Args:
-        database: MLflow's SQLite file, up to date.
-        experiment: whose artifacts lie right in the folder of all artifacts.
-        artifacts: that folder.
+        database: MLflow's SQLite file, with the current schema.
+        experiment: name of the experiment whose artifacts lie directly in the artifacts folder.
+        artifacts: the folder of all artifacts.
     """
     here = artifacts.as_uri()
     with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
         found = connection.execute("SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)).fetchone()
         former = str(found[0]) if found else here
-        # Somebody may have chosen another place for the artifacts, which stays where it is when the lake moves.
+        # Artifacts that somebody keeps outside the lake stay there when the lake moves.
         is_of_lake = former.startswith("file:") and former.split("/")[-2:] == here.split("/")[-2:]
         if former == here or not is_of_lake or not artifacts.is_dir():
             return
@@ -185,5 +188,5 @@ def relocate_artifacts(database: Path, experiment: str, artifacts: Path) -> None
 
 
 def _literal(text: str) -> str:
-    """A GLOB pattern for a text that may hold what GLOB takes for a pattern."""
+    """Escape the characters of a text that GLOB would read as a pattern."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in text)

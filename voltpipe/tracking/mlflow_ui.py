@@ -1,4 +1,4 @@
-"""MLflow's own pages: how to serve them, and where things stand in them."""
+"""MLflow's own pages: the command that serves them, and links into them."""
 
 import sys
 
@@ -6,7 +6,7 @@ from voltpipe.tracking.mlflow_store import TrackingStore
 from voltpipe.tracking.tracked_run import TrackedRun
 
 _LAYOUT = "?workflowType=machine_learning"
-"""Without it MLflow lays its pages out for chat traces."""
+"""Query without which MLflow lays its pages out for chat traces."""
 
 
 def server_command(store: TrackingStore, *, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
@@ -21,17 +21,17 @@ def server_command(store: TrackingStore, *, host: str = "127.0.0.1", port: int =
 
 
 def run_page(address: str, run: TrackedRun) -> str:
-    """Where a run stands in the pages served at `address` (http://host:port)."""
+    """Return the link to a run in the pages served at `address` (http://host:port)."""
     return f"{address}/#/experiments/{run.store.experiment_id}/runs/{run.run_id}{_LAYOUT}"
 
 
 def artifact_page(address: str, run: TrackedRun, path: str) -> str:
-    """Where an artifact of a run is shown, by its path among them."""
+    """Return the link to an artifact of a run; `path` is relative to the run's artifacts."""
     return f"{address}/#/experiments/{run.store.experiment_id}/runs/{run.run_id}/artifacts/{path}{_LAYOUT}"
 
 
 def version_page(address: str, version: str) -> str:
-    """Where a version of the registered forecaster stands in the pages served at `address`."""
+    """Return the link to a version of the registered forecaster in the pages served at `address`."""
     from voltpipe.tracking.model_registry import MODEL_NAME
 
     return f"{address}/#/models/{MODEL_NAME}/versions/{version}{_LAYOUT}"

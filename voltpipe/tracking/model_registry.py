@@ -28,15 +28,15 @@ MODEL_NAME = "voltage-forecaster"
 _URI = re.compile(r"(?:models:/)?(?P<name>[^@/]+)(?:@|/(?=\d+$))(?P<which>[^/]+)")
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
-BRING_BACK = "'voltpipe rollback' makes a former champion champion again, 'voltpipe train' a new one."
+BRING_BACK = "Restore a former champion with 'voltpipe rollback', or train a new one with 'voltpipe train'."
 
 
 class LostChampionWarning(UserWarning):
-    """Forecasts come from another version than was asked for."""
+    """Forecasts come from a different version than requested."""
 
 
 class Alias(StrEnum):
-    """Names that point to one version each."""
+    """Names that each point to one version."""
 
     CHAMPION = "champion"
     CHALLENGER = "challenger"
@@ -51,21 +51,21 @@ class RegisteredForecaster:
     run_id: str | None
     tags: dict[str, str]
     archived: bool = False
-    """Whether it is in MLflow's archive."""
+    """Whether the version is in MLflow's archive."""
 
     @property
     def uri(self) -> str:
-        """URI of this version, whichever alias it has."""
+        """URI of this version; it does not change when aliases move."""
         return f"models:/{MODEL_NAME}/{self.version}"
 
 
 def champion(store: TrackingStore) -> RegisteredForecaster | None:
-    """Return the version with alias `champion`; None if there is none."""
+    """Return the version with the alias `champion`; None if there is none."""
     return get_version(store, Alias.CHAMPION)
 
 
 def lost_champion(store: TrackingStore) -> str | None:
-    """Return the last champion of the audit log if MLflow has no champion: alias or version was deleted there."""
+    """Return the audit log's last champion if MLflow has none, because its alias or version was deleted; else None."""
     if champion(store) is not None:
         return None
     entries = AuditLog.of(store).entries()
@@ -73,12 +73,12 @@ def lost_champion(store: TrackingStore) -> str | None:
 
 
 def serving_version(store: TrackingStore) -> RegisteredForecaster | None:
-    """Return the champion or, if it was deleted in MLflow, the one before it; None if there is neither."""
+    """Return the champion or, if it was deleted in MLflow, the previous champion; None if there is neither."""
     return champion(store) or (get_version(store, Alias.PREVIOUS) if lost_champion(store) else None)
 
 
 def aliases(store: TrackingStore) -> dict[str, str]:
-    """Return the version of each alias."""
+    """Return the version that each alias names."""
     model = registered_model(store)
     return {str(alias): str(version) for alias, version in model.aliases.items()} if model else {}
 
@@ -97,86 +97,90 @@ def newest_versions(store: TrackingStore, n_versions: int) -> tuple[RegisteredFo
 
 
 def get_version(store: TrackingStore, name: str) -> RegisteredForecaster | None:
-    """Return a version by its number, or by an alias; None if it does not exist."""
+    """Return the version with a number or alias; None if it does not exist."""
     return _or_none(lambda: _registered(_version(store, MODEL_NAME, name)))
 
 
 def find_version(store: TrackingStore, name: str) -> RegisteredForecaster:
-    """Return a version by its number, or by an alias.
+    """Return the version with a number or alias.
 
     Raises:
-        TrackingError: it does not exist.
+        TrackingError: the version does not exist.
     """
     return _registered(_find(store, MODEL_NAME, name))
 
 
-def resolve_alias(uri: str, store: TrackingStore) -> str:
-    """Replace an alias by the version that it names now. Other URIs and folders stay as they are.
+def resolve_alias(uri: str, store: TrackingStore, settings: ChampionSettings | None = None) -> str:
+    """Replace an alias by the version that `load_forecaster` loads for it. Other URIs and folders are returned as is.
+
+    Args:
+        uri: a URI or folder, as for `load_forecaster`.
+        store: the store in which the forecaster is registered.
+        settings: what to do if the champion was deleted from MLflow.
 
     Raises:
-        TrackingError: no version has this alias.
+        TrackingError: no version has this alias, or the settings forbid a replacement for a deleted champion.
+
+    Warns:
+        LostChampionWarning: the champion was deleted, and the previous champion replaces it.
     """
     named = _parse(uri)
     if named is None or "@" not in uri:
         return uri
-    return f"{named['name']}/{_find(store, named['name'], named['which']).version}"
+    return f"{named['name']}/{_find_or_replace(store, named['name'], named['which'], settings).version}"
 
 
 def training_run_id(uri: str, store: TrackingStore) -> str | None:
-    """Return the MLflow run that trained a registered forecaster; None for a folder, or if it is unknown."""
+    """Return the ID of the MLflow run that trained a registered forecaster; None for a folder or an unknown run."""
     named = _parse(uri)
     found = get_version(store, named["which"]) if named else None
     return found.run_id if found else None
 
 
 def version_tags(store: TrackingStore, version: str) -> dict[str, str]:
-    """Return the tags of a version, with the decision on its promotion."""
+    """Return the tags of a version, which include the decision on its promotion."""
     return dict(store.client.get_model_version(MODEL_NAME, version).tags)
 
 
 def load_forecaster(
     uri: str, store: TrackingStore | None = None, settings: ChampionSettings | None = None
 ) -> Forecaster:
-    """Load a forecaster. Nothing that is loaded can run code.
+    """Load a forecaster. Its files cannot run code.
 
     Args:
         uri: `models:/voltage-forecaster@champion`, `models:/voltage-forecaster/3` (both also without `models:/`), or a
             folder that `Forecaster.save` wrote.
-        store: where it is registered; without it, the lake of this environment.
+        store: the store in which it is registered; by default that of the current lake.
         settings: what to do if the champion was deleted from MLflow.
 
     Raises:
-        TrackingError: no such forecaster is registered, or its files are gone.
+        TrackingError: no such forecaster is registered, or its files are missing.
         ForecasterError: its files are damaged.
 
     Warns:
-        LostChampionWarning: the champion was deleted, and the one before it is loaded.
+        LostChampionWarning: the champion was deleted, and the previous champion is loaded instead.
     """
     if (Path(uri) / CONFIG_FILE).is_file():
         return Forecaster.load(Path(uri))
     named = _parse(uri)
     if named is None:
         raise TrackingError(
-            f"{uri!r} names no forecaster. Expected '{MODEL_NAME}@champion', '{MODEL_NAME}/<version>', "
-            f"or a folder that holds {CONFIG_FILE}.",
+            f"{uri!r} does not name a forecaster. Expected '{MODEL_NAME}@champion', '{MODEL_NAME}/<version>', "
+            f"or a folder that contains {CONFIG_FILE}.",
             code="forecaster-uri-malformed",
         )
     store = store or TrackingStore.of(Lake.default())
-    name, which = named["name"], named["which"]
-    if (name, which) == (MODEL_NAME, Alias.CHAMPION):
-        instead = fallback_champion(store, settings or ChampionSettings())
-        which = instead.version if instead else which
-    return _download(store, _find(store, name, which))
+    return _download(store, _find_or_replace(store, named["name"], named["which"], settings))
 
 
 def fallback_champion(store: TrackingStore, settings: ChampionSettings) -> RegisteredForecaster | None:
-    """Return the version that replaces a champion deleted in MLflow; None if none was deleted.
+    """Return the version that replaces a champion deleted in MLflow; None if no champion was deleted.
 
     Raises:
         TrackingError: the settings forbid a replacement, or there is none.
 
     Warns:
-        LostChampionWarning: with both versions.
+        LostChampionWarning: the champion was deleted; names both versions.
     """
     lost = lost_champion(store)
     if lost is None:
@@ -184,14 +188,14 @@ def fallback_champion(store: TrackingStore, settings: ChampionSettings) -> Regis
     gone = f"The champion, version {lost}, was deleted from MLflow or lost its alias"
     previous = get_version(store, Alias.PREVIOUS)
     if previous is None:
-        raise TrackingError(f"{gone}. There is no champion before it. {BRING_BACK}", code="champion-lost")
+        raise TrackingError(f"{gone}. There is no previous champion. {BRING_BACK}", code="champion-lost")
     if settings.without_champion is WithoutChampion.REFUSE:
         raise TrackingError(
-            f"{gone}. The settings forbid version {previous.version} in its place. {BRING_BACK}",
+            f"{gone}. The settings forbid replacing it with version {previous.version}. {BRING_BACK}",
             code="champion-fallback-forbidden",
         )
     warnings.warn(
-        f"{gone}. Version {previous.version} forecasts instead. {BRING_BACK}", LostChampionWarning, stacklevel=3
+        f"{gone}. Version {previous.version} is used instead. {BRING_BACK}", LostChampionWarning, stacklevel=4
     )
     return previous
 
@@ -199,6 +203,16 @@ def fallback_champion(store: TrackingStore, settings: ChampionSettings) -> Regis
 def _parse(uri: str) -> re.Match[str] | None:
     """Split a registry URI into `name` and `which` (alias or number); None for a folder with a forecaster."""
     return None if (Path(uri) / CONFIG_FILE).is_file() else _URI.fullmatch(uri)
+
+
+def _find_or_replace(
+    store: TrackingStore, name: str, alias_or_version: str, settings: ChampionSettings | None
+) -> "ModelVersion":
+    """Find a version; a champion that was deleted in MLflow is replaced as the settings say."""
+    if (name, alias_or_version) == (MODEL_NAME, Alias.CHAMPION):
+        replacement = fallback_champion(store, settings or ChampionSettings())
+        alias_or_version = replacement.version if replacement else alias_or_version
+    return _find(store, name, alias_or_version)
 
 
 def _version(store: TrackingStore, name: str, alias_or_version: str) -> "ModelVersion":
@@ -215,7 +229,7 @@ def _find(store: TrackingStore, name: str, alias_or_version: str) -> "ModelVersi
         known = f" (versions: {', '.join(map(str, reversed(versions)))})" if versions else ""
         raise TrackingError(
             f"No forecaster {wanted} is registered in {store.uri}{known}. "
-            "Train one ('voltpipe train'), or name another version.",
+            "Name another version, or train one with 'voltpipe train'.",
             code="version-not-registered",
         )
     return found
@@ -240,12 +254,12 @@ def _download(store: TrackingStore, version: "ModelVersion") -> Forecaster:
         return Forecaster.load(Path(folder))
 
 
-def _or_none(ask: Callable[[], F]) -> F | None:
-    """Return MLflow's answer; None if it says that there is no such thing."""
+def _or_none(request: Callable[[], F]) -> F | None:
+    """Return MLflow's answer to a request; None if what it asks for does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return ask()
+        return request()
     except MlflowException as error:
         if error.error_code in _ABSENT:
             return None

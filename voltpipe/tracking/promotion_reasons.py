@@ -1,4 +1,4 @@
-"""Reasons for and against a promotion: a stable code, the figures as fields, and the text made from them."""
+"""Reasons for and against a promotion: a stable code, the numbers as fields, and the text made from them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class PromotionReason(ABC):
     @property
     @abstractmethod
     def text(self) -> str:
-        """Sentences for the user, with the figures."""
+        """Sentences for the user, with the numbers."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PublishedProtocol(PromotionReason):
 
 @dataclass(frozen=True)
 class NoRequiredHorizon(PromotionReason):
-    """No forecast at any horizon at which the baselines must be beaten."""
+    """No forecast at any of the horizons at which the candidate must beat the baselines."""
 
     required_ms: tuple[float, ...]
     code = "required-horizons-missing"
@@ -61,7 +61,7 @@ class BaselineNotScored(PromotionReason):
     @property
     def text(self) -> str:
         """Sentences for the user, with baseline and horizon."""
-        return f"There is no score of {self.baseline} at {_ms([self.horizon_ms])}. Evaluate the candidate again."
+        return f"Baseline {self.baseline} has no score at {_ms([self.horizon_ms])}. Evaluate the candidate again."
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class BaselineNotBeaten(PromotionReason):
     def text(self) -> str:
         """A sentence for the user, with both R2."""
         return (
-            f"R2 at {_ms([self.horizon_ms])}, {self.r2:.3f}, is not above that of {self.baseline}, "
-            f"{self.baseline_r2:.3f}."
+            f"At {_ms([self.horizon_ms])}, the candidate's R2 is {self.r2:.3f}. "
+            f"It must exceed that of {self.baseline}, {self.baseline_r2:.3f}."
         )
 
 
@@ -108,12 +108,12 @@ class ChampionHorizonsMissing(PromotionReason):
     @property
     def text(self) -> str:
         """A sentence for the user, with the horizons."""
-        return f"The candidate does not forecast at {_ms(self.missing_ms)}, as the champion does."
+        return f"The champion forecasts at {_ms(self.missing_ms)}, but the candidate does not. Train it for them too."
 
 
 @dataclass(frozen=True)
 class BelowChampion(PromotionReason):
-    """An R2 below the champion's, where the two cannot be compared as a whole."""
+    """An R2 below the champion's, if the two cannot be compared over all horizons."""
 
     horizon_ms: float
     r2: float
@@ -123,7 +123,10 @@ class BelowChampion(PromotionReason):
     @property
     def text(self) -> str:
         """A sentence for the user, with both R2."""
-        return f"R2 at {_ms([self.horizon_ms])}, {self.r2:.3f}, is below the champion's, {self.champion_r2:.3f}."
+        return (
+            f"At {_ms([self.horizon_ms])}, the candidate's R2 is {self.r2:.3f}, "
+            f"below the champion's {self.champion_r2:.3f}."
+        )
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class NoUnseenRecording(PromotionReason):
     @property
     def text(self) -> str:
         """Sentences for the user."""
-        return "The champion or the candidate learned from every recording that is held out now. Record more."
+        return "The champion or the candidate has learned from every recording that is now held out. Record more."
 
 
 @dataclass(frozen=True)
@@ -152,12 +155,12 @@ class NoScoresByRecording(PromotionReason):
 
 @dataclass(frozen=True)
 class ChampionBeaten(PromotionReason):
-    """A gain in mean R2 over the champion that is large enough."""
+    """A sufficient gain in mean R2 over the champion."""
 
     whole: GroupGain
     horizons_ms: tuple[float, ...]
     compared_on: str
-    """The recordings that count, in words."""
+    """Description of the recordings that were compared, for use after "on"."""
     code = "champion-beaten"
 
     @property
@@ -166,8 +169,8 @@ class ChampionBeaten(PromotionReason):
         paired = self.whole.paired
         interval = "" if paired.lower is None else f" (between {paired.lower:+.4f} and {paired.upper:+.4f})"
         return (
-            f"Mean R2 over {_ms(self.horizons_ms)} on {self.compared_on} is {self.whole.r2:.4f}, the champion's "
-            f"{self.whole.other_r2:.4f}. The gain is {paired.gain:+.4f}{interval}."
+            f"On {self.compared_on}, mean R2 over {_ms(self.horizons_ms)} is {self.whole.r2:.4f}. "
+            f"The champion's is {self.whole.other_r2:.4f}, so the gain is {paired.gain:+.4f}{interval}."
         )
 
 
@@ -182,13 +185,13 @@ class GainTooSmall(ChampionBeaten):
     def text(self) -> str:
         """Sentences for the user, with the gain and the margin."""
         paired = self.whole.paired
-        required = "The lower bound" if paired.lower is not None else "With a single recording, it"
-        return f"{super().text} {required} must be more than {self.margin:.4f}."
+        required = "Its lower bound" if paired.lower is not None else "With a single recording, the gain"
+        return f"{super().text} {required} must exceed {self.margin:.4f}."
 
 
 @dataclass(frozen=True)
 class GroupWorse(PromotionReason):
-    """A loss on one organoid or type of channel that is larger than allowed."""
+    """A larger loss on one organoid or type of channel than allowed."""
 
     group: str
     r2: float
@@ -200,8 +203,8 @@ class GroupWorse(PromotionReason):
     def text(self) -> str:
         """Sentences for the user, with both R2 and the bound."""
         return (
-            f"Mean R2 on {self.group} is {self.r2:.4f}, the champion's {self.champion_r2:.4f}. "
-            f"It may be {self.loss_bound:.4f} lower at most."
+            f"Mean R2 on {self.group} is {self.r2:.4f}, and the champion's is {self.champion_r2:.4f}. "
+            f"It may be at most {self.loss_bound:.4f} lower."
         )
 
 
@@ -218,8 +221,8 @@ class RolledBack(PromotionReason):
     def text(self) -> str:
         """Sentences for the user, with who, when and why."""
         return (
-            f"This version was champion and was rolled back by {self.who} on {self.on:%Y-%m-%d}: {self.why}. "
-            "Only another rollback makes it champion again."
+            f"This version was rolled back by {self.who} on {self.on:%Y-%m-%d}: {self.why.rstrip('.')}. "
+            "Only another rollback can make it champion again."
         )
 
 
@@ -238,24 +241,24 @@ class ChampionNotScored(PromotionReason):
         """Sentences for the user, with the champion and the error."""
         return (
             f"The champion, version {self.champion}, cannot be scored on the same targets: {self.error.rstrip('.')}. "
-            f"Until then, forecast with {self.candidate_uri}."
+            f"To use the candidate anyway, forecast with {self.candidate_uri}."
         )
 
 
 @dataclass(frozen=True)
 class BaselinesBeaten(PromotionReason):
-    """An R2 above that of all baselines at all required horizons."""
+    """A higher R2 than all baselines at all required horizons."""
 
     baselines: tuple[str, ...]
     horizons_ms: tuple[float, ...]
     scored_on: str
-    """The held-out data, in words."""
+    """Description of the held-out data, for use after "on"."""
     code = "baselines-beaten"
 
     @property
     def text(self) -> str:
         """A sentence for the user, with baselines and horizons."""
-        return f"It beats {' and '.join(self.baselines)} at {_ms(self.horizons_ms)} on {self.scored_on}."
+        return f"The candidate beats {' and '.join(self.baselines)} at {_ms(self.horizons_ms)} on {self.scored_on}."
 
 
 @dataclass(frozen=True)
@@ -272,7 +275,7 @@ class NoChampion(PromotionReason):
 
 @dataclass(frozen=True)
 class SmallestGain(PromotionReason):
-    """The organoid or type of channel that gains least."""
+    """The organoid or type of channel with the smallest gain."""
 
     group: str
     gain: float
@@ -285,4 +288,4 @@ class SmallestGain(PromotionReason):
 
 
 def _ms(horizons_ms: Sequence[float]) -> str:
-    return ", ".join(f"{each:.3g} ms" for each in horizons_ms)
+    return ", ".join(f"{horizon_ms:.3g} ms" for horizon_ms in horizons_ms)

@@ -1,4 +1,4 @@
-"""Review of a candidate: scores beside the champion on the candidate's held-out targets, then the decision."""
+"""Promotion review: the champion and a candidate are scored on the candidate's held-out targets, then decided on."""
 
 from dataclasses import replace
 
@@ -32,17 +32,17 @@ from voltpipe.windows.window_set import WindowSet
 def score_candidate(
     store: TrackingStore, version: str, candidate: Evaluation, window_set: WindowSet, settings: PromotionSettings
 ) -> PromotionDecision:
-    """Decide whether a registered version becomes champion. The champion itself only has to beat its baselines.
+    """Decide whether a registered version becomes champion. The present champion only has to beat the baselines.
 
     Args:
-        store: where versions are registered.
+        store: the store in which versions are registered.
         version: the candidate's version.
         candidate: the candidate's scores on `window_set`.
-        window_set: the held-out targets on which both are scored.
+        window_set: the window set with the held-out targets on which both are scored.
         settings: margins and bounds.
     """
-    if by_hand := rollback_target(store, version):
-        reason = RolledBack(by_hand.who, by_hand.at_utc.date(), by_hand.why)
+    if rollback := rollback_target(store, version):
+        reason = RolledBack(rollback.who, rollback.at_utc.date(), rollback.why)
         return PromotionDecision(
             False, (reason,), frozenset({PromotionRule.NOT_ROLLED_BACK}), against=_version(serving_version(store))
         )
@@ -73,7 +73,7 @@ def review_candidate(
     *,
     who: str,
 ) -> PromotionDecision:
-    """Decide as `judge` does and apply the decision. Decide again if another version became champion meanwhile."""
+    """Decide like `score_candidate` and apply the decision; decide again if the champion changed in the meantime."""
     while True:
         decision = score_candidate(store, version, candidate, window_set, settings)
         try:

@@ -1,4 +1,4 @@
-"""Rules of promotion, decided from two evaluations alone. No MLflow and no Dagster."""
+"""Rules of promotion: pure functions of two evaluations, without MLflow or Dagster."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,15 +36,15 @@ class ComparisonSet:
     """Recordings on which a candidate and the champion are compared."""
 
     recordings: frozenset[str]
-    """Keys of those on which the gain is measured."""
+    """Keys of the recordings on which the gain is measured."""
     guarded: frozenset[str]
-    """Keys of all that neither learned from. On these no organoid and no type of channel may lose."""
+    """Keys of all recordings that neither learned from. On these, no organoid or type of channel may lose."""
     all_fresh: bool = False
     """Whether all `recordings` came after the champion's training."""
 
     @property
     def described(self) -> str:
-        """The recordings in words, for use after "on"."""
+        """Description of the recordings, for use after "on"."""
         count = f"{len(self.recordings)} held-out recording" + ("" if len(self.recordings) == 1 else "s")
         return (
             f"{count} that came after the champion's training"
@@ -62,18 +62,19 @@ def choose_comparison_set(
     *,
     fresh_recordings: int,
 ) -> ComparisonSet:
-    """Choose among the recordings that a candidate's window set holds out.
+    """Choose the comparison set from the recordings that a candidate's window set holds out.
 
-    A champion was chosen for its score on earlier held-out recordings, and with enough attempts a candidate wins there
-    by chance. Recordings that came later were never used for a choice; if there are enough of them, they alone count.
+    The champion was chosen for its score on earlier held-out recordings. After enough attempts, a candidate beats it
+    there by chance. Recordings that came later were never used for a choice. If there are enough of them, only they
+    count.
 
     Args:
-        held_out: digests of the raw files, by key.
-        champion: lineages of the champion, with those of the weights that it began from.
-        candidate: lineages of the candidate.
-        regime: whether whole recordings are held out, or their ends.
-        time_fraction: share of a training recording's end that the window set holds out.
-        fresh_recordings: how many are enough.
+        held_out: digest of each recording's raw file, by key.
+        champion: lineages of the champion, including those of its initial weights.
+        candidate: lineages of the candidate, including those of its initial weights.
+        regime: whether whole recordings or only their ends are held out.
+        time_fraction: fraction of each training recording, at its end, that the window set holds out.
+        fresh_recordings: number of later recordings from which on only they count.
     """
     unseen = {
         key: digest
@@ -81,8 +82,8 @@ def choose_comparison_set(
         if not any(lineage.learned_from(digest, regime, time_fraction) for lineage in (*champion, *candidate))
     }
     fresh = frozenset(key for key, digest in unseen.items() if not any(lineage.knew(digest) for lineage in champion))
-    is_told = any(lineage.roles for lineage in champion)  # otherwise all recordings would seem later
-    if is_told and len(fresh) >= fresh_recordings:
+    is_known = any(lineage.roles for lineage in champion)  # otherwise all recordings would seem later
+    if is_known and len(fresh) >= fresh_recordings:
         return ComparisonSet(fresh, frozenset(unseen), all_fresh=True)
     return ComparisonSet(frozenset(unseen), frozenset(unseen))
 
@@ -91,7 +92,7 @@ BASELINES_TO_BEAT = ("persistence", "autoregression")
 
 
 class PromotionRule(StrEnum):
-    """Requirement for a promotion; each is a check on the champion's asset."""
+    """Requirement for a promotion. Each one is an asset check of `champion_forecaster`."""
 
     BEATS_BASELINES = "beats_baselines"
     BEATS_CHAMPION = "beats_champion"
@@ -107,23 +108,23 @@ class PromotionDecision:
     reasons: tuple[PromotionReason, ...]
     failed: frozenset[PromotionRule] = frozenset()
     comparison: Comparison | None = None
-    """With the champion, where the two could be compared."""
+    """Comparison with the champion; None if they were not or could not be compared."""
     against: str | None = None
-    """The version that was champion when this was decided."""
+    """Version of the champion at the time of the decision."""
 
     @property
     def decision(self) -> str:
-        """One word."""
+        """The decision in one word."""
         return "promoted" if self.promoted else "refused"
 
     @property
     def reason(self) -> str:
-        """All reasons as sentences in one line."""
+        """All reasons as sentences, in one line."""
         return " ".join(reason.text for reason in self.reasons)
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """Codes of the reasons, each once, in their order."""
+        """Codes of the reasons in their order, without repetitions."""
         return tuple(dict.fromkeys(reason.code for reason in self.reasons))
 
 
@@ -132,14 +133,14 @@ def decide_promotion(
 ) -> PromotionDecision:
     """Decide whether a candidate becomes champion.
 
-    It must beat persistence and autoregression at each horizon on held-out recordings (on held-out time, where no
-    recording is held out). It must forecast at all horizons of the champion, and gain a margin of mean R2 on the same
-    targets, counted from the lower bound of the gain. On no organoid and no type of channel may it lose too much.
+    It must beat persistence and autoregression at each required horizon on held-out recordings, or on held-out time if
+    no recording is held out. It must forecast at all horizons of the champion. The lower bound of its gain in mean R2
+    on the same targets must exceed a margin. It must not lose too much on any organoid or type of channel.
 
     Args:
         candidate: the candidate's scores.
         champion: the champion's scores on the same window set; None if there is no champion.
-        targets: the held-out recordings on which the two are compared.
+        targets: the comparison set.
         settings: margins and bounds.
     """
     refusals: dict[PromotionRule, tuple[PromotionReason, ...]] = {
@@ -173,26 +174,26 @@ def _untrustworthy(candidate: Evaluation) -> Iterator[PromotionReason]:
 
 
 def _below_baselines(candidate: Evaluation, settings: PromotionSettings) -> Iterator[PromotionReason]:
-    horizons = _gated_horizons(candidate, settings)
+    horizons = _required_horizons(candidate, settings)
     if not horizons:
         yield NoRequiredHorizon(_all_ms(candidate, settings.horizons_samples or ()))
     for horizon in horizons:
         own = _r2(candidate, horizon)
         for baseline in BASELINES_TO_BEAT:
-            known = candidate.find_score(baseline, _regime(candidate), horizon)
-            if known is None:
+            score = candidate.find_score(baseline, _regime(candidate), horizon)
+            if score is None:
                 yield BaselineNotScored(baseline, _ms(candidate, horizon))
-            elif not own > known.r2:
-                yield BaselineNotBeaten(baseline, _ms(candidate, horizon), own, known.r2)
+            elif not own > score.r2:
+                yield BaselineNotBeaten(baseline, _ms(candidate, horizon), own, score.r2)
 
 
 def _incomparable(candidate: Evaluation, champion: Evaluation, targets: ComparisonSet) -> Iterator[PromotionReason]:
     if candidate.provenance.window_set_digest != champion.provenance.window_set_digest:
         yield OtherWindowSet()
         return
-    lacking = [horizon for horizon in champion.horizons if horizon not in candidate.horizons]
-    if lacking:
-        yield ChampionHorizonsMissing(_all_ms(champion, lacking))
+    missing = [horizon for horizon in champion.horizons if horizon not in candidate.horizons]
+    if missing:
+        yield ChampionHorizonsMissing(_all_ms(champion, missing))
         for horizon in filter(candidate.horizons.__contains__, champion.horizons):
             own, other = _r2(candidate, horizon), _r2(champion, horizon)
             if own < other:
@@ -227,7 +228,7 @@ def _merits(
     comparison: Comparison | None,
     settings: PromotionSettings,
 ) -> Iterator[PromotionReason]:
-    horizons_ms = _all_ms(candidate, _gated_horizons(candidate, settings))
+    horizons_ms = _all_ms(candidate, _required_horizons(candidate, settings))
     scored_on = regime_label(_regime(candidate), candidate.provenance.protocol)
     yield BaselinesBeaten(BASELINES_TO_BEAT, horizons_ms, scored_on)
     if champion is None or comparison is None:
@@ -239,9 +240,9 @@ def _merits(
         yield SmallestGain(least.group, least.paired.gain)
 
 
-def _gated_horizons(candidate: Evaluation, settings: PromotionSettings) -> tuple[int, ...]:
-    wanted = settings.horizons_samples
-    return tuple(horizon for horizon in candidate.horizons if wanted is None or horizon in wanted)
+def _required_horizons(candidate: Evaluation, settings: PromotionSettings) -> tuple[int, ...]:
+    required = settings.horizons_samples
+    return tuple(horizon for horizon in candidate.horizons if required is None or horizon in required)
 
 
 def _regime(evaluation: Evaluation) -> Regime:

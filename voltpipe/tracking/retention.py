@@ -1,7 +1,7 @@
-"""What has served its time: checkpoints, window sets, old versions with their runs.
+"""Retention: expired checkpoints and window sets, and old versions with their runs.
 
-What a version in use follows from stays, however old: the champion, the one before it, the challenger, every version
-that bears another alias, and all that these began from.
+Some versions are protected at any age, with the data they were made from: every version with an alias (champion,
+previous, challenger, others), and all versions that these began from.
 """
 
 import shutil
@@ -20,6 +20,7 @@ from voltpipe.tracking.model_registry import MODEL_NAME, aliases, lost_champion
 from voltpipe.tracking.run_lifecycle import IDENTITY_TAG
 from voltpipe.tracking.settings import RetentionSettings
 from voltpipe.tracking.training_provenance import read_origin
+from voltpipe.windows.window_set import window_set_folder_name
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -27,45 +28,45 @@ if TYPE_CHECKING:
 
 _DAY_S = 86_400.0
 WINDOW_SET_TAG = "window_set"
-"""On a version: the digest of its window set."""
+"""Tag of a version: the digest of its window set."""
 
 
 @dataclass(frozen=True)
 class ExpiredItem:
-    """One thing that goes."""
+    """An item to be removed."""
 
     kind: str
     name: str
     size_bytes: int
     reason: str
     remove: Callable[[], bool]
-    """Says whether it went: it stays if it came into use meanwhile."""
+    """Removes the item and returns True; returns False if it has come into use in the meantime."""
 
 
 def protected_versions(store: TrackingStore) -> dict[str, str]:
-    """Why a version is never removed, by version."""
+    """Return the versions that are never removed, each with the reason."""
     found: dict[str, str] = {}
-    ahead = [(version, f"is {alias}") for alias, version in aliases(store).items()]
+    pending = [(version, f"is {alias}") for alias, version in aliases(store).items()]
     if lost := lost_champion(store):
-        ahead.append((lost, "was champion when its alias was lost"))
-    while ahead:
-        version, reason = ahead.pop()
+        pending.append((lost, "was champion when its alias was lost"))
+    while pending:
+        version, reason = pending.pop()
         if version not in found:
             found[version] = reason
-            ahead += [(earlier, f"version {version} began from it") for earlier in _began_from(store, version)]
+            pending += [(earlier, f"version {version} began from it") for earlier in _began_from(store, version)]
     return found
 
 
 def find_expired(
     lake: Lake, store: TrackingStore, settings: RetentionSettings, in_use: Collection[Path] = ()
 ) -> list[ExpiredItem]:
-    """What has served its time, in the order in which it is to go.
+    """List the expired items in the order in which they should be removed.
 
     Args:
-        lake: whose checkpoints and window sets are looked at.
-        store: whose versions and runs are looked at.
-        settings: how long each kind is kept.
-        in_use: folders that stay whatever their age.
+        lake: the lake with checkpoints and window sets.
+        store: the store with versions and runs.
+        settings: retention period of each kind.
+        in_use: folders that are kept at any age.
     """
     protected = protected_versions(store)
     named = {path.name for path in in_use} | _folders_of(store, protected)
@@ -82,14 +83,14 @@ def _began_from(store: TrackingStore, version: str) -> list[str]:
     try:
         run_id = store.client.get_model_version(MODEL_NAME, version).run_id
         begun = read_origin(store, run_id).training.begin_from if run_id else None
-    except (TrackingError, MlflowException):  # of before origins were kept, or deleted by hand
+    except (TrackingError, MlflowException):  # older than training provenance, or deleted by hand
         return []
     name, _, number = (begun or "").removeprefix("models:/").rpartition("/")
     return [number] if name == MODEL_NAME and number.isdigit() else []
 
 
 def _folders_of(store: TrackingStore, versions: Collection[str]) -> set[str]:
-    """Names of the checkpoint folders and window sets that versions were made from."""
+    """Return the names of the checkpoint folders and window sets that versions were made from."""
     from mlflow.exceptions import MlflowException
 
     names = set()
@@ -100,7 +101,7 @@ def _folders_of(store: TrackingStore, versions: Collection[str]) -> set[str]:
         except MlflowException:
             continue
         if WINDOW_SET_TAG in registered.tags:
-            names.add(f"set-{registered.tags[WINDOW_SET_TAG][:16]}")
+            names.add(window_set_folder_name(registered.tags[WINDOW_SET_TAG]))
         if run is not None and IDENTITY_TAG in run.data.tags:
             names.add(run.data.tags[IDENTITY_TAG])
     return names
@@ -117,26 +118,26 @@ def _versions(store: TrackingStore, settings: RetentionSettings, protected: Coll
                 "version",
                 f"{MODEL_NAME}/{version.version}",
                 sum(_stored_bytes(store, place) for place in own),
-                f"{age_days:.0f} days old, and {settings.keep_versions} are newer",
+                f"{age_days:.0f} days old, and {settings.keep_versions} versions are newer",
                 partial(_remove_version, store, str(version.version)),
             )
 
 
 def _own_places(store: TrackingStore, version: "ModelVersion", others: list["ModelVersion"]) -> list[str]:
-    """Where the files lie that no other version needs: the model's, and those of the run."""
+    """Return the locations of the version's files that no other version needs: the model's and the run's."""
     from mlflow.exceptions import MlflowException
 
     places = [] if any(other.source == version.source for other in others) else [str(version.source)]
     if version.run_id and all(other.run_id != version.run_id for other in others):
         try:
             places.append(str(store.client.get_run(version.run_id).info.artifact_uri))
-        except MlflowException:  # deleted by hand, for good
+        except MlflowException:  # the run was permanently deleted by hand
             return places
     return places
 
 
 def _remove_version(store: TrackingStore, number: str) -> bool:
-    """Its files go for good; its run, with settings and figures, to MLflow's trash, where lineages still read it."""
+    """Delete a version's files for good, and move its run to MLflow's trash, where lineages still read it."""
     if number in protected_versions(store):
         return False
     client = store.client
@@ -196,7 +197,7 @@ def _remove_checkpoints(folder: Path) -> bool:
 def _window_sets(lake: Lake, settings: RetentionSettings, named: Collection[str]) -> Iterator[ExpiredItem]:
     for folder in (*_folders(lake.windows, "set-*"), *_folders(lake.windows, ".*")):
         if folder.name not in named and (age_days := _age_days(folder)) > settings.window_sets_days:
-            reason = f"unchanged for {age_days:.0f} days; its recordings make it again"
+            reason = f"unchanged for {age_days:.0f} days; can be built again from its recordings"
             yield ExpiredItem("window set", folder.name, _bytes(folder), reason, partial(_remove_folder, folder))
 
 
@@ -206,12 +207,12 @@ def _remove_folder(folder: Path) -> bool:
 
 
 def _folders(parent: Path, pattern: str) -> list[Path]:
-    """Real folders only: a link may lead out of the lake."""
+    """List the folders that match a pattern, without links, which may lead out of the lake."""
     return [path for path in sorted(parent.glob(pattern)) if path.is_dir() and not path.is_symlink()]
 
 
 def _age_days(folder: Path) -> float:
-    """Since anything in it changed."""
+    """Return the days since anything in a folder changed."""
     newest = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
     return (time.time() - newest) / _DAY_S
 

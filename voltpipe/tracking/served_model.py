@@ -1,6 +1,6 @@
 """The forecaster as an MLflow model: mV in, mV out, loaded without pickle.
 
-MLflow names this module in a model's MLmodel file, and calls `_load_pyfunc` to load it.
+A model's MLmodel file names this module as its loader, and MLflow calls `_load_pyfunc`.
 """
 
 import importlib.metadata
@@ -29,37 +29,37 @@ if TYPE_CHECKING:
 
 
 SERVED_FORECASTER_FOLDER = "data/forecaster"
-"""Where what `Forecaster.save` wrote lies in an MLflow model's folder."""
+"""Folder of the saved forecaster, relative to the MLflow model's folder."""
 
 _DIGEST_TAG = "voltpipe.digest"
 _REQUIREMENTS = ("torch", "safetensors", "numpy", "pydantic", "jaxtyping")
 
 
 class NoveltyWarning(UserWarning):
-    """Histories are unlike those trained on."""
+    """Histories are out of distribution."""
 
 
 @dataclass(frozen=True)
 class ServedForecaster:
-    """What MLflow's servers call."""
+    """The model as MLflow's servers call it."""
 
     forecaster: Forecaster
 
     def predict(
         self, model_input: Float32[np.ndarray, "batch context channel"], params: dict[str, Any] | None = None
     ) -> Float32[np.ndarray, "batch horizon channel"]:
-        """Forecast in mV from histories in mV. There are no parameters; MLflow passes the argument anyway.
+        """Forecast in mV from histories in mV. `params` is unused, but MLflow passes it.
 
         Warns:
-            UnfamiliarWarning: it stands in the server's log.
+            NoveltyWarning: the histories are out of distribution. The warning appears in the server's log.
         """
         history_mv = np.array(model_input, np.float32)
         forecast_mv = self.forecaster.predict_mv(history_mv)
         if self.forecaster.familiarity:
-            noticing = NoveltyAccumulator(tuple(f"number {channel}" for channel in range(history_mv.shape[2])))
-            noticing.add(self.forecaster.familiarity.judge(torch.from_numpy(history_mv)))
-            if (notice := noticing.notice()).warns:
-                warnings.warn(f"take these forecasts with care: {notice.text}", NoveltyWarning, stacklevel=2)
+            novelty = NoveltyAccumulator(tuple(f"number {channel}" for channel in range(history_mv.shape[2])))
+            novelty.add(self.forecaster.familiarity.judge(torch.from_numpy(history_mv)))
+            if (summary := novelty.notice()).warns:
+                warnings.warn(f"These forecasts may be unreliable: {summary.text}", NoveltyWarning, stacklevel=2)
         return forecast_mv
 
 
@@ -79,23 +79,23 @@ def log_forecaster(
     Args:
         run: the run that trained it.
         forecaster: the forecaster.
-        history_mv: held-out histories, at least two, kept as the input example.
-        metrics: its scores, by MLflow name.
-        scored_on: where these were found, which the model's page then names.
+        history_mv: held-out histories in mV, at least two, stored as the input example.
+        metrics: its scores, by MLflow metric name.
+        scored_on: data on which the scores were found, named on the model's page.
 
     Returns:
         The model's URI, `models:/<model id>`.
 
     Raises:
-        TrackingError: as served, it would not give the forecasts it gives here.
+        TrackingError: when served, the model gives different forecasts than `forecaster`.
     """
     with TemporaryDirectory() as scratch:
         saved = Path(scratch) / Path(SERVED_FORECASTER_FOLDER).name
         forecaster.save(saved)
         digest = file_digest(saved)
-        model = _logged(run, digest)
+        model = _find_logged(run, digest)
         if model is None:
-            _give_up_unfinished(run)
+            _fail_unfinished(run)
             model = _create(run, forecaster, digest)
             _upload(run, model, saved, forecaster, history_mv)
     if scored_on:
@@ -105,22 +105,22 @@ def log_forecaster(
 
 
 def served_forecast_mv(model_folder: Path) -> Float32[np.ndarray, "batch horizon channel"]:
-    """What MLflow's server would answer to the model's own input example, in mV."""
+    """Forecast the model's own input example as MLflow's server would, in mV."""
     served = _pyfunc().load_model(str(model_folder))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NoveltyWarning)  # an example is to show the form, not to be believed
+        warnings.simplefilter("ignore", NoveltyWarning)  # the example only shows the form of the input
         return np.asarray(served.predict(served.input_example))
 
 
 def _pyfunc() -> ModuleType:
     with warnings.catch_warnings():
-        # MLflow's warning about a type hint of its own.
+        # MLflow warns about one of its own type hints.
         warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", UserWarning)
         import mlflow.pyfunc
     return mlflow.pyfunc
 
 
-def _logged(run: TrackedRun, digest: str) -> "LoggedModel | None":
+def _find_logged(run: TrackedRun, digest: str) -> "LoggedModel | None":
     from mlflow.entities import LoggedModelStatus
 
     models = run.store.client.search_logged_models(
@@ -130,8 +130,8 @@ def _logged(run: TrackedRun, digest: str) -> "LoggedModel | None":
     return next((model for model in models if model.status == LoggedModelStatus.READY), None)
 
 
-def _give_up_unfinished(run: TrackedRun) -> None:
-    """What a killed process or a full disk left half-uploaded is shown as failed, not as under way for ever."""
+def _fail_unfinished(run: TrackedRun) -> None:
+    """Mark half-uploaded models of a killed process or a full disk as failed, so that they are not pending forever."""
     from mlflow.entities import LoggedModelStatus
 
     client = run.store.client
@@ -187,8 +187,8 @@ def _upload(
     if not np.allclose(served_forecast_mv(folder), forecaster.predict_mv(history_mv), atol=1e-3):
         run.store.client.finalize_logged_model(model.model_id, "FAILED")
         raise TrackingError(
-            f"The forecaster of run {run.run_id} gives other forecasts when served than when called, so it is not "
-            "logged. Check what its architecture keeps outside its weights and settings.",
+            f"The forecaster of run {run.run_id} gives different forecasts when served than when called directly. "
+            "It was not logged. Check whether its architecture keeps state outside its weights and settings.",
             code="served-forecasts-differ",
         )
     run.store.client.log_model_artifacts(model.model_id, str(folder))
@@ -201,7 +201,7 @@ def _signature(forecaster: Forecaster) -> "ModelSignature":
 
     config = forecaster.config
     n_channels = len(config.channel_names) if forecaster.module.bound_to_channels else -1
-    # Without names: a named tensor would reach `predict` in a dictionary.
+    # The tensors have no names, because `predict` would get a named tensor in a dictionary.
     return ModelSignature(
         Schema([TensorSpec(np.dtype(np.float32), (-1, config.context_samples, n_channels))]),
         Schema([TensorSpec(np.dtype(np.float32), (-1, len(config.horizons_samples), n_channels))]),

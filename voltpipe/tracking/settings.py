@@ -1,6 +1,6 @@
-"""What the gate and a reproduction ask for, and what is done without a champion.
+"""Settings of promotion, reproduction, retention and a missing champion.
 
-Imports neither MLflow nor torch, so that the wiring can name it.
+This module imports neither MLflow nor torch, so that Dagster's definitions load fast.
 """
 
 from enum import StrEnum
@@ -12,77 +12,93 @@ from voltpipe.schema import Settings
 
 
 class PromotionSettings(Settings):
-    """What a candidate must show to become champion."""
+    """Requirements that a candidate must meet to become champion."""
 
     margin: float = Field(
-        0.001, ge=0, le=1, description="how much mean R2 must lie above the champion's, beyond doubt; without unit"
+        0.001,
+        ge=0,
+        le=1,
+        description="Margin that the lower bound of the gain in mean R2 over the champion must exceed (no unit).",
     )
     error_rate: float = Field(
-        0.05, gt=0, le=0.5, description="how often one that is no better than the margin may pass, as a share"
+        0.05,
+        gt=0,
+        le=0.5,
+        description="Accepted probability that a candidate whose true gain is within the margin is promoted.",
     )
     lone_gain: float = Field(
         0.01,
         ge=0,
         le=1,
-        description="the same margin where one recording alone decides, which leaves the doubt unknown",
+        description="Margin of mean R2 if the comparison set is a single recording, whose uncertainty is unknown.",
     )
     loss_bound: float = Field(
-        0.01, ge=0, le=1, description="how much mean R2 may lie below the champion's on an organoid or a channel type"
+        0.01,
+        ge=0,
+        le=1,
+        description="Largest loss of mean R2 to the champion that is allowed on any organoid or channel type.",
     )
     fresh_recordings: int = Field(
-        5, ge=1, description="from so many recordings on that came after the champion's training, they alone decide"
+        5,
+        ge=1,
+        description="Number of recordings made after the champion's training from which on only these are compared.",
     )
     horizons_samples: tuple[int, ...] | None = Field(
-        None, min_length=1, description="horizons at which baselines must be beaten, in samples; all if not given"
+        None,
+        min_length=1,
+        description="Horizons at which the candidate must beat the baselines, in samples. All horizons if not given.",
     )
 
 
 class ReproductionSettings(Settings):
-    """How a forecaster is made again."""
+    """Device and tolerance of a reproduction."""
 
-    device: Device | None = Field(None, description="where to train; the device that it was trained on if not given")
+    device: Device | None = Field(
+        None, description="Device to train on. If not given, the device of the original training."
+    )
     r2_tolerance: float = Field(
         0.005,
         ge=0,
         le=1,
-        description="how far R2 may be off where other bits are to be expected: on a GPU, another processor, or other "
-        "versions of torch or numpy",
+        description="Allowed difference of R2 if bits may differ: on a GPU, another processor, or other versions of "
+        "torch or numpy.",
     )
 
 
 class RetentionSettings(Settings):
-    """What is removed once it has served its time. Champion, previous, challenger and what they began from stay."""
+    """Retention periods. Versions with an alias, and those that they began from, are always kept."""
 
-    dry_run: bool = Field(True, description="only say what would go")
+    dry_run: bool = Field(True, description="List what would be removed, and remove nothing.")
     checkpoints_days: float = Field(
-        30.0, ge=0, le=36_500, description="checkpoints of a training go once unchanged for so many days"
+        30.0, ge=0, le=36_500, description="Days without a change after which a training's checkpoints are removed."
     )
     window_sets_days: float = Field(
         30.0,
         ge=0,
         le=36_500,
-        description="window sets go so many days after they were made; recordings make them again",
+        description="Days without a change after which a window set is removed. It can be built again.",
     )
     keep_versions: int = Field(
-        20, ge=1, le=1_000_000, description="so many versions, the newest, stay with their runs, however old"
+        20, ge=1, le=1_000_000, description="Number of newest versions that are kept with their runs, at any age."
     )
     versions_days: float = Field(
-        365.0, ge=0, le=36_500, description="other versions go with their runs once so many days old"
+        365.0, ge=0, le=36_500, description="Age in days after which other versions are removed with their runs."
     )
 
 
 class WithoutChampion(StrEnum):
-    """What forecasts after the champion's version was deleted in MLflow."""
+    """Behavior if the champion's version was deleted in MLflow."""
 
     PREVIOUS = "previous"
-    """The champion before it, with a warning."""
+    """Use the previous champion, with a warning."""
     REFUSE = "refuse"
-    """Nothing."""
+    """Refuse to forecast."""
 
 
 class ChampionSettings(Settings):
-    """How much the champion may be missed."""
+    """Behavior without a champion."""
 
     without_champion: WithoutChampion = Field(
-        WithoutChampion.PREVIOUS, description="what forecasts if the champion's version was deleted in MLflow"
+        WithoutChampion.PREVIOUS,
+        description="What to do if the champion was deleted in MLflow: use the previous champion, or refuse.",
     )

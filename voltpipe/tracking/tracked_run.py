@@ -1,4 +1,4 @@
-"""What is written to an MLflow run: parameters, figures by epoch, inputs, environment, the evaluation."""
+"""An MLflow run and what is logged to it: parameters, metrics of each epoch, inputs, environment and evaluation."""
 
 import importlib.metadata
 import json
@@ -21,39 +21,39 @@ if TYPE_CHECKING:
 REPORT_FOLDER, TABLES_FOLDER = "report", "tables"
 SCORES_FILE = "scores.csv"
 SPLIT_TAG = "mlflow.data.context"
-"""What each of a run's inputs was used for."""
+"""Tag of a run's input: what the input was used for."""
 
 _VERSIONED = ("voltpipe", "torch", "numpy", "mlflow")
 DIGEST_LENGTH = 32
-"""Hexadecimal digits of a digest that MLflow has room for (it allows 36 characters)."""
+"""Number of a digest's hexadecimal digits that are logged; MLflow allows 36 characters."""
 
 
 @dataclass(frozen=True)
 class RunInput:
-    """A recording, or the window set made from them, as a run's input: what MLflow calls a dataset."""
+    """Input of a run, which MLflow calls a dataset: a recording, or the window set made from recordings."""
 
     name: str
     digest: str
     used_for: str
-    """The split that a recording is in; or what else was done with it."""
+    """Split of a recording, or another use such as "evaluation"."""
     path: Path
 
     @property
     def short_digest(self) -> str:
-        """So much of the digest as MLflow has room for."""
+        """Beginning of the digest, of the length that MLflow allows."""
         return self.digest[:DIGEST_LENGTH]
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """An MLflow run, under way or finished."""
+    """An MLflow run, running or finished."""
 
     store: TrackingStore
     run_id: str
 
     @cached_property
     def start_time_ms(self) -> int:
-        """When it first began, in milliseconds since 1970."""
+        """Time at which the run first started, in milliseconds since 1970."""
         return int(self._run().info.start_time)
 
     def log_parameters(self, groups: Mapping[str, Settings | Mapping[str, Any]]) -> None:
@@ -70,7 +70,7 @@ class TrackedRun:
         if changed:
             raise TrackingError(
                 f"Run {self.run_id} began with other settings ({'; '.join(changed)}). "
-                "Finish it with the settings it began with, or start a new training.",
+                "Finish it with its original settings, or start a new training.",
                 code="run-settings-changed",
             )
         self.store.client.log_batch(
@@ -78,9 +78,9 @@ class TrackedRun:
         )
 
     def log_epoch(self, record: EpochRecord) -> None:
-        """Log one epoch's figures. MLflow's time axis shows training time, without what a crash cost.
+        """Log the metrics of an epoch. MLflow's time axis shows training time, without the time lost to crashes.
 
-        Logging the same epoch again changes nothing, so a whole history can be logged to fill gaps.
+        Logging the same epoch again changes nothing, so a complete history can be logged to fill gaps.
         """
         metrics = {
             "train/loss": record.train_loss,
@@ -99,9 +99,14 @@ class TrackedRun:
         model_id: str | None = None,
         dataset: RunInput | None = None,
     ) -> None:
-        """Log figures at a step, in one call.
+        """Log metrics at a step, in one call.
 
-        With `model_id` they are the logged model's as well, whose page names the `dataset` on which they were found.
+        Args:
+            metrics: values by MLflow metric name.
+            step: the step, such as an epoch.
+            elapsed_s: training time, in s, for MLflow's time axis.
+            model_id: logged model that the metrics belong to as well.
+            dataset: data on which they were found, named on the model's page.
         """
         from mlflow.entities import Metric
 
@@ -124,7 +129,7 @@ class TrackedRun:
         )
 
     def log_environment(self, *, device: str, revision: str) -> None:
-        """Log what the run is made with: device, code revision, versions, platform."""
+        """Log the environment of the run: device, code revision, versions and platform."""
         versions = {f"version.{name}": importlib.metadata.version(name) for name in _VERSIONED}
         self.set_tags(
             {
@@ -137,7 +142,7 @@ class TrackedRun:
         )
 
     def log_inputs(self, inputs: Iterable[RunInput]) -> None:
-        """Log the run's dataset inputs, each with its digest and what it was used for. Again changes nothing."""
+        """Log the run's inputs with their digests and uses. Logging them again changes nothing."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         self.store.client.log_inputs(
@@ -157,12 +162,12 @@ class TrackedRun:
         )
 
     def log_scores(self, metrics: Mapping[str, float], evaluation_file: Path) -> None:
-        """Log an evaluation's scores and its file, which the champion's live skill is compared with."""
+        """Log an evaluation's scores and its file, with which the champion's live skill is compared later."""
         self.log_metrics(metrics)
         self.store.client.log_artifact(self.run_id, str(evaluation_file), REPORT_FOLDER)
 
     def log_report(self, metrics: Mapping[str, float], report_folder: Path) -> None:
-        """Log what an evaluation found: its figures, the report's files, and their tables as MLflow shows tables."""
+        """Log an evaluation: its metrics, the files of its report, and their tables as MLflow tables."""
         import pandas as pd
 
         self.log_metrics(metrics)
@@ -170,9 +175,9 @@ class TrackedRun:
         self.log_tables({path.stem: pd.read_parquet(path) for path in sorted(report_folder.glob("*.parquet"))})
 
     def log_tables(self, tables: Mapping[str, "pd.DataFrame"]) -> None:
-        """Log tables by name, in place of former ones. They are MLflow's own, which `mlflow.load_table` reads.
+        """Log tables by name, replacing earlier ones, in the form that `mlflow.load_table` reads.
 
-        MLflow's `log_table` would append to what an evaluation that was cut off has logged already.
+        MLflow's own `log_table` would append to the tables of an interrupted evaluation.
         """
         from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 

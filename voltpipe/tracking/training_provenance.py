@@ -1,4 +1,4 @@
-"""What a forecaster follows from: kept with its run, so that it can be made again."""
+"""Training provenance: everything needed to repeat a training, logged with its run."""
 
 import importlib.metadata
 import json
@@ -26,17 +26,17 @@ _COMPUTING = ("torch", "numpy")
 
 
 class ComputeEnvironment(FrozenModel):
-    """Where a forecaster was computed. Only at the same place, on the CPU, are the same bits to be expected again."""
+    """Compute environment of a training. Identical bits are expected only in the same environment, on the CPU."""
 
     device: Device
     precision: Precision
-    threads: int = Field(description="that torch may compute on, where the recipe does not say")
-    processor: str = Field(description="architecture and the instructions that torch makes use of")
-    versions: dict[str, str] = Field(description="of the libraries that compute")
+    threads: int = Field(description="Number of threads for torch, unless the recipe sets it.")
+    processor: str = Field(description="Architecture of the processor, and the instruction set that torch uses.")
+    versions: dict[str, str] = Field(description="Versions of the numerical libraries.")
 
     @classmethod
     def here(cls, device: Device, precision: Precision) -> "ComputeEnvironment":
-        """This machine, with what a training on it was computed on."""
+        """Describe this machine and process, with the device and precision of a training."""
         return cls(
             device=device,
             precision=precision,
@@ -47,27 +47,27 @@ class ComputeEnvironment(FrozenModel):
 
     @property
     def label(self) -> str:
-        """In a few words."""
+        """The environment in a few words."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return f"{self.device.value} in {self.precision.value}, {self.processor}, {self.threads} threads, {versions}"
 
 
 class TrainingProvenance(FrozenModel):
-    """All that the weights of a forecaster follow from."""
+    """Everything that determines the weights of a forecaster."""
 
-    split: SplitManifest = Field(description="its recordings with their digests, their roles, the windows' settings")
-    window_set_content: str = Field(description="SHA-256 of the samples and the index of its window set")
-    training: TrainingSettings = Field(description="a forecaster to begin from is named by its version")
-    epochs: tuple[EpochRecord, ...] = Field(description="how many, of how many windows, at which learning rates")
+    split: SplitManifest = Field(description="Recordings with digests and roles, and the settings of the windows.")
+    window_set_content: str = Field(description="SHA-256 of the samples and the index of the window set.")
+    training: TrainingSettings = Field(description="Settings; `begin_from` names a version, not an alias.")
+    epochs: tuple[EpochRecord, ...] = Field(description="Epochs with their numbers of windows and learning rates.")
     stopped_because: str
     place: ComputeEnvironment
     code_revision: str
 
 
 def log_origin(run: TrackedRun, window_set: WindowSet, settings: TrainingSettings, result: TrainingResult) -> None:
-    """Keep what a complete training followed from among its run's artifacts."""
+    """Log the training provenance of a completed training as an artifact of its run."""
     split = SplitManifest.load(window_set.folder)
-    assert split is not None, "every window set is written with its split"
+    assert split is not None, "every window set contains its split"
     if settings.begin_from:
         settings = settings.model_copy(update={"begin_from": resolve_alias(settings.begin_from, run.store)})
     origin = TrainingProvenance(
@@ -86,7 +86,7 @@ def read_origin(store: TrackingStore, run_id: str) -> TrainingProvenance:
     """Read the training provenance of a run.
 
     Raises:
-        TrackingError: it is missing, damaged, or of another version of voltpipe.
+        TrackingError: the provenance is missing, damaged, or from another version of voltpipe.
     """
     from mlflow.exceptions import MlflowException
 
@@ -96,18 +96,18 @@ def read_origin(store: TrackingStore, run_id: str) -> TrainingProvenance:
             return TrainingProvenance.model_validate_json(Path(path).read_bytes())
         except (MlflowException, OSError) as error:
             raise TrackingError(
-                f"MLflow run {run_id} has no {ORIGIN_FILE}. It was deleted, or an older voltpipe wrote the run. "
-                "Train again to get one.",
+                f"MLflow run {run_id} has no {ORIGIN_FILE}: it was deleted, or an older version of voltpipe wrote "
+                "the run. Train again to get one.",
                 code="provenance-missing",
             ) from error
         except ValidationError as error:
             raise TrackingError(
-                f"{ORIGIN_FILE} of MLflow run {run_id} is damaged or of another version of voltpipe ({error}). "
-                "Use the version that the run's tag `revision` names.",
+                f"{ORIGIN_FILE} of MLflow run {run_id} is damaged or from another version of voltpipe ({error}). "
+                "Use the version named in the run's tag `revision`.",
                 code="provenance-unreadable",
             ) from error
 
 
 def window_set_content(folder: Path) -> str:
-    """SHA-256 of a window set's samples and index."""
+    """Return the SHA-256 of a window set's samples and index."""
     return content_digest({name: file_digest(folder / name) for name in (SAMPLES_FILE, INDEX_FILE)})

@@ -22,6 +22,7 @@ from voltpipe.windows.window_set import (
     WindowedSpan,
     WindowSet,
     WindowSetManifest,
+    window_set_folder_name,
 )
 
 _CHUNK_SAMPLES = 4096
@@ -31,7 +32,7 @@ _PUBLISHED_SHARES = {Split.TRAIN: 0.7, Split.VALIDATION: 0.15}
 
 def window_set_folder(windows_folder: Path, manifest: SplitManifest) -> Path:
     """Where the window set of a split lies; its name is the digest of the data."""
-    return windows_folder / f"set-{manifest.digest[:16]}"
+    return windows_folder / window_set_folder_name(manifest.digest)
 
 
 def build_window_set(

@@ -28,6 +28,11 @@ WINDOW_SET_MANIFEST_FILE = "manifest.json"
 INDEX_DTYPE = np.dtype([("recording", "<i4"), ("start_row", "<i8"), ("split", "<i1")])
 
 
+def window_set_folder_name(digest: str) -> str:
+    """Return the name of the folder in the lake that holds the window set with this digest."""
+    return f"set-{digest[:16]}"
+
+
 @dataclass(frozen=True)
 class WindowedRecording:
     """One recording's place in a window set, and what restores its mV."""

@@ -1,4 +1,4 @@
-"""A disk that is full amid a registration leaves no half of a version."""
+"""A disk that fills up during a registration leaves no incomplete version."""
 
 import subprocess
 
@@ -12,16 +12,16 @@ from voltpipe.tracking.served_model import log_forecaster
 
 @pytest.fixture
 def small_artifacts(store):
-    """MLflow's artifacts on a file system of 1 MiB."""
+    """Mount a file system of 1 MiB for MLflow's artifacts."""
     folder = store.folder / "artifacts"
     folder.mkdir(exist_ok=True)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("a small file system can be made by root only")
+        pytest.skip("only root can mount a small file system")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_full_disk_registers_nothing_and_once_there_is_room_one_whole_version(
+def test_a_full_disk_registers_nothing_and_a_retry_with_room_registers_one_complete_version(
     small_artifacts, store, run, forecaster, history_mv
 ):
     filler = small_artifacts / "filler"
@@ -40,7 +40,9 @@ def test_a_full_disk_registers_nothing_and_once_there_is_room_one_whole_version(
     assert champion(store) is None
 
 
-def test_a_process_killed_amid_a_registration_leaves_a_whole_version(store, run, forecaster, history_mv, monkeypatch):
+def test_a_process_killed_during_registration_leaves_a_complete_version(
+    store, run, forecaster, history_mv, monkeypatch
+):
     uri = log_forecaster(run, forecaster, history_mv, {})
     monkeypatch.setattr("voltpipe.tracking.registration.champion", lambda store: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""MLflow's pages are served from the embedded store, and a store may also be reached through that server."""
+"""MLflow's pages are served from the embedded store, and the store can be used through that server."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def address(store, tmp_path):
         start_new_session=True,
     )
     try:
-        until_answered(f"http://127.0.0.1:{port}/health", server)
+        wait_for_answer(f"http://127.0.0.1:{port}/health", server)
         yield f"http://127.0.0.1:{port}"
         assert list(elsewhere.iterdir()) == []
     finally:
@@ -41,7 +41,7 @@ def address(store, tmp_path):
         server.wait(10)
 
 
-def until_answered(url, server):
+def wait_for_answer(url, server):
     for _ in range(300):
         assert server.poll() is None
         try:
@@ -65,13 +65,13 @@ def test_a_forecaster_is_tracked_registered_and_loaded_through_the_server(
     assert loaded.predict_mv(history_mv)[0, 0].tolist() == [-55.0, -60.0, -62.0]
 
 
-def test_pages_are_named_by_the_address_they_are_served_at(store):
+def test_links_begin_with_the_address_of_the_server(store):
     run = TrackedRun(store, "abc")
     layout = "?workflowType=machine_learning"
     assert run_page("http://host:5000", run) == f"http://host:5000/#/experiments/{store.experiment_id}/runs/abc{layout}"
     assert version_page("http://host:5000", "3") == f"http://host:5000/#/models/voltage-forecaster/versions/3{layout}"
 
 
-def test_only_this_machine_reaches_the_server_unless_asked(store):
+def test_the_server_is_local_by_default(store):
     command = server_command(store)
     assert command[command.index("--host") + 1] == "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Versions, and the aliases that say which one counts."""
+"""Versions and aliases of the registered forecaster."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def test_a_registered_forecaster_is_a_challenger_with_card_tags_and_run(store, r
     assert champion(store) is None
 
 
-def test_the_models_own_page_names_its_version(store, run, new_version):
+def test_the_page_of_a_model_names_its_version(store, run, new_version):
     new_version()
     [model] = store.client.search_logged_models([store.experiment_id])
     assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "voltage-forecaster", "version": "1"}]
@@ -51,19 +51,19 @@ def test_a_store_that_was_moved_or_copied_uses_its_own_artifacts(
     aside.rename(store.folder)
 
 
-def test_artifacts_that_somebody_keeps_elsewhere_stay_there_when_the_lake_moves(store, tmp_path):
+def test_artifacts_outside_the_lake_stay_there_when_the_lake_moves(store, tmp_path):
     store.client.create_experiment("voltpipe", artifact_location="s3://bucket/mlflow/artifacts")
     moved = TrackingStore(shutil.copytree(store.folder, tmp_path / "moved" / "mlflow"))
     (moved.folder / "artifacts").mkdir(exist_ok=True)
     assert moved.client.get_experiment(moved.experiment_id).artifact_location == "s3://bucket/mlflow/artifacts"
 
 
-def test_registering_again_after_a_crash_makes_no_second_version(store, new_version):
+def test_registering_again_after_a_crash_creates_no_second_version(store, new_version):
     assert new_version() == new_version()
     assert len(store.client.search_model_versions("name = 'voltage-forecaster'")) == 1
 
 
-def test_promotion_moves_the_champion_and_keeps_the_former(store, new_version, promote, aliases):
+def test_a_promotion_makes_the_former_champion_previous(store, new_version, promote, aliases):
     for weight in (0.5, 0.6):
         promote(store, new_version(weight).version)
     assert aliases() == {"champion": "2", "previous": "1"}
@@ -78,13 +78,13 @@ def test_promoting_the_champion_again_changes_nothing(store, new_version, promot
     assert aliases() == {"champion": "2", "previous": "1"}
 
 
-def test_registering_the_champion_again_makes_it_no_challenger(store, new_version, promote, aliases):
+def test_registering_the_champion_again_does_not_make_it_challenger(store, new_version, promote, aliases):
     promote(store, new_version().version)
     assert new_version().version == "1"
     assert aliases() == {"champion": "1"}
 
 
-def test_a_refused_version_stays_challenger_and_says_why(store, new_version, promote, aliases):
+def test_a_refused_version_stays_challenger_with_the_reason_in_its_tags(store, new_version, promote, aliases):
     promote(store, new_version(0.5).version)
     refused = new_version(0.1)
     worse = PromotionDecision(False, (PublishedProtocol(), NoScoresByRecording()), against="1")
@@ -110,7 +110,7 @@ def test_a_forecaster_is_loaded_from_a_folder(forecaster, history_mv, tmp_path):
     np.testing.assert_array_equal(loaded.predict_mv(history_mv), forecaster.predict_mv(history_mv))
 
 
-def test_a_champion_that_does_not_exist_is_named_with_the_versions_that_do(store, new_version):
+def test_the_error_for_a_missing_champion_lists_the_versions(store, new_version):
     with pytest.raises(TrackingError, match=r"voltage-forecaster@champion .*'voltpipe train'") as refused:
         load_forecaster("voltage-forecaster@champion", store)
     assert refused.value.code == "version-not-registered"
@@ -119,7 +119,7 @@ def test_a_champion_that_does_not_exist_is_named_with_the_versions_that_do(store
         load_forecaster("voltage-forecaster@champion", store)
 
 
-def test_a_champion_deleted_by_hand_is_no_champion(store, new_version, promote):
+def test_a_champion_deleted_by_hand_is_not_loaded(store, new_version, promote):
     promote(store, new_version().version)
     store.client.delete_model_version("voltage-forecaster", "1")
     assert champion(store) is None
@@ -128,7 +128,7 @@ def test_a_champion_deleted_by_hand_is_no_champion(store, new_version, promote):
     assert refused.value.code == "champion-lost"
 
 
-def test_files_deleted_by_hand_are_missed_with_advice(store, new_version, promote):
+def test_the_error_for_deleted_files_names_their_folder(store, new_version, promote):
     promote(store, new_version().version)
     shutil.rmtree(store.folder / "artifacts")
     with pytest.raises(TrackingError, match="artifacts") as refused:
@@ -136,7 +136,7 @@ def test_files_deleted_by_hand_are_missed_with_advice(store, new_version, promot
     assert refused.value.code == "version-files-missing"
 
 
-def test_what_names_no_forecaster_is_refused(store, tmp_path):
+def test_a_malformed_uri_is_refused(store, tmp_path):
     (tmp_path / "empty").mkdir()
     for uri in ("champion", "https://example.org/model", str(tmp_path / "empty")):
         with pytest.raises(TrackingError, match=f"'voltage-forecaster@champion'.*{CONFIG_FILE}") as refused:
@@ -144,7 +144,7 @@ def test_what_names_no_forecaster_is_refused(store, tmp_path):
         assert refused.value.code == "forecaster-uri-malformed"
 
 
-def test_a_forecaster_may_be_loaded_from_any_working_directory(
+def test_a_forecaster_is_loaded_from_any_working_directory(
     store, new_version, history_mv, tmp_path, monkeypatch, promote
 ):
     promote(store, new_version().version)
@@ -155,7 +155,7 @@ def test_a_forecaster_may_be_loaded_from_any_working_directory(
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_a_training_that_begins_from_a_version_knows_whose_weights_those_are(store, run, new_version, promote):
+def test_the_training_run_of_a_version_is_found(store, run, new_version, promote):
     promote(store, new_version().version)
     for uri in ("voltage-forecaster@champion", "models:/voltage-forecaster/1"):
         assert training_run_id(uri, store) == run.run_id

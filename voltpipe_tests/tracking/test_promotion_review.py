@@ -1,4 +1,4 @@
-"""A candidate stands before the gate beside the champion, both scored on the candidate's own held-out targets."""
+"""The promotion review scores candidate and champion on the candidate's held-out targets."""
 
 from dataclasses import asdict, replace
 
@@ -37,7 +37,7 @@ POOR = (0.5, 0.25)
 
 @pytest.fixture
 def windows(tmp_path) -> WindowSet:
-    """Three held-out recordings whose deviation from -60 mV shrinks to 0.8 of itself each sample, plus noise."""
+    """Three held-out recordings whose deviation from -60 mV decays by a factor of 0.8 each sample, plus noise."""
     noise = np.random.default_rng(0).normal(0, 0.6, (600, 3))
     for sample in range(1, 600):
         noise[sample] += 0.8 * noise[sample - 1]
@@ -74,7 +74,7 @@ def windows(tmp_path) -> WindowSet:
 
 @pytest.fixture
 def with_weights(forecaster):
-    """A forecaster that leaves so much of the last deviation after 1 and 2 samples."""
+    """Make a forecaster by the fractions of the last deviation that remain after 1 and 2 samples."""
 
     def make(weights, **changes):
         config = forecaster.config.model_copy(update=changes)
@@ -87,7 +87,7 @@ def with_weights(forecaster):
 
 @pytest.fixture
 def registered(store, history_mv, tmp_path):
-    """Registers a forecaster, and returns its version."""
+    """Register a forecaster and return its version."""
 
     def make(forecaster, name, *, learned_from=()):
         with tracked_run(store, name="training", identity=name, tags={}) as run:
@@ -101,7 +101,7 @@ def registered(store, history_mv, tmp_path):
 
 @pytest.fixture
 def scored(windows, with_weights):
-    """The candidate's evaluation beside persistence and an autoregression that knows too little."""
+    """Evaluate the candidate with two baselines: persistence, and an autoregression with weights that are too small."""
 
     def make(forecaster):
         named = replace(forecaster, config=forecaster.config.model_copy(update={"architecture": "candidate"}))
@@ -120,7 +120,7 @@ def test_without_a_champion_the_baselines_decide(store, windows, with_weights, s
     assert first.r2 < first.baseline_r2
 
 
-def test_a_better_one_displaces_the_champion(store, windows, with_weights, registered, scored, promote):
+def test_a_better_candidate_replaces_the_champion(store, windows, with_weights, registered, scored, promote):
     promote(store, registered(with_weights(POOR), "champion"))
     decision = score_candidate(store, "2", scored(with_weights(BEST)), windows, ANY)
     assert decision.promoted
@@ -132,9 +132,7 @@ def test_a_better_one_displaces_the_champion(store, windows, with_weights, regis
     assert decision.against == "1"
 
 
-def test_a_worse_one_does_not_and_neither_does_one_that_is_alike(
-    store, windows, with_weights, registered, scored, promote
-):
+def test_a_worse_or_equal_candidate_is_refused(store, windows, with_weights, registered, scored, promote):
     promote(store, registered(with_weights(BEST), "champion"))
     for weights in (POOR, BEST):
         decision = score_candidate(store, "2", scored(with_weights(weights)), windows, ANY)
@@ -145,13 +143,13 @@ def test_a_worse_one_does_not_and_neither_does_one_that_is_alike(
         assert not reason.whole.paired.lower > reason.margin
 
 
-def test_judging_the_champion_again_does_not_let_it_fall(store, windows, with_weights, registered, scored, promote):
+def test_the_champion_passes_its_own_review(store, windows, with_weights, registered, scored, promote):
     version = registered(with_weights(BEST), "champion")
     promote(store, version)
     assert score_candidate(store, version, scored(with_weights(BEST)), windows, ANY).promoted
 
 
-def test_a_champion_that_cannot_be_scored_on_the_same_targets_stays(
+def test_a_champion_that_cannot_be_scored_on_the_same_targets_is_kept(
     store, windows, with_weights, registered, scored, promote
 ):
     version = registered(with_weights(POOR, horizons_samples=(1, 5)), "champion")
@@ -165,7 +163,7 @@ def test_a_champion_that_cannot_be_scored_on_the_same_targets_stays(
     assert decision.comparison is None
 
 
-def test_a_recording_that_the_champion_learned_from_does_not_decide(
+def test_a_recording_that_the_champion_learned_from_does_not_count(
     store, windows, with_weights, registered, scored, promote
 ):
     promote(store, registered(with_weights(POOR), "champion", learned_from=("2" * 64,)))

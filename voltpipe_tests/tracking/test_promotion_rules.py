@@ -1,4 +1,4 @@
-"""The gate: each rule by itself, at 500 Hz, where 5 samples are 10 ms."""
+"""Each rule of promotion, at 500 Hz, where 5 samples are 10 ms."""
 
 from datetime import date
 
@@ -51,7 +51,7 @@ def decide(candidate, champion, settings, targets=ALL):
     return promotion_rules.decide_promotion(candidate, champion, targets, settings)
 
 
-def test_the_first_that_beats_both_baselines_becomes_champion(evaluation):
+def test_the_first_candidate_that_beats_both_baselines_becomes_champion(evaluation):
     decision = decide(evaluation({1: 0.7, 5: 0.66}), None, ANY)
     assert decision.promoted
     assert decision.decision == "promoted"
@@ -62,17 +62,17 @@ def test_the_first_that_beats_both_baselines_becomes_champion(evaluation):
     assert decision.codes == ("baselines-beaten", "no-champion")
 
 
-def test_one_that_only_equals_a_baseline_at_one_horizon_is_refused(evaluation):
+def test_a_candidate_that_equals_a_baseline_at_one_horizon_is_refused(evaluation):
     decision = decide(evaluation({1: 0.7, 5: 0.65}), None, ANY)
     assert not decision.promoted
     assert decision.reasons == (BaselineNotBeaten("autoregression", 10.0, 0.65, 0.65),)
 
 
-def test_a_horizon_that_is_not_judged_may_be_bad(evaluation):
+def test_a_horizon_that_is_not_required_may_be_bad(evaluation):
     assert decide(evaluation({1: 0.7, 5: 0.1}), None, PromotionSettings(horizons_samples=(1,))).promoted
 
 
-def test_one_that_forecasts_no_judged_horizon_is_refused(evaluation):
+def test_a_candidate_without_a_required_horizon_is_refused(evaluation):
     decision = decide(evaluation({1: 0.7}), None, PromotionSettings(horizons_samples=(5,)))
     assert decision.reasons == (NoRequiredHorizon((10.0,)),)
 
@@ -82,13 +82,13 @@ def test_a_baseline_that_was_not_scored_is_not_beaten(evaluation):
     assert decision.reasons == (BaselineNotScored("autoregression", 2.0),)
 
 
-def test_held_out_time_decides_where_no_recording_is_held_out(evaluation):
+def test_held_out_time_counts_if_no_recording_is_held_out(evaluation):
     decision = decide(evaluation({1: 0.7}, regime=Regime.TIME), None, ANY)
     assert decision.promoted
     assert "time" in decision.reasons[0].scored_on
 
 
-def test_the_published_protocol_never_makes_a_champion(evaluation):
+def test_a_candidate_scored_with_the_published_protocol_is_refused(evaluation):
     decision = decide(evaluation({1: 0.9}, protocol=Protocol.PUBLISHED), None, ANY)
     assert not decision.promoted
     assert decision.reasons[0] == PublishedProtocol()
@@ -106,7 +106,7 @@ def test_the_better_mean_over_the_champions_horizons_wins(evaluation):
         assert figure in decision.reason
 
 
-def test_an_equal_does_not_displace_the_champion(evaluation):
+def test_an_equal_candidate_does_not_replace_the_champion(evaluation):
     decision = decide(evaluation({1: 0.7}), evaluation({1: 0.7}), ANY)
     assert decision.failed == {PromotionRule.BEATS_CHAMPION}
     assert decision.reasons == (GainTooSmall(decision.comparison.whole, (2.0,), ALL.described, 0.001),)
@@ -116,36 +116,37 @@ def test_an_equal_does_not_displace_the_champion(evaluation):
 
 
 @pytest.mark.parametrize(("r2", "promoted"), [(0.724, False), (0.726, True)])
-def test_a_margin_must_be_reached(evaluation, r2, promoted):
+def test_the_gain_must_exceed_the_margin(evaluation, r2, promoted):
     assert decide(evaluation({1: r2}), evaluation({1: 0.7}), PromotionSettings(margin=0.025)).promoted == promoted
 
 
-def test_one_that_lacks_a_horizon_of_the_champion_is_refused_however_good(evaluation):
+def test_a_candidate_without_a_horizon_of_the_champion_is_refused(evaluation):
     decision = decide(evaluation({1: 0.9}), evaluation({1: 0.7, 5: 0.7}), ANY)
     assert decision.reasons == (ChampionHorizonsMissing((10.0,)),)
     assert decision.failed == {PromotionRule.BEATS_CHAMPION}
 
 
-def test_a_refusal_names_the_champions_figure(evaluation):
+def test_a_refusal_contains_the_champions_r2(evaluation):
     decision = decide(evaluation({1: 0.31}), evaluation({1: 0.76, 5: 0.7}), ANY)
     assert decision.decision == "refused"
     assert decision.reasons[-1] == BelowChampion(2.0, 0.31, 0.76)
 
 
-def test_other_held_out_targets_cannot_be_compared(evaluation):
+def test_scores_on_different_window_sets_are_not_compared(evaluation):
     decision = decide(evaluation({1: 0.9}, digest="d2"), evaluation({1: 0.7}, digest="d1"), ANY)
     assert decision.reasons == (OtherWindowSet(),)
 
 
-def test_no_comparison_with_nan_counts_as_won(evaluation):
+def test_a_candidate_with_nan_never_wins(evaluation):
     candidate = evaluation({1: 0.9})
     nan = candidate.scores[0].model_copy(update={"r2": float("nan")})
     candidate = candidate.model_copy(update={"scores": (nan, *candidate.scores[1:])})
     assert len(decide(candidate, evaluation({1: 0.7}), ANY).reasons) == 2
 
 
-def test_a_gain_that_recordings_do_not_agree_on_is_no_gain(evaluation):
-    # gains 0.030, 0.004, 0.002: their mean is 0.012, but they spread by 0.0156, so t = 2.92 times 0.009 takes it all
+def test_a_gain_that_differs_too_much_between_recordings_is_refused(evaluation):
+    # The gains 0.030, 0.004 and 0.002 have mean 0.012, SD 0.0156 and standard error 0.009. With t = 2.92, the lower
+    # bound is below zero.
     uneven = evaluation({1: 0.7}, by_recording=dict(zip(sorted(ALL.recordings), UNEVEN, strict=True)))
     decision = decide(uneven, evaluation({1: 0.7}), ANY)
     assert decision.comparison.whole.paired.gain == pytest.approx(0.012)
@@ -153,7 +154,7 @@ def test_a_gain_that_recordings_do_not_agree_on_is_no_gain(evaluation):
     assert decision.failed == {PromotionRule.BEATS_CHAMPION}
 
 
-def test_only_recordings_that_neither_learned_from_decide(evaluation):
+def test_only_recordings_that_neither_learned_from_count(evaluation):
     uneven = evaluation({1: 0.7}, by_recording=dict(zip(sorted(ALL.recordings), UNEVEN, strict=True)))
     decision = decide(uneven, evaluation({1: 0.7}), ANY, targets_of("organoid_1--7", "organoid_1--9"))
     assert decision.comparison.whole.paired.gain == pytest.approx(0.003)
@@ -162,14 +163,14 @@ def test_only_recordings_that_neither_learned_from_decide(evaluation):
 
 
 @pytest.mark.parametrize(("gain", "promoted"), [(0.009, False), (0.011, True)])
-def test_one_recording_alone_must_show_much_more(evaluation, gain, promoted):
+def test_a_single_recording_needs_a_larger_gain(evaluation, gain, promoted):
     alone = targets_of("organoid_1--7")
     decision = decide(evaluation({1: 0.7 + gain}), evaluation({1: 0.7}), ANY, alone)
     assert decision.promoted == promoted
     assert promoted or (decision.codes, decision.reasons[0].margin) == (("gain-too-small",), 0.01)
 
 
-def test_no_organoid_pays_for_the_gain_of_the_others(evaluation):
+def test_a_loss_on_one_organoid_is_refused_even_if_the_others_gain(evaluation):
     keys = [f"{organoid}--{number}" for organoid in ("alpha", "beta") for number in range(4)]
     for loss, promoted in ((0.009, True), (0.011, False)):
         candidate = evaluation(
@@ -185,7 +186,7 @@ def test_no_organoid_pays_for_the_gain_of_the_others(evaluation):
     assert (reason.r2, reason.champion_r2, reason.loss_bound) == pytest.approx((0.689, 0.7, 0.01))
 
 
-def test_an_organoid_is_guarded_also_where_later_recordings_of_others_decide(evaluation):
+def test_an_organoid_is_guarded_even_if_only_later_recordings_of_others_count(evaluation):
     keys = ["alpha--8", "alpha--9", "beta--2"]
     loses = {"alpha--8": {"unknown": 0.04}, "alpha--9": {"unknown": 0.04}, "beta--2": {"unknown": -0.02}}
     candidate = evaluation({1: 0.7}, by_recording=loses)
@@ -196,7 +197,7 @@ def test_an_organoid_is_guarded_also_where_later_recordings_of_others_decide(eva
     assert decision.reasons[0].group == "organoid beta"
 
 
-def test_no_type_of_channel_pays_for_the_gain_of_the_others(evaluation):
+def test_a_loss_on_one_type_of_channel_is_refused_even_if_the_others_gain(evaluation):
     gains = {"excitatory": 0.06, "inhibitory": -0.02}
     candidate = evaluation({1: 0.7}, by_recording=dict.fromkeys(ALL.recordings, gains))
     champion = evaluation({1: 0.7}, by_recording=dict.fromkeys(ALL.recordings, dict.fromkeys(gains, 0.0)))
@@ -231,7 +232,7 @@ REASONS = (
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=lambda reason: reason.code)
-def test_each_reason_is_told_in_short_sentences(reason):
+def test_each_reason_consists_of_short_sentences(reason):
     assert reason.text.endswith(".")
     assert reason.text[0].isupper()
     for sentence in reason.text.split(". "):
@@ -255,13 +256,13 @@ def chosen(champion=(), candidate=(), *, regime=Regime.TEST, time_fraction=0.15,
     return choose_comparison_set(HELD_OUT, champion, candidate, regime, time_fraction, fresh_recordings=fresh)
 
 
-def test_what_either_learned_from_does_not_decide():
+def test_recordings_that_either_learned_from_are_left_out():
     targets = chosen([knew(r1="train", r2="test")], [knew(r3="validation")])
     assert targets.recordings == {"org--2", "org--4", "org--5", "org--6", "org--7"}
     assert not targets.all_fresh
 
 
-def test_what_came_after_the_champion_decides_alone_where_there_is_enough_of_it():
+def test_only_recordings_after_the_champion_count_if_there_are_enough():
     champion = knew(r1="test", r2="test")
     assert chosen([champion]).recordings == HELD_OUT.keys() - {"org--1", "org--2"}
     assert chosen([champion]).guarded == HELD_OUT.keys()
@@ -269,17 +270,17 @@ def test_what_came_after_the_champion_decides_alone_where_there_is_enough_of_it(
     assert chosen([champion], fresh=6).recordings == HELD_OUT.keys()
 
 
-def test_a_champion_of_which_nothing_is_told_makes_nothing_fresh():
+def test_no_recording_is_fresh_if_the_champions_lineage_is_unknown():
     for champion in ([], [Lineage({}, 0.15)]):
         assert not chosen(champion).all_fresh
 
 
-def test_the_candidate_knows_its_own_held_out_recordings_and_they_are_fresh_all_the_same():
+def test_recordings_that_the_candidate_held_out_are_fresh():
     candidate = knew(**{f"r{number}": "test" for number in range(1, 8)})
     assert chosen([knew(r1="train")], [candidate]).all_fresh
 
 
-def test_the_end_of_a_recording_decides_if_the_champion_held_out_as_much_of_it():
+def test_the_end_of_a_recording_counts_if_the_champion_held_out_as_much_of_it():
     champion = knew(r1="train", r2="validation")
     assert chosen([champion], regime=Regime.TIME, fresh=9).recordings == HELD_OUT.keys() - {"org--2"}
     longer = chosen([champion], regime=Regime.TIME, time_fraction=0.3, fresh=9)
@@ -288,7 +289,7 @@ def test_the_end_of_a_recording_decides_if_the_champion_held_out_as_much_of_it()
 
 @pytest.fixture
 def trained(store, tmp_path):
-    """A run that trained on one recording."""
+    """Log a run that trained on one recording, and return its ID."""
 
     def train(digest, **tags):
         with tracked_run(store, name="training", identity=digest, tags=tags) as run:
@@ -299,7 +300,7 @@ def trained(store, tmp_path):
     return train
 
 
-def test_lineage_goes_back_through_the_weights_that_a_training_began_with(store, trained):
+def test_lineages_include_the_trainings_that_the_weights_came_from(store, trained):
     first = trained("1")
     second = trained("2", **{BEGAN_FROM_TAG: first})
     own, earlier = lineages(store, second)
@@ -307,7 +308,7 @@ def test_lineage_goes_back_through_the_weights_that_a_training_began_with(store,
     assert earlier.learned_from("1" * 64, Regime.TEST, 0.15)
 
 
-def test_a_run_that_is_gone_tells_nothing(store, trained):
+def test_a_deleted_run_has_no_lineage(store, trained):
     only = trained("3", **{BEGAN_FROM_TAG: "0" * 32})
     assert len(lineages(store, only)) == 1
     assert lineages(store, None) == ()

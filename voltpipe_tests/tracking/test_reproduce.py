@@ -1,4 +1,4 @@
-"""A registered version is made again from its run; what hinders that, or differs, is named."""
+"""A registered version is reproduced from its run; obstacles and differences are reported."""
 
 import shutil
 
@@ -32,7 +32,7 @@ def lake(materialized, monkeypatch) -> Lake:
 
 @pytest.fixture
 def altered(lake):
-    """Alters a file or a folder for the length of a test."""
+    """Move a file or folder away during a test, and return its new path."""
     kept = []
 
     def alter(path):
@@ -50,7 +50,7 @@ def reproduce(*arguments):
     return CliRunner().invoke(main, ["reproduce", *arguments], catch_exceptions=False)
 
 
-def test_the_champion_is_made_again_bit_by_bit_and_leaves_nothing_behind(lake, materialized):
+def test_the_champion_is_reproduced_bit_by_bit_and_nothing_is_left_behind(lake, materialized):
     before = {folder: file_digest(folder) for folder in (lake.windows, lake.checkpoints, lake.reports)}
     result = reproduce("champion")
     assert result.exit_code == 0, result.output
@@ -63,14 +63,14 @@ def test_the_champion_is_made_again_bit_by_bit_and_leaves_nothing_behind(lake, m
     assert {folder: file_digest(folder) for folder in before} == before
 
 
-def test_what_the_clock_decided_is_kept_with_the_run(materialized):
+def test_decisions_that_depended_on_the_clock_are_logged_with_the_run(materialized):
     origin = read_origin(materialized.store, find_version(materialized.store, "1").run_id)
     assert [(record.windows_seen, record.planned_epochs) for record in origin.epochs] == [(160, 3)] * 3
     assert origin.place.device == "cpu"
     assert origin.place.threads == torch.get_num_threads()
 
 
-def test_weights_that_differ_are_told_from_the_registered_ones(lake, materialized, altered):
+def test_weights_that_differ_from_the_registered_ones_are_reported(lake, materialized, altered):
     version = materialized.store.client.get_model_version(MODEL_NAME, "2")
     place = lake.mlflow / "artifacts" / version.source.partition("/artifacts/")[2]
     weights = place / "data" / "forecaster" / "weights.safetensors"
@@ -86,7 +86,7 @@ def test_weights_that_differ_are_told_from_the_registered_ones(lake, materialize
     assert "NOT" in result.stdout.splitlines()[-1]
 
 
-def test_changed_and_missing_recordings_are_all_named_before_anything_is_trained(lake, materialized, altered):
+def test_all_changed_and_missing_recordings_are_named_before_the_training(lake, materialized, altered):
     raw = lake.raw / "slice"
     former = altered(raw / "run_1.npz")
     (raw / "run_1.npz").write_bytes(former.read_bytes() + b"0")
@@ -104,7 +104,7 @@ def test_changed_and_missing_recordings_are_all_named_before_anything_is_trained
     assert "missing" in run_4
 
 
-def test_what_was_conditioned_outlives_a_raw_file_that_is_gone_or_became_another(lake, altered, materialized):
+def test_conditioned_recordings_suffice_if_a_raw_file_is_missing_or_replaced(lake, altered, materialized):
     altered(lake.raw / "slice" / "run_3.npz")
     key = RecordingKey("slice", "run_1")
     kept = lake.former_path(key, 1)
@@ -121,7 +121,7 @@ def test_what_was_conditioned_outlives_a_raw_file_that_is_gone_or_became_another
     assert "run_1" not in recordings.found
 
 
-def test_a_version_that_is_not_there_or_whose_origin_is_lost_is_named(lake, materialized, altered):
+def test_a_version_that_is_missing_or_has_no_provenance_is_named(lake, materialized, altered):
     assert " voltage-forecaster/9 " in reproduce("9").stderr
     assert " voltage-forecaster@nobody " in reproduce("nobody").stderr
     run_id = find_version(materialized.store, "2").run_id

@@ -1,4 +1,4 @@
-"""A run's status tells the truth, whatever happens to the process that writes it."""
+"""A run's status is true, however the process that writes the run ends."""
 
 import signal
 import sqlite3
@@ -47,7 +47,7 @@ def test_a_run_that_succeeds_is_finished(store):
         (Interrupted("terminated"), "KILLED"),
     ],
 )
-def test_a_run_that_is_left_by_an_exception_says_so(store, error, status):
+def test_a_run_that_ends_with_an_exception_has_its_status_and_message(store, error, status):
     with (
         pytest.raises(type(error)),
         tracked_run(store, name="training", identity="a", tags={}, killed_by=(Interrupted,)),
@@ -58,13 +58,13 @@ def test_a_run_that_is_left_by_an_exception_says_so(store, error, status):
     assert run.data.tags[FAILURE_TAG] == f"{type(error).__name__}: {error}"
 
 
-def test_an_interruption_that_is_not_named_is_a_failure(store):
+def test_an_exception_not_listed_in_killed_by_is_a_failure(store):
     with pytest.raises(Interrupted), tracked_run(store, name="training", identity="a", tags={}):
         raise Interrupted
     assert all_runs(store)[0].info.status == "FAILED"
 
 
-def test_a_run_that_is_interrupted_amid_a_query_can_still_be_ended(store):
+def test_a_run_interrupted_during_a_query_is_still_ended(store):
     def query():
         rows = sqlite3.connect(store.folder / "mlflow.db").execute("select * from sqlite_master")
         next(rows)  # SQLite stays locked for writing until the rows are read or forgotten
@@ -89,7 +89,7 @@ def test_a_killed_process_and_its_retry_make_one_finished_run(store):
     assert [(loss.step, loss.value) for loss in losses] == [(1, 0.5), (2, 0.4)]
 
 
-def test_a_retry_that_succeeds_no_longer_tells_of_the_failure(store):
+def test_a_successful_retry_removes_the_failure_tag(store):
     with pytest.raises(ValueError, match="once"), tracked_run(store, name="training", identity="a", tags={}):
         raise ValueError("once")
     with tracked_run(store, name="training", identity="a", tags={}):
@@ -106,7 +106,7 @@ def test_runs_of_another_identity_are_other_runs(store):
     assert len(all_runs(store)) == 2
 
 
-def test_leftovers_of_a_dead_process_are_closed_and_no_others(store):
+def test_only_the_runs_of_an_ended_process_are_closed(store):
     client = store.client
     left = client.create_run(store.experiment_id, tags={"dagster.run_id": "dead"}).info.run_id
     alive = client.create_run(store.experiment_id, tags={"dagster.run_id": "alive"}).info.run_id
@@ -116,7 +116,7 @@ def test_leftovers_of_a_dead_process_are_closed_and_no_others(store):
     assert [client.get_run(run_id).info.status for run_id in (left, alive, done)] == ["KILLED", "RUNNING", "FINISHED"]
 
 
-def test_an_mlflow_that_refuses_does_not_hide_why_the_run_ended(store):
+def test_an_mlflow_error_does_not_hide_the_error_that_ended_the_run(store):
     def fail_after_the_run_was_deleted():
         with tracked_run(store, name="training", identity="a", tags={}) as run:
             store.client.delete_run(run.run_id)

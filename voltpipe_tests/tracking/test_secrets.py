@@ -1,4 +1,4 @@
-"""Passwords come from the environment, and go nowhere from there."""
+"""Passwords come from the environment and are never shown."""
 
 import pytest
 
@@ -27,6 +27,6 @@ def test_a_uri_with_a_password_is_refused_without_showing_it(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("uri", ["https://mlflow.lab:5000", "postgresql://me@db.lab/mlflow", None])
-def test_a_uri_without_one_is_used(tmp_path, monkeypatch, uri):
+def test_a_uri_without_a_password_is_used(tmp_path, monkeypatch, uri):
     monkeypatch.setenv(TRACKING_VARIABLE, uri or "")
     assert TrackingStore.of(Lake(tmp_path)).tracking_uri == uri

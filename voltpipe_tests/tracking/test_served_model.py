@@ -1,4 +1,4 @@
-"""The forecaster as MLflow serves it: mV in, mV out, and nothing that is loaded can run code."""
+"""The forecaster as MLflow serves it: mV in, mV out, and no loaded file can run code."""
 
 import json
 import os
@@ -33,7 +33,7 @@ from voltpipe.tracking.tracked_run import RunInput
 
 SCORED_ON = RunInput("window_set", "ab" * 32, "evaluation", Path("/lake/windows/set-ab"))
 EXPECTED_MV = [[-55.0, -60.0, -62.0], [-57.5, -60.0, -61.0]]
-"""Half and a quarter of the last sample's deviation from -60 mV: 10, 0 and -4 mV."""
+"""A half and a quarter of the last sample's deviations from -60 mV, which are 10, 0 and -4 mV."""
 
 MLMODEL_0_1_0 = """
 flavors:
@@ -83,7 +83,7 @@ def test_it_predicts_mv_from_mv_for_any_number_of_windows(model_folder, history_
         assert served.predict(windows).tolist() == [EXPECTED_MV] * n_windows
 
 
-def test_histories_unlike_those_trained_on_are_warned_of(forecaster, history_mv):
+def test_out_of_distribution_histories_cause_a_warning(forecaster, history_mv):
     config = NoveltyConfig(n_channels=3, context_samples=4, rate_hz=500.0, false_alarms=0.01)
     served = ServedForecaster(replace(forecaster, familiarity=NoveltyDetector(config)))
     with pytest.warns(NoveltyWarning, match=r"100\.0.*level"):
@@ -113,7 +113,7 @@ def test_a_history_of_another_length_is_refused_by_the_signature(model_folder):
         mlflow.pyfunc.load_model(str(model_folder)).predict(np.zeros((1, 5, 3), np.float32))
 
 
-def test_the_input_example_is_answered_as_served(model_folder):
+def test_the_input_example_is_forecast_as_served(model_folder):
     assert served_forecast_mv(model_folder)[0].tolist() == EXPECTED_MV
 
 
@@ -153,7 +153,7 @@ def test_the_same_forecaster_logged_again_is_the_same_model(run, forecaster, his
     assert log_forecaster(run, forecaster, history_mv, {"test/r2/h1": 0.1}) != f"models:/{model.model_id}"
 
 
-def test_a_forecaster_that_is_another_once_loaded_is_not_logged(run, forecaster, history_mv, monkeypatch):
+def test_a_forecaster_that_forecasts_differently_once_loaded_is_not_logged(run, forecaster, history_mv, monkeypatch):
     load = Forecaster.load
 
     def forgetful(folder):
@@ -188,14 +188,14 @@ def test_mlflow_serves_the_champion_over_http(run, model, history_mv, tmp_path, 
     )
     try:
         for field in ("instances", "inputs"):
-            answer = posted(f"http://127.0.0.1:{port}/invocations", {field: history_mv.tolist()}, server)
+            answer = post(f"http://127.0.0.1:{port}/invocations", {field: history_mv.tolist()}, server)
             assert answer["predictions"][0] == EXPECTED_MV
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(10)
 
 
-def posted(url, content, server):
+def post(url, content, server):
     request = urllib.request.Request(url, json.dumps(content).encode(), {"Content-Type": "application/json"})
     for _ in range(300):
         assert server.poll() is None

@@ -1,4 +1,4 @@
-"""What a run's page tells."""
+"""Contents of a run's page in MLflow."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_settings_become_parameters_with_readable_values(run):
     assert parameters["data.organoids"] == "a, b"
 
 
-def test_a_resumed_run_may_log_the_same_parameters_but_no_others(run):
+def test_a_resumed_run_may_log_new_parameters_but_not_change_known_ones(run):
     run.log_parameters({"training": {"seed": 1}})
     run.log_parameters({"training": {"seed": 1, "batch_size": 16}})
     with pytest.raises(TrackingError, match=r"training\.seed was 1, now 2") as refused:
@@ -88,12 +88,12 @@ def test_the_environment_is_in_the_tags(run):
     assert tags["version.torch"].startswith("2.")
 
 
-def test_a_note_heads_the_page(run):
+def test_a_note_is_shown_at_the_top_of_the_page(run):
     run.set_note("# Training\n\nof `organoid_1`")
     assert page(run).data.tags["mlflow.note.content"] == "# Training\n\nof `organoid_1`"
 
 
-def test_an_evaluation_brings_its_metrics_and_its_report(run, evaluation, tmp_path):
+def test_an_evaluation_is_logged_with_metrics_and_report(run, evaluation, tmp_path):
     report = tmp_path / "report"
     report.mkdir()
     (report / "report.html").write_text("<h1>ok</h1>")
@@ -104,7 +104,7 @@ def test_an_evaluation_brings_its_metrics_and_its_report(run, evaluation, tmp_pa
     assert copied.read_text() == "<h1>ok</h1>"
 
 
-def test_an_evaluation_logged_again_leaves_each_table_once(run, evaluation, tmp_path, monkeypatch):
+def test_an_evaluation_logged_again_replaces_its_tables(run, evaluation, tmp_path, monkeypatch):
     report = tmp_path / "report"
     report.mkdir()
     for r2 in (0.5, 0.7):

@@ -40,7 +40,7 @@ def train_op(
     """Train, with a checkpoint each epoch, inside one MLflow run that outlives retries."""
     from voltpipe.forecasting.training.train import train
     from voltpipe.tracking.lineage import BEGAN_FROM_TAG
-    from voltpipe.tracking.model_registry import load_forecaster, training_run_id
+    from voltpipe.tracking.model_registry import load_forecaster, resolve_alias, training_run_id
     from voltpipe.tracking.run_lifecycle import tracked_run
     from voltpipe.tracking.training_provenance import log_origin
     from voltpipe.windows.window_set import WindowSet
@@ -66,15 +66,17 @@ def train_op(
         _log_beginning(run, lake.lake, windows, settings)
         mlflow_page = tracking.mlflow_run_link(run.run_id)
         listeners = (TerminalProgress(), MlflowProgress(run), DagsterProgress(context, TRAINED_KEY, mlflow_page))
-        earlier = load_forecaster(settings.begin_from, tracking.store) if settings.begin_from else None
-        if settings.begin_from and (run_id := training_run_id(settings.begin_from, tracking.store)):
+        # Resolved once: the weights, the lineage and the provenance are then of one version, even if the alias moves.
+        begin_from = resolve_alias(settings.begin_from, tracking.store) if settings.begin_from else None
+        earlier = load_forecaster(begin_from, tracking.store) if begin_from else None
+        if begin_from and (run_id := training_run_id(begin_from, tracking.store)):
             run.set_tags({BEGAN_FROM_TAG: run_id})
         result = train(
             windows, settings, checkpoint_folder=folder, progress=CombinedProgress(listeners), begin_from=earlier
         )
         for record in result.history:
             run.log_epoch(record)
-        log_origin(run, windows, settings, result)
+        log_origin(run, windows, settings.model_copy(update={"begin_from": begin_from}), result)
     context.add_output_metadata(
         {
             **settings.model_dump(mode="json", exclude_none=True),
