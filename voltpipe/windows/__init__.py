@@ -1,4 +1,4 @@
-"""Conditioned samples to splits, a window index and batches; samples are stored once and windows are views.
+"""Splits, the window index and batches. Samples are stored once, and windows are views of them.
 
-Anything that decides which sample may be seen when belongs here. Models and scores do not.
+Code that decides which sample may be seen when belongs here. Models and scores do not.
 """

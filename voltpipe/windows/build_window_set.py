@@ -1,4 +1,4 @@
-"""Writes a window set: the conditioned samples once, and the index of windows over them."""
+"""Writing of window sets: the conditioned samples, stored once, and the index of windows."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -27,18 +27,18 @@ from voltpipe.windows.window_set import (
 
 _CHUNK_SAMPLES = 4096
 _PUBLISHED_SHARES = {Split.TRAIN: 0.7, Split.VALIDATION: 0.15}
-"""The proof of concept's; the rest is tested on."""
+"""Shares of the proof of concept. The remaining windows are for testing."""
 
 
 def window_set_folder(windows_folder: Path, manifest: SplitManifest) -> Path:
-    """Where the window set of a split lies; its name is the digest of the data."""
+    """Return the folder of a split's window set. Its name is derived from the digest of the data."""
     return windows_folder / window_set_folder_name(manifest.digest)
 
 
 def build_window_set(
     folder: Path, manifest: SplitManifest, recordings: Mapping[str, ConditionedRecording]
 ) -> WindowSet:
-    """Write the window set of a split to `folder`, whole or not at all, and open it.
+    """Write the window set of a split atomically to `folder`, and open it.
 
     Samples stream from the conditioned recordings into one array on disk, `_CHUNK_SAMPLES` at a time.
 
@@ -51,7 +51,7 @@ def build_window_set(
     for split in (Split.TRAIN, Split.VALIDATION):
         if not np.any(index["split"] == split.code):
             raise SplitError(
-                f"no window of {settings.window_samples} samples fits into the {split} split. Add recordings.",
+                f"No window of {settings.window_samples} samples fits into the {split} split. Add recordings.",
                 code="split-without-windows",
             )
     with atomic_write_folder(folder) as aside:
@@ -82,7 +82,7 @@ def build_window_set(
 
 
 def _reserve(path: Path) -> None:
-    """Raise OSError if the disk lacks room: found out through a memory map, that ends the process without a word."""
+    """Reserve the disk space. A full disk raises OSError here; through a memory map it would kill the process."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
@@ -91,7 +91,7 @@ def _reserve(path: Path) -> None:
 def _lay_out(
     manifest: SplitManifest, recordings: Mapping[str, ConditionedRecording]
 ) -> tuple[list[WindowedRecording], list[tuple[int, SplitSpan]]]:
-    """Place the recordings one after the other, and their spans in rows of the common array."""
+    """Assign rows of the common array to the recordings and their spans."""
     windowed: list[WindowedRecording] = []
     spans: list[tuple[int, SplitSpan]] = []
     row = 0
@@ -142,7 +142,7 @@ def _write_samples(
     spans: list[tuple[int, SplitSpan]],
     recordings: Mapping[str, ConditionedRecording],
 ) -> tuple[np.ndarray, int]:
-    """Fill the array; on the way, sum up the training samples in mV for their mean."""
+    """Fill the array. Return the sum of the training samples per channel, in mV, and their number."""
     total = np.zeros(samples.shape[1])
     n_train = 0
     for number, place in enumerate(windowed):
@@ -160,7 +160,7 @@ def _write_samples(
 
 
 def _index(spans: list[tuple[int, SplitSpan]], settings: WindowSettings) -> Shaped[np.ndarray, " window"]:
-    """Every window that fits into a span, `stride_samples` apart."""
+    """Index all windows that fit into a span, `stride_samples` apart."""
     parts = []
     for number, span in spans:
         starts = np.arange(span.start_sample, span.stop_sample - settings.window_samples + 1, settings.stride_samples)
@@ -169,7 +169,7 @@ def _index(spans: list[tuple[int, SplitSpan]], settings: WindowSettings) -> Shap
 
 
 def _published_index(windowed: list[WindowedRecording], settings: WindowSettings) -> Shaped[np.ndarray, " window"]:
-    """The proof of concept's windows: over the recordings' borders, shuffled before splitting. For comparison only."""
+    """Index windows as the proof of concept did: across recordings, and shuffled before splitting."""
     starts = np.arange(0, windowed[-1].stop_row - settings.window_samples + 1, settings.stride_samples)
     borders = np.array([recording.stop_row for recording in windowed])
     order = np.random.default_rng(0).permutation(len(starts))

@@ -1,4 +1,4 @@
-"""Whether anything leaks from one split into another: counted on the index itself, whatever made it."""
+"""Leakage between splits, counted on the index itself."""
 
 import numpy as np
 from jaxtyping import Bool
@@ -8,7 +8,7 @@ from voltpipe.windows.window_set import WindowSet
 
 
 def rows_in_windows(window_set: WindowSet, split: Split) -> Bool[np.ndarray, " row"]:
-    """Which rows of the window set's samples lie in windows of a split."""
+    """Mark the rows of the window set that lie in windows of a split."""
     begins = np.zeros(len(window_set.samples_z) + 1, np.int32)
     starts = window_set.index["start_row"][window_set.windows(split)]
     np.add.at(begins, starts, 1)
@@ -17,7 +17,7 @@ def rows_in_windows(window_set: WindowSet, split: Split) -> Bool[np.ndarray, " r
 
 
 def count_shared_samples(window_set: WindowSet) -> int:
-    """How many samples the windows of two different splits have in common; 0 unless the protocol is `published`."""
+    """Count the samples that windows of two splits share. It is 0 unless the protocol is `published`."""
     owner = np.full(len(window_set.samples_z), -1, np.int8)
     shared = np.zeros(len(owner), bool)
     for split in Split:
@@ -28,7 +28,7 @@ def count_shared_samples(window_set: WindowSet) -> int:
 
 
 def count_windows_over_borders(window_set: WindowSet) -> int:
-    """How many windows reach beyond the span (hence the recording, the stretch between gaps) they begin in."""
+    """Count the windows that extend beyond the span, and so the recording or segment, in which they begin."""
     starts = window_set.index["start_row"]
     spans = np.array([(start, stop) for _, start, stop, _ in window_set.manifest.spans])
     spans = spans[np.argsort(spans[:, 0])]

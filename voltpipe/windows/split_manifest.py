@@ -1,4 +1,4 @@
-"""The manifest of a split: which conditioned recordings are used, as what, and which are not and why."""
+"""Split manifest: the role of each conditioned recording, and why others are excluded."""
 
 import json
 import math
@@ -23,11 +23,11 @@ SPLIT_MANIFEST_FILE = "recording_split.json"
 
 
 class SplitError(VoltpipeError):
-    """A set of recordings from which no forecaster can be trained."""
+    """Recordings from which no forecaster can be trained."""
 
 
 class SplitRecording(FrozenModel):
-    """One recording in the split."""
+    """Recording that is used in a split."""
 
     key: str
     role: Role
@@ -37,42 +37,42 @@ class SplitRecording(FrozenModel):
 
 
 class SplitManifest(FrozenModel):
-    """Who is in which split, with the digests that name the data."""
+    """Roles of all recordings, with the digests that identify the data."""
 
     settings: WindowSettings
     rate_hz: float
     channel_names: tuple[str, ...]
     channel_types: tuple[str, ...]
-    conditioning: dict[str, Any] = Field({}, description="how all recordings were conditioned; see shared_conditioning")
-    preparation: str | None = Field(description="the reference preparation that all recordings are of, if any")
+    conditioning: dict[str, Any] = Field({}, description="Conditioning signature of all recordings.")
+    preparation: str | None = Field(description="Reference preparation of all recordings, if any.")
     network_seeds: dict[str, int] = Field(
-        {}, description="what an organoid's simulated network was drawn from, where its recordings say so and agree"
+        {}, description="Seed of each organoid's simulated network, if its recordings state one and agree."
     )
     recordings: tuple[SplitRecording, ...]
-    excluded: dict[str, str] = Field(description="why a conditioned recording is not used, by key")
-    roles: dict[str, Role] = Field(description="the role of every recording that ever had one")
+    excluded: dict[str, str] = Field(description="Reason why a conditioned recording is not used, by key.")
+    roles: dict[str, Role] = Field(description="Role of every recording that ever had one, by key.")
 
     @cached_property
     def digest(self) -> str:
-        """Names the data that a forecaster is trained and scored on: recordings, roles and window settings."""
+        """Digest of the data that a forecaster is trained and scored on: recordings, roles, window settings."""
         return content_digest(self.model_dump(mode="json", exclude={"roles", "excluded", "network_seeds"}))
 
     @property
     def organoids(self) -> tuple[str, ...]:
-        """Whose recordings are used."""
+        """Organoids whose recordings are used, sorted."""
         return tuple(sorted({RecordingKey.parse(recording.key).organoid for recording in self.recordings}))
 
     def of_role(self, role: Role) -> tuple[str, ...]:
-        """Keys of the recordings with one role."""
+        """Return the keys of the recordings with a role."""
         return tuple(recording.key for recording in self.recordings if recording.role is role)
 
     def save(self, windows_folder: Path) -> None:
-        """Write the manifest, whole or not at all."""
+        """Write the manifest atomically."""
         write_json(split_manifest_path(windows_folder), self.model_dump(mode="json"))
 
     @classmethod
     def load(cls, windows_folder: Path) -> "SplitManifest | None":
-        """The manifest written last, or None if there is none yet."""
+        """Read the latest manifest; return None if there is none."""
         path = split_manifest_path(windows_folder)
         return cls.model_validate(read_json(path)) if path.exists() else None
 
@@ -85,30 +85,30 @@ def split_manifest_path(windows_folder: Path) -> Path:
 def make_split_manifest(
     recordings: Mapping[str, ConditionedRecording], settings: WindowSettings, former: SplitManifest | None = None
 ) -> SplitManifest:
-    """Decide who is in which split.
+    """Assign a role to each recording.
 
-    A forecaster is for one set of channels at one rate, conditioned in one way. Where recordings differ in that, what
-    most of them share is used, and the others are excluded with the reason.
+    A forecaster needs one set of channels, one rate and one conditioning. If recordings differ, the most common
+    combination is used. The other recordings are excluded with a reason.
 
     Args:
         recordings: conditioned recordings by partition key.
-        settings: shares and the shape of a window.
-        former: the manifest before this one, whose roles are kept.
+        settings: fractions and the shape of a window.
+        former: the previous manifest. Its roles are kept.
 
     Raises:
-        SplitError: there is no recording to train on, or none is long enough.
+        SplitError: no recording can be used for training.
     """
     if not recordings:
         raise SplitError(
-            "there is no conditioned recording to train on. Put raw recordings into raw/<organoid>/ (or use "
-            "`voltpipe ingest`) and materialize conditioned_recording. quarantine/ says why recordings are not used.",
+            "There is no conditioned recording to train on. Put raw recordings into raw/<organoid>/ (or use "
+            "`voltpipe ingest`) and materialize conditioned_recording. quarantine/ has the reasons for refusals.",
             code="no-conditioned-recording",
         )
     excluded = _too_short(recordings, settings)
     layouts = Counter(_layout(recording) for key, recording in recordings.items() if key not in excluded)
     if not layouts:
         raise SplitError(
-            f"no conditioned recording can be used: {'; '.join(excluded.values())}", code="no-usable-recording"
+            f"No conditioned recording can be used. {' '.join(excluded.values())}", code="no-usable-recording"
         )
     layout = max(layouts, key=lambda candidate: (layouts[candidate], candidate))
     excluded |= {
@@ -120,7 +120,7 @@ def make_split_manifest(
     roles = assign_roles(used, settings, former.roles if former else None)
     if not any(roles[key] is Role.TRAIN for key in used):
         raise SplitError(
-            f"none of the recordings {', '.join(used)} is a training recording. Add recordings.",
+            f"All of the recordings {', '.join(used)} are held out. Add recordings to train on.",
             code="no-training-recording",
         )
     first = next(iter(used.values()))
@@ -151,7 +151,7 @@ class _Layout(NamedTuple):
     rate_hz: float
     channel_names: tuple[str, ...]
     conditioning: str
-    """As JSON, so that layouts can be counted and put in order."""
+    """As JSON, so that layouts can be counted and sorted."""
 
 
 def _layout(recording: ConditionedRecording) -> _Layout:
@@ -165,22 +165,23 @@ def _difference(recording: ConditionedRecording, layout: _Layout) -> str:
     )
     if difference:
         return (
-            f"was conditioned otherwise than most recordings: {difference}; condition it like them, or train on its "
-            "organoid alone"
+            f"was conditioned differently from most recordings: {difference}. Condition it like them, or train on its "
+            "organoid alone."
         )
     return (
         f"has {len(recording.channel_names)} channels at {recording.rate_hz:g} Hz that differ from the "
-        f"{len(layout.channel_names)} channels at {layout.rate_hz:g} Hz of most recordings; train on its organoid alone"
+        f"{len(layout.channel_names)} channels at {layout.rate_hz:g} Hz of most recordings. Train on its organoid "
+        "alone."
     )
 
 
 def _too_short(recordings: Mapping[str, ConditionedRecording], settings: WindowSettings) -> dict[str, str]:
-    shares = settings.time_fraction, settings.validation_fraction
-    # A training recording gives up to three spans, each of a window at least, with two borders between them.
-    needed = math.ceil(settings.window_samples * max(1 / min(shares), 3 / (1 - sum(shares))))
+    fractions = settings.time_fraction, settings.validation_fraction
+    # A training recording has up to three spans of at least one window, with two borders between them.
+    needed = math.ceil(settings.window_samples * max(1 / min(fractions), 3 / (1 - sum(fractions))))
     return {
-        key: f"{key} has {recording.n_samples} samples after conditioning, {needed} are needed for windows of "
-        f"{settings.window_samples} in every split; record longer or shorten the context"
+        key: f"{key} has {recording.n_samples} samples after conditioning. Windows of {settings.window_samples} "
+        f"samples need {needed}. Record longer, or shorten the context."
         for key, recording in recordings.items()
         if recording.n_samples < needed
     }
@@ -193,8 +194,8 @@ def _common(values: Iterable[str | int | float | None]) -> str | None:
 
 
 def _network_seeds(recordings: Mapping[str, ConditionedRecording]) -> dict[str, int]:
-    said: dict[str, set[str | int | float | None]] = {}
+    found: dict[str, set[str | int | float | None]] = {}
     for key, recording in recordings.items():
-        said.setdefault(RecordingKey.parse(key).organoid, set()).add(recording.facts.get("network_seed"))
-    only = {organoid: seeds.pop() for organoid, seeds in said.items() if len(seeds) == 1}
+        found.setdefault(RecordingKey.parse(key).organoid, set()).add(recording.facts.get("network_seed"))
+    only = {organoid: seeds.pop() for organoid, seeds in found.items() if len(seeds) == 1}
     return {organoid: seed for organoid, seed in only.items() if isinstance(seed, int)}

@@ -1,4 +1,4 @@
-"""Samples for whatever is fitted in closed form: of training, or of validation where something is chosen by it."""
+"""Segments of a split, for closed-form fits and for choices made on validation data."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,29 +15,29 @@ _CHUNK_ROWS = 4096
 
 
 class TrainingDataError(VoltpipeError):
-    """A window set that is too small to fit anything on."""
+    """Window set that is too small for a fit."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive training samples in which each row but the margins is a moment to forecast from."""
+    """Consecutive samples. Each row outside the margins is a time to forecast from."""
 
     samples_z: Float[Tensor, "time channel"]
     mean_mv: Float[Tensor, " channel"]
     sd_mv: Float[Tensor, " channel"]
 
     def samples_mv(self) -> Float[Tensor, "time channel"]:
-        """The samples in mV."""
+        """Return the samples in mV."""
         return self.samples_z * self.sd_mv + self.mean_mv
 
 
 def segments(
     window_set: WindowSet, rows: Iterable[tuple[int, int, int]], *, n_before: int, n_after: int
 ) -> Iterator[Segment]:
-    """Cut rows, given as (recording, start_row, stop_row), into stretches of bounded length.
+    """Cut rows, given as (recording, start_row, stop_row), into segments of bounded length.
 
-    Every row with `n_before` rows before it and `n_after` rows after it in the same piece lies exactly once between a
-    stretch's first `n_before` and last `n_after` rows.
+    Segments overlap by their margins: the first `n_before` and the last `n_after` rows. Every row that has that many
+    rows around it lies outside the margins exactly once.
     """
     for recording, start_row, stop_row in rows:
         mean_mv, sd_mv = window_set.calibration_mv(recording)
@@ -47,30 +47,30 @@ def segments(
 
 
 def training_segments(window_set: WindowSet, *, n_before: int, n_after: int) -> Iterator[Segment]:
-    """Cut the training rows into stretches, none over a gap in time.
+    """Cut the training rows into segments. None crosses a gap in time.
 
     Raises:
-        TrainingDataError: no training row has that many around it.
+        TrainingDataError: no training row has that many rows around it.
     """
     found = False
-    for stretch in segments(window_set, window_set.train_rows(), n_before=n_before, n_after=n_after):
+    for segment in segments(window_set, window_set.train_rows(), n_before=n_before, n_after=n_after):
         found = True
-        yield stretch
+        yield segment
     if not found:
         raise TrainingDataError(
-            f"no training segment is longer than {n_before + n_after} samples; record longer, or shorten the horizons",
+            f"No training segment is longer than {n_before + n_after} samples. Record longer, or shorten the horizons.",
             code="training-rows-too-few",
         )
 
 
 def validation_segments(window_set: WindowSet, *, n_before: int, n_after: int) -> Iterator[Segment]:
-    """The same of the rows that are for validation; none where there are none."""
+    """Cut the validation rows into segments. Yield nothing if there are none."""
     rows = ((r, start, stop) for r, start, stop, split in window_set.manifest.spans if split == Split.VALIDATION)
     yield from segments(window_set, rows, n_before=n_before, n_after=n_after)
 
 
 def training_samples_mv(window_set: WindowSet, n_values: int = 1_000_000) -> Float[Tensor, " value"]:
-    """About `n_values` training samples in mV from all channels, evenly spread over time, ascending."""
+    """Return about `n_values` training samples of all channels in mV, evenly spaced in time, in ascending order."""
     n_rows = sum(stop - start for _, start, stop in window_set.train_rows())
     step = max(1, n_rows * window_set.n_channels // n_values)
     values = []

@@ -1,6 +1,6 @@
-"""Who is in which split: whole recordings by role, and the end of each training recording by time.
+"""Splits: whole recordings by role, and the end of each training recording by time.
 
-No sample belongs to two splits. Roles are sticky: a recording that was once held out is never trained on later, so
+No sample belongs to two splits. Roles are sticky: a recording that was held out once is never trained on later, so
 an old and a new forecaster can be compared on targets that neither has seen.
 """
 
@@ -14,23 +14,23 @@ from voltpipe.windows.settings import HoldOut, WindowSettings
 
 
 class Split(StrEnum):
-    """Where a window belongs. `test` and `time` are the two held-out regimes, and are never mixed."""
+    """Split of a window. `test` and `time` are the two held-out regimes, and are never mixed."""
 
     TRAIN = "train"
     VALIDATION = "validation"
     TEST = "test"
-    """Recordings of which nothing was seen in training."""
+    """Recordings that were not seen in training."""
     TIME = "time"
-    """The end of recordings whose beginning was seen in training."""
+    """Ends of recordings whose beginning was seen in training."""
 
     @property
     def code(self) -> int:
-        """The number that stands for this split in the index."""
+        """Number of this split in the index."""
         return list(Split).index(self)
 
 
 class Role(StrEnum):
-    """What a whole recording is used for."""
+    """Use of a whole recording."""
 
     TRAIN = "train"
     TEST = "test"
@@ -39,7 +39,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class SplitSpan:
-    """Rows [start_sample, stop_sample) of one recording that belong to one split. No span holds a gap in time."""
+    """Rows [start_sample, stop_sample) of one recording that belong to one split. No span contains a gap in time."""
 
     start_sample: int
     stop_sample: int
@@ -49,16 +49,16 @@ class SplitSpan:
 def assign_roles(
     keys: Iterable[str], settings: WindowSettings, former: Mapping[str, Role] | None = None
 ) -> dict[str, Role]:
-    """Give every recording a role; recordings in `former` keep theirs.
+    """Assign a role to every recording. Recordings in `former` keep theirs.
 
-    The recordings of each organoid, or whole organoids, are taken in the order of their names, and each gets the role
-    that is furthest below its share. The first two are therefore for training, the third is held out and the fifth
-    validates. A new recording of an organoid that is held out whole is held out as well.
+    The recordings of each organoid, or whole organoids, are taken in order of their names. Each gets the role that is
+    furthest below its share. So the first two are for training, the third is held out, and the fifth is for
+    validation. If an organoid is held out as a whole, its new recordings are held out too.
 
     Args:
         keys: partition keys `<organoid>--<recording>`.
-        settings: what is held out, and the shares.
-        former: roles given earlier, also of recordings that are not among `keys`.
+        settings: the unit that is held out, and the fractions.
+        former: roles assigned earlier, including those of recordings that are not in `keys`.
     """
     roles = dict(former or {})
     if settings.hold_out is HoldOut.ORGANOIDS:
@@ -99,18 +99,18 @@ def recording_spans(
     segment_starts: tuple[int, ...] = (0,),
     validate_in_time: bool = False,
 ) -> tuple[SplitSpan, ...]:
-    """Divide one recording among the splits.
+    """Divide one recording between the splits.
 
-    Between two splits of one recording lie context + largest horizon samples that belong to neither. A held-out span
-    begins so late that its first target lies behind the calibration span.
+    A gap of context + largest horizon samples lies between two splits of one recording. The first target of a
+    held-out span lies after the calibration span.
 
     Args:
         n_samples: samples of the conditioned recording.
-        role: what the recording is used for.
-        settings: the window's shape, and the share of its end that is held out.
-        calibration_samples: samples at the beginning from which the z-score was taken.
-        segment_starts: first sample of each stretch without a gap.
-        validate_in_time: cut a validation span out of a training recording too, as there are no validation recordings.
+        role: the role of the recording.
+        settings: the shape of a window, and the fraction that is held out at the end.
+        calibration_samples: number of samples in the calibration span.
+        segment_starts: first sample of each segment.
+        validate_in_time: also cut a validation span out of training recordings, if there are no validation recordings.
     """
     earliest_held_out = max(0, calibration_samples - settings.context_samples)
     if role is not Role.TRAIN:
@@ -129,9 +129,9 @@ def recording_spans(
 
 
 def _cut_at_gaps(spans: Iterable[SplitSpan], segment_starts: tuple[int, ...]) -> tuple[SplitSpan, ...]:
-    pieces = []
+    parts = []
     for span in spans:
         inner = [start for start in segment_starts if span.start_sample < start < span.stop_sample]
         edges = [span.start_sample, *inner, span.stop_sample]
-        pieces += [SplitSpan(a, b, span.split) for a, b in itertools.pairwise(edges) if b > a]
-    return tuple(pieces)
+        parts += [SplitSpan(a, b, span.split) for a, b in itertools.pairwise(edges) if b > a]
+    return tuple(parts)

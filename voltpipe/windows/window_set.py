@@ -1,7 +1,7 @@
-"""Windows over conditioned samples: one memory-mapped array, and an index of where windows begin.
+"""Window sets: one memory-mapped array of conditioned samples, and an index of windows.
 
-A window is `context` samples of history followed by the samples up to the largest horizon. Windows are views:
-overlapping ones cost no memory, and only the batches that are asked for are gathered.
+A window is `context` samples of history and the samples up to the largest horizon. Windows are views, so overlapping
+windows cost no memory. Only requested batches are gathered.
 """
 
 from collections.abc import Sequence
@@ -35,22 +35,22 @@ def window_set_folder_name(digest: str) -> str:
 
 @dataclass(frozen=True)
 class WindowedRecording:
-    """One recording's place in a window set, and what restores its mV."""
+    """Rows of one recording in a window set, and its calibration."""
 
     key: str
     digest: str
     start_row: int
     stop_row: int
     calibration_stop_row: int
-    """No held-out target before this row is scored: its z-score was taken from there."""
+    """End of the calibration span. No held-out target before it is scored."""
     mean_mv: tuple[float, ...]
     sd_mv: tuple[float, ...]
     condition: str | None = None
-    """Under which it was recorded, where its file or sidecar says."""
+    """Condition under which it was recorded, if the file or sidecar states it."""
 
     @property
     def organoid(self) -> str:
-        """Whose recording it is."""
+        """Organoid that was recorded."""
         return RecordingKey.parse(self.key).organoid
 
 
@@ -58,31 +58,33 @@ class WindowedSpan(NamedTuple):
     """Contiguous rows of one recording that belong to one split."""
 
     recording: int
-    """Its number in the window set."""
+    """Number of the recording in the window set."""
     start_row: int
     stop_row: int
     split: Split
 
 
 class WindowSetManifest(FrozenModel):
-    """Contents of a window set: what it was made from, and where each recording and split lies in it."""
+    """Contents of a window set: its source, and the rows of each recording and split."""
 
-    format_version: int = Field(1, description="of this file; absent in files of version 0.1.0, which are the same")
+    format_version: int = Field(
+        1, description="Version of this file. Files of voltpipe 0.1.0 have the same form without it."
+    )
     settings: WindowSettings
     rate_hz: float
     channel_names: tuple[str, ...]
     channel_types: tuple[str, ...]
     conditioning: dict[str, Any] = Field(
-        {}, description="how all recordings were conditioned (`recordings.shared_conditioning`); empty: as recorded"
+        {}, description="Conditioning signature of all recordings; empty if they were not conditioned."
     )
-    digest: str = Field(description="names recordings, roles and window settings")
-    preparation: str | None = Field(description="the reference preparation of all recordings, if any")
-    network_seeds: dict[str, int] = Field({}, description="seed of each organoid's simulated network, where known")
+    digest: str = Field(description="Digest of recordings, roles and window settings.")
+    preparation: str | None = Field(description="Reference preparation of all recordings, if any.")
+    network_seeds: dict[str, int] = Field({}, description="Seed of each organoid's simulated network, if known.")
     organoids: tuple[str, ...]
-    roles: dict[Role, tuple[str, ...]] = Field(description="keys of the recordings with each role")
-    recordings: tuple[WindowedRecording, ...] = Field(description="in order of their rows")
+    roles: dict[Role, tuple[str, ...]] = Field(description="Keys of the recordings with each role.")
+    recordings: tuple[WindowedRecording, ...] = Field(description="Recordings in order of their rows.")
     spans: tuple[WindowedSpan, ...]
-    train_mean_mv: tuple[float, ...] = Field(description="mean of each channel over all training samples")
+    train_mean_mv: tuple[float, ...] = Field(description="Mean of each channel over all training samples, in mV.")
 
     @classmethod
     def load(cls, folder: Path) -> "WindowSetManifest":
@@ -95,7 +97,7 @@ def to_mv(
 ) -> Float[Tensor, "*any"]:
     """Convert z-units to mV.
 
-    Mean and SD broadcast; for windows (batch, time, channel) they may be those of each window (batch, channel).
+    Mean and SD broadcast. For windows (batch, time, channel) they may be given per window (batch, channel).
     """
     if values_z.ndim == 3 and mean_mv.ndim == 2:
         mean_mv, sd_mv = mean_mv[:, None], sd_mv[:, None]
@@ -112,19 +114,19 @@ class Batch:
     sd_mv: Float[Tensor, "batch channel"]
 
     def history_mv(self) -> Float[Tensor, "batch context channel"]:
-        """The histories in mV."""
+        """Return the histories in mV."""
         return to_mv(self.history_z, self.mean_mv, self.sd_mv)
 
     def target_mv(self) -> Float[Tensor, "batch horizon channel"]:
-        """The targets in mV."""
+        """Return the targets in mV."""
         return to_mv(self.target_z, self.mean_mv, self.sd_mv)
 
 
 class WindowSet:
-    """The windows of all recordings that share one set of channels.
+    """Windows of recordings that share one set of channels.
 
     Args:
-        folder: a window set as written by `build_window_set`.
+        folder: folder written by `build_window_set`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -137,7 +139,7 @@ class WindowSet:
         self.channel_types = self.manifest.channel_types
         self.conditioning = self.manifest.conditioning
         self.recordings = self.manifest.recordings
-        # Copy-on-write: torch asks for a writable array, and nothing is ever written.
+        # Copy-on-write, because torch wants a writable array. Nothing is written.
         self._samples = np.load(folder / SAMPLES_FILE, mmap_mode="c")
         self.samples_z: Float[Tensor, "row channel"] = torch.from_numpy(self._samples)
         self.index = np.load(folder / INDEX_FILE, mmap_mode="r")
@@ -146,52 +148,52 @@ class WindowSet:
 
     @property
     def context(self) -> int:
-        """Samples of history in a window."""
+        """Number of history samples in a window."""
         return self.settings.context_samples
 
     @property
     def horizons(self) -> tuple[int, ...]:
-        """How many samples ahead the targets lie, ascending."""
+        """Horizons of the targets in samples, ascending."""
         return self.settings.horizons_samples
 
     @property
     def n_channels(self) -> int:
-        """Channels of every recording in the set."""
+        """Number of channels of each recording."""
         return len(self.channel_names)
 
     def windows(self, split: Split) -> Int64[np.ndarray, " window"]:
-        """Positions in the index of the windows of one split, in order of recording and time."""
+        """Return the index positions of a split's windows, in order of recording and time."""
         return np.flatnonzero(self.index["split"] == split.code)
 
     def training_organoids(self) -> tuple[str, ...]:
-        """Whose recordings have training rows, in order."""
+        """Return the organoids that have training rows, sorted."""
         return tuple(sorted({self.recordings[recording].organoid for recording, _, _ in self.train_rows()}))
 
     def train_mean_mv(self) -> Float[Tensor, " channel"]:
-        """Each channel's mean over all training samples, in mV; what R2's total sum of squares is about."""
+        """Return the mean of each channel over all training samples, in mV. R2's total sum of squares is about it."""
         return torch.tensor(self.manifest.train_mean_mv, dtype=torch.float32)
 
     def train_rows(self) -> tuple[tuple[int, int, int], ...]:
-        """The half-open stretches of rows that belong to training: (recording, start_row, stop_row).
+        """Return the training rows as half-open ranges (recording, start_row, stop_row) without gaps.
 
-        Whatever is fitted (a baseline, a statistic) is fitted on these rows and no others. None holds a gap.
+        Every fit, of a baseline or a statistic, uses these rows and no others.
         """
         return tuple((r, start, stop) for r, start, stop, split in self.manifest.spans if split == Split.TRAIN)
 
     def calibration_mv(
         self, recording: int | Int[np.ndarray, " batch"]
     ) -> tuple[Float[Tensor, "*batch channel"], Float[Tensor, "*batch channel"]]:
-        """Mean and standard deviation in mV that turn the z-units of recordings (by number) back into mV."""
+        """Return mean and standard deviation in mV of recordings, given by number."""
         return self._mean_mv[recording], self._sd_mv[recording]
 
     def segment(self, windows: Int[np.ndarray, " batch"], n_samples: int) -> Float[Tensor, "batch time channel"]:
-        """The first `n_samples` samples of each window, in z-units; up to context + the largest horizon."""
+        """Return the first `n_samples` samples of each window in z-units, at most context + largest horizon."""
         assert n_samples <= self.settings.window_samples
         rows = torch.from_numpy(self.index["start_row"][windows].astype(np.int64))
         return self.samples_z.unfold(0, n_samples, 1).transpose(1, 2)[rows]
 
     def batch(self, windows: Int[np.ndarray, " batch"] | Sequence[int]) -> Batch:
-        """Gather windows, by their positions in the index."""
+        """Gather windows, given by their index positions."""
         windows = np.asarray(windows)
         samples = self.segment(windows, self.settings.window_samples)
         mean_mv, sd_mv = self.calibration_mv(self.index["recording"][windows])
