@@ -258,7 +258,9 @@ def _check_continues(earlier: ForecasterConfig, architecture: str, window_set: W
     found = earlier.architecture, earlier.horizons_samples, earlier.rate_hz, len(earlier.channel_names)
     expected = architecture, window_set.horizons, window_set.rate_hz, window_set.n_channels
     if found != expected:
-        kinds = [f"{kind[0]} ({kind[3]} channels, {kind[2]:g} Hz, horizons {kind[1]})" for kind in (found, expected)]
+        kinds = [
+            f"{kind[0]} for {kind[3]} channels at {kind[2]:g} Hz with horizons {kind[1]}" for kind in (found, expected)
+        ]
         raise TrainingError(
             f"The forecaster in begin_from is a {kinds[0]}. This training needs a {kinds[1]}. "
             "Choose another forecaster, or leave begin_from unset.",

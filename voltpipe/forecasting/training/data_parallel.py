@@ -27,7 +27,6 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch._C._distributed_c10d import FileStore
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from voltpipe.forecasting.compute import Compute, DeviceError, cpu_threads, flush_denormals, retain_allocator_memory
@@ -155,21 +154,20 @@ def process_group(share: Share, n_processes: int) -> Iterator[bool]:
     n_threads = share.recipe.cpu_threads or max(1, torch.get_num_threads() // n_processes)
     share = replace(share, recipe=replace(share.recipe, cpu_threads=n_threads))
     with TemporaryDirectory() as folder, cpu_threads(n_threads):
-        file = str(Path(folder) / "rendezvous")
+        ranks = range(1, n_processes)
         others = [
-            get_context("spawn").Process(target=_follow, args=(share, rank, n_processes, file), daemon=True)
-            for rank in range(1, n_processes)
+            get_context("spawn").Process(target=_follow, args=(share, rank, n_processes, folder), daemon=True)
+            for rank in ranks
         ]
         for process in others:
             process.start()
         try:
-            store = FileStore(file, n_processes)
-            while not store.check([f"rank {rank}" for rank in range(1, n_processes)]):
+            while not all(Path(folder, f"ready-{rank}").exists() for rank in ranks):
                 with _report_ended_peers():
                     if not all(process.is_alive() for process in others):
                         raise RuntimeError("a process ended before it joined")
                 time.sleep(_POLL_S)
-            with _joined(device, 0, store=store, rank=0, world_size=n_processes):
+            with _joined(device, 0, init_method=f"file://{folder}/group", rank=0, world_size=n_processes):
                 yield True
         finally:
             for process in others:
@@ -185,12 +183,11 @@ def share_by_torchrun(share: Share) -> bool:
     return True
 
 
-def _follow(share: Share, rank: int, n_processes: int, file: str) -> None:
+def _follow(share: Share, rank: int, n_processes: int, folder: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    store = FileStore(file, n_processes)
-    store.set(f"rank {rank}", "is ready")
+    Path(folder, f"ready-{rank}").touch()
     with suppress(TrainingError):  # rank 0 reports it
-        share.work(rank, store=store, rank=rank, world_size=n_processes)
+        share.work(rank, init_method=f"file://{folder}/group", rank=rank, world_size=n_processes)
 
 
 def _end_with_parent() -> None:
