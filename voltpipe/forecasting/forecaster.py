@@ -39,7 +39,7 @@ class Forecaster:
     module: ForecastModule
     config: ForecasterConfig
     is_for_one_recording: bool = False
-    """Whether it was made by `for_recording` or `adapted_to`, and so is for that recording only."""
+    """Whether it was made by `for_recording` or `adapted_to`, and so does not fit recordings of other organoids."""
     coupling_mv: Float[Tensor, "1 2 sender receiver"] | None = None
     """Coupling of that recording's channels in mV, if the module uses one; see `coupling`."""
     distribution: PredictiveDistribution | None = None

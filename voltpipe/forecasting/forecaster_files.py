@@ -167,7 +167,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors by name to a safetensors file.
 
     Raises:
-        OSError: the file cannot be written, as on a full disk. Safetensors raises an error of its own instead.
+        OSError: the file cannot be written, as on a full disk. The error of safetensors is converted.
     """
     try:
         save_file(dict(tensors), path)

@@ -21,7 +21,7 @@ WHOLE_FEATURES = (
     "common movement of all channels",
     *(f"{hz:g} Hz hum in all channels" for hz in MAINS_HZ),
 )
-"""Features of all channels together: mean and RMS of each channel feature, and what the channels have in common."""
+"""Features of all channels together: mean and log RMS of each channel feature, and common features."""
 _MIN_MAGNITUDE = 1e-3
 """Smallest magnitude that a logarithm distinguishes from zero, in training SDs."""
 
@@ -58,10 +58,10 @@ def whole_features(
 def common_features(scaled: Float[Tensor, "batch time channel"], rate_hz: float) -> Float[Tensor, "batch common"]:
     """Compute the log SD of the mean over channels, and its amplitudes at the mains frequencies."""
     mean = scaled.mean(2)
-    centred = mean - mean.mean(1, keepdim=True)
+    centered = mean - mean.mean(1, keepdim=True)
     time_s = torch.arange(mean.shape[1]) / rate_hz
     waves = torch.stack([torch.exp(2j * math.pi * hz * time_s) for hz in MAINS_HZ], dim=1)
-    amplitudes = (centred.to(waves.dtype) @ waves).abs() / len(time_s)
+    amplitudes = (centered.to(waves.dtype) @ waves).abs() / len(time_s)
     return torch.cat([_log(mean.std(1, correction=0, keepdim=True)), amplitudes], dim=1)
 
 
@@ -189,7 +189,7 @@ class NoveltySummary:
 
     @property
     def share(self) -> float:
-        """Share of windows that are out of distribution."""
+        """Share of novel windows, which are out of distribution."""
         return self.n_novel / self.n_windows
 
     @property

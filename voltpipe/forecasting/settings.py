@@ -57,8 +57,8 @@ class TrainingSettings(Settings):
     architecture: Architecture = Field(Architecture.COUPLED_CNN_LSTM, description="Architecture of the model.")
     begin_from: str | None = Field(
         None,
-        description="Registered forecaster, or its folder, whose weights initialize the training. Connectivity is "
-        "estimated from the new recordings.",
+        description="Registered forecaster, or a folder with one, whose weights initialize the training. "
+        "Connectivity is estimated from the new recordings.",
     )
     seed: int = Field(
         0, ge=0, le=2**31 - 1, description="Random seed of initial weights, window order, dropout and noise."

@@ -1,4 +1,4 @@
-"""Which device and precision a training gets, whatever this machine has."""
+"""Choice of device and precision, numbers of threads, denormals and parallel work, on any machine."""
 
 from threading import Barrier, get_ident
 
@@ -41,11 +41,11 @@ CUDA, MPS, CPU = Device.CUDA, Device.MPS, Device.CPU
         (MPS, (MPS, CPU), MPS),
     ],
 )
-def test_auto_takes_the_best_device_there_is(requested, available, chosen):
+def test_auto_selects_the_best_available_device(requested, available, chosen):
     assert choose_device(requested, available) is chosen
 
 
-def test_a_device_that_is_absent_is_refused_with_those_that_are_there():
+def test_an_unavailable_device_is_refused_with_a_list_of_the_others():
     with pytest.raises(
         DeviceError, match=r"cuda.*auto, cpu, mps", check=lambda error: error.code == "device-unavailable"
     ):
@@ -63,7 +63,7 @@ def test_a_device_that_is_absent_is_refused_with_those_that_are_there():
         (Precision.BFLOAT16, CPU, False, Precision.BFLOAT16),
     ],
 )
-def test_bfloat16_is_taken_where_it_pays_and_never_on_mps(requested, device, fast_bfloat16, chosen):
+def test_auto_selects_bfloat16_if_it_is_faster_but_never_on_mps(requested, device, fast_bfloat16, chosen):
     assert choose_precision(requested, device, fast_bfloat16=fast_bfloat16) is chosen
 
 
@@ -72,12 +72,12 @@ def test_bfloat16_on_mps_is_refused():
         choose_precision(Precision.BFLOAT16, MPS, fast_bfloat16=False)
 
 
-def test_the_cpu_is_always_there():
+def test_the_cpu_is_always_available():
     assert CPU in available_devices()
 
 
 class NoFloat64(TorchDispatchMode):
-    """MPS has no float64: fail where a tensor of it is made."""
+    """Mode that fails if a float64 tensor is created, as MPS has none."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -87,7 +87,7 @@ class NoFloat64(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_no_step_of_training_needs_float64(name, ar1_windows):
+def test_no_training_step_uses_float64(name, ar1_windows):
     forecaster = Forecaster.unfitted(name, ar1_windows)
     forecaster.module.fit(ar1_windows)
     module, recipe = forecaster.module, forecaster.module.recipe
@@ -98,7 +98,7 @@ def test_no_step_of_training_needs_float64(name, ar1_windows):
         assert take_step(module, optimizer, recipe, loss) > 0
 
 
-def test_a_number_of_threads_is_kept_to_and_then_given_back():
+def test_the_number_of_threads_is_set_and_then_restored():
     before = torch.get_num_threads()
     with cpu_threads(before + 1):
         assert torch.get_num_threads() == before + 1
@@ -107,24 +107,24 @@ def test_a_number_of_threads_is_kept_to_and_then_given_back():
         assert torch.get_num_threads() == before
 
 
-def test_every_thread_flushes_denormals_and_then_keeps_them_again():
-    def denormals() -> float:
+def test_every_thread_flushes_denormals_only_inside_the_context():
+    def share_of_denormals() -> float:
         products = torch.full((1_000_000,), 1e-30) * 1e-10  # enough for two threads to share
         with cpu_threads(1):
             return np.count_nonzero(products.numpy().view(np.uint32)) / len(products)
 
     with cpu_threads(2):
-        before = denormals()
+        before = share_of_denormals()
         with flush_denormals():
-            meanwhile = denormals()
-        assert (before, meanwhile, denormals()) == (1, 0, 1)
+            inside = share_of_denormals()
+        assert (before, inside, share_of_denormals()) == (1, 0, 1)
 
 
-def test_two_at_a_time_each_on_a_thread_of_its_own_and_in_order():
-    both_are_here = Barrier(2, timeout=60)
+def test_items_run_in_parallel_on_separate_threads_and_keep_their_order():
+    both_started = Barrier(2, timeout=60)
 
     def work(item):
-        both_are_here.wait()
+        both_started.wait()
         return item, get_ident(), torch.get_num_threads()
 
     with cpu_threads(2):
@@ -136,19 +136,19 @@ def test_two_at_a_time_each_on_a_thread_of_its_own_and_in_order():
     assert set(torch_threads) == {1}
 
 
-def test_one_after_the_other_where_torch_has_one_thread():
+def test_items_run_in_this_thread_if_torch_has_one():
     with cpu_threads(1):
         assert set(run_in_threads(lambda _: get_ident(), range(3))) == {get_ident()}
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_what_goes_wrong_ends_it_with_what_was_not_begun(n_threads):
-    begun = []
+def test_an_error_cancels_the_remaining_items(n_threads):
+    started = []
 
     def work(item):
-        begun.append(item)
+        started.append(item)
         raise ValueError(item)
 
     with cpu_threads(n_threads), pytest.raises(ValueError, match="0"):
         list(run_in_threads(work, range(1000)))
-    assert len(begun) < 1000
+    assert len(started) < 1000

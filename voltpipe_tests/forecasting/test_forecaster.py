@@ -1,4 +1,4 @@
-"""A forecaster is the same after saving, and says clearly what it is not for."""
+"""A saved forecaster loads unchanged, and inputs or files that do not fit are refused."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def history_mv(n_samples: int = 30, n_channels: int = 4) -> np.ndarray:
     return np.random.default_rng(1).normal(-60, 5, (3, n_samples, n_channels)).astype(np.float32)
 
 
-def test_a_saved_forecaster_forecasts_the_same_and_leaves_no_pickle(forecaster: Forecaster, tmp_path: Path):
+def test_a_saved_forecaster_forecasts_the_same_and_has_no_pickle(forecaster: Forecaster, tmp_path: Path):
     forecaster.save(tmp_path / "saved")
     again = Forecaster.load(tmp_path / "saved")
     assert again.config == forecaster.config
@@ -48,12 +48,12 @@ def test_one_window_is_a_batch_of_one(forecaster: Forecaster):
     np.testing.assert_allclose(one, forecaster.predict_mv(history_mv())[1], rtol=1e-5)
 
 
-def test_only_the_context_counts(forecaster: Forecaster):
+def test_only_the_context_is_used(forecaster: Forecaster):
     history = history_mv(40)
     np.testing.assert_array_equal(forecaster.predict_mv(history), forecaster.predict_mv(history[:, 10:]))
 
 
-def test_shared_weights_forecast_the_same_mv_from_any_calibration_and_channels(forecaster: Forecaster):
+def test_shared_weights_forecast_any_channels_independently_of_the_calibration(forecaster: Forecaster):
     if forecaster.module.bound_to_channels:
         with pytest.raises(
             ForecasterError, match=r"7 channels.* 4 ", check=lambda error: error.code == "channels-mismatched"
@@ -69,7 +69,7 @@ def test_shared_weights_forecast_the_same_mv_from_any_calibration_and_channels(f
     np.testing.assert_allclose(forecasts_mv[0], forecasts_mv[1], atol=0.1)
 
 
-def test_mv_and_z_units_tell_the_same_forecast(autoregression: Forecaster, ar1_windows: WindowSet):
+def test_forecasts_in_mv_and_in_z_units_agree(autoregression: Forecaster, ar1_windows: WindowSet):
     config = autoregression.config
     mean_mv, sd_mv = torch.tensor([config.mean_mv]), torch.tensor([config.sd_mv])
     voltage_mv = torch.from_numpy(history_mv()[:1])
@@ -99,7 +99,7 @@ def test_a_history_with_a_gap_is_refused(autoregression: Forecaster):
         autoregression.predict_mv(history)
 
 
-def test_a_horizon_that_has_no_targets_is_refused(write_window_set):
+def test_a_horizon_without_targets_is_refused(write_window_set):
     flat = np.random.default_rng(0).normal(-60, 5, (100, 2)).astype(np.float32)
     windows = write_window_set([(Split.TRAIN, flat)], horizons_samples=(2, 3))
     with pytest.raises(

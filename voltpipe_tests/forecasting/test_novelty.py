@@ -1,4 +1,4 @@
-"""What was not trained on is recognised before it is forecast, and what is like it raises no alarm."""
+"""The novelty detector recognizes unusual histories and raises few false alarms on usual ones."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ N_CHANNELS, CONTEXT = 8, 60
 
 @pytest.fixture(scope="module")
 def recordings_mv(ar1_mv):
-    """Of eight channels with an AR(1) voltage about -60 mV, SD 5 mV; two are trained on."""
+    """Recordings of eight channels with an AR(1) voltage around -60 mV, SD 5 mV; two are for training."""
     return [(split, ar1_mv(seed, 18_000, N_CHANNELS)) for seed, split in enumerate([*"tt", "v", "e"])]
 
 
@@ -34,23 +34,23 @@ def forecaster(recordings_mv, write_window_set) -> Forecaster:
 
 
 @pytest.fixture
-def familiarity(forecaster) -> NoveltyDetector:
+def detector(forecaster) -> NoveltyDetector:
     assert forecaster.familiarity
     return forecaster.familiarity
 
 
 @pytest.fixture
 def held_out_mv(recordings_mv) -> torch.Tensor:
-    """Windows of 60 samples, a recording long, each beginning where the one before ends."""
+    """Consecutive windows of 60 samples that cover a recording."""
     return torch.from_numpy(recordings_mv[-1][1]).reshape(-1, CONTEXT, N_CHANNELS)
 
 
-def share_unlike(familiarity, history_mv) -> float:
-    return float((familiarity.judge(history_mv).score > 1).float().mean())
+def novel_share(detector, history_mv) -> float:
+    return float((detector.judge(history_mv).score > 1).float().mean())
 
 
-def test_what_is_held_out_raises_as_many_alarms_as_it_may(familiarity, held_out_mv):
-    assert FALSE_ALARMS / 5 <= share_unlike(familiarity, held_out_mv) < 3 * FALSE_ALARMS
+def test_held_out_windows_raise_few_false_alarms(detector, held_out_mv):
+    assert FALSE_ALARMS / 5 <= novel_share(detector, held_out_mv) < 3 * FALSE_ALARMS
 
 
 def noisy(history_mv):
@@ -70,7 +70,7 @@ def shifted(history_mv):
 
 
 @pytest.mark.parametrize(
-    ("fault", "feature", "channels"),
+    ("corrupt", "feature", "channels"),
     [
         (noisy, CHANNEL_FEATURES[2], ()),
         (humming, WHOLE_FEATURES[-2], ()),
@@ -78,24 +78,23 @@ def shifted(history_mv):
         (shifted, "level", ("n2",)),
     ],
 )
-def test_a_fault_is_recognised_and_named(familiarity, held_out_mv, fault, feature, channels):
-    judgement = familiarity.judge(fault(held_out_mv))
-    noticing = NoveltyAccumulator(tuple(f"n{channel}" for channel in range(N_CHANNELS)))
-    noticing.add(judgement)
-    notice = noticing.notice()
-    assert notice.share > 0.9
-    assert notice.warns
-    assert notice.channels == channels
-    assert feature in notice.features
-    assert feature in notice.text
+def test_a_corruption_is_recognized_and_named(detector, held_out_mv, corrupt, feature, channels):
+    accumulator = NoveltyAccumulator(tuple(f"n{channel}" for channel in range(N_CHANNELS)))
+    accumulator.add(detector.judge(corrupt(held_out_mv)))
+    summary = accumulator.notice()
+    assert summary.share > 0.9
+    assert summary.warns
+    assert summary.channels == channels
+    assert feature in summary.features
+    assert feature in summary.text
 
 
-def test_fewer_channels_are_each_judged_by_themselves(familiarity, held_out_mv):
-    assert share_unlike(familiarity, held_out_mv[..., :3]) < 3 * FALSE_ALARMS
-    assert share_unlike(familiarity, dead(held_out_mv)[..., 3:]) == 1
+def test_other_numbers_of_channels_are_scored_channel_by_channel(detector, held_out_mv):
+    assert novel_share(detector, held_out_mv[..., :3]) < 3 * FALSE_ALARMS
+    assert novel_share(detector, dead(held_out_mv)[..., 3:]) == 1
 
 
-def test_what_is_held_out_changes_neither_what_is_familiar_nor_the_limit(ar1_mv, write_window_set):
+def test_held_out_samples_change_neither_tables_nor_limits(ar1_mv, write_window_set):
     def tables(changed: Split | None) -> dict[str, torch.Tensor]:
         splits = [Split.TRAIN, Split.VALIDATION, Split.TEST]
         recordings = [(split, ar1_mv(seed + 10 * (split is changed))) for seed, split in enumerate(splits)]
@@ -104,9 +103,9 @@ def test_what_is_held_out_changes_neither_what_is_familiar_nor_the_limit(ar1_mv,
         same_scale = replace(
             forecaster, config=forecaster.config.model_copy(update={"mean_mv": (-60.0,) * 4, "sd_mv": (5.0,) * 4})
         )
-        familiarity = fit_novelty_detector(same_scale, window_set).familiarity
-        assert familiarity
-        return familiarity.state_dict()
+        detector = fit_novelty_detector(same_scale, window_set).familiarity
+        assert detector
+        return detector.state_dict()
 
     def changed(split: Split) -> set[str]:
         return {name for name, table in tables(split).items() if not torch.equal(table, before[name])}
@@ -117,7 +116,7 @@ def test_what_is_held_out_changes_neither_what_is_familiar_nor_the_limit(ar1_mv,
     assert {"feature_mean", "whole_precision", "limits"} <= changed(Split.TRAIN)
 
 
-def test_it_is_saved_with_the_forecaster_and_may_be_missing(forecaster, held_out_mv, tmp_path):
+def test_the_detector_is_saved_with_the_forecaster_and_may_be_missing(forecaster, held_out_mv, tmp_path):
     forecaster.save(tmp_path / "saved")
     again = Forecaster.load(tmp_path / "saved").familiarity
     assert again
@@ -131,18 +130,18 @@ def test_it_is_saved_with_the_forecaster_and_may_be_missing(forecaster, held_out
         Forecaster.load(tmp_path / "saved")
 
 
-def test_few_windows_or_none_that_are_unlike_are_no_reason_to_warn():
-    noticing = NoveltyAccumulator(("a", "b"))
+def test_a_small_share_of_novel_windows_gives_no_warning():
+    accumulator = NoveltyAccumulator(("a", "b"))
     scores = torch.full((100, 2), 0.5)
-    for n_unlike, text in ((0, ""), (4, "2.0%"), (20, "8.0%")):
-        scores[:n_unlike, 1] = 2.0
-        noticing.add(NoveltyScore(scores, torch.zeros(100), torch.ones(100, 2, 5), torch.zeros(100, 13)))
-        assert text in noticing.notice().text
-        assert ("%" in noticing.notice().text) == (n_unlike > 0)
-        assert noticing.notice().warns == (n_unlike == 20)
-    assert noticing.notice().channels == ("b",)
+    for n_novel, text in ((0, ""), (4, "2.0%"), (20, "8.0%")):
+        scores[:n_novel, 1] = 2.0
+        accumulator.add(NoveltyScore(scores, torch.zeros(100), torch.ones(100, 2, 5), torch.zeros(100, 13)))
+        assert text in accumulator.notice().text
+        assert ("%" in accumulator.notice().text) == (n_novel > 0)
+        assert accumulator.notice().warns == (n_novel == 20)
+    assert accumulator.notice().channels == ("b",)
 
 
-def test_without_windows_to_validate_on_nothing_is_recognised(ar1_mv, write_window_set):
+def test_without_validation_windows_there_is_no_detector(ar1_mv, write_window_set):
     window_set = write_window_set([(Split.TRAIN, ar1_mv(0))])
     assert fit_novelty_detector(Forecaster.unfitted("persistence", window_set), window_set).familiarity is None

@@ -1,4 +1,4 @@
-"""A predictive distribution is as often right as it says, and knows of validation windows alone."""
+"""A predictive distribution is calibrated, and uses validation windows only."""
 
 from dataclasses import replace
 
@@ -15,14 +15,14 @@ from voltpipe.windows.window_set import WindowSet
 
 @pytest.fixture
 def persistence(write_window_set, ar1_mv) -> Forecaster:
-    """Persistence one sample ahead for a single channel of -60 mV, SD 1 mV."""
+    """Persistence one sample ahead, for a single channel with mean -60 mV and SD 1 mV."""
     window_set = write_window_set([(Split.TRAIN, ar1_mv(0, 100, 1))], horizons_samples=(1,))
     forecaster = Forecaster.unfitted("persistence", window_set)
     return replace(forecaster, config=forecaster.config.model_copy(update={"mean_mv": (-60.0,), "sd_mv": (1.0,)}))
 
 
 def fitted(persistence: Forecaster, present_mv, truth_mv):
-    """The distribution of single-channel forecasts of the present voltage."""
+    """Fit the distribution of single-channel forecasts of the present voltage."""
     samples_mv = torch.tensor(np.stack([present_mv, truth_mv], axis=1)[..., None], dtype=torch.float32)
     return fit_distribution(persistence, samples_mv, samples_mv[:, :1])
 
@@ -32,27 +32,27 @@ def quantiles_mv(distribution, present_mv: float, levels) -> list[float]:
     return distribution.quantiles_mv(present, present[:, None], levels).flatten().tolist()
 
 
-def test_of_nine_residuals_the_k_th_is_the_quantile_at_k_tenths(persistence):
+def test_the_kth_of_nine_residuals_is_the_quantile_at_k_tenths(persistence):
     residuals_mv = np.array([3, 1, 2, 5, 4, 9, 7, 8, 6])
     distribution = fitted(persistence, np.full(9, -60.0) + np.arange(9), -60 + np.arange(9) + residuals_mv)
     assert not distribution.sees_spikes
     assert quantiles_mv(distribution, -50.0, [0.1, 0.5, 0.75, 0.9]) == pytest.approx([-49, -45, -42.5, -41], abs=0.02)
-    # Beyond what was ever seen there is nothing to go by.
+    # Quantiles do not exceed the observed residuals.
     assert quantiles_mv(distribution, -50.0, [0.01, 0.99]) == pytest.approx([-49, -41], abs=1e-3)
 
 
 @pytest.fixture
 def spiking(persistence):
-    """Twenty of two hundred stand at the reset and leave it; of the others each fourth spikes, else it stays."""
+    """Twenty of 200 voltages are at reset and leave it; every fourth of the others spikes, the rest rise by 1 mV."""
     present_mv = np.r_[np.full(20, -70.0), np.linspace(-65, -50, 180)]
     truth_mv = np.r_[np.full(20, -66.0), np.where(np.arange(180) % 4 == 0, -70.0, present_mv[20:] + 1)]
     return fitted(persistence, present_mv, truth_mv)
 
 
-def test_the_reset_holds_its_share_of_probability(spiking):
+def test_quantiles_reflect_the_probability_of_the_reset(spiking):
     reset_mv, tolerance_mv = -70.0, float(spiking.tolerance_mv)
     assert spiking.sees_spikes
-    # Below -60 mV lies nothing but the reset, with a probability of a quarter; 0.1 is in its lower half, 0.2 is not.
+    # Only the reset lies below -60 mV, with a probability of a quarter; 0.1 is in its lower half, 0.2 is not.
     low_mv, high_mv, median_mv = quantiles_mv(spiking, -60.0, [0.1, 0.2, 0.5])
     assert reset_mv - tolerance_mv < low_mv < reset_mv < high_mv < reset_mv + tolerance_mv
     assert (low_mv, high_mv) == pytest.approx((reset_mv - 0.2 * tolerance_mv, reset_mv + 0.6 * tolerance_mv), abs=1e-4)
@@ -60,7 +60,7 @@ def test_the_reset_holds_its_share_of_probability(spiking):
     assert quantiles_mv(spiking, -70.0, [0.1, 0.9]) == pytest.approx([-66, -66], abs=1e-3)
 
 
-def test_samples_stand_at_the_reset_itself_as_often_as_it_was_seen(spiking):
+def test_samples_are_at_the_reset_as_often_as_the_truth(spiking):
     level = torch.linspace(0.005, 0.995, 100).reshape(-1, 1, 1)
     present_mv = torch.full((100, 1), -60.0)
     drawn_mv = spiking.sample_mv(present_mv, present_mv[:, None], level)
@@ -68,13 +68,13 @@ def test_samples_stand_at_the_reset_itself_as_often_as_it_was_seen(spiking):
     assert drawn_mv[25:].flatten().tolist() == pytest.approx([-59] * 75, abs=1e-3)
 
 
-def test_the_chance_of_a_spike_is_the_share_that_spiked(spiking):
+def test_spike_probability_is_the_share_of_spikes(spiking):
     present_mv = torch.tensor([[-60.0], [-70.0]])
     chance = spiking.spike_chance(present_mv, present_mv[:, None]).flatten().tolist()
     assert chance == pytest.approx([45.5 / 181, 0.5 / 21])
 
 
-def test_a_spike_counts_from_the_horizon_within_which_it_is_first_seen(spiking):
+def test_a_spike_counts_from_the_horizon_of_its_onset(spiking):
     spiking.config = spiking.config.model_copy(update={"horizons_samples": (1, 2, 3)})
     samples_mv = torch.tensor([[-60.0, -55, -70, -70], [-70, -70, -60, -70], [-60, -60, -60, -60]])[..., None]
     assert spiking.spikes_within(samples_mv)[..., 0].tolist() == [
@@ -84,15 +84,15 @@ def test_a_spike_counts_from_the_horizon_within_which_it_is_first_seen(spiking):
     ]
 
 
-def test_an_interval_holds_its_share_where_the_voltage_is_calm_and_where_it_is_not(persistence):
+def test_intervals_have_their_coverage_in_calm_and_in_variable_states(persistence):
     random = np.random.default_rng(0)
 
-    def moments(n):
+    def draw(n):
         present_mv = random.uniform(-70, -50, n)
         return present_mv, present_mv + random.normal(0, np.where(present_mv > -60, 4.0, 0.5))
 
-    distribution = fitted(persistence, *moments(20_000))
-    present_mv, truth_mv = (torch.tensor(values, dtype=torch.float32)[:, None] for values in moments(20_000))
+    distribution = fitted(persistence, *draw(20_000))
+    present_mv, truth_mv = (torch.tensor(values, dtype=torch.float32)[:, None] for values in draw(20_000))
     low_mv, high_mv = distribution.quantiles_mv(present_mv, present_mv[:, None], [0.1, 0.9])[:, :, 0]
     inside = (truth_mv >= low_mv) & (truth_mv <= high_mv)
     for calm in (True, False):
@@ -102,7 +102,7 @@ def test_an_interval_holds_its_share_where_the_voltage_is_calm_and_where_it_is_n
     assert width_mv[present_mv.flatten() > -59].mean() > 6 * width_mv[present_mv.flatten() < -61].mean()
 
 
-def test_where_no_reset_binds_them_channels_keep_their_own_scale(write_window_set, ar1_mv):
+def test_without_a_reset_each_channel_has_its_own_scale(write_window_set, ar1_mv):
     scales = np.array([1.0, 1.0, 10.0, 0.1])
 
     def scaled_mv(seed):
@@ -119,7 +119,7 @@ def test_where_no_reset_binds_them_channels_keep_their_own_scale(write_window_se
     assert (width_mv / width_mv[0]).tolist() == pytest.approx(scales.tolist(), rel=0.25)
 
 
-def test_quantiles_ascend_whatever_the_voltage(spiking):
+def test_quantiles_increase_with_the_level(spiking):
     random = np.random.default_rng(0)
     present_mv, forecast_mv = (torch.tensor(random.uniform(-80, -40, (500, 1)), dtype=torch.float32) for _ in range(2))
     present_mv[:50] = -70
@@ -127,7 +127,7 @@ def test_quantiles_ascend_whatever_the_voltage(spiking):
     assert (quantiles.diff(dim=0) >= 0).all()
 
 
-def test_a_distribution_is_made_from_validation_windows_alone(write_window_set, ar1_mv):
+def test_a_distribution_uses_validation_windows_only(write_window_set, ar1_mv):
     def tables(changed: Split | None) -> dict[str, torch.Tensor]:
         splits = [Split.TRAIN, Split.VALIDATION, Split.TEST]
         recordings = [(split, ar1_mv(seed + 10 * (split is changed))) for seed, split in enumerate(splits)]
@@ -154,7 +154,7 @@ def test_a_saved_forecaster_keeps_its_distribution(ar1_windows: WindowSet, tmp_p
     assert forecaster.predict_quantiles_mv(history_mv[0], levels).shape == (3, 3, 4)
 
 
-def test_a_forecaster_says_what_it_does_not_know(ar1_windows: WindowSet):
+def test_missing_distribution_and_invisible_spikes_are_refused(ar1_windows: WindowSet):
     history_mv = np.full((30, 4), -60, np.float32)
     with pytest.raises(ForecasterError, match="persistence", check=lambda error: error.code == "distribution-missing"):
         Forecaster.unfitted("persistence", ar1_windows).predict_quantiles_mv(history_mv, [0.5])
@@ -162,7 +162,7 @@ def test_a_forecaster_says_what_it_does_not_know(ar1_windows: WindowSet):
         fit_baselines(ar1_windows)["persistence"].spike_chance(history_mv)
 
 
-def test_a_damaged_distribution_is_named(ar1_windows: WindowSet, tmp_path):
+def test_a_damaged_distribution_is_refused_with_its_file(ar1_windows: WindowSet, tmp_path):
     fit_baselines(ar1_windows)["persistence"].save(tmp_path / "saved")
     (tmp_path / "saved" / "distribution.json").write_text("{}")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""The learning rate follows from progress and history alone."""
+"""The learning rate depends only on the recipe, the progress and the losses so far."""
 
 import pytest
 
@@ -31,11 +31,11 @@ def test_warm_up_rises_and_the_cosine_falls_to_zero_at_the_planned_end(progress,
     ("losses", "reductions"),
     [
         ([9, 8, 3, 2, 1], 0),
-        ([9, 8, 3, 3, 3, 3], 0),  # three epochs without a new best: patience lasts
+        ([9, 8, 3, 3, 3, 3], 0),  # three epochs without a new best are within the patience
         ([9, 8, 3, 3, 3, 3, 3], 1),
         ([9, 8, 3, 3, 3, 3, 3, 2, 2, 2, 2], 1),
         ([9, 8, 3] + [3] * 8, 2),
-        ([1, 1, 3, 3, 3, 3, 2], 0),  # what was reached during warm-up does not count
+        ([1, 1, 3, 3, 3, 3, 2], 0),  # losses during warm-up do not count
     ],
 )
 def test_a_plateau_of_more_than_three_epochs_lowers_the_rate_by_the_factor(losses, reductions):
@@ -44,7 +44,7 @@ def test_a_plateau_of_more_than_three_epochs_lowers_the_rate_by_the_factor(losse
     assert rate == pytest.approx(1e-2 * 0.7**reductions)
 
 
-def test_the_published_recipe_is_what_cnn_lstm_is_trained_with():
+def test_cnn_lstm_has_the_published_recipe():
     published = TrainingSettings().adjust(CnnLstm.recipe)
     assert (published.learning_rate, published.weight_decay, published.batch_size) == (3e-3, 1e-4, 32)
     assert (published.warm_up_epochs, published.warm_up_from) == (5, 5e-6)
@@ -52,6 +52,6 @@ def test_the_published_recipe_is_what_cnn_lstm_is_trained_with():
     assert (published.clip_norm, published.early_stopping_epochs, published.noise_mv) == (1.0, 20, 0.2)
 
 
-def test_what_is_set_comes_before_the_recipe():
+def test_settings_override_the_recipe():
     adjusted = TrainingSettings(noise_mv=0.0, batch_size=7).adjust(CnnLstm.recipe)
     assert (adjusted.noise_mv, adjusted.batch_size, adjusted.learning_rate) == (0.0, 7, 3e-3)

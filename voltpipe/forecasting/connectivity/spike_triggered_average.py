@@ -147,7 +147,7 @@ class SpikeTriggeredSums:
         return torch.where(measurable, shift_mv, 0.0).float(), torch.where(measurable, error_mv, torch.inf).float()
 
     def variance_mv2(self) -> Float64[Tensor, ""]:
-        """Return the variance of the innovations in mV2, averaged over receivers."""
+        """Return the variance of the innovations in mV2, averaged over receivers by their numbers of free steps."""
         return (self._variances_mv2() * self.n_steps).sum() / self.n_steps.sum().clamp(min=1)
 
     def _variances_mv2(self) -> Float64[Tensor, " receiver"]:

@@ -1,4 +1,4 @@
-"""What is promised of the networks."""
+"""Guarantees of the architectures: causality, published sizes, shared weights, and the untrained forecast."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ DIMENSIONS = Dimensions(context_samples=30, horizons_samples=(1, 2, 5), n_channe
 
 @pytest.fixture
 def shared(ar1_windows: WindowSet) -> SharedCnnLstm:
-    """Fitted, and with a read-out that is not zero any more."""
+    """A fitted model whose read-out is not zero."""
     torch.manual_seed(0)
     module = SharedCnnLstm(SharedCnnLstmSettings(), DIMENSIONS)
     module.fit(ar1_windows)
@@ -31,8 +31,8 @@ def shared(ar1_windows: WindowSet) -> SharedCnnLstm:
 
 
 @pytest.fixture(params=["shared_cnn_lstm", "attention", "multi_scale", "state_space"])
-def every_step(request, ar1_windows: WindowSet) -> CausalModule:
-    """Each network that learns from every step, fitted and with a read-out that is not zero any more."""
+def causal(request, ar1_windows: WindowSet) -> CausalModule:
+    """Each causal model that can stream, fitted and with a read-out that is not zero."""
     torch.manual_seed(0)
     module = ARCHITECTURES[request.param](ARCHITECTURES[request.param].settings_type(), DIMENSIONS)
     module.fit(ar1_windows)
@@ -54,14 +54,14 @@ PUBLISHED_PARAMETERS = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED_PARAMETERS)
-def test_the_published_ladder_has_its_published_sizes(name: str):
-    rung = ARCHITECTURES[name]
-    published = rung(rung.settings_type(), Dimensions(150, (1,), 100))
+def test_published_models_have_their_published_sizes(name: str):
+    architecture = ARCHITECTURES[name]
+    published = architecture(architecture.settings_type(), Dimensions(150, (1,), 100))
     assert sum(parameter.numel() for parameter in published.parameters()) == PUBLISHED_PARAMETERS[name]
 
 
 @torch.no_grad()
-def test_each_published_rung_adds_to_the_one_before(ar1_windows: WindowSet):
+def test_each_published_model_extends_the_one_before(ar1_windows: WindowSet):
     dimensions = dataclasses.replace(DIMENSIONS, horizons_samples=(1,))
     batch = ar1_windows.batch(ar1_windows.windows(Split.TEST)[:5])
     inputs = batch.history_z, batch.mean_mv, batch.sd_mv
@@ -77,17 +77,17 @@ def test_each_published_rung_adds_to_the_one_before(ar1_windows: WindowSet):
 
 
 @torch.no_grad()
-def test_no_sample_changes_an_earlier_forecast(every_step: CausalModule):
+def test_no_forecast_depends_on_a_later_sample(causal: CausalModule):
     history_mv = voltage_mv()
     changed_mv = history_mv.clone()
     changed_mv[:, 21:] += 3
-    before, after = every_step.forecast_mv(history_mv, 0), every_step.forecast_mv(changed_mv, 0)
+    before, after = causal.forecast_mv(history_mv, 0), causal.forecast_mv(changed_mv, 0)
     assert torch.equal(before[:, :21], after[:, :21])
     assert (before[:, 21] != after[:, 21]).all()
 
 
 @torch.no_grad()
-def test_every_channel_goes_through_the_same_weights(shared: SharedCnnLstm):
+def test_all_channels_share_the_same_weights(shared: SharedCnnLstm):
     order = torch.tensor([2, 0, 3, 1])
     history_mv = voltage_mv()
     torch.testing.assert_close(
@@ -96,38 +96,38 @@ def test_every_channel_goes_through_the_same_weights(shared: SharedCnnLstm):
 
 
 @torch.no_grad()
-def test_untrained_every_network_in_mv_is_the_look_up(every_step: CausalModule, ar1_windows: WindowSet):
-    torch.nn.init.zeros_(every_step.read_out[-1].weight)
+def test_an_untrained_causal_model_is_the_lookup_table(causal: CausalModule, ar1_windows: WindowSet):
+    torch.nn.init.zeros_(causal.read_out[-1].weight)
     batch = ar1_windows.batch(ar1_windows.windows(Split.TEST)[:5])
     inputs = batch.history_z, batch.mean_mv, batch.sd_mv
-    torch.testing.assert_close(every_step(*inputs), every_step.look_up(*inputs))
+    torch.testing.assert_close(causal(*inputs), causal.look_up(*inputs))
 
 
 @torch.no_grad()
-def test_the_loss_of_every_step_is_the_mean_of_single_forecasts(shared: SharedCnnLstm, ar1_windows: WindowSet):
+def test_the_loss_is_the_mean_over_the_forecasts_of_every_step(shared: SharedCnnLstm, ar1_windows: WindowSet):
     windows = ar1_windows.windows(Split.TRAIN)[:3]
-    stretch_z = ar1_windows.segment(windows, 35)
+    segment_z = ar1_windows.segment(windows, 35)
     mean_mv, sd_mv = ar1_windows.calibration_mv(ar1_windows.index["recording"][windows])
     errors = []
     for step in range(20, 30):  # the first 20 samples are warm-up
-        forecast_z = shared(stretch_z[:, : step + 1], mean_mv, sd_mv)
-        errors.append((forecast_z - stretch_z[:, [step + 1, step + 2, step + 5]]) ** 2)
-    loss = shared.training_loss(stretch_z, stretch_z, mean_mv, sd_mv)
+        forecast_z = shared(segment_z[:, : step + 1], mean_mv, sd_mv)
+        errors.append((forecast_z - segment_z[:, [step + 1, step + 2, step + 5]]) ** 2)
+    loss = shared.training_loss(segment_z, segment_z, mean_mv, sd_mv)
     torch.testing.assert_close(loss, torch.stack(errors).mean())
 
 
 @torch.no_grad()
-def test_standing_at_reset_is_told_to_the_network(every_step: CausalModule):
+def test_forecasts_depend_on_being_at_reset(causal: CausalModule):
     history_mv = voltage_mv()
     history_mv[:, -1] = -70.0
-    unaware = every_step.forecast_mv(history_mv, 29)
-    every_step.reset_mv.fill_(-70.0)
-    every_step.reset_tolerance_mv.fill_(0.005)
-    assert (unaware != every_step.forecast_mv(history_mv, 29)).all()
+    without_reset = causal.forecast_mv(history_mv, 29)
+    causal.reset_mv.fill_(-70.0)
+    causal.reset_tolerance_mv.fill_(0.005)
+    assert (without_reset != causal.forecast_mv(history_mv, 29)).all()
 
 
 @torch.no_grad()
-def test_a_recurrence_is_the_convolution_that_it_is_computed_as():
+def test_a_recurrence_equals_its_convolution():
     torch.manual_seed(0)
     settings = StateSpaceSettings(width=2, modes=3)
     recurrence = Recurrence(settings)
@@ -154,7 +154,7 @@ def test_the_widest_scale_reaches_back_32_samples(ar1_windows: WindowSet):
 
 
 @torch.no_grad()
-def test_every_channel_is_told_of_the_others_by_attention(ar1_windows: WindowSet):
+def test_attention_passes_a_change_to_every_channel(ar1_windows: WindowSet):
     torch.manual_seed(0)
     module = Attention(AttentionSettings(), DIMENSIONS)
     module.fit(ar1_windows)
@@ -165,7 +165,7 @@ def test_every_channel_is_told_of_the_others_by_attention(ar1_windows: WindowSet
     assert (module.forecast_mv(history_mv, 29) != module.forecast_mv(nudged_mv, 29)).all()
 
 
-def test_noise_reaches_the_inputs_and_never_the_targets(ar1_windows: WindowSet):
+def test_noise_is_added_to_inputs_but_not_to_targets(ar1_windows: WindowSet):
     torch.manual_seed(0)
     module = CnnLstm(
         LstmResidualSettings(hidden_units=8), dataclasses.replace(DIMENSIONS, horizons_samples=(1,))
@@ -179,7 +179,7 @@ def test_noise_reaches_the_inputs_and_never_the_targets(ar1_windows: WindowSet):
     )
 
 
-def test_every_architecture_that_can_be_asked_for_exists():
+def test_names_and_order_of_architectures():
     assert list(ARCHITECTURES) == [
         "lstm",
         "lstm_large",

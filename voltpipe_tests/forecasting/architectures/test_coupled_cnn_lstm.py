@@ -1,4 +1,4 @@
-"""What is promised of the network whose channels hear each other."""
+"""Guarantees of the coupled CNN-LSTM, and of its replacement for signals without visible spikes."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ N_CHANNELS = 12
 
 
 def fitted(window_set: WindowSet, **settings: int) -> CoupledCnnLstm:
-    """Fitted, and with a read-out that is not zero any more."""
+    """Return a fitted model whose read-out is not zero."""
     torch.manual_seed(0)
     dimensions = Dimensions(window_set.context, window_set.horizons, window_set.n_channels)
     module = CoupledCnnLstm(CoupledCnnLstmSettings(**settings), dimensions)
@@ -39,7 +39,7 @@ def coupled(planted_windows: WindowSet) -> CoupledCnnLstm:
 
 
 def known_mv(module: CoupledCnnLstm) -> torch.Tensor:
-    """The coupling of the one organoid that was trained on."""
+    """Return the coupling of the only training organoid."""
     return module.coupling_of(0, N_CHANNELS)
 
 
@@ -48,7 +48,7 @@ def history_mv(window_set: WindowSet, n_windows: int = 3) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_no_sample_changes_an_earlier_forecast(coupled, planted_windows):
+def test_no_forecast_depends_on_a_later_sample(coupled, planted_windows):
     before_mv = history_mv(planted_windows)
     after_mv = before_mv.clone()
     after_mv[:, 21:] = history_mv(planted_windows, 6)[3:, 21:]
@@ -58,7 +58,7 @@ def test_no_sample_changes_an_earlier_forecast(coupled, planted_windows):
 
 
 @torch.no_grad()
-def test_a_forecast_is_made_from_the_memory_alone(planted_windows):
+def test_a_forecast_uses_only_the_memory_samples(planted_windows):
     module = fitted(planted_windows, memory_samples=10)
     batch = planted_windows.batch(planted_windows.windows(Split.TEST)[:3])
 
@@ -75,16 +75,16 @@ def test_a_forecast_is_made_from_the_memory_alone(planted_windows):
 
 
 @torch.no_grad()
-def test_renaming_the_channels_renames_the_forecasts(coupled, planted_windows):
+def test_permuting_the_channels_permutes_the_forecasts(coupled, planted_windows):
     order = torch.randperm(N_CHANNELS, generator=torch.Generator().manual_seed(1))
     coupling_mv = known_mv(coupled)
     mv = history_mv(planted_windows)
-    renamed = coupled.forecast_mv(mv[..., order], 20, coupling_mv[..., order, :][..., order])
-    torch.testing.assert_close(coupled.forecast_mv(mv, 20, coupling_mv)[..., order], renamed, rtol=1e-4, atol=1e-3)
+    permuted = coupled.forecast_mv(mv[..., order], 20, coupling_mv[..., order, :][..., order])
+    torch.testing.assert_close(coupled.forecast_mv(mv, 20, coupling_mv)[..., order], permuted, rtol=1e-4, atol=1e-3)
 
 
 @torch.no_grad()
-def test_a_forecast_depends_on_the_coupling_that_it_is_handed_and_on_no_earlier_one(coupled, planted_windows):
+def test_a_forecast_depends_only_on_the_coupling_of_its_call(coupled, planted_windows):
     mv = history_mv(planted_windows)
     known, unknown = known_mv(coupled), coupled.coupling_of(None, N_CHANNELS)
     first = coupled.forecast_mv(mv, 20, known)
@@ -97,22 +97,22 @@ def test_a_forecast_depends_on_the_coupling_that_it_is_handed_and_on_no_earlier_
 
 
 @torch.no_grad()
-def test_a_spike_is_heard_by_those_that_it_drives_and_by_no_other(coupled, planted_windows, planted_weights_mv):
+def test_a_spike_changes_only_the_forecasts_of_its_receivers(coupled, planted_windows, planted_weights_mv):
     quiet_mv = torch.full((1, 30, N_CHANNELS), -60.0)
     spiking_mv = quiet_mv.clone()
     spiking_mv[:, 28:, 0] = -70.0
     spiking, quiet = (coupled.forecast_mv(mv, 29, known_mv(coupled)) for mv in (spiking_mv, quiet_mv))
-    heard = (spiking != quiet).any(dim=(0, 1, 2))
-    assert heard[1:].tolist() == (planted_weights_mv[0, 1:] != 0).tolist()
+    changed_channels = (spiking != quiet).any(dim=(0, 1, 2))
+    assert changed_channels[1:].tolist() == (planted_weights_mv[0, 1:] != 0).tolist()
 
 
 @torch.no_grad()
-def test_a_spike_reaches_its_receivers_with_its_weight(coupled, planted_weights_mv):
+def test_coupling_features_of_a_spike_are_its_weights(coupled, planted_weights_mv):
     voltage_mv = torch.full((1, 5, N_CHANNELS), -60.0)
     voltage_mv[:, 2:4, 0] = voltage_mv[:, 3:, 11] = -70.0
-    messages = coupled.coupling_features(voltage_mv, known_mv(coupled))
-    messages_mv = messages[0] * coupled.messages.scale[:, None, None]
-    excitation_mv, inhibition_mv = messages_mv[0], messages_mv[coupled.messages.n_features // 2]
+    features = coupled.coupling_features(voltage_mv, known_mv(coupled))
+    features_mv = features[0] * coupled.messages.scale[:, None, None]
+    excitation_mv, inhibition_mv = features_mv[0], features_mv[coupled.messages.n_features // 2]
     planted = torch.from_numpy(planted_weights_mv)
     torch.testing.assert_close(excitation_mv[2], planted[0], rtol=0.2, atol=0.1)
     torch.testing.assert_close(inhibition_mv[3], planted[11], rtol=0.2, atol=0.1)
@@ -120,7 +120,7 @@ def test_a_spike_reaches_its_receivers_with_its_weight(coupled, planted_weights_
 
 
 @torch.no_grad()
-def test_untrained_it_is_the_look_up(planted_windows):
+def test_untrained_it_is_the_lookup_table(planted_windows):
     forecaster = Forecaster.unfitted("coupled_cnn_lstm", planted_windows)
     forecaster.module.fit(planted_windows)
     batch = planted_windows.batch(planted_windows.windows(Split.TEST)[:5])
@@ -129,7 +129,7 @@ def test_untrained_it_is_the_look_up(planted_windows):
 
 
 @torch.no_grad()
-def test_without_visible_spikes_it_begins_as_the_lagged_regression(ar1_windows):
+def test_without_visible_spikes_untrained_it_is_the_lagged_regression(ar1_windows):
     forecaster = Forecaster.unfitted("coupled_cnn_lstm", ar1_windows)
     forecaster.module.fit(ar1_windows)
     lagged = Forecaster.unfitted("lagged_regression", ar1_windows)
@@ -143,7 +143,7 @@ def test_without_visible_spikes_it_begins_as_the_lagged_regression(ar1_windows):
 
 
 @pytest.mark.slow
-def test_without_visible_spikes_it_is_trained_and_saved_like_any_other(ar1_windows, tmp_path):
+def test_without_visible_spikes_it_is_trained_and_saved_as_lagged_cnn_lstm(ar1_windows, tmp_path):
     settings = TrainingSettings(architecture="coupled_cnn_lstm", max_epochs=1, windows_per_epoch=40)
     result = train(ar1_windows, settings, checkpoint_folder=tmp_path, progress=NO_TRAINING_PROGRESS)
     history_mv = ar1_windows.batch(ar1_windows.windows(Split.TEST)[:5]).history_mv().numpy()
@@ -153,8 +153,8 @@ def test_without_visible_spikes_it_is_trained_and_saved_like_any_other(ar1_windo
 
 
 @torch.no_grad()
-def test_one_that_version_0_1_0_saved_for_signals_without_spikes_is_loaded(ar1_windows, tmp_path):
-    """Saved as a coupled_cnn_lstm whose inputs from other channels were always zero."""
+def test_a_model_without_spikes_of_version_0_1_0_loads_as_lagged_cnn_lstm(ar1_windows, tmp_path):
+    """It was saved as a coupled_cnn_lstm whose inputs from other channels were always zero."""
     lagged = Forecaster.unfitted("lagged_cnn_lstm", ar1_windows)
     lagged.module.fit(ar1_windows)
     torch.nn.init.normal_(lagged.module.read_out[-1].weight, std=0.1)
@@ -176,7 +176,7 @@ def test_one_that_version_0_1_0_saved_for_signals_without_spikes_is_loaded(ar1_w
 
 
 @pytest.mark.slow
-def test_it_beats_the_look_up_where_coupling_matters_and_survives_saving(planted_windows, tmp_path):
+def test_it_beats_the_lookup_table_on_coupled_channels_and_can_be_saved(planted_windows, tmp_path):
     settings = TrainingSettings(
         architecture="coupled_cnn_lstm", max_epochs=2, windows_per_epoch=300, precision="float32"
     )
@@ -189,14 +189,14 @@ def test_it_beats_the_look_up_where_coupling_matters_and_survives_saving(planted
         error_mv = (forecaster.predict_z(*inputs) - batch.target_z) * batch.sd_mv[:, None]
         return error_mv.square().mean(dim=(0, 2)).sqrt()
 
-    # The input of others makes up 22 % of the variance of a step: without it, the error could be 12 % less.
+    # The input from other channels is 22 % of the variance of a step: explaining it all would lower the error by 12 %.
     share = error_mv(loaded) / error_mv(fit_baselines(planted_windows)["look_up"])
     assert (share < torch.tensor([0.96, 0.985, 0.998])).all()
     assert torch.equal(loaded.predict_z(*inputs), result.forecaster.predict_z(*inputs))
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_from_another_organoids_weights_with_a_coupling_of_its_own(
+def test_a_training_that_begins_from_another_organoid_estimates_its_own_coupling(
     planted_windows, simulate_planted, planted_weights_mv, write_window_set, tmp_path
 ):
     quick = {"architecture": "coupled_cnn_lstm", "max_epochs": 1, "windows_per_epoch": 60, "precision": "float32"}
@@ -218,7 +218,7 @@ def test_a_training_goes_on_from_another_organoids_weights_with_a_coupling_of_it
     assert found_mv[truth != 0].abs().min() > 1 > found_mv[truth == 0].abs().max()
 
 
-def test_a_training_does_not_go_on_from_another_architecture(planted_windows, tmp_path):
+def test_a_training_cannot_begin_from_another_architecture(planted_windows, tmp_path):
     look_up = fit_baselines(planted_windows)["look_up"]
     with pytest.raises(
         TrainingError, match=r"look_up.* 12 ", check=lambda error: error.code == "begin-from-incompatible"
@@ -232,7 +232,7 @@ def test_a_training_does_not_go_on_from_another_architecture(planted_windows, tm
         )
 
 
-def test_a_training_does_not_go_on_from_voltages_conditioned_otherwise(planted_windows, tmp_path):
+def test_a_training_cannot_begin_from_differently_conditioned_voltages(planted_windows, tmp_path):
     settings = TrainingSettings()
     earlier = Forecaster.unfitted(settings.architecture, planted_windows)
     lfp = replace(earlier, config=earlier.config.model_copy(update={"conditioning": {"profile": "lfp"}}))
