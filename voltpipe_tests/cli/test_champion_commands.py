@@ -35,7 +35,7 @@ def test_a_roll_back_that_cannot_be_is_told_of_in_a_sentence(lake):
     result = typed("rollback", "7", "--why", "it hums")
     assert result.exit_code == 1
     assert "ersion 7 " in result.stderr
-    assert "takes one of 1" in result.stderr
+    assert "VERSION' accepts 1" in result.stderr
     assert typed("rollback").exit_code == 2  # nobody rolls back without saying why
 
 
