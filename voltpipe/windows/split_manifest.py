@@ -180,8 +180,8 @@ def _too_short(recordings: Mapping[str, ConditionedRecording], settings: WindowS
     # A training recording has up to three spans of at least one window, with two borders between them.
     needed = math.ceil(settings.window_samples * max(1 / min(fractions), 3 / (1 - sum(fractions))))
     return {
-        key: f"{key} has {recording.n_samples} samples after conditioning. Windows of {settings.window_samples} "
-        f"samples need {needed}. Record longer, or shorten the context."
+        key: f"{key} has {recording.n_samples} samples after conditioning. It needs {needed} for windows of "
+        f"{settings.window_samples} samples in every split. Record longer, or shorten the context."
         for key, recording in recordings.items()
         if recording.n_samples < needed
     }

@@ -20,7 +20,7 @@ from voltpipe.forecasting.compute import (
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module_registry import ARCHITECTURES
 from voltpipe.forecasting.settings import Device, Precision
-from voltpipe.forecasting.training.optimization import (
+from voltpipe.forecasting.training.epoch import (
     backpropagate,
     couplings_by_window,
     make_optimizer,
