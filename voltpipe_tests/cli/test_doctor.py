@@ -98,7 +98,7 @@ def test_several_daemons_are_told_from_one_that_was_started_again(lake, monkeypa
 
         monkeypatch.setattr(time, "sleep", one_more)
         assert runs.beating_daemons(instance) == 2
-        monkeypatch.setattr(runs, "_BEATS_WITHIN_S", 2.0)
+        monkeypatch.setattr(runs, "_HEARTBEAT_S", 2.0)
         beat(instance, "SCHEDULER", "a", age_s=1)
         monkeypatch.setattr(time, "sleep", lambda _: beat(instance, "SENSOR", "b"))
         assert runs.beating_daemons(instance) == 0

@@ -1,4 +1,4 @@
-"""Which checkpoints a training goes on with."""
+"""The checkpoints from which a training resumes."""
 
 import pytest
 
