@@ -88,12 +88,11 @@ class Launcher:
             )
         if not result.success:
             cause = _cause(result)
+            message = f"{job_name} failed. The log is in the Dagster UI under run {run_id}. {cause}".strip()
             if cause == _INTERRUPTED:
                 self._report_canceled(run_id)
-            raise RunError(
-                f"{job_name} failed. The log is in the Dagster UI under run {run_id}. {cause}".strip(),
-                code="run-interrupted" if cause == _INTERRUPTED else "run-failed",
-            )
+                raise RunError(message, code="run-interrupted")
+            raise RunError(message, code="run-failed")
         return run_id
 
     def _report_canceled(self, run_id: str) -> None:

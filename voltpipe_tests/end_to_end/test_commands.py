@@ -92,7 +92,7 @@ def test_a_recording_that_should_be_looked_at_is_taken_in_and_says_why(shell, in
     result = shell.type("ingest", file, "--organoid", "elsewhere", *HINTS)
     assert result.exit_code == 0
     assert "conditioned as elsewhere--run_hum" in result.stdout
-    assert "; look at it, hum: up to " in result.stdout
+    assert "; warning, hum: " in result.stdout
 
 
 def test_hints_are_kept_beside_the_raw_file_and_give_the_right_voltage(shell, ingested, spiking_mv):
@@ -137,7 +137,7 @@ def test_training_ends_with_scores_beside_baselines_a_decision_and_the_report(tr
 def test_a_training_that_cannot_be_is_told_of_in_a_sentence(shell, ingested):
     result = shell.type("train", "--organoid", "nobody")
     assert result.exit_code == 1
-    assert result.stderr.startswith("voltpipe: train_forecaster failed; run ")
+    assert result.stderr.startswith("voltpipe: train_forecaster failed. ")
     assert "there is no conditioned recording to train on" in result.stderr
     assert "Traceback" not in result.stderr
 

@@ -170,9 +170,7 @@ def test_another_recording_under_the_same_name_is_refused_with_the_way_out(inges
 def test_a_training_says_which_recordings_it_could_not_use(trained):
     assert trained["chip"].exit_code == 0, trained["chip"].output
     (line,) = [line for line in trained["chip"].stdout.splitlines() if line.startswith("left out")]
-    assert line.startswith(
-        "left out, 3 of the recordings (dish--slice_0, dish--slice_1, dish--slice_2): each was conditioned otherwise"
-    )
+    assert line.startswith("left out: 3 recordings (dish--slice_0, dish--slice_1, dish--slice_2). Each ")
     assert "left out" not in trained["dish"].stdout
 
 

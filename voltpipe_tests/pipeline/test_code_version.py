@@ -9,7 +9,7 @@ from pkgutil import iter_modules
 import pytest
 
 import voltpipe
-from voltpipe.forecasting import epoch
+from voltpipe.forecasting.training import optimization
 from voltpipe.lake.paths import Lake
 from voltpipe.pipeline import assets, metadata
 from voltpipe.pipeline.build_definitions import build_definitions
@@ -54,7 +54,7 @@ def place_of(module):
 
 
 def test_a_change_of_the_training_loop_changes_trained_assets_and_nothing_upstream(copy):
-    changed = changed_by(copy, *place_of(epoch))
+    changed = changed_by(copy, *place_of(optimization))
     assert {"trained_forecaster", "found_settings"} <= changed
     assert not changed & {"raw_recording", "conditioned_recording", "recording_split", "window_set"}
 

@@ -43,7 +43,7 @@ ON_NEW_INPUT = (
         dg.AssetCheckSpec(
             "skill_holds",
             asset="live_skill",
-            description="On each organoid's latest recordings, mean R2 is within a bound of its value at training.",
+            description="On each organoid's latest recordings, mean R2 is at most a bound below its value at training.",
         ),
         dg.AssetCheckSpec(
             "no_drift",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PROMOTION_CHECKS = {
     PromotionRule.BEATS_BASELINES: "Its R2 on held-out targets exceeds those of persistence and autoregression.",
     PromotionRule.BEATS_CHAMPION: "Its mean R2 on recordings that neither learned from exceeds the champion's.",
-    PromotionRule.NO_GROUP_WORSE: "No organoid or channel type is worse than with the champion by more than a bound.",
+    PromotionRule.NO_GROUP_WORSE: "Its R2 on each organoid and channel type is at most a bound below the champion's.",
     PromotionRule.NOT_ROLLED_BACK: "It was not rolled back by a person.",
 }
 
