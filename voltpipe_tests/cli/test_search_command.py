@@ -183,9 +183,9 @@ def test_a_killed_search_keeps_its_trials_resumes_and_ends_like_an_undisturbed_o
 ):
     undisturbed = Lake(tmp_path / "undisturbed")
     shutil.copytree(trainable.root, undisturbed.root)
-    asked = {"split": small_windows, "search": {**SEARCH, "pruner": "none"}}
+    arguments = {"split": small_windows, "search": {**SEARCH, "pruner": "none"}}
     environment = {**os.environ, LAKE_VARIABLE: str(trainable.root)}
-    command = [sys.executable, "-c", KILLED_IN_ITS_SECOND_TRIAL, json.dumps(asked)]
+    command = [sys.executable, "-c", KILLED_IN_ITS_SECOND_TRIAL, json.dumps(arguments)]
     killed = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     (run,) = instance.get_runs()
@@ -194,7 +194,7 @@ def test_a_killed_search_keeps_its_trials_resumes_and_ends_like_an_undisturbed_o
     assert [each.info.status for each in (parent, first, second)] == ["RUNNING", "FINISHED", "RUNNING"]
     journal = (next(trainable.searches.glob("*-*")) / JOURNAL_FILE).read_bytes()
 
-    Launcher(trainable).search(**asked)
+    Launcher(trainable).search(**arguments)
     rerun, failed = instance.get_runs()
     assert failed.run_id == run.run_id
     assert (failed.status, rerun.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS)
@@ -208,7 +208,7 @@ def test_a_killed_search_keeps_its_trials_resumes_and_ends_like_an_undisturbed_o
     ]
     assert epochs == [1, 2, 3, 4]
 
-    Launcher(undisturbed).search(**asked)
+    Launcher(undisturbed).search(**arguments)
     assert found(trainable).settings == found(undisturbed).settings
     assert without_seconds(found(trainable).table) == without_seconds(found(undisturbed).table)
 

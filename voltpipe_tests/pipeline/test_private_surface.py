@@ -115,8 +115,8 @@ def test_an_input_names_the_run_that_made_it():
 def test_graphql_answers_the_queries_of_the_code_server_check():
     schema = create_schema()
     assert DagsterUserCodeUnreachableError.__name__ == _UNREACHABLE
-    asked = _LOCATIONS, 'mutation { reloadRepositoryLocation(repositoryLocationName: "voltpipe") { __typename } }'
-    for query in asked:
+    queries = _LOCATIONS, 'mutation { reloadRepositoryLocation(repositoryLocationName: "voltpipe") { __typename } }'
+    for query in queries:
         errors = schema.execute(query).errors  # there is no workspace behind it, but each field is known
         assert not any("Cannot query field" in error.message for error in errors or ())
     assert schema.execute("{ noSuchField }").errors
