@@ -28,7 +28,7 @@ from dagster._core.scheduler.instigation import TickStatus
 from voltpipe.cli.servers import WORKSPACE
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import LAKE_VARIABLE, Lake
-from voltpipe.pipeline.dagster_home import CONFIG_FILE, open_instance
+from voltpipe.pipeline.dagster_home import DAGSTER_CONFIG_FILE, open_instance
 from voltpipe.pipeline.jobs import CONDITIONED_KEY
 from voltpipe.pipeline.partitions import BATCH_SIZE, recording_keys
 from voltpipe.pipeline.resources import LakeResource
@@ -122,7 +122,7 @@ def measure_pages(lake: Lake) -> None:
 def measure_daemon(lake: Lake, n_recordings: int) -> None:
     """Time the daemon's ticks until it has requested as many runs as may be queued."""
     shutil.rmtree(lake.history)
-    config = lake.dagster / CONFIG_FILE
+    config = lake.dagster / DAGSTER_CONFIG_FILE
     config.write_text(config.read_text().replace("max_concurrent_runs: 4", "max_concurrent_runs: 0"))
     with open_instance(lake) as instance, dagster(lake, "-m", "dagster._daemon", "run", "-w", str(WORKSPACE)):
         while len(ticks := _ticks(instance)) < 4:

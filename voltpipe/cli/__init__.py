@@ -1,1 +1,1 @@
-"""The command line. It imports everything; nothing imports it."""
+"""Commands of the terminal. This package may import every other; no other imports it."""

@@ -1,4 +1,4 @@
-"""Checks of all that voltpipe depends on: creates missing stores, and reports what is wrong and what to do."""
+"""Work of `voltpipe doctor`: check everything that voltpipe depends on, and name the remedy for each problem."""
 
 import importlib.metadata
 import io
@@ -8,14 +8,13 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 
 from voltpipe.errors import VoltpipeError
-from voltpipe.lake.paths import Lake
-from voltpipe.pipeline.runs import beating_daemons
+from voltpipe.lake.paths import LAKE_VARIABLE, Lake
 
 _ENOUGH_BYTES = 5 * 2**30
-_VERSIONED = ("voltpipe", "dagster", "mlflow", "torch", "numpy", "brian2")
+_RERUN = "Fix the error above and rerun `voltpipe doctor`."
+_PACKAGES = ("voltpipe", "dagster", "mlflow", "torch", "numpy", "brian2")
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,11 @@ class CheckResult:
     subject: str
     found: str
     remedy: str = ""
-    """What to do; empty if all is well."""
+    """Advice to the user; empty if nothing is wrong."""
 
     @property
     def healthy(self) -> bool:
-        """Return whether nothing has to be done."""
+        """Return whether nothing is wrong."""
         return not self.remedy
 
     @property
@@ -41,7 +40,7 @@ class CheckResult:
 
 def run_checks(lake: Lake, *, host: str, ports: Mapping[str, int]) -> list[CheckResult]:
     """Check the lake and this machine; create missing stores and migrate old ones."""
-    looks: list[tuple[str, Callable[[], Iterator[CheckResult]]]] = [
+    checks: list[tuple[str, Callable[[], Iterator[CheckResult]]]] = [
         ("versions", _versions),
         ("lake", lambda: _lake(lake)),
         ("disk", lambda: _disk(lake)),
@@ -54,25 +53,25 @@ def run_checks(lake: Lake, *, host: str, ports: Mapping[str, int]) -> list[Check
         ("device", _device),
         ("compiler", _compiler),
     ]
-    findings: list[CheckResult] = []
-    for subject, look in looks:
+    results: list[CheckResult] = []
+    for subject, check in checks:
         try:
-            findings += look()
+            results += check()
         except VoltpipeError as error:
-            findings.append(CheckResult(subject, str(error), "then run this again"))
+            results.append(CheckResult(subject, str(error), _RERUN))
         except Exception as error:
-            findings.append(CheckResult(subject, f"{type(error).__name__}: {error}", _remedy(error)))
-    return findings
+            results.append(CheckResult(subject, f"{type(error).__name__}: {error}", _remedy(error)))
+    return results
 
 
 def _remedy(error: Exception) -> str:
     from voltpipe.pipeline.dagster_home import missing_driver
 
-    return missing_driver(error) or "correct that, and run this again"
+    return missing_driver(error) or _RERUN
 
 
 def _versions() -> Iterator[CheckResult]:
-    yield CheckResult("versions", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _VERSIONED))
+    yield CheckResult("versions", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES))
 
 
 def _lake(lake: Lake) -> Iterator[CheckResult]:
@@ -80,39 +79,41 @@ def _lake(lake: Lake) -> Iterator[CheckResult]:
     if os.access(lake.root, os.W_OK | os.X_OK):
         yield CheckResult("lake", str(lake.root))
     else:
-        yield CheckResult("lake", f"{lake.root} cannot be written to", "change its owner, or name another lake")
+        remedy = f"Change its owner, or set {LAKE_VARIABLE} to another folder."
+        yield CheckResult("lake", f"{lake.root} is not writable", remedy)
 
 
 def _disk(lake: Lake) -> Iterator[CheckResult]:
     free = shutil.disk_usage(lake.root).free
-    remedy = "" if free > _ENOUGH_BYTES else f"free some space: a training may write up to {_ENOUGH_BYTES >> 30} GiB"
+    remedy = "" if free > _ENOUGH_BYTES else f"Free some space. A training may write up to {_ENOUGH_BYTES >> 30} GiB."
     yield CheckResult("disk", f"{free / 2**30:.1f} GiB free", remedy)
 
 
 def _dagster(lake: Lake) -> Iterator[CheckResult]:
     from voltpipe.pipeline.dagster_home import open_instance
     from voltpipe.pipeline.partitions import recording_keys
-    from voltpipe.pipeline.runs import fail_orphaned_runs, silent_runs
+    from voltpipe.pipeline.runs import beating_daemons, fail_orphaned_runs, silent_runs
     from voltpipe.tracking.mlflow_store import TrackingStore
 
     with open_instance(lake) as instance:
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it draws progress bars
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # hide its progress bars
             instance.upgrade()
-        buried = fail_orphaned_runs(lake, instance, TrackingStore.of(lake))
-        ended = f", {len(buried)} runs ended whose process was gone" if buried else ""
-        yield CheckResult("Dagster", f"{lake.dagster}, {len(recording_keys(instance))} recordings known{ended}")
+        failed = fail_orphaned_runs(lake, instance, TrackingStore.of(lake))
+        orphans = f", {len(failed)} orphaned runs marked as failed" if failed else ""
+        yield CheckResult("Dagster", f"{lake.dagster}, {len(recording_keys(instance))} recordings known{orphans}")
         for silent in silent_runs(lake, instance):
             yield CheckResult(
                 "Dagster",
-                f"run {silent.run_id} of {silent.holder} has not been heard of for {silent.silence_s / 60:.0f} min",
-                f"restart {silent.holder.host} and run a voltpipe command there, or, if it is gone for good, terminate "
-                "the run in Dagster with immediate force: that frees its pool",
+                f"run {silent.run_id}, {silent.holder}, has been silent for {silent.silence_s / 60:.0f} min",
+                f"Restart {silent.holder.host} and run a voltpipe command there. If that machine is gone for good, "
+                "terminate the run in Dagster with immediate force to free its pool.",
             )
         if daemons := beating_daemons(instance):
             yield CheckResult(
                 "Dagster",
                 f"{daemons} daemons work on this instance",
-                "stop all but one: on other hosts, or with another lake's dagster.yaml that names the same database",
+                "Stop all but one. They may run on other hosts, or for another lake whose dagster.yaml names the same "
+                "database.",
             )
 
 
@@ -122,13 +123,13 @@ def _mlflow(lake: Lake) -> Iterator[CheckResult]:
     store = TrackingStore.of(lake)
     store.prepare()
     running = store.tagged_runs({}, status="RUNNING")
-    yield CheckResult("MLflow", f"{store.uri}, {len(running)} runs under way")
+    yield CheckResult("MLflow", f"{store.uri}, {len(running)} runs in progress")
     if store.tracking_uri is not None:
         return
     with sqlite3.connect(f"file:{lake.mlflow / 'mlflow.db'}?mode=ro", uri=True) as database:
         (state,) = database.execute("pragma quick_check").fetchone()
     if state != "ok":
-        yield CheckResult("MLflow", f"the database is damaged: {state}", "restore mlflow.db from a backup")
+        yield CheckResult("MLflow", f"the database is damaged: {state}", "Restore mlflow.db from a backup.")
 
 
 def _champion(lake: Lake) -> Iterator[CheckResult]:
@@ -137,14 +138,14 @@ def _champion(lake: Lake) -> Iterator[CheckResult]:
     from voltpipe.tracking.model_registry import BRING_BACK, champion, load_forecaster, lost_champion, serving_version
 
     store = TrackingStore.of(lake)
-    trail = AuditLog.of(store)
-    if damaged := trail.damaged_lines():
-        yield CheckResult("champion", f"{trail.path} has unreadable lines: {damaged}", "restore it from a backup")
+    audit_log = AuditLog.of(store)
+    if damaged := audit_log.damaged_lines():
+        yield CheckResult("champion", f"{audit_log.path} has unreadable lines: {damaged}", "Restore it from a backup.")
     if lost := lost_champion(store):
-        instead = serving_version(store)
-        meanwhile = f"version {instead.version} stands in for it" if instead else "nothing forecasts"
+        substitute = serving_version(store)
+        service = f"version {substitute.version} forecasts in its place" if substitute else "no version forecasts"
         yield CheckResult(
-            "champion", f"version {lost} was deleted from MLflow or lost its alias; {meanwhile}", BRING_BACK
+            "champion", f"version {lost} was deleted from MLflow or lost its alias; {service}", BRING_BACK
         )
     present = champion(store)
     if present is not None:
@@ -153,8 +154,8 @@ def _champion(lake: Lake) -> Iterator[CheckResult]:
             "champion", f"version {present.version}, {config.architecture} of {', '.join(config.organoids)}"
         )
     elif not lost:
-        yield CheckResult("champion", "none yet; `voltpipe train` makes one")
-    if entries := trail.entries():
+        yield CheckResult("champion", "none yet; `voltpipe train` can make one")
+    if entries := audit_log.entries():
         yield CheckResult("champion", f"last: {entries[-1].line}")
 
 
@@ -162,8 +163,8 @@ def _recordings(lake: Lake) -> Iterator[CheckResult]:
     from voltpipe.recordings.raw.catalogue import read_quarantine
     from voltpipe.recordings.raw.raw_folder import list_raw
 
-    listing, bad = list_raw(lake), read_quarantine(lake)
-    yield CheckResult("recordings", f"{len(listing.found)} raw, {len(bad)} in quarantine")
+    listing, quarantine = list_raw(lake), read_quarantine(lake)
+    yield CheckResult("recordings", f"{len(listing.found)} raw, {len(quarantine)} in quarantine")
     for name, reason in listing.refused.items():
         yield CheckResult("recordings", f"raw/{name} is not used", reason)
 
@@ -172,10 +173,10 @@ def _servers(lake: Lake) -> Iterator[CheckResult]:
     from voltpipe.cli.servers import serving
 
     servers = serving(lake)
-    remedy = "stop all but one: their daemons disturb each other" if len(servers) > 1 else ""
+    remedy = "Stop all but one. Their daemons disturb each other." if len(servers) > 1 else ""
     for holder in servers:
         pages = ", ".join(f"{name} {address}" for name, address in holder.details.items())
-        yield CheckResult("servers", f"`voltpipe up` is {holder}: {pages}", remedy)
+        yield CheckResult("servers", f"`voltpipe up` runs as {holder}: {pages}", remedy)
 
 
 def _ports(lake: Lake, host: str, ports: Mapping[str, int]) -> Iterator[CheckResult]:
@@ -186,11 +187,11 @@ def _ports(lake: Lake, host: str, ports: Mapping[str, int]) -> Iterator[CheckRes
     store = TrackingStore.of(lake)
     for name, port in ports.items():
         if name == "MLflow" and store.is_server:
-            yield CheckResult("ports", f"MLflow: at {store.uri}, so `voltpipe up` serves none")
+            yield CheckResult("ports", f"MLflow: served at {store.uri}, so `voltpipe up` starts no server")
         elif f"http://{host}:{port}" in own:
             yield CheckResult("ports", f"{name}: {host}:{port} is served by `voltpipe up`")
         elif port_taken(host, port):
-            remedy = f"choose another port with --{name.lower()}-port, or stop the process that listens"
+            remedy = f"Choose another port with --{name.lower()}-port, or stop the process that listens on it."
             yield CheckResult("ports", f"{name}: {host}:{port} is taken", remedy)
         else:
             yield CheckResult("ports", f"{name}: {host}:{port} is free")
@@ -207,5 +208,5 @@ def _device() -> Iterator[CheckResult]:
 
 def _compiler() -> Iterator[CheckResult]:
     compiler = shutil.which(os.environ.get("CXX", "c++"))
-    found = compiler or "no C++ compiler: simulations are slower, and not those published"
-    yield CheckResult("compiler", str(Path(found)) if compiler else found)
+    missing = "no C++ compiler: simulations are slower and differ from the published ones"
+    yield CheckResult("compiler", compiler or missing)

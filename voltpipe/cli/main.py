@@ -1,4 +1,4 @@
-"""The few commands a person types. Heavy imports wait inside the commands, so that `--help` comes at once."""
+"""The commands of `voltpipe`. Heavy imports are made inside the commands, so that `--help` is fast."""
 
 import sys
 import warnings
@@ -24,7 +24,7 @@ _MODEL = "voltage-forecaster@champion"
 
 
 class _Group(click.Group):
-    """Shows errors meant for the user as one message, not as a stack."""
+    """A command group that prints errors meant for the user as one message, without a stack trace."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -37,28 +37,28 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="voltpipe")
 def main() -> None:
-    """Orchestrated, honest voltage forecasting for neural tissue.
+    """Train and operate forecasters of the membrane voltage of neural tissue.
 
-    Everything lies in the data lake: data_lake/, or the folder that VOLTPIPE_DATA_LAKE names.
+    All data is kept in the data lake: data_lake/, or the folder named by VOLTPIPE_DATA_LAKE.
     """
 
 
-@main.command()
+@main.command("simulate")
 @click.argument("preparation", type=click.Choice([preparation.value for preparation in Preparation]))
-@click.option("--organoid", required=True, help="whose recordings they become in the lake")
+@click.option("--organoid", required=True, help="Organoid under which the recordings are stored.")
 @settings_options(SimulationSettings, leave_out=("preparation",))
 @click.option(
     "--file-format",
     type=click.Choice([file_format.value for file_format in RawFormat]),
     default=RawFormat.NWB.value,
     show_default=True,
-    help="nwb, or the published text format",
+    help="File format: nwb, or the published text format.",
 )
-def simulate(preparation: str, organoid: str, file_format: str, **options: Any) -> None:
+def simulate_command(preparation: str, organoid: str, file_format: str, **options: Any) -> None:
     """Simulate raw recordings of a reference preparation into the lake.
 
-    brunel draws another network for each recording, as published, and so makes each another organoid (NAME_000,
-    NAME_001, ...); organoid records one network again and again.
+    brunel draws a new network for each recording, as published, so each becomes an organoid of its own (NAME_000,
+    NAME_001, ...). organoid records one network several times.
     """
     from voltpipe.simulation.raw_files import write_raw_files
 
@@ -67,41 +67,43 @@ def simulate(preparation: str, organoid: str, file_format: str, **options: Any) 
         click.echo(path)
 
 
-@main.command()
+@main.command("ingest")
 @click.argument("files", nargs=-1, required=True, type=_EXISTING, metavar="FILE...")
-@click.option("--organoid", required=True, help="whose recordings they are")
-@click.option("--name", help="of the recording in the lake, where FILE's own is no name, as in MaxWell's data.raw.h5")
+@click.option("--organoid", required=True, help="Organoid under which the recordings are stored.")
+@click.option(
+    "--name", help="Name of the recording in the lake [default: the file name]. MaxWell's data.raw.h5 needs one."
+)
 @settings_options(Hints, leave_out=("conditioning",))
 @settings_options(ConditioningSettings)
-def ingest(files: tuple[Path, ...], organoid: str, name: str | None, **options: Any) -> None:
+def ingest_command(files: tuple[Path, ...], organoid: str, name: str | None, **options: Any) -> None:
     """Copy recordings into the lake and condition them.
 
-    The options are hints for what the files cannot say, and how they are conditioned (from --profile on); they are kept
-    in a sidecar beside each raw file. A recording that cannot be trusted is quarantined with the reason, and the exit
-    status is 1; the others go on.
+    The first options are hints: they state what the files do not. Those from --profile on set the conditioning. Both
+    are kept in a sidecar next to each raw file. A recording that fails a quality check is quarantined with the reason.
+    The other recordings are still conditioned, but the exit status is 1.
     """
     from voltpipe.cli.ingest_files import ingest_files
 
     if name is not None and len(files) > 1:
-        raise click.UsageError(f"--name is for one FILE, found {len(files)} of them")
+        raise click.UsageError(f"--name was given with {len(files)} files. Give one FILE, or leave out --name.")
     hints = settings_from_options(Hints, options, conditioning=settings_from_options(ConditioningSettings, options))
     lake = Lake.default()
-    outcomes = ingest_files(lake, files, organoid, hints, name)
-    for outcome in outcomes:
-        click.echo(outcome.line, err=not outcome.usable)
+    results = ingest_files(lake, files, organoid, hints, name)
+    for result in results:
+        click.echo(result.line, err=not result.usable)
     if lake.page.exists():
         click.echo(f"all recordings: {lake.page}")
-    sys.exit(0 if all(outcome.usable for outcome in outcomes) else 1)
+    sys.exit(0 if all(result.usable for result in results) else 1)
 
 
-@main.command()
-@click.option("--organoid", help="use this organoid's recordings only [default: all organoids]")
+@main.command("train")
+@click.option("--organoid", help="Organoid whose recordings are used [default: all organoids].")
 @settings_options(TrainingSettings)
-def train(organoid: str | None, **options: Any) -> None:
-    """Train a forecaster on the conditioned recordings, evaluate it, register it, and let the gate decide.
+def train_command(organoid: str | None, **options: Any) -> None:
+    """Train a forecaster on the conditioned recordings, evaluate it, register it, and review it for promotion.
 
-    Dagster runs it on the lake's own instance, so the run and its assets are seen in the UI. A training that was killed
-    goes on from its last epoch when the same is asked for again.
+    The training is a Dagster run on the lake's own instance, so the UI shows it with its assets. After an interruption,
+    repeat the command to resume from the last epoch.
     """
     from voltpipe.cli.train_and_register import train_and_register
 
@@ -109,14 +111,14 @@ def train(organoid: str | None, **options: Any) -> None:
     click.echo(train_and_register(Lake.default(), settings, organoid))
 
 
-@main.command()
-@click.option("--organoid", help="use this organoid's recordings only [default: all organoids]")
+@main.command("search")
+@click.option("--organoid", help="Organoid whose recordings are used [default: all organoids].")
 @settings_options(SearchSettings)
-def search(organoid: str | None, **options: Any) -> None:
-    """Search for the training settings with the lowest validation loss; each trial is a training.
+def search_command(organoid: str | None, **options: Any) -> None:
+    """Search for the training settings with the lowest validation loss. Each trial is a training.
 
-    Learning rate, weight decay, batch size, windows per epoch and noise are searched unless they are set. A search that
-    was stopped goes on when the same is asked for again, as does one of which more trials are asked for.
+    Learning rate, weight decay, batch size, windows per epoch and noise are searched unless they are set. Repeat the
+    command to resume an interrupted search. Raise --trials to extend a finished one.
     """
     from voltpipe.cli.train_and_register import search_settings
 
@@ -126,72 +128,79 @@ def search(organoid: str | None, **options: Any) -> None:
 
 @main.command()
 @click.argument("file", type=_EXISTING)
-@click.option("--model", default=_MODEL, show_default=True, help="a registered forecaster, or a folder that holds one")
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="F.parquet", help="where to write")
-@click.option("--every-ms", type=float, default=10.0, show_default=True, help="from one forecast to the next, in ms")
-@click.option("--organoid", help="whose recording it is [default: the one that the forecaster was trained on]")
-@click.option("--adapt-ms", type=click.FloatRange(min=0, min_open=True), help="adapt to so much of its beginning first")
+@click.option("--model", default=_MODEL, show_default=True, help="Registered forecaster, or a folder that holds one.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, metavar="F.parquet", help="Parquet file to write."
+)
+@click.option("--every-ms", type=float, default=10.0, show_default=True, help="Interval between forecasts, in ms.")
+@click.option("--organoid", help="Recorded organoid [default: the one that the forecaster was trained on].")
+@click.option(
+    "--adapt-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Length of the recording's beginning, in ms, from which connectivity is estimated before forecasting.",
+)
 @settings_options(ChampionSettings)
 @settings_options(Hints, leave_out=("conditioning",))
 def forecast(
     file: Path, model: str, out: Path, every_ms: float, organoid: str | None, adapt_ms: float | None, **options: Any
 ) -> None:
-    """Forecast a recording in mV: a row for each time, channel and horizon.
+    """Forecast a recording in mV. The table has one row for each time, channel and horizon.
 
-    FILE is a raw recording, which is conditioned as those that the forecaster was trained on (filter, resampling,
-    common reference, blanking), or a conditioned one of the lake. What is left out of it is not forecast from.
+    FILE is a raw recording or a conditioned one from the lake. A raw recording is conditioned like the forecaster's
+    training data: filter, resampling, common reference, blanking. No forecast is made from samples that this leaves
+    out.
 
-    An organoid that the forecaster was not trained on is forecast as one of which nothing is known, or, with
-    --adapt-ms, with the coupling that its own beginning shows. The other options are hints for what the file cannot
-    say.
+    For an organoid that the forecaster was not trained on, no connectivity is assumed. With --adapt-ms, its
+    connectivity is estimated from the beginning of the recording. The other options are hints: they state what the
+    file does not.
     """
     from voltpipe.inference.forecast_file import forecast_file
     from voltpipe.tracking.model_registry import load_forecaster
 
     hints = settings_from_options(Hints, options)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         forecaster = load_forecaster(model, settings=settings_from_options(ChampionSettings, options))
-    for warning in said:
+    for warning in caught:
         click.echo(f"voltpipe: {warning.message}", err=True)
     made = forecast_file(forecaster, file, hints, out, every_ms=every_ms, organoid=organoid, adapt_ms=adapt_ms)
     click.echo(f"{made.rows:,} forecasts in {out}")
     if made.notice and made.notice.warns:
-        click.echo(f"voltpipe: take the forecasts of {file.name} with care: {made.notice.text}", err=True)
+        click.echo(f"voltpipe: be careful with the forecasts of {file.name}: {made.notice.text}", err=True)
 
 
-@main.command()
+@main.command("reproduce")
 @click.argument("version")
 @settings_options(ReproductionSettings)
-def reproduce(version: str, **options: Any) -> None:
-    """Make a registered forecaster again, and say whether it is the same; exit status 1 if it is not.
+def reproduce_command(version: str, **options: Any) -> None:
+    """Repeat the training of a registered forecaster and compare the results. The exit status is 1 if they differ.
 
-    VERSION is a number or an alias, such as champion. Its recordings must be as they were conditioned then; the window
-    set and the training are repeated in a scratch folder, with the same seed, epochs and windows, whatever the clock
-    says. On the processor and with the libraries of then, a training on the CPU must give identical weights; elsewhere
-    R2 must agree within the tolerance.
+    VERSION is a number or an alias, such as champion. Its conditioned recordings must be unchanged. The window set and
+    the training are repeated in a scratch folder, with the same seed, epochs and windows but without a time budget. On
+    the same processor with the same libraries, a CPU training must give identical weights. Otherwise R2 must agree
+    within the tolerance.
     """
     from voltpipe.pipeline.progress_listeners import TerminalProgress
     from voltpipe.tracking.mlflow_store import TrackingStore
-    from voltpipe.tracking.reproduce import reproduce as compared
+    from voltpipe.tracking.reproduce import reproduce
 
     lake = Lake.default()
     settings = settings_from_options(ReproductionSettings, options)
     same = True
-    for each in compared(lake, TrackingStore.of(lake), version, settings, TerminalProgress()):
-        click.echo(each.line)
-        same &= each.matches
+    for comparison in reproduce(lake, TrackingStore.of(lake), version, settings, TerminalProgress()):
+        click.echo(comparison.line)
+        same &= comparison.matches
     click.echo(f"version {version} {'is reproduced' if same else 'is NOT reproduced'}")
     sys.exit(0 if same else 1)
 
 
 @main.command()
 @click.argument("version", required=False)
-@click.option("--why", required=True, help="in plain words; stands in the audit trail and in the versions' tags")
+@click.option("--why", required=True, help="Reason, stored in the audit log and the version's tags.")
 def rollback(version: str | None, why: str) -> None:
-    """Make the champion before this one champion again, or VERSION, if that was champion once.
+    """Make the previous champion, or the former champion VERSION, champion again.
 
-    Forecasts come from it at once. The version rolled back becomes `previous`, so that the same again brings it back;
-    the gate does not.
+    Forecasts come from it at once. The version that it replaces becomes `previous`. A second rollback makes that
+    version champion again, but a promotion review does not.
     """
     from voltpipe.tracking.audit_log import current_user
     from voltpipe.tracking.mlflow_store import TrackingStore
@@ -202,7 +211,7 @@ def rollback(version: str | None, why: str) -> None:
 
 @main.command()
 def history() -> None:
-    """Say who made which version champion, refused it or rolled it back, when and why."""
+    """Show the audit log: each promotion, refusal and rollback, with author, time and reason."""
     from voltpipe.tracking.audit_log import AuditLog
     from voltpipe.tracking.mlflow_store import TrackingStore
 
@@ -213,12 +222,12 @@ def history() -> None:
 @main.command()
 @click.argument("versions", nargs=-1, required=True, metavar="VERSION VERSION...")
 @click.option(
-    "--window-set", default="", metavar="DIGEST", help="Beginning of the digest of the window set to score on."
+    "--window-set", default="", metavar="DIGEST", help="First characters of the digest of the window set to score on."
 )
 def compare(versions: tuple[str, ...], window_set: str) -> None:
-    """Compare registered forecasters on held-out recordings from which none of them learned, and write a page of it.
+    """Compare registered forecasters on held-out recordings that none of them learned from, and write a report.
 
-    A VERSION is a number or an alias, such as champion; the others are compared with the first.
+    A VERSION is a number or an alias, such as champion. Each later version is compared with the first.
     """
     from voltpipe.tracking.compare_versions import compare_registered
     from voltpipe.tracking.mlflow_store import TrackingStore
@@ -232,13 +241,15 @@ def compare(versions: tuple[str, ...], window_set: str) -> None:
 
 @main.command()
 @click.argument("key", metavar="ORGANOID--RECORDING")
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="F.nwb", help="where to write")
-@click.option("--session-start", type=click.DateTime(), required=True, help="when the recording began, UTC")
-@click.option("--species", required=True, help="Latin name of whose cells were recorded, e.g. 'Homo sapiens'")
-@click.option("--age", required=True, help="of the preparation, as an ISO 8601 duration, e.g. P90D for 90 days")
-@click.option("--forecast", type=_EXISTING, metavar="F.parquet", help="forecasts of it, as `voltpipe forecast` wrote")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="F.nwb", help="NWB file to write.")
+@click.option("--session-start", type=click.DateTime(), required=True, help="Start of the recording, in UTC.")
+@click.option("--species", required=True, help="Latin name of the species, e.g. 'Homo sapiens'.")
+@click.option("--age", required=True, help="Age of the organoid as an ISO 8601 duration, e.g. P90D for 90 days.")
+@click.option(
+    "--forecast", type=_EXISTING, metavar="F.parquet", help="Forecasts to include, as written by `voltpipe forecast`."
+)
 def export(key: str, out: Path, session_start: datetime, species: str, age: str, forecast: Path | None) -> None:
-    """Write a conditioned recording, and forecasts of it, as NWB."""
+    """Export a conditioned recording, and optionally its forecasts, as NWB."""
     from voltpipe.recordings.store.conditioned_recording import open_conditioned
     from voltpipe.recordings.store.nwb_export import export_nwb
 
@@ -248,33 +259,41 @@ def export(key: str, out: Path, session_start: datetime, species: str, age: str,
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="where to listen; other machines see it elsewhere")
-@click.option("--dagster-port", type=int, default=3000, show_default=True)
-@click.option("--mlflow-port", type=int, default=5000, show_default=True)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on. Other machines can reach any address but a loopback one.",
+)
+@click.option("--dagster-port", type=int, default=3000, show_default=True, help="Port of Dagster's pages.")
+@click.option("--mlflow-port", type=int, default=5000, show_default=True, help="Port of MLflow's pages.")
 def up(host: str, dagster_port: int, mlflow_port: int) -> None:
-    """Serve Dagster (pages and daemon) and MLflow together, until Ctrl-C."""
+    """Serve Dagster (pages and daemon) and MLflow until Ctrl-C."""
     from voltpipe.cli.servers import serve
 
     serve(Lake.default(), host=host, dagster_port=dagster_port, mlflow_port=mlflow_port)
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="where `up` would listen")
-@click.option("--dagster-port", type=int, default=3000, show_default=True)
-@click.option("--mlflow-port", type=int, default=5000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that `voltpipe up` would listen on.")
+@click.option("--dagster-port", type=int, default=3000, show_default=True, help="Port of Dagster's pages.")
+@click.option("--mlflow-port", type=int, default=5000, show_default=True, help="Port of MLflow's pages.")
 def doctor(host: str, dagster_port: int, mlflow_port: int) -> None:
-    """Make and migrate the lake's stores, and say what is wrong and what to do; exit status 1 if something is."""
+    """Create or migrate the lake's stores, and report problems and their remedies.
+
+    The exit status is 1 if there is a problem.
+    """
     from voltpipe.cli.doctor import run_checks
 
-    findings = run_checks(Lake.default(), host=host, ports={"Dagster": dagster_port, "MLflow": mlflow_port})
-    for finding in findings:
-        click.echo(finding.line)
-    sys.exit(0 if all(finding.healthy for finding in findings) else 1)
+    results = run_checks(Lake.default(), host=host, ports={"Dagster": dagster_port, "MLflow": mlflow_port})
+    for result in results:
+        click.echo(result.line)
+    sys.exit(0 if all(result.healthy for result in results) else 1)
 
 
 @main.command()
 def demo() -> None:
-    """Simulate an organoid, carry its recordings through the whole chain, and show what the forecaster is worth."""
+    """Simulate an organoid, run its recordings through the whole pipeline, and show the scores of three forecasters."""
     from voltpipe.cli.demo import run_demo
 
     run_demo(Lake.default())

@@ -1,4 +1,4 @@
-"""Dagster's and MLflow's pages, served together on this machine until they are stopped."""
+"""Servers of `voltpipe up`: Dagster and MLflow, started and restarted together until Ctrl-C."""
 
 import json
 import os
@@ -30,11 +30,11 @@ WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
 _START_S = 180.0
 _STOP_S = 30.0
 _RESTARTS, _RESTARTS_WITHIN_S = 5, 600.0
-"""A server that went down is restarted, but not more often than this."""
-_LOOK_S = 5.0
-"""Interval of the checks on the code server, which goes down silently."""
+"""Maximum number of restarts within a period, in s."""
+_CODE_SERVER_CHECK_S = 5.0
+"""Interval between checks of the code server, which stops without a message."""
 _ORPHANS = ("-m dagster_webserver", "-m dagster._daemon", "-m mlflow", "uvicorn", "mlflow.server")
-"""Parts of the command lines of what the servers start, runs excepted."""
+"""Parts of the command lines of the processes that the servers start, except runs."""
 
 
 class ServerError(VoltpipeError):
@@ -52,26 +52,25 @@ class Server:
 
 
 def serve(lake: Lake, *, host: str, dagster_port: int, mlflow_port: int) -> None:
-    """Serve until Ctrl-C or SIGTERM. A server that goes down is started again.
+    """Serve until Ctrl-C or SIGTERM, and restart a server that stops.
 
-    An MLflow server named by `VOLTPIPE_TRACKING_URI` serves its own pages: Dagster's link there, and none is started.
+    If `VOLTPIPE_TRACKING_URI` names an MLflow server, none is started and Dagster's pages link to that server.
 
     Raises:
-        ServerError: a port is taken, MLflow's server does not answer, or a server does not come up or goes down again
-            and again.
+        ServerError: a port is taken, MLflow's server does not answer, or a server does not start or stops repeatedly.
     """
     store = TrackingStore.of(lake)
     ports = {"Dagster": dagster_port} | ({} if store.is_server else {"MLflow": mlflow_port})
     for name, port in ports.items():
         if port_taken(host, port):
             raise ServerError(
-                f"Port {port} on {host} is taken, so {name} cannot be served there. Stop the process that listens, or "
+                f"Port {port} on {host} is taken, so {name} cannot use it. Stop the process that listens on it, or "
                 f"choose another port with --{name.lower()}-port.",
                 code="port-taken",
             )
     _prepare(lake, store)
     pages = {name: f"http://{host}:{port}" for name, port in ports.items()}
-    # The definitions link to these pages, and are loaded by the servers and by every run.
+    # The servers and every run load the definitions, which link to these pages.
     os.environ[LAKE_VARIABLE] = str(lake.root)
     os.environ[DAGSTER_URL_VARIABLE] = pages["Dagster"]
     os.environ[MLFLOW_URL_VARIABLE] = mlflow = pages.get("MLflow") or _tracking_page(store)
@@ -79,13 +78,16 @@ def serve(lake: Lake, *, host: str, dagster_port: int, mlflow_port: int) -> None
     dagster = [sys.executable, "-m", "dagster", "dev", *workspace, "-h", host, "-p", str(dagster_port)]
     servers = [Server("Dagster", dagster, pages["Dagster"], lake.dagster / _log_name())]
     if store.is_server:
-        notice = f"MLflow   {mlflow} (named by {TRACKING_VARIABLE}, not started here)"
+        notice = f"MLflow   {mlflow} (set by {TRACKING_VARIABLE}, not started here)"
     else:
         command = server_command(store, host=host, port=mlflow_port)
         servers.append(Server("MLflow", command, mlflow, lake.mlflow / _log_name()))
         notice = ""
     for other in serving(lake):
-        print(f"voltpipe up serves this lake already: {other}. Two daemons disturb each other: stop one.", flush=True)
+        print(
+            f"Another `voltpipe up` serves this lake: {other}. Two daemons disturb each other. Stop one of them.",
+            flush=True,
+        )
     with published_lock(_presence(lake) / f"{_host_name()}-{dagster_port}", pages):
         _run_all(servers, notice)
 
@@ -107,14 +109,15 @@ def _prepare(lake: Lake, store: TrackingStore) -> None:
             fail_orphaned_runs(lake, instance, store)
         except mlflow_errors() as error:
             raise ServerError(
-                f"MLflow at {store.uri} does not answer or refuses: {error}. Start it, or correct {TRACKING_VARIABLE}.",
+                f"MLflow at {store.uri} does not answer or refuses the request: {error}. "
+                f"Start it, or correct {TRACKING_VARIABLE}.",
                 code="mlflow-unreachable",
             ) from error
         register_raw_recordings(lake, instance)
 
 
 def _tracking_page(store: TrackingStore) -> str:
-    """Return where the pages of an MLflow server are; behind a proxy, that may be another address than the server's."""
+    """Return the address of an MLflow server's pages, which may differ from the server's own behind a proxy."""
     return (os.environ.get(MLFLOW_URL_VARIABLE) or store.uri).rstrip("/")
 
 
@@ -127,12 +130,12 @@ def _log_name() -> str:
 
 
 def _host_name() -> str:
-    """Return this machine's name, as part of a file name."""
+    """Return this machine's name in a form that fits a file name."""
     return re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()).lstrip(".") or "unnamed"
 
 
 def port_taken(host: str, port: int) -> bool:
-    """Return whether a process listens on a port already."""
+    """Return whether a process already listens on a port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -150,23 +153,23 @@ def _run_all(servers: list[Server], notice: str) -> None:
     try:
         for server in servers:
             server.log.parent.mkdir(parents=True, exist_ok=True)
-            server.log.write_bytes(b"")  # not removed: another server may have it open
+            server.log.write_bytes(b"")  # not removed, because another server may have it open
             processes[server.name] = _start(server, os.environ)
         for server in servers:
-            _await(server, processes[server.name], stop_asked)
+            _wait_until_up(server, processes[server.name], stop_asked)
             print(f"{server.name:8} {server.address}", flush=True)
         if notice:
             print(notice, flush=True)
-        print("Ctrl-C stops what was started here.", flush=True)
+        print("Ctrl-C stops these servers.", flush=True)
         restarts: deque[float] = deque(maxlen=_RESTARTS)
-        looked_s = time.monotonic()
+        checked_s = time.monotonic()
         while not stop_asked:
             for server in servers:
                 if processes[server.name].poll() is not None:
-                    processes[server.name] = _start_again(server, processes[server.name], restarts)
-                    _await(server, processes[server.name], stop_asked)
-            if time.monotonic() - looked_s > _LOOK_S:
-                looked_s = time.monotonic()
+                    processes[server.name] = _restart(server, processes[server.name], restarts)
+                    _wait_until_up(server, processes[server.name], stop_asked)
+            if time.monotonic() - checked_s > _CODE_SERVER_CHECK_S:
+                checked_s = time.monotonic()
                 if reload_code_locations(servers[0].address):
                     print("Dagster's code server stopped and is restarted", flush=True)
             time.sleep(0.5)
@@ -176,16 +179,14 @@ def _run_all(servers: list[Server], notice: str) -> None:
 
 def _start(server: Server, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     with server.log.open("ab") as log:
-        # A session of its own, so that a Ctrl-C in the terminal reaches the server once, from here.
+        # In its own session, a server receives Ctrl-C only from this process, and only once.
         return subprocess.Popen(
             server.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
         )
 
 
-def _start_again(
-    server: Server, process: "subprocess.Popen[bytes]", restarts: deque[float]
-) -> "subprocess.Popen[bytes]":
-    """Restart a server that went down, unless that happens all the time."""
+def _restart(server: Server, process: "subprocess.Popen[bytes]", restarts: deque[float]) -> "subprocess.Popen[bytes]":
+    """Restart a server that stopped, unless it stops too often."""
     now_s = time.monotonic()
     if len(restarts) == _RESTARTS and now_s - restarts[0] < _RESTARTS_WITHIN_S:
         _raise_if_down(server, process)
@@ -196,7 +197,7 @@ def _start_again(
 
 
 def _end_orphans(process: "subprocess.Popen[bytes]") -> None:
-    """Kill the servers that a killed server left behind, because they hold its port; leave the runs it launched."""
+    """Kill the child processes that hold a killed server's port, but not the runs that it launched."""
     listing = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True).stdout
     for line in listing.splitlines():
         pid, group, command = line.split(maxsplit=2)
@@ -205,7 +206,7 @@ def _end_orphans(process: "subprocess.Popen[bytes]") -> None:
                 os.kill(int(pid), signal.SIGKILL)
 
 
-def _await(server: Server, process: "subprocess.Popen[bytes]", stop_asked: list[bool]) -> None:
+def _wait_until_up(server: Server, process: "subprocess.Popen[bytes]", stop_asked: list[bool]) -> None:
     host, _, port = server.address.removeprefix("http://").rpartition(":")
     deadline = time.monotonic() + _START_S
     while not stop_asked:
@@ -216,7 +217,8 @@ def _await(server: Server, process: "subprocess.Popen[bytes]", stop_asked: list[
                 return
         if time.monotonic() > deadline:
             raise ServerError(
-                f"{server.name} did not come up within {_START_S:.0f} s. {server.log} says why.", code="server-not-up"
+                f"{server.name} did not start within {_START_S:.0f} s. See {server.log} for the reason.",
+                code="server-not-up",
             )
         time.sleep(0.2)
 
@@ -233,7 +235,7 @@ def _raise_if_down(server: Server, process: "subprocess.Popen[bytes]") -> None:
 def _stop(processes: "Iterable[subprocess.Popen[bytes]]") -> None:
     running = [process for process in processes if process.poll() is None]
     for process in running:
-        # The server alone: a training that it started continues, and is found again at the next start.
+        # Only the server: a training that it started continues, and the next server finds it again.
         process.send_signal(signal.SIGINT)
     deadline = time.monotonic() + _STOP_S
     for process in running:
@@ -243,24 +245,24 @@ def _stop(processes: "Iterable[subprocess.Popen[bytes]]") -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-_ANSWER_S = 10.0
+_GRAPHQL_TIMEOUT_S = 10.0
 _LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError {
     __typename ... on PythonError { className } } } } } }"""
 _UNREACHABLE = "DagsterUserCodeUnreachableError"
 
 
 def reload_code_locations(address: str) -> bool:
-    """Reload the code locations whose server is gone, as Dagster's button does; return whether there was one.
+    """Reload the code locations whose server has stopped, like the button in Dagster; return whether there was one.
 
-    A location whose code cannot be loaded is left alone: a person has to read and correct that.
+    A location whose code cannot be loaded is left alone, because a person has to read the error and correct the code.
     """
     try:
-        entries = _ask(address, _LOCATIONS)["workspaceOrError"]["locationEntries"]
-        gone = [each["name"] for each in entries if _is_unreachable(each["locationOrLoadError"])]
+        entries = _query(address, _LOCATIONS)["workspaceOrError"]["locationEntries"]
+        gone = [entry["name"] for entry in entries if _is_unreachable(entry["locationOrLoadError"])]
         for name in gone:
             reload = f"reloadRepositoryLocation(repositoryLocationName: {json.dumps(name)})"
-            _ask(address, f"mutation {{ {reload} {{ __typename }} }}")
-    except (OSError, ValueError, KeyError):  # the webserver is down or busy, and is asked again later
+            _query(address, f"mutation {{ {reload} {{ __typename }} }}")
+    except (OSError, ValueError, KeyError):  # the webserver is down or busy: try again at the next check
         return False
     return bool(gone)
 
@@ -269,9 +271,9 @@ def _is_unreachable(answer: dict[str, str] | None) -> bool:
     return answer is not None and answer.get("className") == _UNREACHABLE
 
 
-def _ask(address: str, query: str) -> dict[str, Any]:
+def _query(address: str, query: str) -> dict[str, Any]:
     request = urllib.request.Request(f"{address}/graphql", json.dumps({"query": query}).encode())
     request.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(request, timeout=_ANSWER_S) as answer:
-        found: dict[str, Any] = json.loads(answer.read())["data"]
-    return found
+    with urllib.request.urlopen(request, timeout=_GRAPHQL_TIMEOUT_S) as answer:
+        data: dict[str, Any] = json.loads(answer.read())["data"]
+    return data

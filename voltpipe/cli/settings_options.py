@@ -1,4 +1,4 @@
-"""Command-line options derived from settings: name, type, default and help stand in the settings alone."""
+"""Command-line options derived from settings, which alone define name, type, default and help."""
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -20,15 +20,17 @@ class OptionError(VoltpipeError):
 
 
 def settings_options(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """Add an option for each setting to a command; one that is not given is None."""
+    """Add an option for each setting to a command. An option that is not given is None."""
 
     def decorate(command: F) -> F:
         for name, field in reversed(settings.model_fields.items()):
             if name not in leave_out:
                 kind, many = _kind(field.annotation)
                 default = field.default
-                shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
-                help_text = setting_help(field) + (f" [default: {shown}]" if shown not in (None, "") else "")
+                default_text = ", ".join(map(str, default)) if isinstance(default, tuple) else default
+                help_text = setting_help(field) + (
+                    f" [default: {default_text}]" if default_text not in (None, "") else ""
+                )
                 flag = f"{_flag(name)}/--no-{_flag(name).removeprefix('--')}" if kind is bool else _flag(name)
                 option = click.option(flag, name, type=kind, multiple=many, default=None, help=help_text)
                 command = option(command)
@@ -41,7 +43,7 @@ def settings_from_options(settings: type[S], options: Mapping[str, Any], **fixed
     """Return the settings in a command's options.
 
     Raises:
-        OptionError: naming each option that is out of bounds, and the bound.
+        OptionError: options are out of bounds; the message names each with its bound.
     """
     given = {
         name: value for name, value in options.items() if name in settings.model_fields and value not in (None, ())
@@ -50,28 +52,30 @@ def settings_from_options(settings: type[S], options: Mapping[str, Any], **fixed
         return settings.model_validate({**given, **fixed})
     except ValidationError as error:
         problems = "; ".join(
-            f"{_flag(str(each['loc'][0]))} {each['input']!r}: {each['msg']}" if each["loc"] else each["msg"]
-            for each in error.errors()
+            f"{_flag(str(e['loc'][0]))} {e['input']!r}: {e['msg']}" if e["loc"] else e["msg"] for e in error.errors()
         )
-        raise OptionError(f"invalid options: {problems}. Nothing was started.", code="option-out-of-bounds") from None
+        raise OptionError(
+            f"Invalid options: {problems}. Nothing was started; correct them and repeat the command.",
+            code="option-out-of-bounds",
+        ) from None
 
 
 def _flag(name: str) -> str:
-    """`--budget-s` for `budget_s`, and `--recordings` for `n_recordings`."""
+    """Return a setting's option, e.g. `--budget-s` for `budget_s` and `--recordings` for `n_recordings`."""
     return f"--{name.removeprefix('n_').replace('_', '-')}"
 
 
 def _kind(annotation: Any) -> tuple[Any, bool]:
-    """Click's type for a setting's, and whether the option may be given several times."""
+    """Return Click's type for a setting, and whether the option may be given several times."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         (annotation,) = [part for part in get_args(annotation) if part is not NoneType]
         origin = get_origin(annotation)
     if origin is tuple:
-        each, *others = get_args(annotation)
+        first, *others = get_args(annotation)
         if others != [Ellipsis]:
-            return (each, *others), False
-        return get_args(each) or each, True
+            return (first, *others), False
+        return get_args(first) or first, True
     if issubclass(annotation, StrEnum):
         return click.Choice([member.value for member in annotation]), False
     return annotation, False

@@ -1,4 +1,4 @@
-"""`voltpipe train`: a training through the assets, and its result as text."""
+"""Work of `voltpipe train` and `voltpipe search`: materialize the assets, and return the result as text."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +13,12 @@ from voltpipe.pipeline.launcher import Launcher
 from voltpipe.tracking.mlflow_store import TrackingStore
 from voltpipe.windows.split_manifest import SplitManifest
 
-_NAMED = 3
-"""Number of recordings that are named for one reason to leave them out."""
+_MAX_NAMED = 3
+"""Maximum number of excluded recordings that are named for each reason."""
 
 
 def train_and_register(lake: Lake, settings: TrainingSettings, organoid: str | None = None) -> str:
-    """Materialize everything from the split to the registry; return scores, decision and the report's path as text.
+    """Materialize everything from the split to the registry; return scores, decision and report path as text.
 
     Raises:
         RunError: a step failed.
@@ -29,7 +29,7 @@ def train_and_register(lake: Lake, settings: TrainingSettings, organoid: str | N
 
 
 def run_summary(lake: Lake, run_id: str) -> str:
-    """Return the result of one run as text, whatever other runs made meanwhile."""
+    """Return the result of one training run as text, even if later runs have replaced the newest values."""
     import pandas as pd
 
     from voltpipe.evaluation.connectivity_scores import summarize_connectivity
@@ -44,32 +44,32 @@ def run_summary(lake: Lake, run_id: str) -> str:
     registered = RegisteredValue.model_validate(read_json(value_path(lake, "registered_forecaster", run_id=run_id)))
     folder = Path(registered.evaluated.folder)
     evaluation = Evaluation.read(folder / EVALUATION_FILE)
-    found = summarize_connectivity(pd.read_parquet(folder / CONNECTIVITY_FILE))
+    connectivity = summarize_connectivity(pd.read_parquet(folder / CONNECTIVITY_FILE))
     tags = version_tags(TrackingStore.of(lake), registered.version)
     return "\n\n".join(
         (
             score_text(evaluation),
             evaluation_verdict(evaluation),
-            connectivity_verdict(found, evaluation.forecaster),
-            *_left_out(split),
+            connectivity_verdict(connectivity, evaluation.forecaster),
+            *_excluded_recordings(split),
             f"{MODEL_NAME} version {registered.version} is {tags['gate.decision']}: {tags['gate.reason']}",
             f"report: {report.html}",
         )
     )
 
 
-def _left_out(manifest: SplitManifest) -> Iterator[str]:
-    """Name the conditioned recordings that were not used, a line for each reason."""
+def _excluded_recordings(manifest: SplitManifest) -> Iterator[str]:
+    """Name the conditioned recordings that were not used, one line for each reason."""
     by_reason: dict[str, list[str]] = {}
     for key, reason in manifest.excluded.items():
         by_reason.setdefault(reason.removeprefix(key).strip(), []).append(key)
     for reason, keys in by_reason.items():
-        named = ", ".join(keys[:_NAMED]) + (", ..." if len(keys) > _NAMED else "")
-        yield f"left out, {len(keys)} of the recordings ({named}): each {reason}"
+        named = ", ".join(keys[:_MAX_NAMED]) + (", ..." if len(keys) > _MAX_NAMED else "")
+        yield f"left out: {len(keys)} recordings ({named}). Each {reason}"
 
 
 def search_settings(lake: Lake, settings: SearchSettings, organoid: str | None = None) -> str:
-    """Search on the lake's recordings; return the trials, the best settings and the file that holds them, as text.
+    """Search for training settings; return the trials, the best settings and the path of their file as text.
 
     Raises:
         RunError: a step failed.
@@ -80,7 +80,7 @@ def search_settings(lake: Lake, settings: SearchSettings, organoid: str | None =
 
 
 def search_summary(lake: Lake, run_id: str) -> str:
-    """Return the result of one search as text, whatever other searches found meanwhile."""
-    found = SearchValue.model_validate(read_json(value_path(lake, "found_settings", run_id=run_id)))
-    assert found.run_config
-    return "\n\n".join((found.table, Path(found.run_config).read_text().rstrip(), f"run config: {found.run_config}"))
+    """Return the result of one search as text, even if later searches have replaced the newest values."""
+    result = SearchValue.model_validate(read_json(value_path(lake, "found_settings", run_id=run_id)))
+    assert result.run_config
+    return "\n\n".join((result.table, Path(result.run_config).read_text().rstrip(), f"run config: {result.run_config}"))

@@ -1,4 +1,4 @@
-"""Dagster only: definitions, partitions, assets, checks, automation, resources.
+"""Wiring of the packages below into Dagster: definitions, partitions, assets, checks, automation and resources.
 
-Wiring belongs here. An asset's body is a few named steps of the other packages, with typed metadata at the end.
+An asset's body calls a few functions of the other packages and returns typed metadata.
 """

@@ -1,7 +1,7 @@
-"""What one asset hands to the next: places in the lake and names in MLflow, never arrays.
+"""Values that assets pass to each other, and the IO manager that stores them: paths in the lake and names in MLflow.
 
-Each value holds what the assets that take it use, and nothing else. A value that names another is read together with
-it, so that a forecaster is never registered with the scores of another one.
+A value holds only what downstream assets use, and never arrays. A value that refers to another contains it, so that a
+forecaster cannot be registered with the scores of another one.
 """
 
 from pathlib import Path
@@ -20,22 +20,22 @@ class WindowSetValue(FrozenModel):
     """A window set on disk."""
 
     folder: str
-    digest: str = Field(description="names recordings, roles and window settings")
+    digest: str = Field(description="Digest of recordings, roles and window settings.")
 
 
 class SearchValue(FrozenModel):
-    """The best settings of a search, or the default settings where no search was asked for."""
+    """The best settings of a search, or the default settings if there was no search."""
 
     settings: TrainingSettings
-    table: str = Field("", description="the trials as a Markdown table")
-    run_config: str | None = Field(None, description="a file with the settings as run config for `train_forecaster`")
+    table: str = Field("", description="Trials as a Markdown table.")
+    run_config: str | None = Field(None, description="Path of the settings as run config for `train_forecaster`.")
     mlflow_run_id: str | None = None
 
 
 class TrainedValue(FrozenModel):
     """A trained forecaster on disk, and the MLflow run of its training."""
 
-    folder: str = Field(description="holds the checkpoints and what the training ended with")
+    folder: str = Field(description="Folder with the checkpoints and the result of the training.")
     settings: TrainingSettings
     window_set_folder: str
     mlflow_run_id: str
@@ -43,9 +43,9 @@ class TrainedValue(FrozenModel):
 
 
 class EvaluatedValue(FrozenModel):
-    """A forecaster's scores, and the forecaster they were measured on."""
+    """A trained forecaster and its scores."""
 
-    folder: str = Field(description="holds the scores and, later, the report")
+    folder: str = Field(description="Folder with the scores and, later, the report.")
     trained: TrainedValue
 
 
@@ -56,7 +56,7 @@ class ReportedValue(FrozenModel):
 
 
 class RegisteredValue(FrozenModel):
-    """A version in the registry, and what a promotion review compares it by."""
+    """A version in the registry, with the evaluation that a promotion review uses."""
 
     version: str
     evaluated: EvaluatedValue
@@ -64,7 +64,7 @@ class RegisteredValue(FrozenModel):
     @model_validator(mode="before")
     @classmethod
     def _read_0_1(cls, content: Any) -> Any:
-        """Take the evaluation from within the report's value, where version 0.1 kept it."""
+        """Read a value of voltpipe 0.1, which kept the evaluation inside the report's value."""
         if isinstance(content, dict) and "report" in content:
             content = {"version": content["version"], "evaluated": content["report"]["evaluated"]}
         return content
@@ -88,31 +88,34 @@ STAGE_FOLDERS = {
     "registered_forecaster": "mlflow",
     "champion_forecaster": "mlflow",
 }
-"""Which folder of the lake holds an asset's value."""
+"""Folder of the lake that holds an asset's value, by asset."""
 
 
 class JsonIOManager(dg.ConfigurableIOManager):
-    """Passes small pydantic models from asset to asset as JSON files in the lake. Nothing is pickled."""
+    """IO manager that stores small pydantic models as JSON files in the lake. Nothing is pickled."""
 
-    root: str = Field(description="the lake's folder")
+    root: str = Field(description="Folder of the lake.")
 
     def handle_output(self, context: dg.OutputContext, obj: BaseModel) -> None:
-        """Write the value whole, in the folder of the asset's stage, and among the run's own."""
+        """Write the value atomically, once for the run and once as the newest value of the asset."""
         lake, asset, content = Lake(Path(self.root)), context.asset_key.path[-1], obj.model_dump(mode="json")
         write_json(value_path(lake, asset, run_id=context.run_id), content)
         write_json(value_path(lake, asset), content)
 
     def load_input(self, context: dg.InputContext) -> BaseModel:
-        """Read the value as the type with which the downstream asset annotates it.
+        """Read the value as the type that the downstream asset annotates.
 
-        The value of the same run comes first: where two trainings overlap, the newest is another run's.
+        The value of the same run takes precedence, because the newest may be another run's if two trainings overlap.
+
+        Raises:
+            dg.Failure: there is no value, or another version of voltpipe wrote it.
         """
         lake, asset = Lake(Path(self.root)), context.asset_key.path[-1]
         path = value_path(lake, asset)
-        if (run_id := _made_by(context)) and value_path(lake, asset, run_id=run_id).exists():
+        if (run_id := _run_of(context)) and value_path(lake, asset, run_id=run_id).exists():
             path = value_path(lake, asset, run_id=run_id)
         if not path.exists():
-            raise dg.Failure(f"{asset} is not in this lake yet. Materialize it first.", allow_retries=False)
+            raise dg.Failure(f"{asset} has no value in this lake. Materialize it first.", allow_retries=False)
         model = context.dagster_type.typing_type
         assert issubclass(model, BaseModel)
         try:
@@ -125,14 +128,14 @@ class JsonIOManager(dg.ConfigurableIOManager):
 
 
 def value_path(lake: Lake, asset: str, *, run_id: str | None = None) -> Path:
-    """Return where the newest value of an asset is kept in the lake, or the value that one run made."""
+    """Return the path of an asset's newest value, or of the value that one run made."""
     if run_id:
         return lake.dagster / "storage" / run_id / f"{asset}.json"
     return lake.root / STAGE_FOLDERS[asset] / f"{asset}.json"
 
 
-def _made_by(context: dg.InputContext) -> str | None:
-    """Return the run that made an input: this run, or the run that it retries. None if Dagster does not know it."""
+def _run_of(context: dg.InputContext) -> str | None:
+    """Return the run that made an input: this run or the one that it retries. None if Dagster does not know it."""
     try:
         return context.upstream_output.run_id if context.upstream_output else None
     except dg.DagsterInvariantViolationError:

@@ -1,9 +1,9 @@
 """The asset graph of one lake, with its resources, jobs, sensors, schedules and executor.
 
-Two things are replaced by configuration. The environment variable VOLTPIPE_EXECUTOR names the executor of all runs as
-`module:attribute`, for example `dagster:multiprocess_executor` or `dagster_k8s:k8s_job_executor`; without it, all steps
-of a run share the run's process. The run launcher is Dagster's own setting: `run_launcher` in the lake's
-`dagster/dagster.yaml`.
+Executor and run launcher are configured outside the code. The environment variable VOLTPIPE_EXECUTOR names the executor
+of all runs as `module:attribute`, for example `dagster:multiprocess_executor` or `dagster_k8s:k8s_job_executor`.
+Without it, all steps of a run share the run's process. The run launcher is Dagster's own setting `run_launcher` in the
+lake's `dagster/dagster.yaml`.
 """
 
 import os
@@ -46,7 +46,7 @@ EXECUTOR_VARIABLE = "VOLTPIPE_EXECUTOR"
 
 
 class ExecutorError(VoltpipeError):
-    """An executor that cannot be used."""
+    """Executor that cannot be used."""
 
 
 def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -54,7 +54,7 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
 
     Args:
         lake: the data lake.
-        resources: replace those of the same name.
+        resources: resources that replace the default ones of the same name.
     """
     defaults = {
         "lake": LakeResource(root=str(lake.root)),
@@ -78,12 +78,11 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
             monitoring,
             forecasts,
             housekeeping,
-            monitoring,
         ]
     )
     return dg.Definitions(
         assets=assets,
-        asset_checks=dg.load_asset_checks_from_modules([training, registry]),
+        asset_checks=dg.load_asset_checks_from_modules([training]),
         resources={**defaults, **(resources or {})},
         jobs=[
             ingest_recordings,
@@ -96,17 +95,17 @@ def build_definitions(lake: Lake, *, resources: Mapping[str, Any] | None = None)
         schedules=[schedules.nightly_retraining],
         sensors=[
             sensors.raw_recordings,
-            sensors.live_scoring,
             sensors.lake_changes,
+            sensors.live_scoring,
             sensors.retraining,
             sensors.policy_changes,
-            sensors.dead_runs,
+            sensors.orphaned_runs,
         ],
-        executor=lake_executor(lake, chosen_executor()),
+        executor=lake_executor(lake, configured_executor()),
     )
 
 
-def chosen_executor() -> dg.ExecutorDefinition:
+def configured_executor() -> dg.ExecutorDefinition:
     """Return the executor that VOLTPIPE_EXECUTOR names, or the in-process executor.
 
     Raises:
@@ -117,17 +116,17 @@ def chosen_executor() -> dg.ExecutorDefinition:
         return dg.in_process_executor
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(import_module(module), attribute)
+        executor = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ExecutorError(
             f"{EXECUTOR_VARIABLE}={name} cannot be imported: {error}. "
-            "Expected module:attribute, for example dagster:multiprocess_executor.",
+            "Expected module:attribute, for example dagster:multiprocess_executor. Correct it, or unset it.",
             code="executor-unknown",
         ) from error
-    if not isinstance(found, dg.ExecutorDefinition):
+    if not isinstance(executor, dg.ExecutorDefinition):
         raise ExecutorError(
-            f"{EXECUTOR_VARIABLE}={name} is a {type(found).__name__}, not an executor. "
-            "Expected module:attribute, for example dagster:multiprocess_executor.",
+            f"{EXECUTOR_VARIABLE}={name} is a {type(executor).__name__}, not an executor. "
+            "Expected module:attribute, for example dagster:multiprocess_executor. Correct it, or unset it.",
             code="executor-unknown",
         )
-    return found
+    return executor

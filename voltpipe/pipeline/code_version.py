@@ -1,7 +1,7 @@
-"""Code versions of assets, derived from the source that their values depend on.
+"""Code versions of assets, derived from the source code that their values depend on.
 
-Nobody has to remember to raise a number: any change in a covered file changes the version, and Dagster then marks the
-asset as made by other code.
+Any change of a covered file changes the version, so no number has to be raised by hand. Dagster then marks the asset as
+made by other code.
 """
 
 import hashlib
@@ -13,18 +13,18 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[2]
 _IMPORT = re.compile(r"^\s*(?:from (voltpipe[\w.]*) import (\([^)]*\)|[^\n]*)|import (voltpipe[\w.]*))", re.MULTILINE)
 _BY_NAME, _TEMPLATE = "import_module(", ".html"
-"""A file that imports by name may reach any module of its folder; one that names a template, any template there."""
+"""Marks in a source. An import by name may reach any module of the file's folder, a template any template there."""
 _WIRING = "voltpipe.pipeline"
 
 
 def code_version(module: str, root: Path = _ROOT) -> str:
     """Return a digest of a module of assets and of all voltpipe code that it reaches.
 
-    Imports are followed through every file, those inside functions included. Other wiring in `voltpipe.pipeline` is
-    left out: it decides how values are shown and when they are computed, not what they are.
+    Imports are followed through all files, including imports inside functions. Other modules of `voltpipe.pipeline` are
+    left out: they decide how values are shown and when they are computed, not what they are.
 
     Args:
-        module: the module that defines the assets, as its `__name__`.
+        module: `__name__` of the module that defines the assets.
         root: the folder that holds the package.
     """
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Runs jobs of the asset graph in this process, on the lake's own Dagster instance, so that the UI shows them."""
+"""In-process runs of jobs on the lake's own Dagster instance, so that the UI shows them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,19 +17,19 @@ from voltpipe.pipeline.pool_waits import announced_pool_waits
 from voltpipe.pipeline.runs import fail_orphaned_runs, hold_run_lock
 from voltpipe.tracking.mlflow_store import TrackingStore
 
-_INTERRUPTED = "It was interrupted. Repeat the command to resume where it stopped."
+_INTERRUPTED = "It was interrupted. Repeat the command to resume it."
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class RunError(VoltpipeError):
-    """A run that failed, with what its step said."""
+    """A failed run, with the message of the step that failed first."""
 
 
 class Launcher:
-    """Runs jobs on one lake.
+    """Launcher of jobs on one lake.
 
     Args:
-        lake: the lake, whose Dagster home is made if there is none.
+        lake: the lake; its Dagster home is created if it is missing.
     """
 
     def __init__(self, lake: Lake) -> None:
@@ -39,7 +39,10 @@ class Launcher:
         fail_orphaned_runs(lake, self.instance, TrackingStore.of(lake))
 
     def ingest(self, keys: Iterable[RecordingKey]) -> None:
-        """Inspect and condition raw recordings. A bad one is no failure: its verdict is in the lake."""
+        """Inspect and condition raw recordings, and rewrite the lake report.
+
+        A recording that is quarantined is not a failure; its verdict is in the lake.
+        """
         wanted = {str(key) for key in keys}
         self.instance.add_dynamic_partitions(RECORDINGS.name or "", sorted(wanted))
         for batch in batches(recording_keys(self.instance), wanted):
@@ -60,7 +63,7 @@ class Launcher:
         return self._run(TRAIN_JOB, {"ops": ops})
 
     def search(self, *, split: Mapping[str, Any], search: Mapping[str, Any]) -> str:
-        """Materialize the split, the window set and the settings found on it; return the run's id.
+        """Materialize the split, the window set and the settings of a search on it; return the run's id.
 
         Args:
             split: settings of `recording_split` that differ from their defaults.
@@ -85,30 +88,29 @@ class Launcher:
             )
         if not result.success:
             cause = _cause(result)
+            message = f"{job_name} failed. The log is in the Dagster UI under run {run_id}. {cause}".strip()
             if cause == _INTERRUPTED:
                 self._report_canceled(run_id)
-            raise RunError(
-                f"{job_name} failed. Run {run_id} in the Dagster UI has the log. {cause}".strip(),
-                code="run-interrupted" if cause == _INTERRUPTED else "run-failed",
-            )
+                raise RunError(message, code="run-interrupted")
+            raise RunError(message, code="run-failed")
         return run_id
 
     def _report_canceled(self, run_id: str) -> None:
-        """Dagster takes an interruption that was not asked for in its pages for a failure."""
+        """Correct the status. Dagster reports an interruption as a failure unless it was requested in the UI."""
         run = self.instance.get_run_by_id(run_id)
         if run is not None and run.status is dg.DagsterRunStatus.FAILURE:
-            self.instance.report_run_canceled(run, "It was interrupted where it ran.")
+            self.instance.report_run_canceled(run, "The process that executed this run was interrupted.")
 
 
 def register_raw_recordings(lake: Lake, instance: dg.DagsterInstance) -> None:
-    """Make Dagster know each raw recording of the lake as a partition."""
+    """Register each raw recording of the lake as a partition."""
     from voltpipe.recordings.raw.raw_folder import list_raw
 
     instance.add_dynamic_partitions(RECORDINGS.name or "", [str(key) for key in sorted(list_raw(lake).found)])
 
 
 def _cause(result: dg.ExecuteInProcessResult) -> str:
-    """Return the message of the step that failed first, without Dagster's wrapping."""
+    """Return the message of the step that failed first, without Dagster's own text around it."""
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             error = event.step_failure_data.error

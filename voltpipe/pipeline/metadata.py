@@ -1,4 +1,4 @@
-"""Metadata on the asset pages: scores as a table, figures as small pictures, links to MLflow's pages."""
+"""Metadata for the asset pages: score tables, figures and links to MLflow's pages."""
 
 import base64
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from voltpipe.reporting.figures.figure_style import RenderedFigure
 
 
-_TRAIL_ROWS = 10
+_AUDIT_ROWS = 10
 
 
 def score_metadata(evaluation: Evaluation) -> dict[str, Any]:
-    """The verdict, and the table of scores next to those of the baselines."""
+    """Return the verdict and the table of scores, with those of the baselines."""
     from voltpipe.reporting.score_tables import score_text
     from voltpipe.reporting.verdict import evaluation_verdict
 
@@ -30,7 +30,7 @@ def score_metadata(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def report_link(tracking: "TrackingResource", mlflow_run_id: str) -> str:
-    """Return the address at which MLflow shows the report of a training in a browser."""
+    """Return the address of a training's report in MLflow."""
     from voltpipe.evaluation.results import REPORT_FILE
     from voltpipe.tracking.tracked_run import REPORT_FOLDER
 
@@ -38,7 +38,7 @@ def report_link(tracking: "TrackingResource", mlflow_run_id: str) -> str:
 
 
 def report_metadata(tracking: "TrackingResource", mlflow_run_id: str, path: Path) -> dict[str, Any]:
-    """Link to the report in a browser, and its file."""
+    """Return a link to the report in MLflow, and the path of its file."""
     return {
         "report": dg.MetadataValue.url(report_link(tracking, mlflow_run_id)),
         "report file": dg.MetadataValue.path(path),
@@ -46,54 +46,59 @@ def report_metadata(tracking: "TrackingResource", mlflow_run_id: str, path: Path
 
 
 def promotion_metadata(decision: PromotionDecision) -> dict[str, Any]:
-    """The decision, its reasons, and candidate and champion compared on all recordings and on each group of them."""
+    """Return the decision, its reason, and the comparison with the champion on all recordings and on each group."""
     if decision.comparison is None:
         return {"decision": decision.decision, "reason": decision.reason}
-    whole, groups = decision.comparison.whole, decision.comparison.groups
-    rows = ["| | R2 | champion | gain | at least | at most | recordings |", "| --- |" + " ---: |" * 6]
-    for each in (whole, *groups):
-        bounds = ("" if bound is None else f"{bound:+.4f}" for bound in (each.paired.lower, each.paired.upper))
-        figures = (f"{each.r2:.4f}", f"{each.other_r2:.4f}", f"{each.paired.gain:+.4f}", *bounds)
-        rows.append(f"| {each.group} | {' | '.join(figures)} | {each.paired.n_recordings} |")
+    overall, groups = decision.comparison.whole, decision.comparison.groups
+    rows = [
+        "| group | R2 | champion's R2 | gain | lower bound | upper bound | recordings |",
+        "| --- |" + " ---: |" * 6,
+    ]
+    for group in (overall, *groups):
+        bounds = ("" if bound is None else f"{bound:+.4f}" for bound in (group.paired.lower, group.paired.upper))
+        cells = (f"{group.r2:.4f}", f"{group.other_r2:.4f}", f"{group.paired.gain:+.4f}", *bounds)
+        rows.append(f"| {group.group} | {' | '.join(cells)} | {group.paired.n_recordings} |")
     return {
         "decision": decision.decision,
         "reason": decision.reason,
-        "against version": str(decision.against),
+        "compared with version": str(decision.against),
         "comparison": dg.MetadataValue.md("\n".join(rows)),
-        # Numbers as such: Dagster plots them from one decision to the next.
-        "r2": whole.r2,
-        "r2 of the champion before": whole.other_r2,
-        "gain": whole.paired.gain,
+        # Plain numbers, so that Dagster plots them over successive decisions.
+        "r2": overall.r2,
+        "r2 of the champion before": overall.other_r2,
+        "gain": overall.paired.gain,
     }
 
 
-def audit_metadata(trail: AuditLog) -> dg.MarkdownMetadataValue:
-    """The latest lines of the audit log."""
-    rows = ["| when (UTC) | version | | champion | by | why |", "|" + " --- |" * 6]
-    for entry in reversed(trail.entries()[-_TRAIL_ROWS:]):
-        moved = f"{entry.champion_before or 'none'} -> {entry.champion_after}" if entry.moves else entry.champion_after
-        cells = (f"{entry.at_utc:%Y-%m-%d %H:%M}", entry.version, entry.action, moved, entry.who, entry.why)
+def audit_metadata(audit_log: AuditLog) -> dg.MarkdownMetadataValue:
+    """Return the latest entries of the audit log as a table, newest first."""
+    rows = ["| time (UTC) | version | action | champion | by | reason |", "|" + " --- |" * 6]
+    for entry in reversed(audit_log.entries()[-_AUDIT_ROWS:]):
+        champion = (
+            f"{entry.champion_before or 'none'} -> {entry.champion_after}" if entry.moves else entry.champion_after
+        )
+        cells = (f"{entry.at_utc:%Y-%m-%d %H:%M}", entry.version, entry.action, champion, entry.who, entry.why)
         rows.append("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
     return dg.MetadataValue.md("\n".join(rows))
 
 
 def connectivity_metadata(table: "pd.DataFrame", forecaster: str) -> dict[str, Any]:
-    """The estimated connectivity: how much was found, how right it is, and the strongest connections."""
+    """Return the estimated connectivity: number of connections, agreement with the truth, and the strongest ones."""
     from voltpipe.reporting.connectivity_text import connectivity_text
 
     return {"who drives whom": dg.MetadataValue.md(connectivity_text(table, forecaster))}
 
 
 def figure_metadata(figure_paths: Mapping[str, Path]) -> dict[str, Any]:
-    """Show PNG files as pictures inside Markdown, which is how Dagster shows pictures."""
+    """Embed PNG files in Markdown, which is how Dagster shows pictures."""
     return {name: picture_metadata(name, path.read_bytes()) for name, path in figure_paths.items()}
 
 
 def rendered_figure_metadata(figures: "Mapping[str, RenderedFigure]") -> dict[str, Any]:
-    """Show figures that are not in files as pictures inside Markdown."""
+    """Embed rendered figures, which are not in files, in Markdown."""
     return {name: picture_metadata(name, figure.png) for name, figure in figures.items()}
 
 
 def picture_metadata(name: str, png: bytes) -> dg.MarkdownMetadataValue:
-    """Show one PNG as a picture inside Markdown."""
+    """Embed a PNG in Markdown."""
     return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")

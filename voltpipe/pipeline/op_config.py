@@ -1,8 +1,8 @@
-"""Op config derived from Settings: the form in the launchpad, and the refusal of what is out of bounds.
+"""Op config derived from settings: the form in the launchpad, and the check of bounds before a launch.
 
-Each group of settings becomes a `dg.Config` class with the same names, defaults and descriptions. Dagster itself
-validates such a class only when a step begins. Bounds are therefore checked in a config function (`dg.configured`, or
-`dg.ConfigMapping` for a graph), which Dagster calls while it resolves a launch, before there is a run.
+Each group of settings becomes a `dg.Config` class with the same names, defaults and descriptions. Dagster validates it
+only when a step begins. Bounds are therefore checked in a config function (`dg.configured`, or
+`dg.ConfigMapping` for a graph), which Dagster calls while it resolves a launch, before it creates the run.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ S = TypeVar("S", bound=Settings)
 
 
 class OpConfigError(VoltpipeError, dg.DagsterError):
-    """Settings out of bounds. A DagsterError, so that Dagster shows this message and not one around it."""
+    """Settings out of bounds. It is a DagsterError so that Dagster shows its message without wrapping it."""
 
 
 def config_class(settings: type[Settings]) -> type[dg.Config]:
@@ -33,17 +33,18 @@ def config_class(settings: type[Settings]) -> type[dg.Config]:
 
 
 def op_config_schema(settings: type[Settings]) -> Any:
-    """Return the config schema of an op or asset. A launch with settings out of bounds raises SettingsError."""
+    """Return the config schema of an op or asset. A launch with settings out of bounds raises OpConfigError."""
     fields = config_class(settings).to_fields_dict()
-    taker = dg.OpDefinition(name=settings.__name__, compute_fn=lambda: None, config_schema=fields)
-    return taker.configured(partial(_checked, settings), name=settings.__name__, config_schema=fields).config_schema
+    # Only an op's `configured` gives a schema with a config function; the op itself is never run.
+    op = dg.OpDefinition(name=settings.__name__, compute_fn=lambda: None, config_schema=fields)
+    return op.configured(partial(_check_bounds, settings), name=settings.__name__, config_schema=fields).config_schema
 
 
 def settings_from_config(settings: type[S], config: Mapping[str, Any]) -> S:
     """Return the settings in an op's config.
 
     Raises:
-        SettingsError: naming each setting that is out of bounds, and the bound.
+        OpConfigError: settings are out of bounds; the message names each with its bound.
     """
     try:
         return settings.model_validate(dict(config))
@@ -53,25 +54,26 @@ def settings_from_config(settings: type[S], config: Mapping[str, Any]) -> S:
             for e in error.errors()
         )
         raise OpConfigError(
-            f"{problems}. {settings.__name__} refused; nothing was started.", code="settings-out-of-bounds"
+            f"{problems}. {settings.__name__} refused; nothing was started. Correct these settings.",
+            code="settings-out-of-bounds",
         ) from error
 
 
 def as_op_config(op_name: str, settings: type[Settings]) -> dg.ConfigMapping:
-    """Return the config of a graph-backed asset, all of which goes to its op `op_name`."""
+    """Return the config of a graph-backed asset, which passes all of it to its op `op_name`."""
     return dg.ConfigMapping(
-        config_fn=lambda config: {op_name: {"config": _checked(settings, config)}},
+        config_fn=lambda config: {op_name: {"config": _check_bounds(settings, config)}},
         config_schema=config_class(settings).to_fields_dict(),
     )
 
 
-def _checked(settings: type[Settings], config: dict[str, Any]) -> dict[str, Any]:
+def _check_bounds(settings: type[Settings], config: dict[str, Any]) -> dict[str, Any]:
     settings_from_config(settings, config)
     return config
 
 
 def _field(field: FieldInfo) -> tuple[Any, Any]:
-    """Return a field's type and default as Dagster takes them: choices as literals, tuples as lists."""
+    """Return a field's type and default in a form that Dagster accepts: choices as literals, tuples as lists."""
     default = field.default
     default = list(default) if isinstance(default, tuple) else getattr(default, "value", default)
     return _type(field.annotation), Field(default, description=setting_help(field))

@@ -1,4 +1,4 @@
-"""Waits of a command for a pool of Dagster, announced in the terminal."""
+"""Messages in the terminal while a command waits for a Dagster pool."""
 
 import sys
 import threading
@@ -10,25 +10,27 @@ import dagster as dg
 from voltpipe.lake.paths import Lake
 from voltpipe.pipeline.runs import run_holder, silent_runs
 
-_LOOK_S = 5.0
+_CHECK_S = 5.0
 _REPEAT_S = 60.0
 
 
 def pool_waits(lake: Lake, instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    """Say for which pools a run waits, and which run on which host has held each since when."""
+    """Describe the pools that a run waits for: which run holds each, on which host and since when."""
     waits = []
     pools = instance.event_log_storage
     for pool in sorted(pools.get_concurrency_keys()):
         info = pools.get_concurrency_info(pool)
         if run_id in info.pending_run_ids:
             holders = [_holder(lake, instance, other) for other in sorted(info.active_run_ids - {run_id})]
-            waits.append(f"waiting for the pool {pool}, held by {'; '.join(holders) or 'runs that are about to start'}")
+            waits.append(
+                f"Waiting for the pool {pool}, held by {'; '.join(holders) or 'runs that are about to start'}."
+            )
     return waits
 
 
 @contextmanager
 def announced_pool_waits(lake: Lake, instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Print what a run waits for while the block runs it: at once, when that changes, and every minute."""
+    """Announce the pools that a run waits for while the block executes it: initially, on changes, and every minute."""
     ended = threading.Event()
     announcing = threading.Thread(target=_announce, args=(lake, instance, run_id, ended), daemon=True)
     announcing.start()
@@ -40,25 +42,25 @@ def announced_pool_waits(lake: Lake, instance: dg.DagsterInstance, run_id: str) 
 
 
 def _announce(lake: Lake, instance: dg.DagsterInstance, run_id: str, ended: threading.Event) -> None:
-    said: list[str] = []
-    said_before_s = 0.0
-    while not ended.wait(_LOOK_S):
+    announced: list[str] = []
+    since_print_s = 0.0
+    while not ended.wait(_CHECK_S):
         try:
             waits = pool_waits(lake, instance, run_id)
-        except Exception as error:  # the run itself fails where the database does
-            waits = [f"cannot look up what this run waits for: {error}"]
-        said_before_s += _LOOK_S
-        if waits and (waits != said or said_before_s >= _REPEAT_S):
+        except Exception as error:  # if the database fails, the run itself fails too
+            waits = [f"Cannot find out which pools this run waits for: {error}"]
+        since_print_s += _CHECK_S
+        if waits and (waits != announced or since_print_s >= _REPEAT_S):
             print("\n".join(waits), file=sys.stderr, flush=True)
-            said_before_s = 0.0
-        said = waits
+            since_print_s = 0.0
+        announced = waits
 
 
 def _holder(lake: Lake, instance: dg.DagsterInstance, run_id: str) -> str:
     run = instance.get_run_by_id(run_id)
     holder = run_holder(lake, run_id)
-    text = f"run {run_id} ({run.job_name if run else 'deleted'}), {holder or 'whose process is unknown'}"
+    text = f"run {run_id} ({run.job_name if run else 'deleted'}), {holder or 'process unknown'}"
     for silent in silent_runs(lake, instance):
         if silent.run_id == run_id:
-            text += f", not heard of for {silent.silence_s / 60:.0f} min (`voltpipe doctor` says what to do)"
+            text += f", silent for {silent.silence_s / 60:.0f} min (see `voltpipe doctor`)"
     return text

@@ -1,4 +1,7 @@
-"""Listeners to trainings and evaluations: terminal, Dagster run, MLflow run; and the fence that stops an orphan."""
+"""Listeners that show the progress of trainings and evaluations in the terminal, in Dagster and in MLflow.
+
+The Dagster listeners also stop a process whose run has already ended.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -16,37 +19,37 @@ PROGRESS_TAG = "voltpipe/progress"
 
 @dataclass(frozen=True)
 class TerminalProgress:
-    """One line an epoch on standard error, which Dagster keeps as the run's log as well."""
+    """Listener that prints one line per epoch to standard error, which Dagster also keeps as the run's log."""
 
     def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
-        """Say what is trained where."""
+        """Print the number of parameters and the device."""
         resumed = f", resumed after epoch {resumed_after_epoch}" if resumed_after_epoch else ""
         print(f"training {parameters:,} parameters on {device}{resumed}", file=sys.stderr, flush=True)
 
     def epoch_finished(self, record: EpochRecord) -> None:
-        """Say how the epoch went."""
-        print(summary(record), file=sys.stderr, flush=True)
+        """Print the epoch's summary."""
+        print(epoch_summary(record), file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
 class DagsterProgress:
-    """An observation of the asset each epoch, and the run's tag; stops a training whose run has already ended."""
+    """Listener that reports each epoch as an observation of the asset and in the run's progress tag."""
 
     context: dg.OpExecutionContext
     asset_key: dg.AssetKey
     mlflow_page: str
-    """Where the learning curve can be followed."""
+    """Page with the learning curve."""
 
     def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
-        """Reset the tag, which a retried run copies from its parent."""
+        """Reset the progress tag, which a retry copies from its parent run."""
         del device, parameters
         self._tag(f"resumed after epoch {resumed_after_epoch}" if resumed_after_epoch else "first epoch")
 
     def epoch_finished(self, record: EpochRecord) -> None:
-        """Show the epoch.
+        """Report the epoch.
 
         Raises:
-            dg.Failure: the run ended while this process went on; whoever retries it must be the only writer.
+            dg.Failure: the run has already ended. Its retry must be the only writer of the checkpoints.
         """
         stop_if_run_ended(self.context)
         r2 = sum(record.validation_r2.values()) / len(record.validation_r2)
@@ -76,16 +79,16 @@ class DagsterProgress:
 
 @dataclass(frozen=True)
 class DagsterEvaluationProgress:
-    """The run's tag at each step, an observation of the asset where all steps of a kind are done."""
+    """Listener that reports each step in the run's progress tag, and each finished stage as an observation."""
 
     context: dg.OpExecutionContext
     asset_key: dg.AssetKey
 
     def __call__(self, doing: str, done: int, total: int) -> None:
-        """Show the step.
+        """Report the step.
 
         Raises:
-            dg.Failure: the run ended while this process went on.
+            dg.Failure: the run has already ended.
         """
         stop_if_run_ended(self.context)
         self.context.instance.add_run_tags(self.context.run_id, {PROGRESS_TAG: f"{doing}: {done} of {total}"})
@@ -95,63 +98,63 @@ class DagsterEvaluationProgress:
 
 @dataclass(frozen=True)
 class MlflowProgress:
-    """The learning curve in the MLflow run. A server that is down stops no training: the curve is completed later."""
+    """Listener that logs the learning curve. If the server is down, training continues and the curve is added later."""
 
     run: TrackedRun
 
     def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
-        """Say what is trained where."""
+        """Tag the MLflow run with the device and the number of parameters."""
         del resumed_after_epoch
-        with _forgiven():
+        with _tolerate_mlflow_errors():
             self.run.set_tags({"device": device, "parameters": str(parameters)})
 
     def epoch_finished(self, record: EpochRecord) -> None:
-        """Log the epoch's figures."""
-        with _forgiven():
+        """Log the epoch's metrics."""
+        with _tolerate_mlflow_errors():
             self.run.log_epoch(record)
 
 
 @dataclass(frozen=True)
 class CombinedProgress:
-    """Tells several listeners, in order."""
+    """Listener that passes everything on to several listeners, in order."""
 
     listeners: tuple[TrainingProgress, ...]
 
     def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
-        """Tell each."""
+        """Notify each listener of the start."""
         for listener in self.listeners:
             listener.started(resumed_after_epoch=resumed_after_epoch, device=device, parameters=parameters)
 
     def epoch_finished(self, record: EpochRecord) -> None:
-        """Tell each."""
+        """Notify each listener of the epoch."""
         for listener in self.listeners:
             listener.epoch_finished(record)
 
 
 @contextmanager
-def _forgiven() -> Iterator[None]:
+def _tolerate_mlflow_errors() -> Iterator[None]:
     try:
         yield
     except mlflow_errors() as error:
-        print(f"MLflow did not take this: {error}", file=sys.stderr, flush=True)
+        print(f"MLflow did not accept an update: {error}", file=sys.stderr, flush=True)
 
 
 def stop_if_run_ended(context: dg.OpExecutionContext) -> None:
-    """Stop what works for a run that is over.
+    """Stop this process if its run has already ended, so that a retry is the only writer of the checkpoints.
 
     Raises:
-        dg.Failure: the run ended while this process went on; whoever retries it must be the only writer.
+        dg.Failure: the run has ended or was deleted.
     """
     run = context.instance.get_run_by_id(context.run_id)
     if run is None or run.is_finished:
         raise dg.Failure(
-            f"Run {context.run_id} has ended, so this process stops. The last checkpoint is kept for the retry.",
+            f"Run {context.run_id} has ended, so this process stops. The last checkpoint is kept for a retry.",
             allow_retries=False,
         )
 
 
-def summary(record: EpochRecord) -> str:
-    """One line on an epoch."""
+def epoch_summary(record: EpochRecord) -> str:
+    """Summarize an epoch in one line."""
     r2 = "  ".join(f"{r2:.3f} at {horizon}" for horizon, r2 in record.validation_r2.items())
     return (
         f"epoch {record.epoch:3d}  {record.elapsed_s:5.0f} s  train loss {record.train_loss:.4f}  "

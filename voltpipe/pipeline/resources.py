@@ -1,6 +1,6 @@
-"""What assets are given: the lake, the tracking store, and values that pass from asset to asset as JSON.
+"""Resources of the assets: the lake and the tracking store.
 
-A resource is a thin shell around a plain object of a lower layer; nothing is computed here.
+A resource wraps a plain object of a lower layer and computes nothing.
 """
 
 from functools import cache
@@ -19,41 +19,43 @@ from voltpipe.tracking.tracked_run import TrackedRun
 class LakeResource(dg.ConfigurableResource[Any]):
     """The data lake."""
 
-    root: str = Field(description="the lake's folder")
+    root: str = Field(description="Folder of the lake.")
 
     @property
     def lake(self) -> Lake:
-        """The lake as the layers below know it."""
+        """The lake as a plain object."""
         return Lake(Path(self.root))
 
 
 class TrackingResource(dg.ConfigurableResource[Any]):
-    """MLflow's store, and the addresses under which the pages are linked."""
+    """MLflow's store, and the addresses of Dagster's and MLflow's pages."""
 
-    folder: str = Field(description="the folder that holds the embedded store")
-    tracking_uri: str | None = Field(default=None, description="an MLflow server, instead of the embedded store")
-    dagster_url: str = Field(description="where Dagster's pages are served")
-    mlflow_url: str = Field(description="where MLflow's pages are served")
+    folder: str = Field(description="Folder of the embedded store.")
+    tracking_uri: str | None = Field(
+        default=None, description="Address of an MLflow server that replaces the embedded store."
+    )
+    dagster_url: str = Field(description="Address of Dagster's pages.")
+    mlflow_url: str = Field(description="Address of MLflow's pages.")
 
     @property
     def store(self) -> TrackingStore:
-        """The store as the tracking layer knows it; one a process, as sensors ask for it at every tick."""
+        """The store as a plain object; one per process, because sensors use it at every tick."""
         return _store(Path(self.folder), self.tracking_uri)
 
     def dagster_run_link(self, run_id: str) -> str:
-        """The page of a Dagster run."""
+        """Return the address of a Dagster run's page."""
         return f"{self.dagster_url}/runs/{run_id}"
 
     def mlflow_run_link(self, run_id: str) -> str:
-        """The page of an MLflow run."""
+        """Return the address of an MLflow run's page."""
         return run_page(self.mlflow_url, TrackedRun(self.store, run_id))
 
     def artifact_link(self, run_id: str, path: str) -> str:
-        """The page of an artifact of an MLflow run."""
+        """Return the address of an artifact of an MLflow run."""
         return artifact_page(self.mlflow_url, TrackedRun(self.store, run_id), path)
 
     def version_link(self, version: str) -> str:
-        """The page of a version in the registry."""
+        """Return the address of a version in the registry."""
         return version_page(self.mlflow_url, version)
 
 

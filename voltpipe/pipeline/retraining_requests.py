@@ -1,6 +1,7 @@
-"""Automatic retraining: when enough is new, when the champion's skill decays, and at night if anything is new.
+"""Requests of automatic trainings, made by the retraining sensor and the nightly schedule.
 
-`retraining.yaml` in Dagster's home says what is enough. It is read at every tick.
+A training is requested if there are enough new recordings, if the champion's live skill has decayed, or at night if
+there is any new recording. The thresholds are in `retraining.yaml` in Dagster's home, which is read at every tick.
 """
 
 import time
@@ -23,18 +24,18 @@ from voltpipe.tracking.mlflow_store import TrackingStore
 POLICY_FILE = "retraining.yaml"
 REASON_TAG, TRIGGER_TAG = "voltpipe/reason", "voltpipe/trigger"
 _PRIORITY = {"dagster/priority": "1"}
-"""Trainings start before recordings that wait to be conditioned."""
-_RUNS_LOOKED_AT = 20
+"""Trainings start before queued conditioning runs."""
+_MAX_RUNS_READ = 20
 
 
 class PolicyError(VoltpipeError):
-    """A policy file that cannot be used."""
+    """Policy file, or run config that it names, that cannot be used."""
 
 
 def training_request(
     instance: dg.DagsterInstance, lake: Lake, store: TrackingStore, *, at_night: bool
 ) -> dg.RunRequest | dg.SkipReason:
-    """Request a training if one is due, with the reason as a tag; otherwise skip, and say why."""
+    """Request a training if one is due, with the reason as a tag; otherwise return the reason for skipping."""
     policy = read_policy(lake)
     decision = decide_retraining(policy, retraining_state(instance, lake, store, policy), at_night=at_night)
     if decision.trigger is None:
@@ -44,23 +45,23 @@ def training_request(
 
 
 def read_policy(lake: Lake) -> RetrainingPolicy:
-    """Return the policy in Dagster's home; write it there with its defaults if there is none.
+    """Return the policy in Dagster's home; write the default policy if there is none.
 
     Raises:
-        PolicyError: it is not a YAML mapping.
-        SettingsError: it names an unknown setting, or one is out of bounds.
+        PolicyError: the file cannot be read or is not a YAML mapping.
+        OpConfigError: it names an unknown setting, or one is out of bounds.
     """
     path = lake.dagster / POLICY_FILE
     if not path.exists():
-        with atomic_write(path) as aside:
-            aside.write_text(_template())
+        with atomic_write(path) as partial:
+            partial.write_text(_template())
     return settings_from_config(RetrainingPolicy, _mapping(path))
 
 
 def retraining_state(
     instance: dg.DagsterInstance, lake: Lake, store: TrackingStore, policy: RetrainingPolicy
 ) -> RetrainingState:
-    """Collect what the decision depends on, from the lake, MLflow and Dagster."""
+    """Collect the inputs of the decision from the lake, MLflow and Dagster."""
     from voltpipe.monitoring.live_skill import decayed_organoids
     from voltpipe.monitoring.new_recordings import find_new_recordings
 
@@ -71,7 +72,7 @@ def retraining_state(
         champion=found.champion.version if found.champion else None,
         new=found.new,
         untried=found.untried,
-        tried_by=f"version {tried_by.version}, {_became(tried_by.tags)}" if tried_by else None,
+        tried_by=f"version {tried_by.version}, {_decision_text(tried_by.tags)}" if tried_by else None,
         decayed=decayed_organoids(lake, found.champion.version) if found.champion else (),
         training=next((run.run_id for run in unfinished if _trains(run)), None),
         n_arriving=sum(run.job_name == INGEST_JOB for run in unfinished),
@@ -84,9 +85,9 @@ def _trains(run: dg.DagsterRun) -> bool:
 
 
 def _failures(instance: dg.DagsterInstance) -> Failures | None:
-    """Count how often the job failed or was stopped since it last succeeded."""
+    """Count the trainings that failed or were stopped since the last success."""
     ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-    records = instance.get_run_records(dg.RunsFilter(job_name=TRAIN_JOB, statuses=ended), limit=_RUNS_LOOKED_AT)
+    records = instance.get_run_records(dg.RunsFilter(job_name=TRAIN_JOB, statuses=ended), limit=_MAX_RUNS_READ)
     failed = []
     for record in records:
         if record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
@@ -100,8 +101,8 @@ def _failures(instance: dg.DagsterInstance) -> Failures | None:
     )
 
 
-def _became(tags: dict[str, str]) -> str:
-    decision, reason = tags.get("gate.decision", "not judged yet"), tags.get("gate.reason")
+def _decision_text(tags: dict[str, str]) -> str:
+    decision, reason = tags.get("gate.decision", "not reviewed yet"), tags.get("gate.reason")
     return f"{decision} ({reason})" if reason else decision
 
 
@@ -118,7 +119,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
-        raise PolicyError(f"{path} cannot be read: {error}", code="yaml-unreadable") from error
+        raise PolicyError(f"{path} cannot be read: {error}. Correct the file.", code="yaml-unreadable") from error
     if not isinstance(content, dict):
         raise PolicyError(
             f"{path} is not a YAML mapping. Expected `setting: value` lines. "
@@ -130,7 +131,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _template() -> str:
     """List every setting with its meaning, bounds and default."""
-    lines = ["# When a retraining is due. Change it as you like; it is read at every tick."]
+    lines = ["# Thresholds of automatic retraining. Edit them freely: this file is read at every tick."]
     for name, field in RetrainingPolicy.model_fields.items():
         lines += [f"# {setting_help(field)}", yaml.safe_dump({name: field.default}).strip()]
     return "\n".join(lines) + "\n"

@@ -1,8 +1,8 @@
-"""Orphaned runs: their process was killed, so nobody ends them in Dagster and in MLflow.
+"""State of Dagster runs: their tags, the locks that show which are alive, and the repair of orphaned runs.
 
-Dagster notices that only while the server that launched the run is up. So each process that executes a run, a worker
-or a command, holds the run's lock. The next process that finds the lock free marks the run as failed, and its MLflow
-run too.
+A run is orphaned if its process was killed, so that nothing ends it in Dagster and MLflow. Dagster notices this only
+while the server that launched the run is up. Therefore each process that executes a run holds the run's lock. The next
+process that finds the lock free marks the run and its MLflow run as failed.
 """
 
 import time
@@ -19,73 +19,60 @@ from voltpipe.lake.paths import Lake
 from voltpipe.tracking.mlflow_store import TrackingStore
 from voltpipe.tracking.run_lifecycle import close_leftover_runs
 
+DAGSTER_RUN_TAG = "dagster.run_id"
+"""Tag of an MLflow run: the Dagster run that wrote it last."""
+DAGSTER_LINK_TAG = "dagster.run_page"
+"""Tag of an MLflow run: the page of that Dagster run."""
+MLFLOW_RUN_TAG = "mlflow/run_id"
+"""Tag of a Dagster run: the MLflow run of its training."""
+SCHEDULE_TAG, SENSOR_TAG = "dagster/schedule_name", "dagster/sensor_name"
+"""Tags of a Dagster run: the schedule or sensor that requested it. Dagster sets them, but only private modules export
+their names."""
+
+_FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+_UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
+_HEARTBEAT_S = 60.0
+"""Maximum age of a running daemon's last heartbeat, in s. It sends one every 30 s."""
+
+
+def unfinished_runs(instance: dg.DagsterInstance, job_name: str | None = None) -> Sequence[dg.DagsterRun]:
+    """Return the runs that have not ended, newest first, of one job or of all."""
+    return instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED))
+
 
 def hold_run_lock(lake: Lake, run_id: str) -> AbstractContextManager[None]:
-    """Hold a run's lock while it runs in this process. After an exception the run counts as orphaned."""
-    return published_lock(_folder(lake) / run_id)
+    """Hold a run's lock while this process executes the run. After an exception, the run counts as orphaned."""
+    return published_lock(_lock_folder(lake) / run_id)
 
 
 def run_holder(lake: Lake, run_id: str) -> LockHolder | None:
     """Return the process that executes a run; None if no process holds the run's lock."""
-    return read_holder(_folder(lake) / run_id)
+    return read_holder(_lock_folder(lake) / run_id)
 
 
-def fail_orphaned_runs(lake: Lake, instance: dg.DagsterInstance, store: TrackingStore) -> list[str]:
-    """Mark the runs of this machine whose process is gone as failed, free their pools, close their MLflow runs.
+def lake_executor(lake: Lake, plain: dg.ExecutorDefinition = dg.in_process_executor) -> dg.ExecutorDefinition:
+    """Wrap an executor so that it holds the lock of the run that it executes.
 
-    Returns:
-        Their ids.
+    Args:
+        lake: the lake that holds the locks.
+        plain: the executor; by default, Dagster's in-process one.
     """
-    buried = []
-    for path in _lock_files(lake):
-        with abandoned_lock(path) as is_gone:
-            run = instance.get_run_by_id(path.name) if is_gone else None
-            if run is not None and not run.is_finished:
-                instance.report_run_failed(run, "the process that ran it is gone")
-                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-                buried.append(run.run_id)
-    close_mlflow_runs(instance, store)
-    return buried
+
+    def create(context: dg.InitExecutorContext) -> dg.Executor:
+        make = plain.executor_creation_fn
+        assert make is not None
+        return _LockingExecutor(make(context), lake)
+
+    return dg.ExecutorDefinition(
+        name=plain.name,
+        config_schema=plain.config_schema.as_field(),
+        description=plain.description,
+        executor_creation_fn=create,
+    )
 
 
-@dataclass(frozen=True)
-class SilentRun:
-    """A run on another machine that has shown no sign of life for minutes."""
-
-    run_id: str
-    holder: LockHolder
-    silence_s: float
-
-
-def silent_runs(lake: Lake, instance: dg.DagsterInstance) -> list[SilentRun]:
-    """List the unfinished runs of other machines that are not heard of any more.
-
-    Such a machine may be cut off and still at work, so its runs are not marked as failed here.
-    """
-    silent = []
-    for path in _lock_files(lake):
-        holder, since_s = read_holder(path), silence_s(path)
-        if holder is not None and not holder.is_on_this_machine and since_s > SILENT_AFTER_S:
-            run = instance.get_run_by_id(path.name)
-            if run is not None and not run.is_finished:
-                silent.append(SilentRun(run.run_id, holder, since_s))
-    return silent
-
-
-def close_mlflow_runs(instance: dg.DagsterInstance, store: TrackingStore) -> list[str]:
-    """Close the MLflow runs under way whose Dagster run has ended or is gone; returns their ids."""
-    closed: list[str] = []
-    for left in store.tagged_runs({}, status="RUNNING"):
-        run_id = left.data.tags.get(DAGSTER_RUN_TAG)
-        run = instance.get_run_by_id(run_id) if run_id else None
-        if run_id and (run is None or run.is_finished):
-            canceled = run is not None and run.status is dg.DagsterRunStatus.CANCELED
-            closed += close_leftover_runs(store, DAGSTER_RUN_TAG, run_id, status="KILLED" if canceled else "FAILED")
-    return closed
-
-
-class _KnownAlive(dg.Executor):
-    """Another executor that holds the run's lock meanwhile. Dagster exports no types for what it hands over."""
+class _LockingExecutor(dg.Executor):
+    """An executor that holds the run's lock. Dagster does not export the types of its arguments."""
 
     def __init__(self, executor: dg.Executor, lake: Lake) -> None:
         self._executor, self._lake = executor, lake
@@ -99,62 +86,78 @@ class _KnownAlive(dg.Executor):
             yield from self._executor.execute(plan_context, execution_plan)
 
 
-def lake_executor(lake: Lake, plain: dg.ExecutorDefinition = dg.in_process_executor) -> dg.ExecutorDefinition:
-    """Wrap an executor, Dagster's in-process one by default, so that its runs are known to be alive or dead."""
+def fail_orphaned_runs(lake: Lake, instance: dg.DagsterInstance, store: TrackingStore) -> list[str]:
+    """Mark this machine's orphaned runs as failed, free their pools and close their MLflow runs.
 
-    def create(context: dg.InitExecutorContext) -> dg.Executor:
-        make = plain.executor_creation_fn
-        assert make is not None
-        return _KnownAlive(make(context), lake)
+    Returns:
+        The ids of the runs.
+    """
+    failed = []
+    for path in _lock_files(lake):
+        with abandoned_lock(path) as is_abandoned:
+            run = instance.get_run_by_id(path.name) if is_abandoned else None
+            if run is not None and not run.is_finished:
+                instance.report_run_failed(run, "The process that executed this run has ended.")
+                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+                failed.append(run.run_id)
+    close_mlflow_runs(instance, store)
+    return failed
 
-    return dg.ExecutorDefinition(
-        name=plain.name,
-        config_schema=plain.config_schema.as_field(),
-        description=plain.description,
-        executor_creation_fn=create,
-    )
+
+def close_mlflow_runs(instance: dg.DagsterInstance, store: TrackingStore) -> list[str]:
+    """Close the running MLflow runs whose Dagster run has ended or was deleted; return their ids."""
+    closed: list[str] = []
+    for mlflow_run in store.tagged_runs({}, status="RUNNING"):
+        run_id = mlflow_run.data.tags.get(DAGSTER_RUN_TAG)
+        run = instance.get_run_by_id(run_id) if run_id else None
+        if run_id and (run is None or run.is_finished):
+            canceled = run is not None and run.status is dg.DagsterRunStatus.CANCELED
+            closed += close_leftover_runs(store, DAGSTER_RUN_TAG, run_id, status="KILLED" if canceled else "FAILED")
+    return closed
+
+
+@dataclass(frozen=True)
+class SilentRun:
+    """A run on another machine that has shown no sign of life for minutes."""
+
+    run_id: str
+    holder: LockHolder
+    silence_s: float
+
+
+def silent_runs(lake: Lake, instance: dg.DagsterInstance) -> list[SilentRun]:
+    """List the unfinished runs on other machines that show no sign of life.
+
+    Such a machine may have lost its connection and still be working, so its runs are not marked as failed.
+    """
+    silent = []
+    for path in _lock_files(lake):
+        holder, since_s = read_holder(path), silence_s(path)
+        if holder is not None and not holder.is_on_this_machine and since_s > SILENT_AFTER_S:
+            run = instance.get_run_by_id(path.name)
+            if run is not None and not run.is_finished:
+                silent.append(SilentRun(run.run_id, holder, since_s))
+    return silent
 
 
 def _lock_files(lake: Lake) -> list[Path]:
-    return sorted(_folder(lake).glob("[!.]*"))
+    return sorted(_lock_folder(lake).glob("[!.]*"))
 
 
-def _folder(lake: Lake) -> Path:
+def _lock_folder(lake: Lake) -> Path:
     return lake.dagster / "running"
 
 
-_FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-_UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
+def beating_daemons(instance: dg.DagsterInstance) -> int:
+    """Return the number of daemons that send heartbeats if there are several, otherwise 0.
 
-
-def unfinished_runs(instance: dg.DagsterInstance, job_name: str | None = None) -> Sequence[dg.DagsterRun]:
-    """Runs that have not ended, of one job or of all; the newest first."""
-    return instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED))
-
-
-DAGSTER_RUN_TAG = "dagster.run_id"
-"""On an MLflow run: the Dagster run that wrote it last."""
-DAGSTER_LINK_TAG = "dagster.run_page"
-MLFLOW_RUN_TAG = "mlflow/run_id"
-"""On a Dagster run: the MLflow run of its training."""
-
-SCHEDULE_TAG, SENSOR_TAG = "dagster/schedule_name", "dagster/sensor_name"
-"""On a Dagster run: what asked for it. Dagster sets these tags, but exports their names from private modules only."""
-
-
-_BEATS_WITHIN_S = 60.0
-"""A daemon that runs writes a heartbeat every 30 s."""
-
-
-def beating_daemons(instance: "dg.DagsterInstance") -> int:
-    """Return how many daemons send heartbeats if they are several; 0 if there is one, or none.
-
-    All heartbeats of a daemon bear its id. A daemon that was just stopped has left some, but sends no more.
+    All heartbeats of a daemon carry its id. A daemon that was just stopped has left recent heartbeats but sends no new
+    ones, so this waits for new ones if there are two ids or more.
     """
     first = _heartbeats(instance)
     if len(first) < 2:
         return 0
-    deadline = time.monotonic() + _BEATS_WITHIN_S
+    deadline = time.monotonic() + _HEARTBEAT_S
     beating: set[str] = set()
     while len(beating) < 2 and time.monotonic() < deadline:
         time.sleep(1)
@@ -162,10 +165,10 @@ def beating_daemons(instance: "dg.DagsterInstance") -> int:
     return len(beating) if len(beating) > 1 else 0
 
 
-def _heartbeats(instance: "dg.DagsterInstance") -> dict[str, float]:
-    """Return the latest heartbeat of each daemon that has sent one of late."""
+def _heartbeats(instance: dg.DagsterInstance) -> dict[str, float]:
+    """Return the time of each daemon's latest heartbeat, without daemons that have sent none recently."""
     latest: dict[str, float] = {}
     for beat in instance.get_daemon_heartbeats().values():
-        if beat.daemon_id and time.time() - beat.timestamp < _BEATS_WITHIN_S:
+        if beat.daemon_id and time.time() - beat.timestamp < _HEARTBEAT_S:
             latest[beat.daemon_id] = max(beat.timestamp, latest.get(beat.daemon_id, 0))
     return latest

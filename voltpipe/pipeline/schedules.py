@@ -1,7 +1,4 @@
-"""Automatic retraining: when enough is new, when the champion's skill decays, and at night if anything is new.
-
-`retraining.yaml` in Dagster's home says what is enough. It is read at every tick.
-"""
+"""Schedules: the nightly retraining."""
 
 import dagster as dg
 
@@ -18,5 +15,5 @@ from voltpipe.pipeline.retraining_requests import training_request
 def nightly_retraining(
     context: dg.ScheduleEvaluationContext, lake: LakeResource, tracking: TrackingResource
 ) -> dg.RunRequest | dg.SkipReason:
-    """Train again at night, if anything is new to the champion."""
+    """Start a training at 02:00 if there is any recording that the champion has not learned from."""
     return training_request(context.instance, lake.lake, tracking.store, at_night=True)

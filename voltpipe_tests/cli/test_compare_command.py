@@ -1,4 +1,4 @@
-"""Registered versions compared by the command line, on recordings that none of them learned from."""
+"""Comparison of registered versions from the command line, on recordings that none of them learned from."""
 
 import json
 import shutil
@@ -28,21 +28,21 @@ def compare(materialized, monkeypatch):
     return lambda *versions: CliRunner().invoke(main, ["compare", *versions])
 
 
-def test_two_versions_get_a_page(compare, materialized):
+def test_a_comparison_writes_a_report(compare, materialized):
     result = compare("champion", "2")
     assert result.exit_code == 0, result.output
     verdict, page = result.output.splitlines()[-2:]
     assert verdict.startswith("version 2 ")
     assert page == str(materialized.lake.reports / "comparison_1_2" / "comparison.html")
     gains = pd.read_parquet(materialized.lake.reports / "comparison_1_2" / "gains.parquet")
-    whole = gains[(gains["group"] == "all") & (gains["horizon"] == "mean")].iloc[0]
-    assert whole["gain"] < 0  # version 2 was refused for it
-    assert f"{whole['r2']:.4f} against {whole['first_r2']:.4f}" in verdict
+    overall = gains[(gains["group"] == "all") & (gains["horizon"] == "mean")].iloc[0]
+    assert overall["gain"] < 0  # version 2 was refused for it
+    assert f"{overall['r2']:.4f} against {overall['first_r2']:.4f}" in verdict
 
 
 @pytest.fixture
 def lake(materialized, tmp_path):
-    """A copy of the lake, with a later window set of which no version knows."""
+    """A copy of the lake, with a later window set that no version was trained on."""
     lake = Lake(tmp_path / "lake")
     for folder in ("windows", "mlflow"):
         shutil.copytree(materialized.lake.root / folder, lake.root / folder)
@@ -66,19 +66,19 @@ def scored_on(monkeypatch):
     return digests
 
 
-def test_versions_are_compared_on_the_window_set_that_they_name_and_not_on_the_newest(lake, scored_on):
+def test_versions_are_compared_on_their_own_window_set_and_not_on_the_newest(lake, scored_on):
     store = TrackingStore(lake.mlflow)
     compare_registered(lake, store, ["1", "2"])
     assert {*scored_on} == {find_version(store, "2").tags["window_set"]}
 
 
-def test_a_window_set_can_be_named_by_the_beginning_of_its_digest(lake, scored_on):
+def test_a_window_set_can_be_named_by_the_first_characters_of_its_digest(lake, scored_on):
     compare_registered(lake, TrackingStore(lake.mlflow), ["1", "2"], "later")
     assert {digest[:5] for digest in scored_on} == {"later"}
 
 
 @pytest.mark.parametrize("digest", ["nowhere", ""])
-def test_a_window_set_that_is_not_there_is_told_with_those_that_are(lake, digest):
+def test_a_missing_window_set_is_reported_with_the_existing_ones(lake, digest):
     store = TrackingStore(lake.mlflow)
     for version in ("1", "2"):
         store.client.delete_model_version_tag("voltage-forecaster", version, "window_set")
@@ -88,7 +88,7 @@ def test_a_window_set_that_is_not_there_is_told_with_those_that_are(lake, digest
 
 
 @pytest.mark.parametrize(("versions", "reason"), [(["1", "7"], "7"), (["1", "champion"], "1, 1"), (["1"], "1")])
-def test_what_cannot_be_compared_is_one_message(compare, versions, reason):
+def test_an_impossible_comparison_is_refused_in_one_message(compare, versions, reason):
     result = compare(*versions)
     assert result.exit_code == 1
     assert result.output.startswith("voltpipe: ")

@@ -1,4 +1,4 @@
-"""`voltpipe doctor` knows the servers of `voltpipe up`, and names what several machines can do to each other."""
+"""`voltpipe doctor` recognizes the servers of `voltpipe up`, and reports conflicts between machines."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def ports(lake, port):
     return list(doctor._ports(lake, "127.0.0.1", {"Dagster": port}))
 
 
-def test_the_ports_of_its_own_servers_are_right_and_those_of_others_wrong(lake, listener):
+def test_a_port_is_wrong_if_another_process_than_voltpipe_up_listens_on_it(lake, listener):
     (finding,) = ports(lake, listener)
     assert "--dagster-port" in finding.remedy
     with published_lock(lake.dagster / "serving" / "here", {"Dagster": f"http://127.0.0.1:{listener}"}):
@@ -57,7 +57,7 @@ def test_the_ports_of_its_own_servers_are_right_and_those_of_others_wrong(lake, 
         assert served.healthy
         assert f"process {os.getpid()} on {socket.gethostname()}" in served.found
     assert not ports(lake, listener)[0].healthy
-    # Left behind by one that was killed: the port is somebody else's now.
+    # Left by a killed `voltpipe up`: another process listens on the port now.
     leave(
         lake.dagster / "serving" / "killed",
         replace(LockHolder.this_process(), details={"Dagster": f"http://127.0.0.1:{listener}"}),
@@ -66,7 +66,7 @@ def test_the_ports_of_its_own_servers_are_right_and_those_of_others_wrong(lake, 
     assert list(doctor._servers(lake)) == []
 
 
-def test_a_second_voltpipe_up_is_named_with_its_host_until_it_is_silent(lake):
+def test_a_second_voltpipe_up_is_reported_with_its_host_until_it_is_silent(lake):
     with published_lock(lake.dagster / "serving" / "here", {}):
         leave(lake.dagster / "serving" / "there", ELSEWHERE)
         findings = list(doctor._servers(lake))
@@ -81,7 +81,7 @@ def beat(instance, daemon_type, daemon_id, age_s=0.0):
     instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - age_s, daemon_type, daemon_id, []))
 
 
-def test_several_daemons_are_told_from_one_that_was_started_again(lake, monkeypatch):
+def test_several_daemons_are_distinguished_from_one_that_was_restarted(lake, monkeypatch):
     with open_instance(lake) as instance:
         assert runs.beating_daemons(instance) == 0
         beat(instance, "SENSOR", "a", age_s=3)
@@ -98,13 +98,13 @@ def test_several_daemons_are_told_from_one_that_was_started_again(lake, monkeypa
 
         monkeypatch.setattr(time, "sleep", one_more)
         assert runs.beating_daemons(instance) == 2
-        monkeypatch.setattr(runs, "_BEATS_WITHIN_S", 2.0)
+        monkeypatch.setattr(runs, "_HEARTBEAT_S", 2.0)
         beat(instance, "SCHEDULER", "a", age_s=1)
         monkeypatch.setattr(time, "sleep", lambda _: beat(instance, "SENSOR", "b"))
         assert runs.beating_daemons(instance) == 0
 
 
-def test_a_run_whose_machine_is_silent_is_named_with_host_and_way_out(lake):
+def test_a_run_on_a_silent_machine_is_reported_with_its_host(lake):
     with open_instance(lake) as instance:
         run = instance.create_run_for_job(dg.job(name="train")(lambda: None), status=dg.DagsterRunStatus.STARTED)
     lock = lake.dagster / "running" / run.run_id
@@ -112,10 +112,10 @@ def test_a_run_whose_machine_is_silent_is_named_with_host_and_way_out(lake):
     assert [finding for finding in doctor._dagster(lake) if not finding.healthy] == []
     leave(lock, ELSEWHERE, 600)
     (wrong,) = [finding for finding in doctor._dagster(lake) if not finding.healthy]
-    assert all(fact in wrong.found for fact in (run.run_id, "host-b", "10 min"))
+    assert all(part in wrong.found for part in (run.run_id, "host-b", "10 min"))
 
 
-def test_a_missing_driver_of_either_store_is_named(lake, monkeypatch):
+def test_a_missing_driver_of_either_store_is_reported(lake, monkeypatch):
     prepare_home(lake)
     with (lake.dagster / "dagster.yaml").open("a") as file:
         file.write("storage: {postgres: {postgres_url: 'postgresql+psycopg2://db/dagster'}}\n")
@@ -131,7 +131,7 @@ def test_a_missing_driver_of_either_store_is_named(lake, monkeypatch):
     assert "postgresql+psycopg2" in wrong["MLflow"].remedy
 
 
-def test_no_port_is_needed_for_an_mlflow_that_is_served_elsewhere(lake, listener, monkeypatch):
+def test_an_mlflow_server_elsewhere_needs_no_port(lake, listener, monkeypatch):
     monkeypatch.setenv(TRACKING_VARIABLE, "http://mlflow.lab:5000")
     (finding,) = doctor._ports(lake, "127.0.0.1", {"MLflow": listener})
     assert finding.healthy

@@ -1,4 +1,4 @@
-"""A search seen from Dagster and MLflow: one run that holds its trials, and settings that can be trained with."""
+"""A search in Dagster and MLflow: one run with its trials, and settings for a training."""
 
 import json
 import os
@@ -33,7 +33,7 @@ SEARCH = {
     "batch_size": 16,
     "weight_decay": 0.0,
     "noise_mv": 0.0,
-    # The recipe's rate, tried first, lies at the lower end of what is searched; nearly all of it is far too high.
+    # The recipe's rate, tried first, is at the lower end of the range, which is mostly far too high.
     "learning_rate_range": [4e-3, 1.0],
     "trials_before_pruning": 1,
     "n_trials": 3,
@@ -43,7 +43,7 @@ KILLED_IN_ITS_SECOND_TRIAL = """
 import json, os, signal, sys
 import torch
 from voltpipe.lake.paths import Lake
-from voltpipe.pipeline.assets.hyperparameters import _Place
+from voltpipe.pipeline.assets.hyperparameters import _TrialProgress
 from voltpipe.pipeline.launcher import Launcher
 
 def kill(self, record):
@@ -51,7 +51,7 @@ def kill(self, record):
     if record.epoch == 2 and "trial 2 of" in self.trial:
         os.kill(os.getpid(), signal.SIGKILL)
 
-epoch_finished, _Place.epoch_finished = _Place.epoch_finished, kill
+epoch_finished, _TrialProgress.epoch_finished = _TrialProgress.epoch_finished, kill
 torch.set_num_threads(1)
 Launcher(Lake.default()).search(**json.loads(sys.argv[1]))
 """
@@ -78,7 +78,7 @@ def search(trainable, instance, small_windows):
 
 
 def parent_and_trials(trainable_store):
-    """The search's MLflow run, and those of its trials in their order."""
+    """Return the search's MLflow run, and the runs of its trials in order."""
     (parent,) = [run for run in trainable_store.tagged_runs({}) if PARENT_TAG not in run.data.tags]
     trials = trainable_store.tagged_runs({PARENT_TAG: parent.info.run_id})
     return parent, sorted(trials, key=lambda run: run.info.run_name)
@@ -88,8 +88,8 @@ def found(lake) -> SearchValue:
     return SearchValue.model_validate(read_json(value_path(lake, "found_settings")))
 
 
-def test_a_run_that_trains_as_well_searches_nothing(trainable, instance, trainable_store, small_windows):
-    """As "Materialize all" does."""
+def test_a_run_that_also_trains_does_not_search(trainable, instance, trainable_store, small_windows):
+    """Materialize the same assets as "Materialize all"."""
     training = {"architecture": "shared_cnn_lstm", "max_epochs": 1, "windows_per_epoch": 48, "device": "cpu"}
     assets = [dg.AssetKey(name) for name in ("recording_split", "window_set", "found_settings", "trained_forecaster")]
     result = (
@@ -112,7 +112,7 @@ def test_a_run_that_trains_as_well_searches_nothing(trainable, instance, trainab
     assert PARENT_TAG not in run.data.tags
 
 
-def test_trials_are_runs_inside_the_searchs_and_what_is_found_can_be_trained_with(
+def test_trials_are_runs_inside_the_search_and_its_result_configures_a_training(
     trainable, instance, trainable_store, search
 ):
     run = search()
@@ -147,7 +147,7 @@ def test_trials_are_runs_inside_the_searchs_and_what_is_found_can_be_trained_wit
     assert metadata["trials"].value.splitlines()[2].startswith("| 0 | complete |")
 
 
-def test_a_terminated_search_leaves_nothing_running_and_goes_on(
+def test_an_interrupted_search_leaves_nothing_running_and_resumes(
     trainable, instance, trainable_store, small_windows, monkeypatch
 ):
     def interrupt(self, record):
@@ -155,11 +155,11 @@ def test_a_terminated_search_leaves_nothing_running_and_goes_on(
         if record.epoch == 2 and "trial 2 of" in self.trial:
             os.kill(os.getpid(), signal.SIGINT)
 
-    from voltpipe.pipeline.assets.hyperparameters import _Place
+    from voltpipe.pipeline.assets.hyperparameters import _TrialProgress
 
-    original = _Place.epoch_finished
+    original = _TrialProgress.epoch_finished
     with monkeypatch.context() as patch:
-        patch.setattr(_Place, "epoch_finished", interrupt)
+        patch.setattr(_TrialProgress, "epoch_finished", interrupt)
         with pytest.raises(RunError) as interrupted:
             Launcher(trainable).search(split=small_windows, search={**SEARCH, "pruner": "none"})
         assert interrupted.value.code == "run-interrupted"
@@ -178,14 +178,14 @@ def test_a_terminated_search_leaves_nothing_running_and_goes_on(
     assert after[1].data.tags[DAGSTER_RUN_TAG] == instance.get_runs()[0].run_id
 
 
-def test_a_killed_search_keeps_its_trials_goes_on_and_finds_what_an_undisturbed_one_finds(
+def test_a_killed_search_keeps_its_trials_resumes_and_ends_like_an_undisturbed_one(
     trainable, instance, trainable_store, small_windows, tmp_path
 ):
     undisturbed = Lake(tmp_path / "undisturbed")
     shutil.copytree(trainable.root, undisturbed.root)
-    asked = {"split": small_windows, "search": {**SEARCH, "pruner": "none"}}
+    arguments = {"split": small_windows, "search": {**SEARCH, "pruner": "none"}}
     environment = {**os.environ, LAKE_VARIABLE: str(trainable.root)}
-    command = [sys.executable, "-c", KILLED_IN_ITS_SECOND_TRIAL, json.dumps(asked)]
+    command = [sys.executable, "-c", KILLED_IN_ITS_SECOND_TRIAL, json.dumps(arguments)]
     killed = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     (run,) = instance.get_runs()
@@ -194,21 +194,21 @@ def test_a_killed_search_keeps_its_trials_goes_on_and_finds_what_an_undisturbed_
     assert [each.info.status for each in (parent, first, second)] == ["RUNNING", "FINISHED", "RUNNING"]
     journal = (next(trainable.searches.glob("*-*")) / JOURNAL_FILE).read_bytes()
 
-    Launcher(trainable).search(**asked)
-    rerun, buried = instance.get_runs()
-    assert buried.run_id == run.run_id
-    assert (buried.status, rerun.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS)
+    Launcher(trainable).search(**arguments)
+    rerun, failed = instance.get_runs()
+    assert failed.run_id == run.run_id
+    assert (failed.status, rerun.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS)
     again, trials = parent_and_trials(trainable_store)
     assert [each.info.status for each in (again, *trials)] == ["FINISHED"] * 4
     assert [each.info.run_id for each in (again, *trials[:2])] == [each.info.run_id for each in (parent, first, second)]
-    assert trials[0].info.end_time == first.info.end_time  # what was acknowledged is not done again
+    assert trials[0].info.end_time == first.info.end_time  # a finished trial is not repeated
     assert (next(trainable.searches.glob("*-*")) / JOURNAL_FILE).read_bytes().startswith(journal)
     epochs = [
         metric.step for metric in trainable_store.client.get_metric_history(second.info.run_id, "validation/loss")
     ]
     assert epochs == [1, 2, 3, 4]
 
-    Launcher(undisturbed).search(**asked)
+    Launcher(undisturbed).search(**arguments)
     assert found(trainable).settings == found(undisturbed).settings
     assert without_seconds(found(trainable).table) == without_seconds(found(undisturbed).table)
 
@@ -217,15 +217,15 @@ def without_seconds(table):
     return [[cell for place, cell in enumerate(line.split("|")) if place != 5] for line in table.splitlines()]
 
 
-def test_a_search_that_cannot_be_is_told_of_in_a_sentence(trainable):
+def test_an_impossible_search_fails_with_the_message_of_the_step(trainable):
     with pytest.raises(RunError, match="recording_split: ") as failed:
         search_settings(trainable, SearchSettings(), organoid="nobody")
     assert failed.value.code == "run-failed"
 
 
-def test_the_result_of_a_search_is_its_own_though_another_was_made_since(trainable, search):
+def test_a_search_summary_is_of_that_search_even_after_a_later_one(trainable, search):
     run = search(n_trials=1)
-    value_path(trainable, "found_settings").unlink()  # the newest in the lake may be another search's
+    value_path(trainable, "found_settings").unlink()  # the newest value may be of another search
     table, config, place = search_summary(trainable, run.run_id).split("\n\n")
     assert table.splitlines()[0] == "| trial | outcome | validation loss | epochs | s | learning_rate |"
     assert yaml.safe_load(config)["ops"]["trained_forecaster"]["config"]["architecture"] == "shared_cnn_lstm"

@@ -1,4 +1,4 @@
-"""`voltpipe up`: both pages on this machine, a raw file conditioned without a click, and nothing left after Ctrl-C."""
+"""`voltpipe up` serves both pages, conditions raw files automatically, and leaves no process after Ctrl-C."""
 
 import json
 import os
@@ -34,13 +34,13 @@ def listener():
         yield taken.getsockname()[1]
 
 
-def test_a_port_is_taken_where_something_listens(listener):
+def test_a_port_is_taken_if_a_process_listens_on_it(listener):
     assert port_taken("127.0.0.1", listener)
     assert not port_taken("127.0.0.1", free_port())
 
 
 @pytest.mark.parametrize("name", ["dagster", "mlflow"])
-def test_a_taken_port_is_named_with_the_way_out_before_anything_is_written(listener, tmp_path, name):
+def test_a_taken_port_is_refused_with_the_remedy_before_anything_is_written(listener, tmp_path, name):
     ports = {"dagster_port": free_port(), "mlflow_port": free_port(), f"{name}_port": listener}
     with pytest.raises(ServerError) as refused:
         serve(Lake(tmp_path / "lake"), host="127.0.0.1", **ports)
@@ -85,13 +85,13 @@ def sensors(port):
 
 
 def processes_of(lake):
-    """Ids of the processes that work on a lake, as its name in their environment tells."""
+    """Return the ids of the processes whose environment names a lake."""
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
             if f"{LAKE_VARIABLE}={lake.root}\0".encode() in environment.read_bytes():
                 found.append(int(environment.parent.name))
-        except OSError:  # ended meanwhile, or somebody else's
+        except OSError:  # the process has ended or belongs to another user
             continue
     return found
 
@@ -103,7 +103,7 @@ def listeners(process_ids):
         for descriptor in Path(f"/proc/{number}/fd").glob("*"):
             try:
                 sockets.add(str(descriptor.readlink()))
-            except OSError:  # closed meanwhile
+            except OSError:  # the file was closed
                 continue
     found = set()
     for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
@@ -117,7 +117,7 @@ def listeners(process_ids):
 
 
 def kill(lake, command):
-    """Kill those of them with a command like this."""
+    """Kill the processes of a lake whose command line contains this text."""
     for process in processes_of(lake):
         if command in Path(f"/proc/{process}/cmdline").read_text().replace("\0", " "):
             os.kill(process, signal.SIGKILL)
@@ -131,7 +131,7 @@ def runs(port):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
-def test_all_servers_survive_a_kill_a_raw_file_is_conditioned_though_training_is_paused_and_ctrl_c_ends_all(
+def test_killed_servers_are_restarted_raw_files_are_conditioned_and_ctrl_c_ends_all(
     tmp_path, put_recording, spiking_mv
 ):
     lake, elsewhere = Lake(tmp_path / "lake"), tmp_path / "elsewhere"
@@ -155,8 +155,8 @@ def test_all_servers_survive_a_kill_a_raw_file_is_conditioned_though_training_is
         assert (states["retraining"], states["raw_recordings"]) == ("STOPPED", "RUNNING")
         kill(lake, "-m dagster._daemon")
         kill(lake, "-m mlflow")
-        said = {up.stdout.readline().decode().split()[0] for _ in range(3)}
-        assert said == {"Ctrl-C", "Dagster", "MLflow"}  # both are started again
+        first_words = {up.stdout.readline().decode().split()[0] for _ in range(3)}
+        assert first_words == {"Ctrl-C", "Dagster", "MLflow"}  # both are restarted
         path = put_recording(lake, "run_0", spiking_mv(0))
         copied_at = time.time() - 60
         os.utime(path, (copied_at, copied_at))
@@ -170,8 +170,8 @@ def test_all_servers_survive_a_kill_a_raw_file_is_conditioned_though_training_is
         assert up.wait(120) == 0
         assert not port_taken("127.0.0.1", dagster)
         assert not port_taken("127.0.0.1", mlflow)
-        patience = time.monotonic() + 20  # a run that was under way may end by itself
-        while processes_of(lake) and time.monotonic() < patience:
+        deadline = time.monotonic() + 20  # a run in progress may still end
+        while processes_of(lake) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert processes_of(lake) == []
         assert list(elsewhere.iterdir()) == []
@@ -183,7 +183,7 @@ def test_all_servers_survive_a_kill_a_raw_file_is_conditioned_though_training_is
 
 @pytest.fixture
 def mlflow_elsewhere(tmp_path):
-    """An MLflow server that somebody else runs."""
+    """An MLflow server that `voltpipe up` did not start."""
     store, port = TrackingStore(tmp_path / "elsewhere"), free_port()
     store.prepare()
     server = subprocess.Popen(
@@ -202,7 +202,7 @@ def mlflow_elsewhere(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
-def test_mlflow_that_is_served_elsewhere_is_linked_and_none_is_started(tmp_path, mlflow_elsewhere, monkeypatch):
+def test_an_mlflow_server_elsewhere_is_linked_and_none_is_started(tmp_path, mlflow_elsewhere, monkeypatch):
     lake, dagster, mlflow = Lake(tmp_path / "lake"), free_port(), free_port()
     monkeypatch.setenv(LAKE_VARIABLE, str(lake.root))
     monkeypatch.setenv(TRACKING_VARIABLE, f"{mlflow_elsewhere}/")
@@ -231,7 +231,7 @@ def test_mlflow_that_is_served_elsewhere_is_linked_and_none_is_started(tmp_path,
         up.communicate()
 
 
-def test_an_mlflow_server_that_is_down_is_named(tmp_path, monkeypatch, working_directory):
+def test_an_mlflow_server_that_is_down_is_reported(tmp_path, monkeypatch, working_directory):
     address = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv(TRACKING_VARIABLE, address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

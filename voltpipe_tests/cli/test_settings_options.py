@@ -1,4 +1,4 @@
-"""The command line is derived from the settings: each option once, with its default and bounds."""
+"""Options of the command line are derived from the settings, with their defaults and bounds."""
 
 import re
 
@@ -36,12 +36,12 @@ POSITIONAL = {("simulate", "preparation")}
 
 
 @pytest.mark.parametrize(("command", "settings", "name"), EVERY_SETTING)
-def test_each_setting_is_one_option_with_the_settings_own_words(command, settings, name):
+def test_each_setting_is_one_option_with_the_description_of_the_setting(command, settings, name):
     options = [parameter for parameter in main.commands[command].params if parameter.name == name]
     assert len(options) == 1
     if (command, name) not in POSITIONAL:
         field = settings.model_fields[name]
-        assert not options[0].show_default  # it would stand in two places
+        assert not options[0].show_default  # the help text already contains it
         assert options[0].help.startswith(setting_help(field))
         if isinstance(field.default, int | float):
             assert f"[default: {field.default}]" in options[0].help
@@ -53,12 +53,12 @@ def test_bounds_and_default_are_shown():
     assert re.search(r"\(>= 1, <= 604800\) \[default: 120\.0\]$", budget.help)
 
 
-def test_a_count_is_asked_for_by_what_is_counted():
+def test_the_option_of_a_count_is_named_after_the_counted_thing():
     recordings = next(parameter for parameter in main.commands["simulate"].params if parameter.name == "n_recordings")
     assert recordings.opts == ["--recordings"]
 
 
-def test_what_is_not_given_keeps_its_default():
+def test_an_option_that_is_not_given_keeps_its_default():
     settings = settings_from_options(TrainingSettings, {"architecture": "cnn_lstm", "budget_s": None, "file": "other"})
     assert settings == TrainingSettings(architecture=Architecture.CNN_LSTM)
 
@@ -74,7 +74,7 @@ def test_a_pair_is_one_option_with_two_values():
     assert settings_from_options(SearchSettings, {"batch_size_range": (4, 8)}).batch_size_range == (4, 8)
 
 
-def test_every_option_out_of_bounds_is_named():
+def test_all_options_out_of_bounds_are_named():
     with pytest.raises(OptionError) as refused:
         settings_from_options(TrainingSettings, {"budget_s": 0.5, "batch_size": 0, "device": Device.CPU})
     assert "--budget-s 0.5" in str(refused.value)
@@ -95,7 +95,7 @@ def test_every_option_out_of_bounds_is_named():
         (["simulate", "organoid", "--organoid", "../slice"], "'../slice'"),
     ],
 )
-def test_what_is_out_of_bounds_is_refused_before_any_file_is_written(arguments, named, monkeypatch, tmp_path):
+def test_options_out_of_bounds_are_refused_before_any_file_is_written(arguments, named, monkeypatch, tmp_path):
     monkeypatch.setenv(LAKE_VARIABLE, str(tmp_path / "lake"))
     monkeypatch.chdir(tmp_path)
     outcome = CliRunner().invoke(main, arguments)

@@ -1,4 +1,4 @@
-"""An asset's code version changes with the code that its value depends on, and with no other."""
+"""An asset's code version changes only with the code that its value depends on."""
 
 import ast
 import shutil
@@ -9,7 +9,6 @@ from pkgutil import iter_modules
 import pytest
 
 import voltpipe
-from voltpipe.forecasting.training import epoch
 from voltpipe.lake.paths import Lake
 from voltpipe.pipeline import assets, metadata
 from voltpipe.pipeline.build_definitions import build_definitions
@@ -53,8 +52,8 @@ def place_of(module):
     return Path(module.__file__).relative_to(PACKAGE).parts
 
 
-def test_a_change_of_the_training_loop_changes_what_is_trained_and_nothing_earlier(copy):
-    changed = changed_by(copy, *place_of(epoch))
+def test_a_change_of_the_training_loop_changes_trained_assets_and_nothing_upstream(copy):
+    changed = changed_by(copy, *place_of(optimization))
     assert {"trained_forecaster", "found_settings"} <= changed
     assert not changed & {"raw_recording", "conditioned_recording", "recording_split", "window_set"}
 
@@ -69,7 +68,7 @@ def test_a_template_changes_the_page(copy):
     assert "lake_report" in changed_by(copy, *place_of(lake_report))
 
 
-def test_how_values_are_shown_changes_no_version(copy):
+def test_a_change_of_the_metadata_changes_no_version(copy):
     assert changed_by(copy, *place_of(metadata)) == set()
 
 

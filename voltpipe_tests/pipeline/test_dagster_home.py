@@ -1,4 +1,4 @@
-"""Dagster's home: what is wrong with its configuration is said, and runs may queue on a cluster."""
+"""Dagster's home: errors in its configuration are reported, and runs may queue on a cluster."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_ite
 from voltpipe.lake.paths import Lake
 from voltpipe.pipeline.dagster_home import DagsterHomeError, open_instance, prepare_home
 
-# Stands for a launcher that is not Dagster's default one.
+# An example of a launcher that is not Dagster's default one.
 OTHER_LAUNCHER = """
 run_launcher: {module: dagster._core.launcher.sync_in_memory_run_launcher, class: SyncInMemoryRunLauncher}
 """
@@ -20,7 +20,7 @@ run_launcher: {module: dagster._core.launcher.sync_in_memory_run_launcher, class
 
 @pytest.fixture
 def configured(tmp_path, working_directory):
-    """A lake whose dagster.yaml goes on with these lines."""
+    """Creates a lake whose dagster.yaml ends with these lines."""
 
     def configure(lines, former="", latter=""):
         lake = Lake(tmp_path / "lake")
@@ -44,7 +44,7 @@ def start_timeout(lake):
         (OTHER_LAUNCHER, 0),
     ],
 )
-def test_runs_start_within_three_minutes_but_on_a_cluster(configured, lines, timeout_s):
+def test_runs_must_start_within_three_minutes_except_on_a_cluster(configured, lines, timeout_s):
     assert start_timeout(configured(lines)) == timeout_s
 
 
@@ -65,7 +65,7 @@ def test_without_a_start_timeout_dagster_lets_a_run_queue(configured, timeout_s,
         assert instance.get_run_by_id(run.run_id).status.value == status
 
 
-def test_a_missing_driver_is_named_with_the_way_to_get_it(configured, monkeypatch):
+def test_a_missing_driver_is_named_with_the_install_command(configured, monkeypatch):
     monkeypatch.setitem(sys.modules, "dagster_postgres", None)  # as if it were not installed
     lake = configured("storage: {postgres: {postgres_url: 'postgresql+psycopg2://db/dagster'}}\n")
     with pytest.raises(DagsterHomeError) as refused:

@@ -1,4 +1,4 @@
-"""The asset graph as the design fixes it; it loads quickly, and without a warning."""
+"""The asset graph as designed. It loads quickly and without warnings."""
 
 import subprocess
 import sys
@@ -124,7 +124,7 @@ def test_assets_are_grouped_by_stage(graph):
     assert groups == GROUPS
 
 
-def test_no_arrow_leads_back_from_one_group_to_an_earlier_one(graph):
+def test_no_group_depends_on_a_later_one(graph):
     group_of = {key: graph.get(key).group_name for key in graph.get_all_asset_keys()}
     before: dict[str, set[str]] = {group: set() for group in GROUPS}
     for key, group in group_of.items():
@@ -135,24 +135,24 @@ def test_no_arrow_leads_back_from_one_group_to_an_earlier_one(graph):
     )  # raises CycleError where two lead to each other
 
 
-def test_each_asset_follows_from_the_one_before(graph):
+def test_each_asset_has_its_upstream_assets(graph):
     assert {key.path[-1]: names(graph.get(key).parent_keys) for key in graph.get_all_asset_keys()} == UPSTREAM
 
 
-def test_each_asset_says_what_it_is_and_of_what_kind(graph):
+def test_each_asset_has_a_description_and_kinds(graph):
     for key in graph.get_all_asset_keys():
         assert graph.get(key).description
         assert graph.get(key).kinds
 
 
-def test_recordings_are_partitioned_one_each(graph):
+def test_each_recording_is_a_partition(graph):
     partitioned = {key.path[-1]: graph.get(key).partitions_def for key in graph.get_all_asset_keys()}
     assert {name for name, partitions in partitioned.items() if partitions} == PARTITIONED
     assert partitioned["raw_recording"] == dg.DynamicPartitionsDefinition(name="recordings")
 
 
 @pytest.mark.parametrize(("blocking", "expected"), [(True, BLOCKING_CHECKS), (False, OTHER_CHECKS)])
-def test_checks_guard_what_follows(graph, blocking, expected):
+def test_each_check_is_on_its_asset_and_blocks_as_designed(graph, blocking, expected):
     checks: dict[str, set[str]] = {}
     for key in graph.asset_check_keys:
         if graph.get_check_spec(key).blocking is blocking:
@@ -185,7 +185,7 @@ def test_jobs_sensors_and_schedules(definitions):
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
 
 
-def test_the_jobs_divide_the_graph_between_them(definitions, graph):
+def test_each_job_selects_its_assets(definitions, graph):
     ingest, search, train, forecast = (
         names(definitions.resolve_job_def(name).asset_layer.selected_asset_keys)
         for name in ("ingest_recordings", "search_hyperparameters", "train_forecaster", "forecast_recordings")
@@ -204,11 +204,11 @@ def test_one_training_runs_at_a_time_and_one_champion_is_chosen_at_a_time(defini
     assert train.node_named("champion_forecaster").definition.pools == {"registry"}
 
 
-def test_each_asset_with_a_value_has_its_place_in_the_lake(graph):
+def test_each_asset_with_a_value_has_a_folder_in_the_lake(graph):
     assert STAGE_FOLDERS.keys() == names(graph.get_all_asset_keys()) - WITHOUT_VALUE
 
 
-def test_a_resource_can_be_swapped(tmp_path):
+def test_a_resource_can_be_replaced(tmp_path):
     other = dg.ResourceDefinition.hardcoded_resource("other")
     definitions = build_definitions(Lake(tmp_path / "lake"), resources={"tracking": other})
     assert definitions.resources["tracking"] is other

@@ -1,11 +1,11 @@
-"""Executor and run launcher are chosen by configuration, not in code."""
+"""Executor and run launcher are set by configuration, not in code."""
 
 import dagster as dg
 import pytest
 
 from voltpipe.lake.paths import LAKE_VARIABLE, Lake
 from voltpipe.pipeline.build_definitions import EXECUTOR_VARIABLE, ExecutorError, build_definitions
-from voltpipe.pipeline.dagster_home import CONFIG_FILE, open_instance
+from voltpipe.pipeline.dagster_home import DAGSTER_CONFIG_FILE, open_instance
 from voltpipe.pipeline.jobs import LAKE_REPORT_JOB
 
 LAUNCHER = """
@@ -27,7 +27,7 @@ def lake(tmp_path, working_directory, monkeypatch, put_recording, spiking_mv):
     return lake
 
 
-def test_runs_take_place_in_the_executor_that_is_configured(lake, monkeypatch):
+def test_runs_use_the_configured_executor(lake, monkeypatch):
     assert build_definitions(lake).executor.name == dg.in_process_executor.name
     monkeypatch.setenv(EXECUTOR_VARIABLE, "dagster:multiprocess_executor")
     assert build_definitions(lake).executor.name == dg.multiprocess_executor.name
@@ -38,19 +38,19 @@ def test_runs_take_place_in_the_executor_that_is_configured(lake, monkeypatch):
         assert lake.page.exists()
     entries = [record.event_log_entry.dagster_event for record in records if record.event_log_entry.dagster_event]
     assert len({entry.pid for entry in entries} - {None}) == 2  # the run's, and that of its only step
-    assert list((lake.dagster / "running").iterdir()) == []  # its lock was held while it ran, and is let go
+    assert list((lake.dagster / "running").iterdir()) == []  # its lock was released
 
 
 @pytest.mark.parametrize("name", ["dagster", "dagster:no_executor", "no_module:executor", "dagster:asset"])
-def test_what_is_no_executor_is_refused_by_its_name(lake, monkeypatch, name):
+def test_a_name_that_is_not_an_executor_is_refused(lake, monkeypatch, name):
     monkeypatch.setenv(EXECUTOR_VARIABLE, name)
     with pytest.raises(ExecutorError, match=name) as refused:
         build_definitions(lake)
     assert refused.value.code == "executor-unknown"
 
 
-def test_the_run_launcher_is_that_of_the_lakes_dagster_yaml(lake):
+def test_the_run_launcher_comes_from_the_lakes_dagster_yaml(lake):
     lake.dagster.mkdir(parents=True)
-    (lake.dagster / CONFIG_FILE).write_text(LAUNCHER)
+    (lake.dagster / DAGSTER_CONFIG_FILE).write_text(LAUNCHER)
     with open_instance(lake) as instance:
         assert type(instance.run_launcher).__name__ == "SyncInMemoryRunLauncher"

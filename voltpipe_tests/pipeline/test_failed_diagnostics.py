@@ -1,4 +1,4 @@
-"""A forecaster whose roll-outs diverge is scored, registered, promoted or refused, and reported all the same."""
+"""A forecaster whose roll-outs diverge is scored, registered, promoted or refused, and reported like any other."""
 
 import re
 from pathlib import Path
@@ -31,7 +31,7 @@ AFTER_TRAINING = (
 
 @pytest.fixture
 def diverging(trainable, small_windows):
-    """A lake with two held-out recordings, in which what was trained is an unstable linear autoregression."""
+    """A lake with two held-out recordings, in which the trained forecaster is an unstable linear autoregression."""
     Launcher(trainable).train(split={**small_windows, "test_fraction": 0.34}, training=POOR_TRAINING)
     trained = TrainedValue.model_validate(read_json(value_path(trainable, "trained_forecaster")))
     forecaster = fit_baselines(WindowSet(Path(trained.window_set_folder)))["autoregression"]
@@ -41,7 +41,7 @@ def diverging(trainable, small_windows):
     return trainable
 
 
-def test_a_roll_out_that_diverges_stops_nothing(diverging, instance):
+def test_a_diverging_roll_out_does_not_stop_the_evaluation(diverging, instance):
     job = build_definitions(diverging).resolve_job_def(TRAIN_JOB)
     result = job.execute_in_process(
         instance=instance, asset_selection=[dg.AssetKey(name) for name in AFTER_TRAINING], raise_on_error=False

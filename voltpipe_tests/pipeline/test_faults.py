@@ -1,4 +1,4 @@
-"""What a training survives: a paused process that its retry replaced, a full disk, a damaged file."""
+"""Recovery from failures: a paused process that a retry replaced, a full disk, a damaged file."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def ops(small_windows, good_training):
 
 @pytest.fixture
 def train(trainable, instance, ops):
-    """Trains in this process, from the split on, and returns the run."""
+    """Trains in this process, starting with the split, and returns the run."""
 
     def train():
         result = (
@@ -78,7 +78,7 @@ def train(trainable, instance, ops):
 
 @pytest.fixture
 def paused(trainable, ops, tmp_path):
-    """Starts a training in a process of its own, which is stopped after its first epoch, as by a machine that hangs."""
+    """Starts a training in its own process, and pauses it after the first epoch, as if the machine hung."""
     environment = {**os.environ, LAKE_VARIABLE: str(trainable.root)}
     command = [sys.executable, "-c", PAUSED_AFTER_AN_EPOCH, json.dumps(ops)]
     with (tmp_path / "paused.log").open("wb") as log:
@@ -91,7 +91,7 @@ def paused(trainable, ops, tmp_path):
 
 @contextmanager
 def small_disk(folder, size):
-    """A file system of so many bytes at a folder."""
+    """Mount a file system of this size at a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("a small file system can be made by root only")
@@ -102,7 +102,7 @@ def small_disk(folder, size):
 
 
 def assert_as_undisturbed(lake, materialized):
-    """The weights are those of the training that nothing happened to; each epoch stands in the history once."""
+    """Assert that weights and history equal those of an undisturbed training."""
     (folder,) = lake.checkpoints.glob("*-*")
     result = read_result(folder)
     undisturbed = read_result(next(iter(materialized.lake.checkpoints.glob("coupled_cnn_lstm-*"))))
@@ -115,7 +115,7 @@ def assert_as_undisturbed(lake, materialized):
 
 @pytest.fixture
 def before_a_retry(monkeypatch):
-    """Has something done whenever Dagster is about to wait for a step that asked for a retry."""
+    """Calls a function whenever Dagster is about to wait for a step that requested a retry."""
 
     def do(act):
         waits = []
@@ -132,7 +132,7 @@ def before_a_retry(monkeypatch):
     return do
 
 
-def test_an_orphan_stops_itself_and_the_retry_that_waited_for_it_gets_the_same_weights(
+def test_an_orphaned_process_stops_and_the_waiting_retry_gets_the_same_weights(
     trainable, instance, trainable_store, paused, train, materialized, before_a_retry
 ):
     (orphaned,) = instance.get_runs()
@@ -150,9 +150,7 @@ def test_an_orphan_stops_itself_and_the_retry_that_waited_for_it_gets_the_same_w
     assert instance.get_run_by_id(orphaned.run_id).status is dg.DagsterRunStatus.FAILURE
 
 
-def test_a_disk_that_is_full_for_a_while_costs_a_training_no_more_than_an_epoch(
-    trainable, train, materialized, before_a_retry
-):
+def test_a_disk_that_is_full_for_a_while_costs_at_most_one_epoch(trainable, train, materialized, before_a_retry):
     with small_disk(trainable.checkpoints, "16m") as disk:
         filler = disk / ".filler"
         filler.write_bytes(bytes(2**24 - 2**16))
@@ -162,7 +160,7 @@ def test_a_disk_that_is_full_for_a_while_costs_a_training_no_more_than_an_epoch(
         assert_as_undisturbed(trainable, materialized)
 
 
-def test_a_full_disk_conditions_nothing_by_half_and_loses_nothing(tmp_path, put_recording, spiking_mv):
+def test_a_full_disk_leaves_no_partial_file_and_loses_nothing(tmp_path, put_recording, spiking_mv):
     with small_disk(tmp_path / "lake", "1m") as disk:
         lake, key = Lake(disk), RecordingKey("slice", "run_0")
         raw = put_recording(lake, "run_0", spiking_mv(0))
@@ -192,11 +190,11 @@ def conditioned(tmp_path, put_recording, spiking_mv):
 
 
 @pytest.mark.parametrize("read_all", [False, True])
-def test_a_damaged_conditioned_file_is_set_aside_named_and_conditioned_anew(conditioned, read_all):
+def test_a_damaged_conditioned_file_is_set_aside_and_conditioned_again(conditioned, read_all):
     key = RecordingKey("slice", "run_0")
     path = conditioned.conditioned_path(key)
     content = bytearray(path.read_bytes())
-    whole = bytes(content)
+    undamaged = bytes(content)
     content[len(content) // 4 if read_all else -1] ^= 1
     path.write_bytes(content)
     if read_all:
@@ -207,17 +205,17 @@ def test_a_damaged_conditioned_file_is_set_aside_named_and_conditioned_anew(cond
     assert verify_recordings(conditioned)[1] == {}
     assert list(find_arrivals(conditioned).ready) == [key]
     condition_raw(conditioned, key, ConditioningSettings())
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == undamaged
     assert list(find_arrivals(conditioned).ready) == []
 
 
-def test_a_damaged_history_is_judged_anew_and_holds_up_no_other(conditioned):
+def test_a_recording_with_a_damaged_history_is_conditioned_again(conditioned):
     key = RecordingKey("slice", "run_0")
     conditioned.history_path(key).write_text("{")
     assert list(find_arrivals(conditioned).ready) == [key]
 
 
-def test_two_runs_at_once_hand_on_each_its_own_values(tmp_path):
+def test_two_concurrent_runs_pass_on_their_own_values(tmp_path):
     values, key = JsonIOManager(root=str(tmp_path)), dg.AssetKey("window_set")
     for run_id in ("first", "second"):
         value = WindowSetValue(folder=run_id, digest="d")

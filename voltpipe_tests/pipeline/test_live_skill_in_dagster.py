@@ -1,4 +1,4 @@
-"""The champion on recordings that came after it, on a copy of a lake that has one."""
+"""Live skill of the champion on later recordings, on a copy of a lake with a champion."""
 
 import shutil
 
@@ -53,7 +53,7 @@ def noise_mv(seed):
     return np.random.default_rng(seed).normal(-60, 5, (1500, 6)).astype(np.float32)
 
 
-def test_each_new_recording_is_scored_once_beside_the_baselines_and_decay_is_noticed(lake, arrive, spiking_mv):
+def test_each_new_recording_is_scored_once_with_the_baselines_and_decay_is_detected(lake, arrive, spiking_mv):
     store = TrackingStore(lake.mlflow)
     nothing = update_live_skill(lake, store, SETTINGS)
     assert (nothing.version, len(nothing.scores), nothing.decays) == ("1", 0, ())
@@ -92,7 +92,7 @@ def test_each_new_recording_is_scored_once_beside_the_baselines_and_decay_is_not
     assert decide_retraining(RetrainingPolicy(min_recordings=99), state).trigger is RetrainingTrigger.DECAY
 
 
-def test_decay_warns_and_fails_no_run_and_the_plot_stands_on_the_asset(lake, arrive):
+def test_decay_is_a_warning_that_fails_no_run_and_the_asset_shows_the_figure(lake, arrive):
     for number in (20, 21, 22):
         arrive(f"run_{number}", noise_mv(number))
     job = build_definitions(lake).resolve_implicit_global_asset_job_def()

@@ -1,4 +1,4 @@
-"""The whole graph on a tiny preparation, with real stores: what is in the lake afterwards, and what is shown."""
+"""The whole graph on a tiny preparation with real stores: the files in the lake and the metadata in the UI."""
 
 import re
 
@@ -41,7 +41,7 @@ def test_every_run_succeeded(materialized):
 
 
 def test_values_pass_from_asset_to_asset_as_json(materialized):
-    for asset in STAGE_FOLDERS.keys() - {"found_settings"}:  # a search stands beside the chain
+    for asset in STAGE_FOLDERS.keys() - {"found_settings"}:  # no training job runs a search
         assert read_json(value_path(materialized.lake, asset))
     decided = PromotionValue.model_validate(read_json(value_path(materialized.lake, "champion_forecaster")))
     newest = RegisteredValue.model_validate(read_json(value_path(materialized.lake, "registered_forecaster")))
@@ -49,7 +49,7 @@ def test_values_pass_from_asset_to_asset_as_json(materialized):
     assert newest.version == "2"
 
 
-def test_the_result_of_a_run_is_its_own_though_a_later_one_registered_too(materialized):
+def test_a_run_summary_is_of_that_run_even_after_a_later_one(materialized):
     for run, version, decision in ((materialized.good_run, "1", "promoted"), (materialized.poor_run, "2", "refused")):
         summary = run_summary(materialized.lake, run.run_id)
         assert f"{MODEL_NAME} version {version} is {decision}" in summary
@@ -65,7 +65,7 @@ def test_the_value_that_version_0_1_wrote_is_read(materialized):
     assert RegisteredValue.model_validate(former) == RegisteredValue.model_validate(value)
 
 
-def test_a_value_of_another_version_of_voltpipe_is_refused_with_the_way_out(tmp_path):
+def test_a_value_of_another_version_of_voltpipe_is_refused_with_its_path(tmp_path):
     lake = Lake(tmp_path / "lake")
     path = value_path(lake, "registered_forecaster")
     path.parent.mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_no_half_written_file_is_left(materialized):
     assert list(materialized.lake.root.rglob("*.partial")) == []
 
 
-def test_a_bad_recording_is_quarantined_and_stops_nothing(materialized):
+def test_a_bad_recording_is_quarantined_and_does_not_stop_the_run(materialized):
     (key, entry), *others = read_quarantine(materialized.lake).items()
     assert (key, others) == (BROKEN, [])
     assert all(fact in entry.reason for fact in ("finite: 1 ", "2.8 s", "channel_2"))
@@ -125,7 +125,7 @@ def test_the_check_is_red_and_names_the_recording_and_the_reason(materialized):
     assert [name for name, check in checks.items() if not check.passed] == []
 
 
-def test_each_partition_shows_its_verdict_and_figures(materialized):
+def test_each_partition_shows_its_verdict_and_statistics(materialized):
     def latest(partition):
         request = dg.AssetRecordsFilter(asset_key=dg.AssetKey("conditioned_recording"), asset_partitions=[partition])
         (record,) = materialized.instance.fetch_materializations(request, limit=1).records
@@ -156,7 +156,7 @@ def test_no_check_of_the_windows_or_the_training_fails(materialized):
         assert checks[name].passed
 
 
-def test_the_scores_stand_on_the_asset_beside_all_baselines(materialized):
+def test_the_asset_shows_the_scores_with_all_baselines(materialized):
     metadata = {name: each.value for name, each in materialized.latest("forecast_evaluation").metadata.items()}
     assert "test/r2/h1" in metadata
     for name in ("persistence", "autoregression", "look_up", "vector_autoregression"):
@@ -164,7 +164,7 @@ def test_the_scores_stand_on_the_asset_beside_all_baselines(materialized):
         assert f"time/baseline/{name}/r2/h1" in metadata
 
 
-def test_the_report_is_one_page_with_its_figures_inside(materialized):
+def test_the_report_is_one_page_that_contains_its_figures(materialized):
     metadata = materialized.latest("evaluation_report").metadata
     link = metadata["report"].value
     assert link.startswith("http://127.0.0.1:5000/#/experiments/")
@@ -182,7 +182,7 @@ def test_the_report_is_one_page_with_its_figures_inside(materialized):
     assert len(html) < 5_000_000
 
 
-def test_who_drives_whom_stands_on_the_assets_and_among_the_artifacts(materialized):
+def test_connectivity_is_shown_on_the_assets_and_kept_as_an_artifact(materialized):
     # The six neurons of the tiny preparation do not hear each other, and the second forecaster does not ask.
     for run, n_pairs in ((materialized.good_run, 30), (materialized.poor_run, 0)):
         mlflow_run_id = run.tags[MLFLOW_RUN_TAG]
@@ -218,7 +218,7 @@ def test_the_training_asset_links_to_its_mlflow_run(materialized):
     assert f"/runs/{materialized.poor_run.tags[MLFLOW_RUN_TAG]}" in link
 
 
-def test_the_mlflow_run_holds_settings_figures_by_epoch_environment_and_inputs(materialized):
+def test_the_mlflow_run_holds_settings_metrics_by_epoch_environment_and_inputs(materialized):
     client, run_id = materialized.store.client, materialized.good_run.tags[MLFLOW_RUN_TAG]
     run = client.get_run(run_id)
     assert run.data.params["training.architecture"] == "coupled_cnn_lstm"
@@ -235,7 +235,7 @@ def test_the_mlflow_run_holds_settings_figures_by_epoch_environment_and_inputs(m
     assert any(path.endswith(".html") for path in artifacts)
 
 
-def test_progress_is_seen_on_the_dagster_run(materialized):
+def test_progress_is_shown_on_the_dagster_run(materialized):
     assert materialized.good_run.tags["voltpipe/progress"].startswith("diagnosed: ")
     observations = [
         record.event_log_entry.dagster_event.event_specific_data.asset_observation
@@ -251,7 +251,7 @@ def test_progress_is_seen_on_the_dagster_run(materialized):
     assert [each.metadata["done"].value for each in diagnosed] == ["diagnosed: 7"]
 
 
-def test_the_first_that_beats_the_baselines_is_champion(materialized):
+def test_the_first_version_that_beats_the_baselines_becomes_champion(materialized):
     version = materialized.store.client.get_model_version(MODEL_NAME, "1")
     assert champion(materialized.store).version == "1"
     assert version.run_id == materialized.good_run.tags[MLFLOW_RUN_TAG]
@@ -260,7 +260,7 @@ def test_the_first_that_beats_the_baselines_is_champion(materialized):
     assert version.tags["architecture"] == "coupled_cnn_lstm"
 
 
-def test_a_version_carries_its_model_card(materialized):
+def test_a_version_has_its_model_card(materialized):
     card = materialized.store.client.get_model_version(MODEL_NAME, "1").description
     for expected in ("slice", "persistence", materialized.good_run.run_id, materialized.good_run.tags[MLFLOW_RUN_TAG]):
         assert expected in card
@@ -305,7 +305,7 @@ def test_the_champion_forecasts_from_a_notebook(materialized, monkeypatch, spiki
     assert error < 0.6 * np.var(history_mv[100:399])
 
 
-def test_the_page_of_all_recordings_is_written_with_the_chain(materialized):
+def test_the_lake_report_is_written_with_the_training_job(materialized):
     metadata = materialized.latest("lake_report").metadata
     assert (metadata["recordings"].value, metadata["quarantined"].value, metadata["organoids"].value) == (7, 1, 1)
     assert metadata["quarantined_because"].value.keys() == {str(BROKEN)}
@@ -317,7 +317,7 @@ def test_the_page_of_all_recordings_is_written_with_the_chain(materialized):
     assert '<tr><th scope="row">test</th><td>1</td>' in page  # as the split of the last training has it
 
 
-def test_the_page_is_written_anew_once_when_recordings_were_judged(tmp_path):
+def test_the_lake_report_is_rewritten_once_when_recordings_get_verdicts(tmp_path):
     lake = Lake(tmp_path / "lake")
     definitions = build_definitions(lake)
     with dg.DagsterInstance.ephemeral() as instance:

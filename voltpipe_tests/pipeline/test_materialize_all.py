@@ -1,7 +1,7 @@
-"""The button "Materialize all", pressed on a lake of raw files only, ends green whatever is decided on the way.
+"""The button "Materialize all" succeeds on a lake of raw files, after a refusal and after a promotion.
 
-Dagster itself carries out the backfill: asked for as its page asks, and advanced by the code of its daemon. The runs
-take place in this process, which is what the launcher named in `dagster.yaml` is for.
+Dagster itself executes the backfill: it is requested as by the UI, and advanced by the code of the daemon. The launcher
+named in `dagster.yaml` runs everything in this process.
 """
 
 import logging
@@ -18,7 +18,7 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 from voltpipe.lake.files import read_json
 from voltpipe.lake.paths import LAKE_VARIABLE, Lake
 from voltpipe.pipeline.asset_values import PromotionValue, value_path
-from voltpipe.pipeline.dagster_home import CONFIG_FILE, open_instance
+from voltpipe.pipeline.dagster_home import DAGSTER_CONFIG_FILE, open_instance
 from voltpipe.pipeline.launcher import register_raw_recordings
 from voltpipe.pipeline.partitions import recording_keys
 
@@ -49,12 +49,12 @@ STATUS = """query($id: String!) { partitionBackfillOrError(backfillId: $id) { ..
 
 @pytest.fixture
 def raw_lake(tmp_path, working_directory, fill_raw, monkeypatch):
-    """Raw files, and nothing else."""
+    """A lake with raw files only."""
     lake = Lake(tmp_path / "lake")
     monkeypatch.setenv(LAKE_VARIABLE, str(lake.root))
     fill_raw(lake)
     lake.dagster.mkdir()
-    (lake.dagster / CONFIG_FILE).write_text(IN_THIS_PROCESS)
+    (lake.dagster / DAGSTER_CONFIG_FILE).write_text(IN_THIS_PROCESS)
     return lake
 
 
@@ -106,7 +106,7 @@ def decided(lake):
     return PromotionValue.model_validate(read_json(value_path(lake, "champion_forecaster")))
 
 
-def test_it_ends_green_with_a_refusal_and_with_a_promotion(raw_lake, materialize_all, good_training):
+def test_it_succeeds_with_a_refusal_and_with_a_promotion(raw_lake, materialize_all, good_training):
     assert materialize_all(REFUSED) == "COMPLETED_SUCCESS"
     assert decided(raw_lake) == PromotionValue(candidate="1", promoted=False, champion=None)
     assert not raw_lake.forecasts.exists()

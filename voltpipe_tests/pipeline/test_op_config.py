@@ -1,4 +1,4 @@
-"""The launchpad is derived from the settings, and refuses what they refuse before anything runs."""
+"""The launchpad is derived from the settings, and refuses invalid settings before a run starts."""
 
 import re
 from enum import StrEnum
@@ -45,7 +45,7 @@ def form_of(definitions, asset):
 
 
 @pytest.mark.parametrize(("asset", "settings"), FORMS.items())
-def test_each_setting_stands_in_the_form_with_its_own_words_and_default(definitions, asset, settings):
+def test_each_setting_is_in_the_form_with_its_description_and_default(definitions, asset, settings):
     form = form_of(definitions, asset)
     assert form.keys() == settings.model_fields.keys()
     for name, field in settings.model_fields.items():
@@ -60,7 +60,7 @@ def test_no_other_asset_takes_settings(definitions):
     assert {name for name in every if form_of(definitions, name)} == set(FORMS)
 
 
-class Colour(StrEnum):
+class Color(StrEnum):
     RED = "red"
     BLUE = "blue"
 
@@ -68,16 +68,16 @@ class Colour(StrEnum):
 class Example(Settings):
     """One setting of each kind."""
 
-    count: int = Field(3, ge=1, le=9, description="how many")
-    share: float = Field(0.5, gt=0, description="how much")
-    name: str = Field("", description="who")
-    switch: bool = Field(True, description="whether")
-    colour: Colour = Field(Colour.BLUE, description="which")
-    steps: tuple[int, ...] = Field((1, 2), description="where")
-    limit: float | None = Field(None, ge=0, description="up to where")
+    count: int = Field(3, ge=1, le=9, description="Count.")
+    share: float = Field(0.5, gt=0, description="Share.")
+    name: str = Field("", description="Name.")
+    switch: bool = Field(True, description="Switch.")
+    color: Color = Field(Color.BLUE, description="Color.")
+    steps: tuple[int, ...] = Field((1, 2), description="Steps.")
+    limit: float | None = Field(None, ge=0, description="Limit.")
 
 
-def test_a_field_follows_from_a_setting_alone():
+def test_a_form_field_follows_from_the_setting():
     config = config_class(Example)
     assert issubclass(config, dg.Config)
     assert config.__name__ == "ExampleConfig"
@@ -87,13 +87,13 @@ def test_a_field_follows_from_a_setting_alone():
         "share": 0.5,
         "name": "",
         "switch": True,
-        "colour": "blue",
+        "color": "blue",
         "steps": [1, 2],
         "limit": None,
     }
-    assert form["count"].description == "how many (>= 1, <= 9)"
-    assert settings_from_config(Example, config(colour="red", steps=[3]).model_dump()) == Example(
-        colour=Colour.RED, steps=(3,)
+    assert form["count"].description == setting_help(Example.model_fields["count"])
+    assert settings_from_config(Example, config(color="red", steps=[3]).model_dump()) == Example(
+        color=Color.RED, steps=(3,)
     )
 
 
@@ -104,12 +104,12 @@ def test_a_field_follows_from_a_setting_alone():
         ("share", 0.1, "much"),
         ("name", "somebody", 1),
         ("switch", False, "off"),
-        ("colour", "red", "green"),
+        ("color", "red", "green"),
         ("steps", [3], 3),
         ("limit", None, "far"),
     ],
 )
-def test_the_form_takes_what_the_setting_takes(name, right, wrong):
+def test_the_form_accepts_the_types_of_the_setting(name, right, wrong):
     @dg.op(config_schema=op_config_schema(Example))
     def example():
         pass
@@ -134,7 +134,7 @@ def run_config(asset, config):
         (INGEST_JOB, "conditioned_recording", {"trim": 0}, "trim"),
     ],
 )
-def test_what_does_not_fit_the_form_is_refused_while_one_types(definitions, job, asset, config, reason):
+def test_a_config_that_does_not_fit_the_form_is_refused_by_validation(definitions, job, asset, config, reason):
     with pytest.raises(dg.DagsterInvalidConfigError, match=reason):
         dg.validate_run_config(definitions.resolve_job_def(job), run_config(asset, config))
 
@@ -152,7 +152,7 @@ def test_what_does_not_fit_the_form_is_refused_while_one_types(definitions, job,
         (INGEST_JOB, "conditioned_recording", {"trim_ms": -1.0}, "trim_ms = -1.0"),
     ],
 )
-def test_what_is_out_of_bounds_is_refused_with_the_reason_before_any_step(definitions, job, asset, config, reason):
+def test_settings_out_of_bounds_are_refused_with_the_reason_before_any_step(definitions, job, asset, config, reason):
     job_def, config = definitions.resolve_job_def(job), run_config(asset, config)
     with pytest.raises(OpConfigError) as refused:
         dg.validate_run_config(job_def, config)
@@ -165,7 +165,7 @@ def test_what_is_out_of_bounds_is_refused_with_the_reason_before_any_step(defini
         assert instance.get_runs() == []
 
 
-def test_several_mistakes_are_named_at_once():
+def test_all_errors_are_named_at_once():
     with pytest.raises(OpConfigError) as refused:
         settings_from_config(Example, {"count": 10, "share": 0.0})
     assert "count = 10" in str(refused.value)

@@ -1,4 +1,4 @@
-"""Somebody plants code wherever something is loaded; it is refused there, and never run."""
+"""Code planted in any file that is loaded is refused and never executed."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def lake(materialized, tmp_path_factory) -> Lake:
 
 @pytest.fixture
 def trace(tmp_path):
-    """What is there once the code has run, as it does where it is unpickled."""
+    """A folder that exists once the planted code has run, as it does when unpickled."""
     path = tmp_path / "executed"
     pickle.loads(pickle.dumps(Malicious(path)))
     path.rmdir()
@@ -93,7 +93,7 @@ def plant(path: Path, trace: Path) -> None:
 
 
 @pytest.mark.parametrize(("place", "load"), PLACES.items(), ids=PLACES)
-def test_planted_code_is_refused_and_never_run(lake, trace, place, load):
+def test_planted_code_is_refused_and_never_executed(lake, trace, place, load):
     path = sorted(lake.root.glob(place))[0] if "*" in place else lake.root / place
     former = path.read_bytes() if path.exists() else None
     plant(path, trace)
@@ -105,7 +105,7 @@ def test_planted_code_is_refused_and_never_run(lake, trace, place, load):
 
 
 @pytest.mark.parametrize("folder", ["history", "quarantine"])
-def test_code_planted_in_a_record_is_never_run_and_hides_no_recording(lake, trace, folder):
+def test_code_planted_in_a_record_is_never_executed_and_hides_no_recording(lake, trace, folder):
     path = lake.root / folder / "slice" / "run_broken.json"
     former = path.read_bytes()
     plant(path, trace)
@@ -116,7 +116,7 @@ def test_code_planted_in_a_record_is_never_run_and_hides_no_recording(lake, trac
 
 
 @pytest.mark.parametrize("spelt", ["pickle", "pickl\\u0065"])
-def test_a_codec_that_unpickles_is_refused_however_it_is_spelt(tmp_path, trace, spelt):
+def test_a_codec_that_unpickles_is_refused_in_any_spelling(tmp_path, trace, spelt):
     folder = tmp_path / "recording.zarr"
     group = zarr.open_group(str(folder), mode="w")
     group.attrs.update(num_segments=1, sampling_frequency=1000.0)
@@ -139,7 +139,7 @@ def test_a_codec_that_unpickles_is_refused_however_it_is_spelt(tmp_path, trace, 
         open_recording(folder)
 
 
-def test_a_name_that_leaves_the_lake_is_no_key():
+def test_a_name_that_leaves_the_lake_is_not_a_key():
     for name in ("slice--../run", "..--run", "slice--a/b", "slice--/etc/passwd", "slice--a\\b", "slice--.hidden"):
         with pytest.raises(ValueError, match="cannot be used"):
             RecordingKey.parse(name)

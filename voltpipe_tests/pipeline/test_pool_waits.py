@@ -1,4 +1,4 @@
-"""A command that waits for a pool says for which run, where it runs and since when."""
+"""A command that waits for a pool names the run that holds it, its host and since when."""
 
 import os
 import time
@@ -38,20 +38,20 @@ def test_the_pool_and_the_run_that_holds_it_are_named(lake, runs):
     assert pool_waits(lake, instance, holding) == []
     with hold_run_lock(lake, holding):
         since = read_holder(lake.dagster / "running" / holding).since_utc
-        (said,) = pool_waits(lake, instance, waiting)
+        (text,) = pool_waits(lake, instance, waiting)
     for fact in (TRAINING_POOL, holding, TRAIN_JOB, os.uname().nodename, f"process {os.getpid()} ", since):
-        assert fact in said
-    (said,) = pool_waits(lake, instance, waiting)  # a run whose process is not known is named all the same
-    assert holding in said
-    assert str(os.getpid()) not in said
+        assert fact in text
+    (text,) = pool_waits(lake, instance, waiting)  # a run whose process is unknown is named, too
+    assert holding in text
+    assert str(os.getpid()) not in text
     instance.event_log_storage.free_concurrency_slots_for_run(holding)
     assert instance.event_log_storage.claim_concurrency_slot(TRAINING_POOL, waiting, "step").is_claimed
     assert pool_waits(lake, instance, waiting) == []
 
 
-def test_a_wait_is_announced_once_and_again_when_it_goes_on(lake, runs, monkeypatch, capsys):
+def test_a_wait_is_announced_once_and_repeated_while_it_lasts(lake, runs, monkeypatch, capsys):
     _, waiting, instance = runs
-    monkeypatch.setattr(module, "_LOOK_S", 0.05)
+    monkeypatch.setattr(module, "_CHECK_S", 0.05)
     with announced_pool_waits(lake, instance, waiting):
         time.sleep(1)
     assert capsys.readouterr().err.count(TRAINING_POOL) == 1
@@ -61,9 +61,9 @@ def test_a_wait_is_announced_once_and_again_when_it_goes_on(lake, runs, monkeypa
     assert capsys.readouterr().err.count(TRAINING_POOL) > 1
 
 
-def test_a_run_that_waits_for_nothing_is_not_talked_of(lake, runs, monkeypatch, capsys):
+def test_a_run_that_waits_for_nothing_is_not_announced(lake, runs, monkeypatch, capsys):
     holding, _, instance = runs
-    monkeypatch.setattr(module, "_LOOK_S", 0.05)
+    monkeypatch.setattr(module, "_CHECK_S", 0.05)
     with announced_pool_waits(lake, instance, holding):
         time.sleep(0.5)
     assert capsys.readouterr().err == ""

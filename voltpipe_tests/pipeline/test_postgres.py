@@ -1,4 +1,4 @@
-"""Dagster's stores in Postgres, by the lines that docs/operations.md gives; on a real server, where there is one."""
+"""Dagster's stores in Postgres, with the lines in docs/operations.md, on a real server if one is installed."""
 
 import os
 import shutil
@@ -73,7 +73,7 @@ def configure(lake, lines):
         file.write(lines)
 
 
-def test_recordings_are_ingested_and_nothing_of_dagster_is_left_in_sqlite(lake, server, put_recording, spiking_mv):
+def test_recordings_are_ingested_without_any_sqlite_file_of_dagster(lake, server, put_recording, spiking_mv):
     configure(lake, storage(server))
     key = RecordingKey("slice", "run_0")
     put_recording(lake, key.recording, spiking_mv(0))
@@ -88,7 +88,7 @@ def test_recordings_are_ingested_and_nothing_of_dagster_is_left_in_sqlite(lake, 
         assert {run.run_id for run in again.get_runs()} == {report.run_id, ingest.run_id}
 
 
-def test_the_scheme_cannot_be_left_out_and_the_refusal_says_so(lake, server):
+def test_a_missing_scheme_is_refused_with_the_remedy(lake, server):
     configure(lake, storage(server, without=["scheme"]))
     with pytest.raises(DagsterHomeError) as refused:
         open_instance(lake)
@@ -96,7 +96,7 @@ def test_the_scheme_cannot_be_left_out_and_the_refusal_says_so(lake, server):
     assert "postgresql+psycopg2" in str(refused.value)
 
 
-def test_a_server_that_is_down_is_named(lake, server):
+def test_a_postgres_server_that_is_down_is_named(lake, server):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

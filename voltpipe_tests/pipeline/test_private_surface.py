@@ -1,4 +1,4 @@
-"""What voltpipe relies on in Dagster and MLflow without their promise; docs/upgrading.md lists it."""
+"""Unpromised behavior of Dagster and MLflow that voltpipe relies on; docs/upgrading.md lists it."""
 
 import ast
 import inspect
@@ -40,7 +40,7 @@ INNER_MLFLOW = {
 
 @pytest.fixture(scope="module")
 def pages():
-    """The program of MLflow's pages, as browsers are served it."""
+    """The program of MLflow's pages, as served to browsers."""
     (script,) = Path(mlflow.__file__).parent.joinpath("server/js/build/static/js").glob("main.*.js")
     return script.read_text(encoding="utf-8")
 
@@ -57,15 +57,15 @@ def imported(library):
     return {name for name in found if name.split(".")[0] == library}
 
 
-def test_nothing_is_imported_from_inside_dagster():
+def test_no_private_module_of_dagster_is_imported():
     assert imported("dagster") == {"dagster"}
 
 
-def test_of_mlflow_is_imported_what_is_listed():
+def test_only_listed_modules_of_mlflow_are_imported():
     assert imported("mlflow") <= PUBLIC_MLFLOW | INNER_MLFLOW
 
 
-def test_dagster_names_its_run_tags_as_before(tmp_path):
+def test_dagster_keeps_the_names_of_its_run_tags(tmp_path):
     definitions = build_definitions(Lake(tmp_path / "lake"))
     (schedule,) = definitions.schedules
     (sensor,) = (each for each in definitions.sensors if each.name == "retraining")
@@ -90,7 +90,7 @@ def test_a_run_can_be_ended_from_outside():
     assert ended[0].tags["voltpipe/progress"] == "epoch 1"
 
 
-def test_an_input_knows_the_run_that_made_it():
+def test_an_input_names_the_run_that_made_it():
     runs = []
 
     class Remembers(dg.IOManager):
@@ -112,17 +112,17 @@ def test_an_input_knows_the_run_that_made_it():
     assert runs == [result.run_id] * 3
 
 
-def test_the_pages_answer_what_is_asked_of_them():
+def test_graphql_answers_the_queries_of_the_code_server_check():
     schema = create_schema()
     assert DagsterUserCodeUnreachableError.__name__ == _UNREACHABLE
-    asked = _LOCATIONS, 'mutation { reloadRepositoryLocation(repositoryLocationName: "voltpipe") { __typename } }'
-    for query in asked:
+    queries = _LOCATIONS, 'mutation { reloadRepositoryLocation(repositoryLocationName: "voltpipe") { __typename } }'
+    for query in queries:
         errors = schema.execute(query).errors  # there is no workspace behind it, but each field is known
         assert not any("Cannot query field" in error.message for error in errors or ())
     assert schema.execute("{ noSuchField }").errors
 
 
-def test_mlflow_keeps_what_is_imported_from_its_inner_modules(tmp_path):
+def test_mlflow_keeps_the_inner_modules_that_are_imported(tmp_path):
     from mlflow.db import upgrade
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -137,7 +137,7 @@ def test_mlflow_keeps_what_is_imported_from_its_inner_modules(tmp_path):
     assert {"artifact_file", "run_ids"} <= inspect.signature(mlflow.load_table).parameters.keys()
 
 
-def test_mlflow_names_its_tags_as_before(pages):
+def test_mlflow_keeps_the_names_of_its_tags(pages):
     assert mlflow_tags.MLFLOW_PARENT_RUN_ID == PARENT_TAG
     assert mlflow_tags.MLFLOW_DATASET_CONTEXT == SPLIT_TAG
     named = {value for name, value in vars(mlflow_tags).items() if name.startswith("MLFLOW")}
@@ -148,7 +148,7 @@ def test_mlflow_names_its_tags_as_before(pages):
     assert all(name in pages for name in used - named)
 
 
-def test_mlflow_keeps_places_of_artifacts_in_the_columns_that_follow_a_moved_lake(tmp_path):
+def test_mlflow_keeps_artifact_paths_in_the_columns_that_are_rewritten_for_a_moved_lake(tmp_path):
     store = TrackingStore(tmp_path / "mlflow")
     store.prepare()
     with closing(sqlite3.connect(store.folder / "mlflow.db")) as connection:
@@ -167,5 +167,5 @@ def test_mlflow_keeps_places_of_artifacts_in_the_columns_that_follow_a_moved_lak
         "/models/:modelName/versions/:version",
     ],
 )
-def test_the_pages_of_mlflow_have_their_addresses(route, pages):
+def test_the_pages_of_mlflow_keep_their_addresses(route, pages):
     assert f'"{route}"' in pages

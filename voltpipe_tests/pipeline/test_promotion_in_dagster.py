@@ -1,4 +1,4 @@
-"""The gate as it is met in Dagster: shown by checks, and not to be got round by clicking further down."""
+"""The promotion review in Dagster: its checks show the decision, and no click can bypass it."""
 
 import dagster as dg
 import pytest
@@ -15,7 +15,7 @@ def materialized(materialized_copy):
     return materialized_copy
 
 
-def test_materializing_the_champion_alone_is_decided_again_whatever_the_checks_say(materialized):
+def test_materializing_only_the_champion_reviews_it_again_despite_passed_checks(materialized):
     for rule in PromotionRule:
         passed = dg.AssetCheckEvaluation(asset_key=CHAMPION, check_name=rule.value, passed=True, metadata={})
         materialized.instance.report_runless_asset_event(passed)

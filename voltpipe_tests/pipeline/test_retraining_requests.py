@@ -1,4 +1,4 @@
-"""Retraining by itself happens only if there is something to learn from that the champion does not know."""
+"""Automatic retraining starts only if there is a recording that the champion has not learned from."""
 
 import shutil
 
@@ -27,6 +27,7 @@ from voltpipe.pipeline.schedules import nightly_retraining
 from voltpipe.pipeline.sensors import retraining
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
 from voltpipe.recordings.settings import ConditioningSettings
+from voltpipe.schema import setting_help
 from voltpipe.tracking.mlflow_store import TrackingStore
 from voltpipe.tracking.model_registry import MODEL_NAME, Alias
 
@@ -35,7 +36,7 @@ DEFAULT, POLICY = ConditioningSettings(), RetrainingPolicy()
 
 @pytest.fixture
 def lake(materialized, tmp_path):
-    """As the materialized lake, whose six recordings were all trained on; versions 1 (champion) and 2 (refused)."""
+    """A copy of the materialized lake: six recordings, all trained on; versions 1 (champion) and 2 (refused)."""
     lake = Lake(tmp_path / "lake")
     for folder in ("conditioned", "history"):
         shutil.copytree(getattr(materialized.lake, folder), getattr(lake, folder))
@@ -61,7 +62,7 @@ def resources(lake, materialized):
 
 @pytest.fixture
 def tonight(instance, lake, materialized):
-    """What the schedule asks for; its context takes no instance but one with a home."""
+    """Returns the nightly request. It bypasses the schedule, whose context accepts only an instance with a home."""
     return lambda: training_request(instance, lake, materialized.store, at_night=True)
 
 
@@ -72,7 +73,7 @@ def tick(instance, resources):
 
 @pytest.fixture
 def decided(instance, lake, materialized):
-    """The decision that the sensor's answer is made from."""
+    """Returns the decision behind the sensor's answer."""
 
     def decided(*, at_night=False):
         policy = read_policy(lake)
@@ -107,14 +108,14 @@ def end_run(instance, status, job_name=TRAIN_JOB):
     instance.add_run(dg.DagsterRun(job_name=job_name, status=status))
 
 
-def test_nothing_is_trained_where_nothing_is_new(tick, decided, materialized, resources):
+def test_nothing_is_trained_if_nothing_is_new(tick, decided, materialized, resources):
     assert decided().code is RetrainingReason.NOTHING_NEW
     schedule = nightly_retraining(dg.build_schedule_context(instance=materialized.instance, resources=resources))
     assert skipped(tick()) == skipped(schedule)
     assert skipped(tick()).endswith("champion version 1")
 
 
-def test_the_sensor_counts_what_is_new_since_the_champion_and_the_night_takes_it(tick, tonight, decided, record):
+def test_the_sensor_counts_new_recordings_and_the_night_trains_on_any(tick, tonight, decided, record):
     record(7)
     record(8)
     assert decided().code is RetrainingReason.NOT_ENOUGH
@@ -148,7 +149,7 @@ def test_enough_new_recordings_or_minutes_are_trained_on_at_once(
     assert request.run_config == {}
 
 
-def test_a_training_is_asked_for_as_the_policy_says(lake, tick, decided, record):
+def test_a_training_is_requested_with_the_settings_of_the_policy(lake, tick, decided, record):
     record(7)
     set_policy(lake, "min_recordings: 1\norganoid: slice\nrun_config: train.yaml")
     (lake.dagster / "train.yaml").write_text("ops: {trained_forecaster: {config: {budget_s: 900}}}")
@@ -161,7 +162,7 @@ def test_a_training_is_asked_for_as_the_policy_says(lake, tick, decided, record)
     assert skipped(tick())
 
 
-def test_of_two_trainings_asked_for_at_once_the_second_is_skipped(instance, tick, tonight, decided, record):
+def test_no_training_is_requested_while_another_is_unfinished(instance, tick, tonight, decided, record):
     for number in range(7, 12):
         record(number)
     assert isinstance(tick(), dg.RunRequest)
@@ -172,7 +173,7 @@ def test_of_two_trainings_asked_for_at_once_the_second_is_skipped(instance, tick
     assert run.run_id[:8] in skipped(tick())
 
 
-def test_a_burst_is_waited_for_but_not_at_night(instance, tick, tonight, decided, record):
+def test_arriving_recordings_delay_a_training_except_at_night(instance, tick, tonight, decided, record):
     for number in range(7, 12):
         record(number)
     end_run(instance, dg.DagsterRunStatus.STARTED, INGEST_JOB)
@@ -181,7 +182,7 @@ def test_a_burst_is_waited_for_but_not_at_night(instance, tick, tonight, decided
     assert isinstance(tonight(), dg.RunRequest)
 
 
-def test_after_failures_it_is_tried_again_later_and_later(lake, instance, tick, decided, record):
+def test_failed_trainings_are_retried_with_growing_delay(lake, instance, tick, decided, record):
     record(7)
     set_policy(lake, "min_recordings: 1")
     end_run(instance, dg.DagsterRunStatus.FAILURE)
@@ -193,7 +194,7 @@ def test_after_failures_it_is_tried_again_later_and_later(lake, instance, tick, 
     assert isinstance(tick(), dg.RunRequest)
 
 
-def test_what_a_refused_version_knew_is_new_to_the_champion_but_not_tried_again(
+def test_recordings_of_a_refused_version_are_new_to_the_champion_but_not_untried(
     materialized, lake, instance, record, tmp_path
 ):
     store = TrackingStore(tmp_path / "mlflow")
@@ -210,25 +211,25 @@ def test_what_a_refused_version_knew_is_new_to_the_champion_but_not_tried_again(
     assert [(each.key, round(each.minutes * 60, 1)) for each in untried] == [("slice--run_7", 5.2)]
 
 
-def test_one_that_came_into_quarantine_is_no_reason_to_train(lake, tonight, put_recording, spiking_mv):
+def test_a_quarantined_recording_is_no_reason_to_train(lake, tonight, put_recording, spiking_mv):
     put_recording(lake, "run_8", np.full_like(spiking_mv(8), np.nan))
     condition_raw(lake, RecordingKey("slice", "run_8"), DEFAULT)
     assert isinstance(tonight(), dg.SkipReason)
 
 
-def test_the_asset_shows_what_is_new_what_is_due_and_why_not(instance, resources, decided, record):
+def test_the_asset_shows_new_recordings_and_whether_a_training_is_due(instance, resources, decided, record):
     record(7)
     record(0, trim_ms=400)
     result = dg.materialize([retraining_policy], instance=instance, resources=resources)
     (materialization,) = result.asset_materializations_for_node("retraining_policy")
-    shown = {name: each.value for name, each in materialization.metadata.items()}
-    assert (shown["due"], shown["due at night"], shown["champion"]) == (False, True, "1")
+    metadata = {name: each.value for name, each in materialization.metadata.items()}
+    assert (metadata["due"], metadata["due at night"], metadata["champion"]) == (False, True, "1")
     assert decided().code is RetrainingReason.NOT_ENOUGH
-    assert shown["why not"] == decided().reason
-    assert "| slice--run_0 | 0.1 | changed |\n| slice--run_7 | 0.1 | new |" in shown["what is new"]
+    assert metadata["why not"] == decided().reason
+    assert "| slice--run_0 | 0.1 | changed |\n| slice--run_7 | 0.1 | new |" in metadata["what is new"]
 
 
-def test_the_state_is_shown_anew_once_recordings_are_judged_and_not_before(lake, instance):
+def test_the_state_is_updated_only_when_recordings_get_verdicts(lake, instance):
     definitions, cursor, requested = build_definitions(lake), None, []
     instance.add_dynamic_partitions(RECORDINGS.name, ["slice--run_0", "slice--run_1"])
     for judged in ([], ["slice--run_0"], [], ["slice--run_1"], []):
@@ -242,10 +243,11 @@ def test_the_state_is_shown_anew_once_recordings_are_judged_and_not_before(lake,
     assert requested == [0, 1, 0, 1, 0]
 
 
-def test_the_policy_file_explains_itself_and_is_checked(lake, tick):
+def test_the_policy_file_describes_its_settings_and_is_checked(lake, tick):
     assert read_policy(lake) == POLICY
     written = (lake.dagster / POLICY_FILE).read_text()
-    assert "# Number of new recordings that makes a retraining due. (>= 1, <= 100000)\nmin_recordings: 5\n" in written
+    for name, field in RetrainingPolicy.model_fields.items():
+        assert f"# {setting_help(field)}\n{name}: " in written
     set_policy(lake, "min_recordings: 0")
     with pytest.raises(VoltpipeError, match="min_recordings = 0") as refused:
         tick()
@@ -256,7 +258,7 @@ def test_the_policy_file_explains_itself_and_is_checked(lake, tick):
     assert refused.value.code == "yaml-no-mapping"
 
 
-def test_decayed_live_skill_is_a_reason_where_there_is_something_to_learn_from():
+def test_decayed_live_skill_is_a_reason_if_there_are_new_recordings():
     new = (NewRecording(key="slice--run_7", minutes=0.1, changed=False),)
     state = RetrainingState(
         champion="1", new=new, untried=new, tried_by=None, training=None, n_arriving=0, failures=None

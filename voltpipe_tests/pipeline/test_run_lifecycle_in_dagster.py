@@ -1,4 +1,4 @@
-"""What Dagster and MLflow say of a training that failed or was killed, and that it goes on where it stopped."""
+"""Status of failed and killed trainings in Dagster and MLflow, and their resumption."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from voltpipe.pipeline.jobs import TRAIN_JOB
 from voltpipe.pipeline.launcher import Launcher, RunError
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.runs import DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
-from voltpipe.pipeline.sensors import dead_runs
+from voltpipe.pipeline.sensors import orphaned_runs
 from voltpipe.tracking.run_lifecycle import FAILURE_TAG
 from voltpipe.windows.window_set import SAMPLES_FILE
 
@@ -56,12 +56,12 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def tick(trainable, instance):
-    """Lets the daemon's sensor look after runs once."""
+    """Evaluates the sensor of orphaned runs once."""
 
     def tick():
         tracking = TrackingResource(folder=str(trainable.mlflow), dagster_url="", mlflow_url="")
         resources = {"lake": LakeResource(root=str(trainable.root)), "tracking": tracking}
-        return dead_runs(dg.build_sensor_context(instance=instance, resources=resources))
+        return orphaned_runs(dg.build_sensor_context(instance=instance, resources=resources))
 
     return tick
 
@@ -73,7 +73,7 @@ def ops(small_windows):
 
 @pytest.fixture
 def materialize(trainable, instance, ops):
-    """Materializes some assets in this process, and returns the run."""
+    """Materializes assets in this process, and returns the run."""
 
     def materialize(*assets):
         result = (
@@ -112,7 +112,7 @@ def worker(trainable, ops, tmp_path):
         process.wait(10)
 
 
-def test_a_training_that_fails_is_failed_in_both(trainable, trainable_store, materialize):
+def test_a_failed_training_is_failed_in_dagster_and_mlflow(trainable, trainable_store, materialize):
     assert materialize("recording_split", "window_set").status is dg.DagsterRunStatus.SUCCESS
     (samples,) = trainable.windows.glob(f"set-*/{SAMPLES_FILE}")
     broken = np.load(samples)
@@ -134,7 +134,7 @@ def await_epoch(lake, process, epoch, limit_s=120):
         time.sleep(0.02)
 
 
-def test_a_killed_training_is_closed_and_goes_on_as_the_same_mlflow_run(
+def test_a_killed_training_is_closed_and_resumed_as_the_same_mlflow_run(
     trainable, instance, trainable_store, tick, worker
 ):
     process = worker()
@@ -165,7 +165,7 @@ def test_a_killed_training_is_closed_and_goes_on_as_the_same_mlflow_run(
 
 
 @pytest.fixture
-def train_and_meanwhile(trainable, instance, small_windows):
+def train_while(trainable, instance, small_windows):
     """Trains in this process, and does something to the run once there is a checkpoint; returns the error."""
 
     def wait_and(act):
@@ -178,10 +178,10 @@ def train_and_meanwhile(trainable, instance, small_windows):
     def train(act):
         meanwhile = Thread(target=wait_and, args=(act,))
         meanwhile.start()
-        with pytest.raises(RunError) as complaint:
+        with pytest.raises(RunError) as failure:
             Launcher(trainable).train(split=small_windows, training={**TRAINING, "max_epochs": 100_000})
         meanwhile.join(10)
-        return complaint.value
+        return failure.value
 
     return train
 
@@ -190,35 +190,33 @@ def interrupt(_run=None):
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_ctrl_c_ends_a_training_as_canceled_and_killed_and_it_is_said_how_to_go_on(
-    instance, trainable_store, train_and_meanwhile
-):
-    complaint = train_and_meanwhile(interrupt)
-    assert complaint.code == "run-interrupted"
+def test_ctrl_c_ends_a_training_as_canceled_and_killed(instance, trainable_store, train_while):
+    failure = train_while(interrupt)
+    assert failure.code == "run-interrupted"
     (run,) = instance.get_runs()
     (mlflow_run,) = trainable_store.tagged_runs({})
     assert (run.status, mlflow_run.info.status) == (dg.DagsterRunStatus.CANCELED, "KILLED")
     assert "DagsterExecutionInterruptedError" in mlflow_run.data.tags[FAILURE_TAG]
 
 
-def test_a_termination_asked_for_in_the_pages_is_canceled_and_killed(instance, trainable_store, train_and_meanwhile):
+def test_a_termination_requested_in_the_ui_is_canceled_and_killed(instance, trainable_store, train_while):
     def terminate(run):  # as Dagster's launcher does
         instance.report_run_canceling(run)
         interrupt()
 
-    train_and_meanwhile(terminate)
+    train_while(terminate)
     (run,) = instance.get_runs()
     (mlflow_run,) = trainable_store.tagged_runs({})
     assert (run.status, mlflow_run.info.status) == (dg.DagsterRunStatus.CANCELED, "KILLED")
 
 
-def test_a_training_whose_run_has_ended_stops_by_itself(instance, train_and_meanwhile):
-    complaint = train_and_meanwhile(instance.report_run_canceled)
-    assert complaint.code == "run-failed"
-    assert "trained_forecaster.train: Run " in str(complaint)
+def test_a_training_whose_run_has_ended_stops(instance, train_while):
+    failure = train_while(instance.report_run_canceled)
+    assert failure.code == "run-failed"
+    assert "trained_forecaster.train: Run " in str(failure)
 
 
-def test_a_run_that_was_terminated_leaves_its_mlflow_run_killed(trainable, instance, trainable_store, tick):
+def test_the_mlflow_run_of_a_terminated_run_is_closed_as_killed(trainable, instance, trainable_store, tick):
     run = instance.create_run_for_job(build_definitions(trainable).resolve_job_def(TRAIN_JOB))
     left = trainable_store.client.create_run(trainable_store.experiment_id, tags={DAGSTER_RUN_TAG: run.run_id})
     instance.report_run_canceled(run)

@@ -1,4 +1,4 @@
-"""A command that is killed holds nothing up: whoever comes next buries its run, and goes on with its training."""
+"""A killed command blocks nothing: the next command marks its run as failed and resumes its training."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def command(trainable, tmp_path):
 
 @pytest.fixture
 def running(trainable, instance):
-    """A run that Dagster believes to be under way, with a lock file that nobody holds."""
+    """A run with status STARTED and a lock file that no process holds."""
     run = instance.create_run_for_job(dg.job(name=TRAIN_JOB)(lambda: None), status=dg.DagsterRunStatus.STARTED)
     lock = trainable.dagster / "running" / run.run_id
     lock.parent.mkdir()
@@ -55,9 +55,7 @@ def running(trainable, instance):
     return run
 
 
-def test_a_killed_training_is_buried_and_gone_on_with_by_the_same_command(
-    trainable, instance, trainable_store, command
-):
+def test_repeating_a_killed_training_command_fails_its_run_and_resumes(trainable, instance, trainable_store, command):
     first = command()
     deadline = time.monotonic() + 120
     while not list(trainable.checkpoints.glob("*/epoch-0000002")):
@@ -70,9 +68,9 @@ def test_a_killed_training_is_buried_and_gone_on_with_by_the_same_command(
     assert killed.status is dg.DagsterRunStatus.STARTED
 
     assert command().wait(240) == 0
-    second, buried = instance.get_runs()
-    assert buried.run_id == killed.run_id
-    assert (buried.status, second.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS)
+    second, failed = instance.get_runs()
+    assert failed.run_id == killed.run_id
+    assert (failed.status, second.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS)
     (mlflow_run,) = trainable_store.tagged_runs({})
     assert mlflow_run.info.status == "FINISHED"
     assert FAILURE_TAG not in mlflow_run.data.tags
@@ -88,7 +86,7 @@ def resumed_after_epoch(instance, run):
     return min(int(metadata["epoch"].value) for metadata in observed if "epoch" in metadata) - 1
 
 
-def test_a_run_whose_process_is_gone_is_ended_in_both(trainable, instance, trainable_store, running):
+def test_an_orphaned_run_is_failed_in_dagster_and_mlflow(trainable, instance, trainable_store, running):
     left = trainable_store.client.create_run(trainable_store.experiment_id, tags={DAGSTER_RUN_TAG: running.run_id})
     assert fail_orphaned_runs(trainable, instance, trainable_store) == [running.run_id]
     assert instance.get_run_by_id(running.run_id).status is dg.DagsterRunStatus.FAILURE
@@ -96,7 +94,7 @@ def test_a_run_whose_process_is_gone_is_ended_in_both(trainable, instance, train
     assert fail_orphaned_runs(trainable, instance, trainable_store) == []
 
 
-def test_a_run_whose_process_lives_is_left_alone(trainable, instance, trainable_store, running):
+def test_a_run_whose_process_is_alive_is_left_alone(trainable, instance, trainable_store, running):
     with hold_run_lock(trainable, running.run_id):
         assert fail_orphaned_runs(trainable, instance, trainable_store) == []
         assert instance.get_run_by_id(running.run_id).status is dg.DagsterRunStatus.STARTED
@@ -113,13 +111,13 @@ def held_elsewhere(lake, run, silent_s):
 
 
 @pytest.mark.parametrize("silent_s", [0, 2 * SILENT_AFTER_S])
-def test_a_run_on_another_machine_is_left_to_that_machine(trainable, instance, trainable_store, running, silent_s):
+def test_a_run_on_another_machine_is_not_failed_here(trainable, instance, trainable_store, running, silent_s):
     held_elsewhere(trainable, running, silent_s)
     assert fail_orphaned_runs(trainable, instance, trainable_store) == []
     assert instance.get_run_by_id(running.run_id).status is dg.DagsterRunStatus.STARTED
 
 
-def test_a_run_of_another_machine_is_named_once_it_is_silent(trainable, instance, running):
+def test_a_run_on_another_machine_is_listed_once_it_is_silent(trainable, instance, running):
     held_elsewhere(trainable, running, 0)
     assert silent_runs(trainable, instance) == []
     held_elsewhere(trainable, running, 2 * SILENT_AFTER_S)
@@ -130,13 +128,13 @@ def test_a_run_of_another_machine_is_named_once_it_is_silent(trainable, instance
     assert silent_runs(trainable, instance) == []
 
 
-def test_orphaned_runs_are_found_where_only_files_open_for_writing_can_be_locked(
+def test_orphaned_runs_are_found_if_locks_need_files_open_for_writing(
     trainable, instance, trainable_store, running, nfs_locks
 ):
     assert fail_orphaned_runs(trainable, instance, trainable_store) == [running.run_id]
 
 
-def test_a_run_that_ended_before_its_process_was_killed_keeps_its_end(trainable, instance, trainable_store, running):
+def test_a_run_that_ended_before_its_process_was_killed_keeps_its_status(trainable, instance, trainable_store, running):
     instance.report_run_canceled(running)
     assert fail_orphaned_runs(trainable, instance, trainable_store) == []
     assert instance.get_run_by_id(running.run_id).status is dg.DagsterRunStatus.CANCELED

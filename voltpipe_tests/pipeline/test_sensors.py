@@ -1,4 +1,4 @@
-"""Raw files are conditioned once they are there whole, many in a run, and again if their content changes."""
+"""Raw files are conditioned when they are complete, many in a run, and again when their content changes."""
 
 import errno
 import fcntl
@@ -24,7 +24,14 @@ from voltpipe.pipeline.partitions import (
     recording_keys,
 )
 from voltpipe.pipeline.resources import LakeResource
-from voltpipe.pipeline.sensors import RECORDINGS_PER_TICK, RUNS_PER_TICK, raw_recordings
+from voltpipe.pipeline.sensors import (
+    RECORDINGS_PER_TICK,
+    RUNS_PER_TICK,
+    ArrivalCursor,
+    WaitReason,
+    plan_ingest,
+    raw_recordings,
+)
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
 from voltpipe.recordings.raw.arrivals import QUIET_S
 from voltpipe.recordings.raw.catalogue import read_history, read_quarantine
@@ -44,7 +51,7 @@ def instance():
 
 @pytest.fixture
 def put(lake):
-    """Puts a file into the raw folder that was last modified so many seconds ago."""
+    """Puts a file into the raw folder, last modified `age_s` seconds ago."""
 
     def put(name, content="mV", age_s=60.0):
         path = lake.raw / name
@@ -59,7 +66,7 @@ def put(lake):
 
 @pytest.fixture
 def condition(lake):
-    """Comes to a verdict on a raw recording, as a run does; what the tests put there goes into quarantine."""
+    """Conditions a raw recording, as a run does. The files of these tests are quarantined."""
 
     def condition(name):
         return condition_raw(lake, RecordingKey("slice", name), ConditioningSettings())
@@ -68,8 +75,21 @@ def condition(lake):
 
 
 @pytest.fixture
+def plans(monkeypatch):
+    """The sensor's decisions, one for each tick."""
+    made = []
+
+    def plan(*arguments):
+        made.append(plan_ingest(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(sensors, "plan_ingest", plan)
+    return made
+
+
+@pytest.fixture
 def tick(lake, instance):
-    """Ticks as the daemon does: the cursor is kept, and new partitions are added before the runs are launched."""
+    """Ticks like the daemon: keeps the cursor, and adds new partitions before runs are launched."""
     cursor = None
 
     def tick():
@@ -85,8 +105,21 @@ def tick(lake, instance):
 
 
 @pytest.fixture
+def waits(tick, plans):
+    """Ticks without a request; returns the number of known recordings and of those that wait, by reason."""
+
+    def waits():
+        result, plan = tick(), plans[-1]
+        assert not result.run_requests
+        assert result.skip_reason.skip_message == plan.skip_reason
+        return {"known": plan.n_known} | {reason: len(names) for reason, names in plan.waiting.items() if names}
+
+    return waits
+
+
+@pytest.fixture
 def requested(instance):
-    """The partitions that the runs a tick asked for are of."""
+    """Returns the partitions of the runs that a tick requested."""
 
     def requested(result):
         keys = recording_keys(instance)
@@ -102,27 +135,16 @@ def requested(instance):
     return requested
 
 
-def skipped(result):
-    assert not result.run_requests
-    return result.skip_reason.skip_message
-
-
-def waits(result):
-    """What the sensor says it knows and waits for, counted."""
-    kinds = "known|growing|conditioned|touched|not usable|no verdict"
-    return {kind: int(number) for number, kind in re.findall(rf"\b(\d+) (?:[a-z]+ )??({kinds})\b", skipped(result))}
-
-
-def test_a_new_file_becomes_a_partition_and_is_asked_for_once(put, tick, requested, condition, instance):
+def test_a_new_file_becomes_a_partition_and_is_requested_once(put, tick, requested, condition, instance, waits):
     put("slice/run_0.csv")
     assert requested(tick()) == ["slice--run_0"]
     assert instance.get_dynamic_partitions(RECORDINGS.name) == ["slice--run_0"]
     assert tick().run_requests == []
     condition("run_0")
-    assert waits(tick()) == {"known": 1}
+    assert waits() == {"known": 1}
 
 
-def test_a_changed_file_is_asked_for_again_under_another_run_key(put, tick, condition):
+def test_a_changed_file_is_requested_again_under_another_run_key(put, tick, condition, waits):
     put("slice/run_0.csv")
     (first,) = tick().run_requests
     condition("run_0")
@@ -131,10 +153,10 @@ def test_a_changed_file_is_asked_for_again_under_another_run_key(put, tick, cond
     assert first.partition_key == second.partition_key
     assert first.run_key != second.run_key
     condition("run_0")
-    assert waits(tick()) == {"known": 1}
+    assert waits() == {"known": 1}
 
 
-def test_a_file_that_is_as_long_and_as_old_as_before_is_seen_to_have_changed(put, tick, requested, condition):
+def test_a_change_of_content_is_detected_if_size_and_time_stay_the_same(put, tick, requested, condition):
     path = put("slice/run_0.csv", "mV")
     modified = path.stat().st_mtime
     condition("run_0")
@@ -144,92 +166,91 @@ def test_a_file_that_is_as_long_and_as_old_as_before_is_seen_to_have_changed(put
     assert requested(tick()) == ["slice--run_0"]
 
 
-def test_a_file_that_was_only_touched_is_digested_once_and_not_asked_for(put, tick, condition, lake):
+def test_a_file_that_was_only_touched_is_read_once_and_not_requested(put, condition, lake, waits):
     path = put("slice/run_0.csv")
     condition("run_0")
     before = read_history(lake, RecordingKey("slice", "run_0"))
     os.utime(path, (1e9, 1e9))
-    assert waits(tick()) == {"known": 1}
+    assert waits() == {"known": 1}
     after = read_history(lake, RecordingKey("slice", "run_0"))
     assert after.raw_state != before.raw_state
     assert after.versions == before.versions
 
 
-def test_a_hint_that_mends_a_recording_is_a_change_of_it(put, tick, requested, condition):
+def test_new_hints_count_as_a_change_of_the_recording(put, tick, requested, condition, waits):
     put("slice/run_0.csv")
     condition("run_0")
     put("slice/run_0.yaml", "unit: uV")
     assert requested(tick()) == ["slice--run_0"]
     condition("run_0")
-    assert waits(tick()) == {"known": 1}
+    assert waits() == {"known": 1}
 
 
-def test_a_file_that_still_grows_is_left_until_it_is_quiet(put, tick, requested):
+def test_a_growing_file_waits_until_it_is_quiet(put, tick, requested, waits):
     growing = put("slice/run_0.csv", age_s=0)
-    assert waits(tick()) == {"known": 1, "growing": 1}
+    assert waits() == {"known": 1, WaitReason.GROWING: 1}
     quiet = time.time() - QUIET_S
     os.utime(growing, (quiet, quiet))
     assert requested(tick()) == ["slice--run_0"]
 
 
-def test_a_file_from_a_clock_that_is_ahead_counts_as_quiet_once_it_stays_as_it_is(put, tick, requested):
+def test_a_file_with_a_time_in_the_future_counts_as_quiet_once_it_stays_unchanged(put, tick, requested, waits):
     put("slice/run_0.csv", age_s=-3600)
-    assert waits(tick())["growing"] == 1
+    assert waits()[WaitReason.GROWING] == 1
     put("slice/run_0.csv", "grown", age_s=-3601)
-    assert waits(tick())["growing"] == 1
+    assert waits()[WaitReason.GROWING] == 1
     assert requested(tick()) == ["slice--run_0"]
 
 
-def test_a_growing_file_holds_up_no_other(put, tick, requested):
+def test_a_growing_file_does_not_delay_others(put, tick, requested):
     put("slice/run_0.csv", age_s=0)
     put("slice/run_1.csv")
     assert requested(tick()) == ["slice--run_1"]
 
 
-def test_a_file_that_a_rig_holds_open_waits_however_quiet_it_is(put, tick, requested):
+def test_a_file_that_a_rig_has_locked_waits(put, tick, requested, waits):
     path = put("slice/a.dat")
     with path.open("r+") as rig:
         fcntl.flock(rig, fcntl.LOCK_EX)
-        assert waits(tick())["growing"] == 1
+        assert waits()[WaitReason.GROWING] == 1
     assert requested(tick()) == ["slice--a"]
 
 
-def test_what_cannot_be_used_is_named_in_the_skip_message_the_first_few_at_least(put, tick):
+def test_the_skip_reason_names_the_first_unusable_files_with_the_reason(put, waits, plans):
     put("slice/my recording.csv")
     put("slice/notes.docx")
     put("stray.csv")
-    tried = tick()
-    assert waits(tried) == {"known": 0, "not usable": 3}
-    message = skipped(tried)
+    assert waits() == {"known": 0, WaitReason.UNUSABLE: 3}
     for name in ("slice/my recording.csv", "slice/notes.docx", "stray.csv"):
-        assert name in message
+        assert name in plans[-1].skip_reason
     for number in range(20):
         put(f"slice/{number}.docx")
-    assert re.search(r"\b18 more", skipped(tick()))
+    assert waits()[WaitReason.UNUSABLE] == 23
+    assert re.search(r"\b18 more", plans[-1].skip_reason)
 
 
-def test_what_cannot_be_used_holds_up_no_other(put, tick, requested):
+def test_an_unusable_file_does_not_delay_others(put, tick, requested):
     put("slice/notes.docx")
     put("slice/run_0.csv")
     assert requested(tick()) == ["slice--run_0"]
 
 
-def test_sidecars_and_hidden_files_are_no_recordings(put, tick):
+def test_sidecars_and_hidden_files_are_not_recordings(put, waits):
     put("slice/run_0.yaml")
     put("slice/.run_1.csv.partial")
-    assert waits(tick()) == {"known": 0}
+    assert waits() == {"known": 0}
 
 
-def test_a_file_that_went_away_and_came_back_is_not_conditioned_again(put, tick, condition):
+def test_a_file_that_was_deleted_and_restored_is_not_conditioned_again(put, condition, waits):
     path = put("slice/run_0.csv")
     condition("run_0")
     path.unlink()
-    assert waits(tick()) == {"known": 0}
+    assert waits() == {"known": 0}
     put("slice/run_0.csv", age_s=30)
-    assert waits(tick()) == {"known": 1}
+    assert waits() == {"known": 1}
 
 
-def test_many_files_are_taken_in_runs_of_many_and_no_more_than_so_many_at_a_tick(put, tick, requested, instance):
+def test_many_files_share_runs_within_the_limit_of_a_tick(put, tick, requested, instance):
     names = [f"run_{number:03d}" for number in range(RECORDINGS_PER_TICK + 88)]
     for name in names:
         put(f"slice/{name}.csv")
@@ -242,9 +263,7 @@ def test_many_files_are_taken_in_runs_of_many_and_no_more_than_so_many_at_a_tick
     assert tick().run_requests == []
 
 
-def test_scattered_changes_are_runs_of_their_own_and_those_above_the_bound_wait_for_the_next_tick(
-    put, tick, requested, instance
-):
+def test_scattered_changes_get_runs_of_their_own_within_the_limit_of_a_tick(put, tick, requested, instance):
     keys = [f"slice--run_{number:03d}" for number in range(100)]
     instance.add_dynamic_partitions(RECORDINGS.name, keys)
     for number in range(0, 100, 4):
@@ -253,30 +272,30 @@ def test_scattered_changes_are_runs_of_their_own_and_those_above_the_bound_wait_
     assert requested(tick()) == keys[4 * RUNS_PER_TICK : 8 * RUNS_PER_TICK : 4]
 
 
-def test_what_is_under_way_is_not_asked_for_whoever_asked_for_it(put, tick, instance):
+def test_recordings_in_progress_are_not_requested_again(put, instance, waits):
     keys = [f"slice--run_{number}" for number in range(4)]
     instance.add_dynamic_partitions(RECORDINGS.name, keys)
     for number in range(3):
         put(f"slice/run_{number}.csv")
     tags = {RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[2]}
     instance.add_run(dg.DagsterRun(job_name=INGEST_JOB, tags=tags, status=dg.DagsterRunStatus.STARTED))
-    assert waits(tick()) == {"known": 3, "conditioned": 3}
+    assert waits() == {"known": 3, WaitReason.CONDITIONING: 3}
 
 
-def test_what_came_to_no_verdict_is_asked_for_again_later_and_later(put, tick, requested, monkeypatch):
+def test_recordings_without_a_verdict_are_requested_again_with_growing_delay(put, tick, requested, monkeypatch):
     put("slice/run_0.csv", age_s=1e6)
     put("slice/run_1.csv", age_s=1e6)
     now = time.time()
     ticks = {0: 2, 119: 0, 121: 2, 121 + 239: 0, 121 + 241: 2}
-    for later_s, n_asked in ticks.items():
+    for later_s, n_requested in ticks.items():
         monkeypatch.setattr(sensors.time, "time", lambda later_s=later_s: now + later_s)
-        assert len(requested(result := tick())) == n_asked
-    monkeypatch.setattr(sensors.time, "time", lambda: now - 1e5)  # a clock set back wakes what rests
+        assert len(requested(result := tick())) == n_requested
+    monkeypatch.setattr(sensors.time, "time", lambda: now - 1e5)  # a clock that was set back ends the delay
     assert len(requested(tick())) == 2
     assert len(result.run_requests) == 1
 
 
-def test_a_cursor_of_another_time_is_forgotten(put, lake, instance):
+def test_a_cursor_in_an_unknown_format_is_ignored(put, lake, instance):
     put("slice/run_0.csv")
     resources = {"lake": LakeResource(root=str(lake.root))}
     context = dg.build_sensor_context(
@@ -285,7 +304,7 @@ def test_a_cursor_of_another_time_is_forgotten(put, lake, instance):
     assert len(raw_recordings(context).run_requests) == 1
 
 
-def test_the_cursor_holds_nothing_of_what_is_judged(put, tick, condition):
+def test_the_cursor_holds_no_recording_with_a_verdict(put, tick, condition):
     for number in range(3):
         put(f"slice/run_{number}.csv")
         condition(f"run_{number}")
@@ -294,7 +313,7 @@ def test_the_cursor_holds_nothing_of_what_is_judged(put, tick, condition):
 
 @pytest.fixture
 def ingest(lake, instance):
-    """Runs the job that the sensor asks for, on neighbouring recordings."""
+    """Runs the job that the sensor requests, on adjacent recordings."""
 
     def ingest(*keys):
         instance.add_dynamic_partitions(RECORDINGS.name, sorted(map(str, keys)))
@@ -304,7 +323,7 @@ def ingest(lake, instance):
     return ingest
 
 
-def test_a_fault_with_one_recording_keeps_no_other_of_its_batch_from_being_conditioned(
+def test_a_failure_on_one_recording_does_not_stop_the_others_of_its_batch(
     lake, instance, ingest, put_recording, spiking_mv, monkeypatch
 ):
     keys = [RecordingKey("slice", f"run_{number}") for number in range(3)]
@@ -321,13 +340,15 @@ def test_a_fault_with_one_recording_keeps_no_other_of_its_batch_from_being_condi
     assert not result.success
     assert re.match(r".*\b1 of 3 ", result.failure_data_for_node("conditioned_recording").error.message, re.DOTALL)
     assert instance.get_materialized_partitions(CONDITIONED_KEY) == {"slice--run_0", "slice--run_2"}
-    assert read_history(lake, keys[1]) is None  # so that the sensor asks again
+    assert read_history(lake, keys[1]) is None  # so that the sensor requests it again
     monkeypatch.undo()
     assert ingest(keys[1]).success
     assert len(instance.get_materialized_partitions(CONDITIONED_KEY)) == 3
 
 
-def test_what_was_made_of_a_raw_file_outlives_it_and_its_changes(lake, instance, ingest, put_recording, spiking_mv):
+def test_conditioned_files_are_kept_when_the_raw_file_is_deleted_or_changed(
+    lake, instance, ingest, put_recording, spiking_mv
+):
     key = RecordingKey("slice", "run_0")
     path = put_recording(lake, key.recording, spiking_mv(0))
     assert ingest(key).success
@@ -343,8 +364,22 @@ def test_what_was_made_of_a_raw_file_outlives_it_and_its_changes(lake, instance,
     assert list(read_quarantine(lake)) == [key]
     assert lake.former_path(key, 1).read_bytes() == conditioned
     event = instance.get_latest_materialization_event(CONDITIONED_KEY)
-    shown = {name: each.value for name, each in event.asset_materialization.metadata.items()}
+    metadata = {name: each.value for name, each in event.asset_materialization.metadata.items()}
     first, second = read_history(lake, key).versions
-    assert (shown["version"], shown["verdict"]) == (2, "quarantined")
-    assert shown["source_digest"] == second.source.raw_digest
-    assert shown["former_source_digest"] == first.source.raw_digest
+    assert (metadata["version"], metadata["verdict"]) == (2, "quarantined")
+    assert metadata["source_digest"] == second.source.raw_digest
+    assert metadata["former_source_digest"] == first.source.raw_digest
+
+
+def test_no_recording_is_requested_above_the_limit_in_progress(put, lake, instance, monkeypatch):
+    keys = [f"slice--run_{number}" for number in range(3)]
+    instance.add_dynamic_partitions(RECORDINGS.name, keys)
+    for number in range(8):
+        put(f"slice/run_{number}.csv")
+    tags = {RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[2]}
+    instance.add_run(dg.DagsterRun(job_name=INGEST_JOB, tags=tags, status=dg.DagsterRunStatus.STARTED))
+    assert plan_ingest(instance, lake, ArrivalCursor(), time.time()).new == [
+        f"slice--run_{number}" for number in range(3, 8)
+    ]
+    monkeypatch.setattr(sensors, "MAX_IN_PROGRESS", 1)
+    assert plan_ingest(instance, lake, ArrivalCursor(), time.time()).batches == ()

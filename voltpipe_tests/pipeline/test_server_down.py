@@ -1,4 +1,4 @@
-"""A training goes on while MLflow's server is down, and its curve is complete in the end."""
+"""A training continues while MLflow's server is down, and its learning curve is complete in the end."""
 
 import os
 import shutil
@@ -67,7 +67,7 @@ def end(process):
 
 
 @pytest.mark.slow
-def test_a_server_killed_amid_a_training_costs_it_nothing(server, monkeypatch, capsys):
+def test_a_server_that_is_killed_during_a_training_loses_no_metrics(server, monkeypatch, capsys):
     store, start = server
     killed = start()
     with tracked_run(store, name="training", identity="a", tags={"dagster.run_id": "1"}) as run:
@@ -76,7 +76,7 @@ def test_a_server_killed_amid_a_training_costs_it_nothing(server, monkeypatch, c
         end(killed)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         progress.epoch_finished(record(2))
-        assert "MLflow did not take this" in capsys.readouterr().err
+        assert "MLflow did not accept" in capsys.readouterr().err
         start()
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         progress.epoch_finished(record(3))

@@ -1,1 +1,1 @@
-"""The asset graph, one stage a file, in the order in which a sample travels."""
+"""The asset graph, with one stage in each file."""

@@ -1,6 +1,6 @@
-"""From a trained forecaster to its scores next to all baselines, its diagnostics, its interpretation, and the report.
+"""Assets of the evaluation: scores with all baselines, diagnostics, interpretation, and the report.
 
-Registration and promotion need the scores alone. Whatever else fails is a failed check with its reason.
+Registration and promotion need only the scores. Any other part that fails is a failed check with its reason.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,34 +17,35 @@ from voltpipe.pipeline.progress_listeners import DagsterEvaluationProgress
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.pipeline.retries import retry_transient
 
-GROUP = "evaluation"
-
-DIAGNOSTICS = {
-    "errors_by_group": "errors by group of targets could be found",
-    "robustness": "the cost of faults could be found",
-    "bad_channels": "the cost of one bad channel could be found",
-    "out_of_distribution": "novelty detection could be tried",
-    "resemblance": "the activity of roll-outs could be compared with recordings",
-    "following": "roll-outs could be compared with what followed",
+DIAGNOSTIC_CHECKS = {
+    "errors_by_group": "The errors by group of targets were computed.",
+    "robustness": "The loss of skill under corrupted inputs was computed.",
+    "bad_channels": "The loss of skill from one bad channel was computed.",
+    "out_of_distribution": "Novelty detection was tested.",
+    "resemblance": "The activity of roll-outs was compared with recordings.",
+    "following": "Roll-outs were compared with the recorded future.",
 }
-HONESTY = {
-    "leak_probe": "a memoriser of the training windows does not beat the look-up on held-out ones",
-    "other_moments": "forecasts say nothing of the truth of other moments",
-    "time_reversal": "the future is forecast better than the past",
-    "seed_spread": "the lead over the best baseline is more than another seed would change",
+"""Descriptions of the checks whether each table of the diagnostics was made, by table."""
+LEAKAGE_CHECKS = {
+    "leak_probe": "On held-out windows, a nearest-neighbor memorizer does not beat the lookup table.",
+    "other_moments": "Forecasts do not match the targets of other times.",
+    "time_reversal": "The future is forecast better than the past.",
+    "seed_spread": "The lead over the best baseline exceeds the difference between seeds.",
 }
-INTERPRETATION = {
-    "connectivity": "the connectivity that was learned could be read",
-    "ablations": "the loss without other channels and older samples could be found",
-    "channels": "the loss without each channel could be found",
-    "attribution": "forecasts could be attributed to samples",
-    "influence": "the influence of channels on each other could be found",
-    "filters": "the temporal filters could be read",
-    "responses": "the frequency responses of the filters could be found",
+"""Descriptions of the leakage checks, by name."""
+INTERPRETATION_CHECKS = {
+    "connectivity": "The learned connectivity was read.",
+    "ablations": "The loss without other channels and without older samples was computed.",
+    "channels": "The loss without each channel was computed.",
+    "attribution": "Forecasts were attributed to samples.",
+    "influence": "The influence of channels on each other was computed.",
+    "filters": "The temporal filters were read.",
+    "responses": "The frequency responses of the filters were computed.",
 }
-SANITY = "attribution_sanity"
+"""Descriptions of the checks whether each part of the interpretation was made, by part."""
+SANITY_CHECK = "attribution_sanity"
 _OPTIONAL = {"dagster/priority": "-1"}
-"""Work that registration and promotion do not wait for."""
+"""Low priority, for work that registration and promotion do not wait for."""
 
 
 def _specs(asset: str, descriptions: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
@@ -52,30 +53,32 @@ def _specs(asset: str, descriptions: Mapping[str, str]) -> list[dg.AssetCheckSpe
 
 
 def _checks(names: Iterable[str], failed: Mapping[str, str]) -> Iterator[dg.AssetCheckResult]:
-    """Report of each part whether it could be made; yellow, as scores stand without it."""
+    """Report whether each part was made. A failure is only a warning, because the scores do not depend on it."""
     for name in names:
-        reason = {"reason": failed[name]} if name in failed else {}
         yield dg.AssetCheckResult(
-            check_name=name, passed=name not in failed, severity=dg.AssetCheckSeverity.WARN, metadata=reason
+            check_name=name,
+            passed=name not in failed,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"reason": failed[name]} if name in failed else {},
         )
 
 
-def _finding(name: str, passed: bool, finding: str, figure: str, value: float | None) -> dg.AssetCheckResult:
-    metadata: dict[str, float | str] = {"finding": finding} | ({} if value is None else {figure: value})
+def _finding(name: str, passed: bool, finding: str, statistic: str, value: float | None) -> dg.AssetCheckResult:
+    metadata: dict[str, float | str] = {"finding": finding} | ({} if value is None else {statistic: value})
     return dg.AssetCheckResult(check_name=name, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="evaluation",
     kinds={"pytorch"},
     code_version=code_version(__name__),
-    check_specs=_specs("forecast_evaluation", {"figure_data": "the data of the report's figures could be made"}),
+    check_specs=_specs("forecast_evaluation", {"figure_data": "The data of the report's figures was collected."}),
 )
 @retry_transient
 def forecast_evaluation(
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource, trained_forecaster: TrainedValue
 ) -> Iterator[dg.Output[EvaluatedValue] | dg.AssetCheckResult]:
-    """Scores on held-out recordings and on held-out time, next to baselines fitted on the same training rows."""
+    """Scores on held-out recordings and held-out time, with baselines fitted on the same training data."""
     from voltpipe.evaluation.run_evaluation import run_scoring
     from voltpipe.forecasting.training.training_result import read_result
     from voltpipe.tracking.tracked_run import TrackedRun
@@ -93,7 +96,7 @@ def forecast_evaluation(
     scoring.write(folder)
     metrics = scoring.evaluation.metrics()
     TrackedRun(tracking.store, trained_forecaster.mlflow_run_id).log_scores(metrics, folder / EVALUATION_FILE)
-    # Numbers under their MLflow names: Dagster plots them from one materialization to the next.
+    # Plain numbers under their MLflow names, so that Dagster plots them over successive materializations.
     yield dg.Output(
         EvaluatedValue(folder=str(folder), trained=trained_forecaster),
         metadata={**score_metadata(scoring.evaluation), **metrics},
@@ -102,50 +105,53 @@ def forecast_evaluation(
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="evaluation",
     kinds={"pytorch"},
     code_version=code_version(__name__),
     op_tags=_OPTIONAL,
-    check_specs=_specs("diagnostics", DIAGNOSTICS | HONESTY),
+    check_specs=_specs("diagnostics", DIAGNOSTIC_CHECKS | LEAKAGE_CHECKS),
 )
 @retry_transient
 def diagnostics(
     context: dg.AssetExecutionContext, lake: LakeResource, forecast_evaluation: EvaluatedValue
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Where the forecaster fails, what faults cost, how it runs free, and checks of the scores themselves."""
+    """Errors by group, robustness to corruptions, roll-outs, and leakage checks of the scores."""
     from voltpipe.evaluation.run_evaluation import run_diagnostics
     from voltpipe.forecasting.training.training_result import read_result
     from voltpipe.windows.window_set import WindowSet
 
     folder, trained = Path(forecast_evaluation.folder), forecast_evaluation.trained
-    found = run_diagnostics(
+    diagnosis = run_diagnostics(
         read_result(Path(trained.folder)).forecaster,
         WindowSet(Path(trained.window_set_folder)),
         Evaluation.read(folder / EVALUATION_FILE),
         others=_readable(path for path in lake.lake.reports.glob(f"*/{EVALUATION_FILE}") if path.parent != folder),
         progress=DagsterEvaluationProgress(context.op_execution_context, context.asset_key),
     )
-    found.write(folder)
-    yield dg.MaterializeResult(metadata={"failed": dict(found.failed)})
-    yield from _checks(DIAGNOSTICS, found.failed)
-    made = {check.name: check for check in found.honesty}
-    for name in HONESTY:
-        if name in made:
-            yield _finding(name, made[name].passed, made[name].finding, "R2", made[name].r2)
+    diagnosis.write(folder)
+    yield dg.MaterializeResult(metadata={"failed": dict(diagnosis.failed)})
+    yield from _checks(DIAGNOSTIC_CHECKS, diagnosis.failed)
+    by_name = {check.name: check for check in diagnosis.honesty}
+    for name in LEAKAGE_CHECKS:
+        if check := by_name.get(name):
+            yield _finding(name, check.passed, check.finding, "R2", check.r2)
         else:
-            yield _finding(name, False, found.failed["honesty"], "R2", None)
+            yield _finding(name, False, diagnosis.failed["honesty"], "R2", None)
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="evaluation",
     kinds={"pytorch"},
     code_version=code_version(__name__),
     op_tags=_OPTIONAL,
-    check_specs=_specs("interpretation", INTERPRETATION | {SANITY: "attributions to random weights are different"}),
+    check_specs=_specs(
+        "interpretation",
+        INTERPRETATION_CHECKS | {SANITY_CHECK: "Attributions differ from those of a model with random weights."},
+    ),
 )
 @retry_transient
 def interpretation(forecast_evaluation: EvaluatedValue) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Who drives whom as far as it was learned, and what forecasts follow from."""
+    """The learned connectivity, and the inputs that forecasts depend on."""
     from voltpipe.evaluation.run_evaluation import run_interpretation
     from voltpipe.forecasting.training.training_result import read_result
     from voltpipe.windows.window_set import WindowSet
@@ -162,50 +168,50 @@ def interpretation(forecast_evaluation: EvaluatedValue) -> Iterator[dg.Materiali
             **explanation.metrics(),
         }
     )
-    yield from _checks(INTERPRETATION, failed)
-    yield _finding(SANITY, sanity.passed, sanity.finding, "rank correlation", sanity.rank_correlation)
+    yield from _checks(INTERPRETATION_CHECKS, failed)
+    yield _finding(SANITY_CHECK, sanity.passed, sanity.finding, "rank correlation", sanity.rank_correlation)
 
 
 def _readable(paths: Iterable[Path]) -> Iterator[Evaluation]:
     for path in paths:
-        with suppress(EvaluationError):  # of former versions, or damaged: no reason to fail this one
+        with suppress(EvaluationError):  # damaged, or of an earlier version of voltpipe
             yield Evaluation.read(path)
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="evaluation",
     kinds={"html", "mlflow"},
     code_version=code_version(__name__),
     deps=[diagnostics, interpretation],
     op_tags=_OPTIONAL,
-    check_specs=_specs("evaluation_report", {"figures": "all figures could be drawn"}),
+    check_specs=_specs("evaluation_report", {"figures": "All figures were drawn."}),
 )
 @retry_transient
 def evaluation_report(
     tracking: TrackingResource, forecast_evaluation: EvaluatedValue
 ) -> Iterator[dg.Output[ReportedValue] | dg.AssetCheckResult]:
-    """One self-contained HTML page that joins scores, diagnostics and interpretation; also an MLflow artifact."""
+    """A self-contained HTML page of scores, diagnostics and interpretation, also kept as an MLflow artifact."""
     from voltpipe.evaluation.run_evaluation import FullEvaluation
     from voltpipe.reporting.report import write_report
     from voltpipe.tracking.tracked_run import TrackedRun
 
     folder = Path(forecast_evaluation.folder)
-    examination = FullEvaluation.read(folder)
+    full = FullEvaluation.read(folder)
     trained = forecast_evaluation.trained
     run = TrackedRun(tracking.store, trained.mlflow_run_id)
     links = {
         "trained by": tracking.dagster_run_link(trained.dagster_run_id),
         "tracked by": tracking.mlflow_run_link(run.run_id),
     }
-    report = write_report(folder, **vars(examination), links=links)
-    run.log_report(examination.metrics(), folder)
+    report = write_report(folder, **vars(full), links=links)
+    run.log_report(full.metrics(), folder)
     yield dg.Output(
         ReportedValue(html=str(report.html_path)),
         metadata={
             **report_metadata(tracking, run.run_id, report.html_path),
             "MLflow run": dg.MetadataValue.url(tracking.mlflow_run_link(run.run_id)),
-            **score_metadata(examination.evaluation),
-            **connectivity_metadata(examination.connectivity, examination.evaluation.forecaster),
+            **score_metadata(full.evaluation),
+            **connectivity_metadata(full.connectivity, full.evaluation.forecaster),
             **figure_metadata(report.figure_paths),
         },
     )

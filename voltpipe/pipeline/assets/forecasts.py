@@ -1,4 +1,4 @@
-"""From conditioned recordings to the champion's forecasts of them, one partition each."""
+"""The asset of the champion's forecasts. Each conditioned recording is a partition."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +9,11 @@ from pydantic import Field
 from voltpipe.errors import VoltpipeError
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import Lake
-from voltpipe.pipeline.assets.recordings import BATCH, conditioned_recording
+from voltpipe.pipeline.assets.recordings import conditioned_recording
 from voltpipe.pipeline.assets.registry import champion_forecaster
 from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.op_config import op_config_schema, settings_from_config
-from voltpipe.pipeline.partitions import RECORDINGS
+from voltpipe.pipeline.partitions import recording_asset
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.raw.catalogue import read_quarantine
@@ -26,42 +26,37 @@ if TYPE_CHECKING:
     from voltpipe.tracking.model_registry import RegisteredForecaster
 
 
-GROUP = "monitoring"
-
-
 class RecordingForecastSettings(ChampionSettings):
-    """Where in a recording forecasts begin, and what is made of its beginning first."""
+    """Settings of the forecasts of recordings."""
 
-    every_ms: float = Field(10.0, gt=0, le=3_600_000, description="from one forecast to the next, in ms")
+    every_ms: float = Field(10.0, gt=0, le=3_600_000, description="Interval between forecasts, in ms.")
     adapt_ms: float | None = Field(
         None,
         gt=0,
-        description="recordings of organoids that the champion was not trained on: adapt to so much of their "
-        "beginning first, in ms; not if not given",
+        description="Length of the recording's beginning, in ms, from which the connectivity of an organoid unknown to "
+        "the champion is estimated. Unset: no adaptation.",
     )
 
 
-@dg.asset(
-    group_name=GROUP,
+@recording_asset(
+    group_name="monitoring",
     kinds={"parquet", "pytorch"},
-    partitions_def=RECORDINGS,
-    backfill_policy=BATCH,
     deps=[conditioned_recording, champion_forecaster],
     config_schema=op_config_schema(RecordingForecastSettings),
     code_version=code_version(__name__),
     check_specs=[
         dg.AssetCheckSpec(
-            "forecast", asset="recording_forecast", description="the champion can forecast the recordings asked for"
+            "forecast", asset="recording_forecast", description="The champion can forecast every requested recording."
         )
     ],
 )
-def recording_forecast(  # Dagster takes the bare class alone for an output without a value
+def recording_forecast(  # Dagster accepts only the bare class for an output without a value
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """The champion's forecasts along a recording in mV, with quantiles, by time, channel and horizon.
+    """The champion's forecasts of a recording in mV, with quantiles, by time, channel and horizon.
 
-    A recording that the champion cannot forecast does not stop the others: its partition shows the reason, as it does
-    for every recording while there is no champion.
+    A recording that the champion cannot forecast does not stop the others; its partition shows the reason. If there is
+    no champion, this holds for every recording.
     """
     from voltpipe.tracking.mlflow_store import TrackingError
     from voltpipe.tracking.model_registry import champion, fallback_champion, load_forecaster
@@ -81,7 +76,7 @@ def recording_forecast(  # Dagster takes the bare class alone for an output with
             }
             metadata |= _forecast(context, lake.lake, partition, forecaster, present, settings)
         except VoltpipeError as error:
-            context.log.warning(f"{partition} is not forecast: {error}")
+            context.log.warning(f"{partition} cannot be forecast: {error}")
             refused[partition] = str(error)
             metadata |= {"forecast": False, "code": error.code, "reason": str(error)}
         context.add_asset_metadata(metadata, partition_key=partition)
@@ -102,14 +97,14 @@ def _forecast(
     version: "RegisteredForecaster",
     settings: RecordingForecastSettings,
 ) -> dict[str, Any]:
-    """Forecast one recording; what an earlier champion made of it goes even if this one can make nothing of it."""
+    """Forecast one recording. Forecasts of an earlier champion are deleted first, even if this one then fails."""
     from voltpipe.inference.forecast_file import forecast_file
     from voltpipe.lake.files import file_digest
 
     key = RecordingKey.parse(partition)
     out = lake.forecast_path(key)
     out.unlink(missing_ok=True)
-    recording = _fit_to_forecast(lake, key)
+    recording = _conditioned_path(lake, key)
     adapts = key.organoid not in forecaster.config.organoids and forecaster.adapts
     digest = open_conditioned(recording).digest
     made = forecast_file(
@@ -123,7 +118,7 @@ def _forecast(
         facts={"version": version.version, "recording": partition, "recording_digest": digest},
     )
     if made.notice and made.notice.warns:
-        context.log.warning(f"take the forecasts of {partition} with care: {made.notice.text}")
+        context.log.warning(f"Be careful with the forecasts of {partition}: {made.notice.text}")
     return {
         "forecast": True,
         "dagster/row_count": made.rows,
@@ -135,7 +130,7 @@ def _forecast(
     }
 
 
-def _fit_to_forecast(lake: Lake, key: RecordingKey) -> Path:
+def _conditioned_path(lake: Lake, key: RecordingKey) -> Path:
     path = lake.conditioned_path(key)
     if not path.exists():
         if entry := read_quarantine(lake).get(key):

@@ -1,4 +1,4 @@
-"""What has served its time goes, if it is told to; else it is said what would go."""
+"""The asset that lists expired checkpoints, window sets and versions, and deletes them unless it is a dry run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,45 +19,42 @@ if TYPE_CHECKING:
     from voltpipe.tracking.retention import ExpiredItem
 
 
-GROUP = "operations"
-
-
 @dg.asset(
-    group_name=GROUP,
+    group_name="operations",
     kinds={"file", "mlflow"},
-    pool=REGISTRY_POOL,  # no version is promoted while it is decided which ones go
+    pool=REGISTRY_POOL,  # no version is promoted while expired ones are found and deleted
     config_schema=op_config_schema(RetentionSettings),
     code_version=code_version(__name__),
 )
-def tidied_lake(  # Dagster takes the bare class alone for an output without a value
+def tidied_lake(  # Dagster accepts only the bare class for an output without a value
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Checkpoints, window sets and old versions that have served their time; in a dry run they are named and stay."""
+    """Expired checkpoints, window sets and versions, which are deleted. A dry run, the default, only lists them."""
     from voltpipe.tracking.retention import find_expired, protected_versions
 
     settings = settings_from_config(RetentionSettings, context.op_execution_context.op_config)
-    removable = find_expired(lake.lake, tracking.store, settings, in_use=set(_in_use(lake.lake)))
+    expired = find_expired(lake.lake, tracking.store, settings, in_use=set(_in_use(lake.lake)))
     gone: list[ExpiredItem] = []
     kept: list[ExpiredItem] = []
-    for each in removable:
-        goes = settings.dry_run or each.remove()
-        (gone if goes else kept).append(each)
-        fate = "would go" if settings.dry_run else "gone" if goes else "in use, kept"
-        context.log.info(f"{fate}: {each.kind} {each.name}, {each.reason}")
+    for item in expired:
+        is_gone = settings.dry_run or item.remove()
+        (gone if is_gone else kept).append(item)
+        fate = "would be deleted" if settings.dry_run else "deleted" if is_gone else "kept, because it is in use"
+        context.log.info(f"{item.kind} {item.name} {fate}: {item.reason}")
     protected = protected_versions(tracking.store)
     metadata: dict[str, Any] = {
         "dry_run": settings.dry_run,
         "items": len(gone),
-        "size_bytes": sum(each.size_bytes for each in gone),
-        "would go" if settings.dry_run else "gone": dg.MetadataValue.md(_table(gone)),
-        "in use meanwhile, kept": ", ".join(each.name for each in kept) or "none",
-        "never removed": dg.MetadataValue.json({f"version {version}": why for version, why in protected.items()}),
+        "size_bytes": sum(item.size_bytes for item in gone),
+        "would be deleted" if settings.dry_run else "deleted": dg.MetadataValue.md(_table(gone)),
+        "kept because in use": ", ".join(item.name for item in kept) or "none",
+        "never deleted": dg.MetadataValue.json({f"version {version}": reason for version, reason in protected.items()}),
     }
     return dg.MaterializeResult(metadata=metadata)
 
 
 def _in_use(lake: Lake) -> Iterator[Path]:
-    """The folders that the assets' present values name."""
+    """Yield the folders that the newest values of the assets name."""
     for asset in STAGE_FOLDERS:
         path = value_path(lake, asset)
         if path.exists():
@@ -65,7 +62,7 @@ def _in_use(lake: Lake) -> Iterator[Path]:
 
 
 def _texts(content: Any) -> Iterator[str]:
-    """Every text in JSON."""
+    """Yield every string in a JSON value."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, dict | list):
@@ -73,8 +70,6 @@ def _texts(content: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
-def _table(removable: "list[ExpiredItem]") -> str:
-    rows = "\n".join(
-        f"| {each.kind} | {each.name} | {each.size_bytes / 2**20:.1f} | {each.reason} |" for each in removable
-    )
-    return f"| what | name | MiB | why |\n| --- | --- | ---: | --- |\n{rows}"
+def _table(items: "list[ExpiredItem]") -> str:
+    rows = "\n".join(f"| {item.kind} | {item.name} | {item.size_bytes / 2**20:.1f} | {item.reason} |" for item in items)
+    return f"| kind | name | MiB | reason |\n| --- | --- | ---: | --- |\n{rows}"

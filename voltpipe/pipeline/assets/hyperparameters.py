@@ -1,4 +1,4 @@
-"""From a window set to the training settings that suit it, each trial tracked by MLflow, and resumable."""
+"""The asset of found training settings. MLflow tracks each trial, and a search can be resumed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,12 +35,11 @@ if TYPE_CHECKING:
     from voltpipe.tracking.tracked_run import TrackedRun
 
 
-GROUP = "forecasting"
 RUN_CONFIG_FILE = "train_forecaster.yaml"
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="forecasting",
     kinds={"optuna", "mlflow"},
     config_schema=op_config_schema(SearchSettings),
     pool=TRAINING_POOL,
@@ -50,10 +49,10 @@ RUN_CONFIG_FILE = "train_forecaster.yaml"
 def found_settings(
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource, window_set: WindowSetValue
 ) -> Iterator[dg.Output[SearchValue]]:
-    """The training settings with the lowest validation loss among those tried; test recordings are not used.
+    """The training settings with the lowest validation loss among the trials. Test recordings are not used.
 
-    A run that trains too, such as that of "Materialize all", does not search, since its training would not wait for the
-    result: the default settings are materialized. Launch the job `search_hyperparameters` to search.
+    A run that also trains, such as "Materialize all", does not search, because its training would not wait for the
+    result. It materializes the default settings. Launch the job `search_hyperparameters` to search.
     """
     from voltpipe.code_revision import code_revision
     from voltpipe.forecasting.search.search import search
@@ -62,7 +61,7 @@ def found_settings(
 
     op = context.op_execution_context
     if TRAINED_KEY in (op.run.asset_selection or ()):
-        no_search = f"no search in a run that trains too; launch the job {SEARCH_JOB}"
+        no_search = f"A run that also trains does not search. Launch the job {SEARCH_JOB}."
         yield dg.Output(SearchValue(settings=TrainingSettings()), metadata={"searched": False, "reason": no_search})
         return
     settings = settings_from_config(SearchSettings, op.op_config)
@@ -104,14 +103,14 @@ def found_settings(
 
 
 def search_folder(lake: Lake, window_set_digest: str, settings: SearchSettings) -> Path:
-    """Where a search keeps its journal. The same search of more trials has the same place, so that it goes on."""
+    """Return the folder of a search's journal. The same search with more trials shares it, and thus resumes."""
     key = content_digest({"window_set": window_set_digest, **settings.identity()})[:12]
     return lake.searches / f"{settings.architecture.value}-{key}"
 
 
 @dataclass(frozen=True)
 class _TrackedTrials:
-    """Each trial is an MLflow run inside the search's, and is seen from the Dagster run's tag."""
+    """Tracker of the trials: each is an MLflow run inside the search's run, and appears in the Dagster run's tag."""
 
     context: dg.OpExecutionContext
     parent: "TrackedRun"
@@ -121,7 +120,7 @@ class _TrackedTrials:
 
     @contextmanager
     def trial(self, number: int, settings: TrainingSettings) -> Iterator[TrainingProgress]:
-        """A run that ends KILLED where the trial is given up, and FAILED where it diverged."""
+        """Track a trial. Its MLflow run ends KILLED if the trial is pruned, and FAILED if it diverges."""
         from optuna import TrialPruned
 
         from voltpipe.tracking.run_lifecycle import tracked_run
@@ -135,42 +134,42 @@ class _TrackedTrials:
             parent=self.parent,
         ) as run:
             run.log_parameters({"training": settings})
-            place = _Place(self.context, f"trial {number + 1} of {self.n_trials}")
-            yield CombinedProgress((TerminalProgress(), MlflowProgress(run), place))
+            progress = _TrialProgress(self.context, f"trial {number + 1} of {self.n_trials}")
+            yield CombinedProgress((TerminalProgress(), MlflowProgress(run), progress))
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where the search stands, as the Dagster run's tag; stops a search whose run has already ended."""
+class _TrialProgress:
+    """Listener that shows trial and epoch in the Dagster run's tag, and stops a search whose run has already ended."""
 
     context: dg.OpExecutionContext
     trial: str
 
     def started(self, *, resumed_after_epoch: int, device: str, parameters: int) -> None:
-        """Name the trial."""
+        """Show the trial."""
         del device, parameters
         self._tag(f"resumed after epoch {resumed_after_epoch}" if resumed_after_epoch else "first epoch")
 
     def epoch_finished(self, record: EpochRecord) -> None:
-        """Name the epoch."""
+        """Show the epoch."""
         stop_if_run_ended(self.context)
         self._tag(f"epoch {record.epoch}")
 
-    def _tag(self, place: str) -> None:
-        self.context.instance.add_run_tags(self.context.run_id, {PROGRESS_TAG: f"{self.trial}, {place}"})
+    def _tag(self, progress: str) -> None:
+        self.context.instance.add_run_tags(self.context.run_id, {PROGRESS_TAG: f"{self.trial}, {progress}"})
 
 
 def _write_run_config(folder: Path, settings: TrainingSettings) -> Path:
-    """What can be pasted into the launchpad of `train_forecaster`, or handed to `dagster job launch --config`."""
+    """Write the run config for the launchpad of `train_forecaster`, or for `dagster job launch --config`."""
     config: dict[str, Any] = settings.model_dump(mode="json", exclude_none=True)
     path = folder / RUN_CONFIG_FILE
-    with atomic_write(path) as aside:
-        aside.write_text(yaml.safe_dump({"ops": {"trained_forecaster": {"config": config}}}, sort_keys=False))
+    with atomic_write(path) as partial:
+        partial.write_text(yaml.safe_dump({"ops": {"trained_forecaster": {"config": config}}}, sort_keys=False))
     return path
 
 
 def _log_result(run: "TrackedRun", result: "SearchResult", run_config: Path) -> None:
-    """Each trial's loss, which settings matter, and what was found."""
+    """Log the loss of each trial, the importance of each setting, and the run config."""
     for trial in result.trials:
         if trial.validation_loss is not None:
             run.log_metrics({"validation/loss": trial.validation_loss}, step=trial.number)

@@ -1,4 +1,4 @@
-"""The lake as a whole: what was recorded, how good it is, what it is used for."""
+"""The asset of the lake report, the page of all recordings."""
 
 import dagster as dg
 
@@ -8,25 +8,23 @@ from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.metadata import rendered_figure_metadata
 from voltpipe.pipeline.resources import LakeResource
 
-GROUP = "operations"
-
-WHEN_ANYTHING_CHANGES = (
+_ON_ANY_CHANGE = (
     dg.AutomationCondition.any_deps_updated().since_last_handled() & ~dg.AutomationCondition.in_progress()
-).with_label("recordings were judged or split since, and it is not being written")
-"""Once for any number of recordings; `eager()` would wait until every recording that is known has been judged."""
+).with_label("a recording got a verdict or the split changed, and the report is not being written")
+"""One request for any number of recordings. `eager()` would wait until every known recording has a verdict."""
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="operations",
     kinds={"html"},
     deps=[conditioned_recording, recording_split],
-    automation_condition=WHEN_ANYTHING_CHANGES,
+    automation_condition=_ON_ANY_CHANGE,
     code_version=code_version(__name__),
 )
-def lake_report(  # Dagster takes the bare class alone for an output without a value
+def lake_report(  # Dagster accepts only the bare class for an output without a value
     context: dg.AssetExecutionContext, lake: LakeResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """One self-contained HTML page of all recordings: quality, coverage over time, splits; no sample is read for it."""
+    """A self-contained HTML page of all recordings: quality, coverage over time, and splits. It reads no samples."""
     from voltpipe.reporting.lake_report import write_lake_report
 
     report = write_lake_report(lake.lake)

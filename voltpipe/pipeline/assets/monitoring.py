@@ -1,4 +1,4 @@
-"""How the champion does on recordings that came after it."""
+"""Assets of monitoring: the champion's live skill, and the state of the retraining policy."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from voltpipe.monitoring.live_skill import LiveSkill
 
 
-GROUP = "monitoring"
-POOL = "live_skill"
-"""Two runs at once would score the same recordings, and one would lose its rows."""
-_ROWS = 20
+_POOL = "live_skill"
+"""Two concurrent runs would score the same recordings, and one would lose its rows."""
+_MAX_SCORE_ROWS, _MAX_NEW_ROWS = 20, 50
+"""Maximum numbers of recordings in the tables of scores and of new recordings."""
 
 ON_NEW_INPUT = (
     dg.AutomationCondition.any_deps_updated().since_last_handled()
@@ -32,30 +32,33 @@ ON_NEW_INPUT = (
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="monitoring",
     kinds={"parquet", "mlflow"},
     deps=[CONDITIONED_KEY, champion_forecaster],
     config_schema=op_config_schema(LiveSkillSettings),
     automation_condition=ON_NEW_INPUT,
-    pool=POOL,
+    pool=_POOL,
     code_version=code_version(__name__),
     check_specs=[
         dg.AssetCheckSpec(
             "skill_holds",
             asset="live_skill",
-            description="on each organoid's latest recordings mean R2 is not a bound below what it was when trained",
+            description="On each organoid's latest recordings, mean R2 is at most a bound below its value at training.",
         ),
         dg.AssetCheckSpec(
             "no_drift",
             asset="live_skill",
-            description="no latest recording's channels left the mean, SD and spike rate of those that were trained on",
+            description="In the latest recordings, channel mean, SD and spike rate stay within the training data.",
         ),
     ],
 )
 def live_skill(
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-    """Each recording that came after the champion, scored once beside look-up and persistence, and its drift."""
+    """Scores and drift of each recording that came after the champion's training.
+
+    Each recording is scored once, with the lookup table and persistence as baselines.
+    """
     from voltpipe.monitoring.live_skill import update_live_skill
 
     settings = settings_from_config(LiveSkillSettings, context.op_execution_context.op_config)
@@ -63,8 +66,8 @@ def live_skill(
     for key, reason in found.refused.items():
         context.log.warning(f"{key} is not scored: {reason}")
     decayed = [decay.reason for decay in found.decays if decay.decayed]
-    asked = {key for decay in found.decays for key in decay.recordings}
-    drifted = sorted(_drifted(found) & asked)
+    latest = {key for decay in found.decays for key in decay.recordings}
+    drifted = sorted(_drifted(found) & latest)
     yield dg.MaterializeResult(
         metadata={**_metadata(found), "scores": dg.MetadataValue.path(lake.lake.live_skill)},
         check_results=[
@@ -85,7 +88,7 @@ def live_skill(
 
 
 def _metadata(found: "LiveSkill") -> dict[str, Any]:
-    """The plot over time, the latest recordings as a table, and numbers that Dagster plots itself."""
+    """Return the figure over time, a table of the latest recordings, and numbers that Dagster plots."""
     from voltpipe.monitoring.live_skill import CHAMPION, mean_r2
     from voltpipe.reporting.figures.live_skill_figure import live_skill_png
 
@@ -95,7 +98,7 @@ def _metadata(found: "LiveSkill") -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "champion": found.version,
         "recordings scored": len(own),
-        "skill": "; ".join(decay.reason for decay in found.decays) or "no recording came after the champion yet",
+        "skill": "; ".join(decay.reason for decay in found.decays) or "no recordings since the champion's training",
         "not scored": dg.MetadataValue.json(dict(found.refused)),
     }
     if not len(own):
@@ -109,7 +112,7 @@ def _metadata(found: "LiveSkill") -> dict[str, Any]:
     others = sorted(set(found.of_version()["forecaster"]) - {CHAMPION})
     baselines = {name: mean_r2(found.scores, found.version, name) for name in others}
     rows = [f"| recording | champion | {' | '.join(others)} | drifted |", "| --- |" + " ---: |" * (len(others) + 2)]
-    for key in reversed(own.index[-_ROWS:]):
+    for key in reversed(own.index[-_MAX_SCORE_ROWS:]):
         cells = " | ".join(f"{baselines[name][key]:.3f}" for name in others)
         rows.append(f"| {key} | {own[key]:.3f} | {cells} | {'yes' if key in _drifted(found) else ''} |")
     metadata["latest recordings"] = dg.MetadataValue.md("\n".join(rows))
@@ -121,22 +124,20 @@ def _drifted(found: "LiveSkill") -> set[str]:
     return set(table.loc[(table["version"] == found.version) & table["drifted"], "recording"]) if len(table) else set()
 
 
-POLICY_GROUP = "monitoring"
-SHOWN = 50
-"""So many new recordings are named."""
-
-
 @dg.asset(
-    group_name=POLICY_GROUP,
+    group_name="monitoring",
     kinds={"mlflow"},
     deps=[CONDITIONED_KEY, registered_forecaster, champion_forecaster, live_skill],
     automation_condition=ON_NEW_INPUT,
     code_version=code_version(__name__),
 )
-def retraining_policy(  # Dagster takes the bare class alone for an output without a value
+def retraining_policy(  # Dagster accepts only the bare class for an output without a value
     context: dg.AssetExecutionContext, lake: LakeResource, tracking: TrackingResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """How far it is to the next retraining. What is enough stands in `retraining.yaml` in Dagster's home."""
+    """The state of the retraining policy, and whether a retraining is due.
+
+    The thresholds are in `retraining.yaml` in Dagster's home.
+    """
     policy = read_policy(lake.lake)
     state = retraining_state(context.instance, lake.lake, tracking.store, policy)
     decision, tonight = decide_retraining(policy, state), decide_retraining(policy, state, at_night=True)
@@ -146,11 +147,11 @@ def retraining_policy(  # Dagster takes the bare class alone for an output witho
         "due at night": tonight.due,
         "champion": state.champion or "none",
         "new recordings": len(state.new),
-        "new minutes": round(sum(each.minutes for each in state.new), 1),
+        "new minutes": round(sum(recording.minutes for recording in state.new), 1),
         "not yet tried": len(state.untried),
         "tried by": state.tried_by or "no later version",
         "live skill": "; ".join(state.decayed) or "no decay known",
-        "what is new": dg.MetadataValue.md(_table(state.new)),
+        "what is new": dg.MetadataValue.md(_new_recordings_table(state.new)),
         "policy": dg.MetadataValue.json(policy.model_dump(mode="json")),
         "policy file": dg.MetadataValue.path(lake.lake.dagster / POLICY_FILE),
     }
@@ -159,12 +160,13 @@ def retraining_policy(  # Dagster takes the bare class alone for an output witho
     return dg.MaterializeResult(metadata=metadata)
 
 
-def _table(recordings: Sequence[NewRecording]) -> str:
+def _new_recordings_table(recordings: Sequence[NewRecording]) -> str:
     if not recordings:
         return "nothing"
     rows = [
-        f"| {each.key} | {each.minutes:.1f} | {'changed' if each.changed else 'new'} |" for each in recordings[:SHOWN]
+        f"| {recording.key} | {recording.minutes:.1f} | {'changed' if recording.changed else 'new'} |"
+        for recording in recordings[:_MAX_NEW_ROWS]
     ]
-    if len(recordings) > SHOWN:
-        rows.append(f"| and {len(recordings) - SHOWN:,} more | | |")
-    return "\n".join(["| recording | minutes | |", "| --- | ---: | --- |", *rows])
+    if len(recordings) > _MAX_NEW_ROWS:
+        rows.append(f"| and {len(recordings) - _MAX_NEW_ROWS:,} more | | |")
+    return "\n".join(["| recording | minutes | content |", "| --- | ---: | --- |", *rows])

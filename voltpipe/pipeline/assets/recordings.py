@@ -1,9 +1,8 @@
-"""From raw files to conditioned recordings, one partition each.
+"""Assets of recordings: raw files and their conditioned form. Each recording is a partition.
 
-A recording that cannot be trusted fails no run: its verdict is data, which the split reads, and the checks show it.
+A recording that is quarantined does not fail the run. Its verdict is data that the split reads, and the checks show it.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -17,7 +16,7 @@ from voltpipe.pipeline.code_version import code_version
 from voltpipe.pipeline.jobs import CONDITIONED_KEY
 from voltpipe.pipeline.metadata import picture_metadata
 from voltpipe.pipeline.op_config import op_config_schema, settings_from_config
-from voltpipe.pipeline.partitions import BATCH_SIZE, RECORDINGS
+from voltpipe.pipeline.partitions import recording_asset
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.recordings.conditioning.condition_raw import ConditioningOutcome, condition_raw
 from voltpipe.recordings.quality.assess_quality import CHECKS
@@ -28,36 +27,35 @@ from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
 from voltpipe.recordings.store.conditioned_recording import open_conditioned
 
-# Dagster calls this parameter beta; without it, every recording would cost a process of its own.
-warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
-
-GROUP = "recordings"
-BATCH = dg.BackfillPolicy.multi_run(max_partitions_per_run=BATCH_SIZE)
-
 
 class RecordingSettings(ConditioningSettings, QualitySettings):
-    """How recordings are conditioned, and what is demanded of them."""
+    """Settings of conditioning, and limits of the quality checks."""
 
 
-@dg.asset(
-    group_name=GROUP,
+@recording_asset(
+    group_name="recordings",
     kinds={"file"},
-    partitions_def=RECORDINGS,
-    backfill_policy=BATCH,
     code_version=code_version(__name__),
     check_specs=[
-        dg.AssetCheckSpec("readable", asset="raw_recording", description="the file can be opened: unit, rate, channels")
+        dg.AssetCheckSpec(
+            "readable",
+            asset="raw_recording",
+            description="Every raw file can be opened and states unit, sampling rate and channels.",
+        )
     ],
 )
-def raw_recording(  # Dagster takes the bare class alone for an output without a value
+def raw_recording(  # Dagster accepts only the bare class for an output without a value
     context: dg.AssetExecutionContext, lake: LakeResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """A recording as the rig left it: format, rate, channels, digest."""
-    elsewhere = {str(key): entry for key, entry in read_quarantine(lake.lake).items() if entry.report is None}
-    unreadable = {key: entry.reason for key, entry in elsewhere.items() if key not in context.partition_keys}
+    """A raw recording as the rig wrote it, with format, sampling rate, channels and digest."""
+    unreadable = {
+        str(key): entry.reason
+        for key, entry in read_quarantine(lake.lake).items()
+        if entry.report is None and str(key) not in context.partition_keys
+    }
     for partition in context.partition_keys:
         try:
-            facts = summarize_raw(lake.lake, RecordingKey.parse(partition))
+            overview = summarize_raw(lake.lake, RecordingKey.parse(partition))
         except (RecordingError, LakeError, OSError) as error:
             context.log.warning(f"{partition} cannot be read: {error}")
             unreadable[partition] = str(error)
@@ -65,20 +63,18 @@ def raw_recording(  # Dagster takes the bare class alone for an output without a
         else:
             metadata = {
                 "readable": True,
-                **vars(facts),
-                "path": dg.MetadataValue.path(facts.path),
-                "channel_names": ", ".join(facts.channel_names),
+                **vars(overview),
+                "path": dg.MetadataValue.path(overview.path),
+                "channel_names": ", ".join(overview.channel_names),
             }
         context.add_asset_metadata(metadata, partition_key=partition)
     check = dg.AssetCheckResult(check_name="readable", passed=not unreadable, metadata={"unreadable": unreadable})
     return dg.MaterializeResult(check_results=[check])
 
 
-@dg.asset(
-    group_name=GROUP,
+@recording_asset(
+    group_name="recordings",
     kinds={"parquet"},
-    partitions_def=RECORDINGS,
-    backfill_policy=BATCH,
     deps=[raw_recording],
     config_schema=op_config_schema(RecordingSettings),
     code_version=code_version(__name__),
@@ -90,15 +86,15 @@ def raw_recording(  # Dagster takes the bare class alone for an output without a
 def conditioned_recording(
     context: dg.AssetExecutionContext, lake: LakeResource
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Trimmed, filtered, z-scored from its own beginning, with a quality verdict; or quarantined with a reason.
+    """A trimmed, filtered and z-scored recording with a quality verdict, or the reason for its quarantine.
 
-    A recording that cannot be judged at all (a full disk, a fault in a reader) keeps no other of its batch from being
-    materialized; the run then fails, and names it.
+    The z-score is taken from the beginning of the recording. If a recording gets no verdict, because of a full disk or
+    a fault in a reader, the others of its batch are still materialized. The run then fails and names it.
     """
     settings = settings_from_config(RecordingSettings, context.op_execution_context.op_config)
     outcomes: dict[str, ConditioningOutcome] = {}
     metadata: dict[str, dict[str, Any]] = {}
-    faults: dict[str, str] = {}
+    failures: dict[str, str] = {}
     for partition in context.partition_keys:
         try:
             outcome = condition_raw(
@@ -109,83 +105,80 @@ def conditioned_recording(
             )
             metadata[partition] = _metadata(lake.lake, RecordingKey.parse(partition), outcome)
         except LakeError as error:
-            context.log.warning(f"{partition} stays as it is: {error}")
-            metadata[partition] = {"verdict": "no raw file", "reason": f"{error}; what was made of it is kept"}
+            context.log.warning(f"{partition} is left unchanged: {error}")
+            metadata[partition] = {"verdict": "no raw file", "reason": f"{error} Its conditioned form is kept."}
         except Exception as error:
-            context.log.exception(f"{partition} came to no verdict")
-            faults[partition] = f"{type(error).__name__}: {error}"
+            context.log.exception(f"{partition} got no verdict")
+            failures[partition] = f"{type(error).__name__}: {error}"
         else:
             outcomes[partition] = outcome
             if outcome.reason:
                 context.log.warning(f"{partition} is quarantined: {outcome.reason}")
     checks = _check_results(lake.lake, outcomes)
-    if faults:
-        for partition, each in metadata.items():
-            context.log_event(dg.AssetMaterialization(CONDITIONED_KEY, partition=partition, metadata=each))
+    if failures:
+        for partition, values in metadata.items():
+            context.log_event(dg.AssetMaterialization(CONDITIONED_KEY, partition=partition, metadata=values))
         yield from checks
         raise dg.Failure(
-            f"{len(faults)} of {len(context.partition_keys)} recordings came to no verdict, the others did",
-            metadata={"no verdict": dg.MetadataValue.json(dict(islice(faults.items(), 20)))},
+            f"{len(failures)} of {len(context.partition_keys)} recordings got no verdict. The others are materialized.",
+            metadata={"no verdict": dg.MetadataValue.json(dict(islice(failures.items(), 20)))},
             allow_retries=False,
         )
-    for partition, each in metadata.items():
-        context.add_asset_metadata(each, partition_key=partition)
+    for partition, values in metadata.items():
+        context.add_asset_metadata(values, partition_key=partition)
     yield dg.MaterializeResult(check_results=list(checks))
 
 
 def _metadata(lake: Lake, key: RecordingKey, outcome: ConditioningOutcome) -> dict[str, Any]:
-    """What is shown of a recording's verdict: also which version it is, and what it took the place of."""
-    shown: dict[str, Any] = {"verdict": outcome.verdict.value, "reason": outcome.reason or "none"}
+    """Return the verdict of a recording, its version, and the version that it replaced."""
+    metadata: dict[str, Any] = {"verdict": outcome.verdict.value, "reason": outcome.reason or "none"}
     if outcome.history:
-        shown |= {
+        metadata |= {
             "version": outcome.history.present.version,
             "source_digest": outcome.history.present.source.raw_digest,
         }
         if former := outcome.history.former:
-            shown["former_source_digest"] = former.source.raw_digest
-            shown["history"] = dg.MetadataValue.md(_history_table(outcome.history))
+            metadata["former_source_digest"] = former.source.raw_digest
+            metadata["history"] = dg.MetadataValue.md(_history_table(outcome.history))
     if outcome.path:
-        shown["path"] = dg.MetadataValue.path(outcome.path)
-    return {**shown, **_picture(lake, key, outcome), **outcome.figures}
+        metadata["path"] = dg.MetadataValue.path(outcome.path)
+    return {**metadata, **_preview(lake, key, outcome), **outcome.figures}
 
 
-def _picture(lake: Lake, key: RecordingKey, outcome: ConditioningOutcome) -> dict[str, Any]:
-    """Draw how the voltage begins, also of a readable recording in quarantine.
+def _preview(lake: Lake, key: RecordingKey, outcome: ConditioningOutcome) -> dict[str, Any]:
+    """Draw the first seconds of the voltage, also for a readable recording in quarantine.
 
-    The figure is a file; the event holds a thumbnail only, because Dagster keeps all events in its database.
+    The figure is a file. The event holds only a thumbnail, because Dagster keeps all events in its database.
     """
-    from voltpipe.reporting.figures.recording_preview import (
-        recording_preview_png,
-        thumbnail_png,  # matplotlib, only where something is drawn
-    )
+    from voltpipe.reporting.figures.recording_preview import recording_preview_png, thumbnail_png
 
     if outcome.path is None and outcome.report is None:
         return {}
     recording = open_conditioned(outcome.path) if outcome.path else open_raw(lake, key)
     png = recording_preview_png(recording)
     path = lake.preview_path(key)
-    with atomic_write(path) as aside:
-        aside.write_bytes(png)
+    with atomic_write(path) as partial:
+        partial.write_bytes(png)
     return {"voltage": picture_metadata("voltage", thumbnail_png(png)), "preview": dg.MetadataValue.path(path)}
 
 
 def _history_table(history: RecordingHistory) -> str:
     rows = "\n".join(
-        f"| {each.version} | {each.judged_utc:%Y-%m-%d %H:%M} | {each.verdict.value} "
-        f"| `{each.source.raw_digest[:12]}` | `{(each.source.hints_digest or 'none')[:12]}` |"
-        for each in history.versions
+        f"| {version.version} | {version.judged_utc:%Y-%m-%d %H:%M} | {version.verdict.value} "
+        f"| `{version.source.raw_digest[:12]}` | `{(version.source.hints_digest or 'none')[:12]}` |"
+        for version in history.versions
     )
-    return f"| version | judged (UTC) | verdict | raw file | hints |\n| --- | --- | --- | --- | --- |\n{rows}"
+    return f"| version | checked (UTC) | verdict | raw file | hints |\n| --- | --- | --- | --- | --- |\n{rows}"
 
 
 def _check_results(lake: Lake, outcomes: Mapping[str, ConditioningOutcome]) -> Iterator[dg.AssetCheckResult]:
-    """Each check over the whole lake, so that a bad recording stays red until it is mended or removed."""
+    """Report each check for the whole lake, so that it stays red until a bad recording is corrected or removed."""
     errors: dict[str, dict[str, str]] = {name: {} for name in CHECKS}
     warnings: dict[str, dict[str, str]] = {name: {} for name in CHECKS}
-    figures: dict[str, dict[str, object]] = {name: {} for name in CHECKS}
+    statistics: dict[str, dict[str, object]] = {name: {} for name in CHECKS}
     for partition, outcome in outcomes.items():
         for check in outcome.report.checks if outcome.report else ():
-            figures[check.name][partition] = check.figures
+            statistics[check.name][partition] = check.figures
             if not check.passed and check.severity is Severity.WARN:
                 warnings[check.name][partition] = check.message
     for key, entry in read_quarantine(lake).items():
@@ -199,6 +192,6 @@ def _check_results(lake: Lake, outcomes: Mapping[str, ConditioningOutcome]) -> I
             metadata={
                 "quarantined": dg.MetadataValue.json(errors[name]),
                 "warnings": dg.MetadataValue.json(warnings[name]),
-                "figures": dg.MetadataValue.json(figures[name]),
+                "figures": dg.MetadataValue.json(statistics[name]),
             },
         )

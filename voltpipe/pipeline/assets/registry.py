@@ -1,4 +1,4 @@
-"""From an evaluated forecaster to a version in the registry, and to the champion if it passes the promotion review."""
+"""Assets of the registry: a registered version, and the champion that the promotion review decides on."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -25,17 +25,16 @@ if TYPE_CHECKING:
     from voltpipe.windows.window_set import WindowSet
 
 
-GROUP = "registry"
-GATE_CHECKS = {
-    PromotionRule.BEATS_BASELINES: "On held-out targets, its R2 exceeds persistence and autoregression.",
-    PromotionRule.BEATS_CHAMPION: "On recordings that neither learned from, its mean R2 exceeds the champion's.",
-    PromotionRule.NO_GROUP_WORSE: "It is not much worse than the champion on any organoid or channel type.",
-    PromotionRule.NOT_ROLLED_BACK: "Nobody rolled it back by hand.",
+PROMOTION_CHECKS = {
+    PromotionRule.BEATS_BASELINES: "Its R2 on held-out targets exceeds those of persistence and autoregression.",
+    PromotionRule.BEATS_CHAMPION: "Its mean R2 on recordings that neither learned from exceeds the champion's.",
+    PromotionRule.NO_GROUP_WORSE: "Its R2 on each organoid and channel type is at most a bound below the champion's.",
+    PromotionRule.NOT_ROLLED_BACK: "It was not rolled back by a person.",
 }
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="registry",
     kinds={"mlflow"},
     code_version=code_version(__name__),
     check_specs=[
@@ -43,7 +42,7 @@ GATE_CHECKS = {
             "serves",
             asset="registered_forecaster",
             blocking=True,
-            description="what the registry gives back, loaded without pickle, forecasts what was evaluated",
+            description="The version loaded from the registry, without pickle, gives the evaluated forecasts.",
         )
     ],
 )
@@ -51,7 +50,7 @@ GATE_CHECKS = {
 def registered_forecaster(
     context: dg.AssetExecutionContext, tracking: TrackingResource, forecast_evaluation: EvaluatedValue
 ) -> Iterator[dg.Output[RegisteredValue] | dg.AssetCheckResult]:
-    """A version of `voltage-forecaster` with its model card, and the alias `challenger`."""
+    """A version of `voltage-forecaster` with its model card and the alias `challenger`."""
     import numpy as np
 
     from voltpipe.evaluation.held_out_windows import regime_windows
@@ -74,7 +73,7 @@ def registered_forecaster(
     run = TrackedRun(tracking.store, trained.mlflow_run_id)
     scored_on = RunInput("window_set", windows.digest, "evaluation", windows.folder)
     model_uri = log_forecaster(run, forecaster, history_mv, evaluation.metrics(), scored_on)
-    card = model_card(evaluation, forecaster, _origin(tracking, trained, result))
+    card = model_card(evaluation, forecaster, _model_card_links(tracking, trained, result))
     registered = register(
         run,
         model_uri,
@@ -83,7 +82,7 @@ def registered_forecaster(
             DAGSTER_RUN_TAG: trained.dagster_run_id,
             "architecture": trained.settings.architecture.value,
             "organoids": ", ".join(forecaster.config.organoids),
-            "recordings": _counted(windows),
+            "recordings": _recordings_by_role(windows),
             WINDOW_SET_TAG: windows.digest,
             "trained_on": f"{result.device} in {result.precision}",
             "training_s": f"{result.elapsed_s:.0f}",
@@ -107,7 +106,7 @@ def registered_forecaster(
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="registry",
     kinds={"mlflow"},
     code_version=code_version(__name__),
     pool=REGISTRY_POOL,
@@ -115,17 +114,17 @@ def registered_forecaster(
     config_schema=op_config_schema(PromotionSettings),
     check_specs=[
         dg.AssetCheckSpec(rule.value, asset="champion_forecaster", description=description)
-        for rule, description in GATE_CHECKS.items()
+        for rule, description in PROMOTION_CHECKS.items()
     ],
 )
 @retry_transient
 def champion_forecaster(
     context: dg.AssetExecutionContext, tracking: TrackingResource, registered_forecaster: RegisteredValue
 ) -> Iterator[dg.Output[PromotionValue] | dg.AssetCheckResult]:
-    """The decision whether the registered version becomes champion.
+    """The decision of the promotion review on the registered version, and the champion after it.
 
-    A refusal is a decision too: it is materialized with its reasons, and the champion stays. The review takes place
-    here, each time, whoever asks for it and whatever the checks said before.
+    A refusal is also a decision: it is materialized with its reasons, and the champion stays. Every materialization
+    reviews the version again, no matter who requested it and what the checks reported before.
     """
     from voltpipe.tracking.promotion_review import review_candidate
     from voltpipe.windows.window_set import WindowSet
@@ -137,43 +136,43 @@ def champion_forecaster(
     version = registered_forecaster.version
     decision = review_candidate(tracking.store, version, candidate, windows, settings, who=requested_by(context.run))
     context.log.info(f"version {version} is {decision.decision}: {decision.reason}")
-    shown = {
+    metadata = {
         "version": version,
         "registry page": dg.MetadataValue.url(tracking.version_link(version)),
         **promotion_metadata(decision),
-        "trail": audit_metadata(AuditLog.of(tracking.store)),
+        "audit log": audit_metadata(AuditLog.of(tracking.store)),
     }
     present = version if decision.promoted else decision.against
     yield dg.Output(
         PromotionValue(candidate=version, promoted=decision.promoted, champion=present),
-        metadata={"champion": present or "none", **shown},
+        metadata={"champion": present or "none", **metadata},
     )
     for rule in PromotionRule:
         passed = rule not in decision.failed
-        # Yellow, not red: a refusal is not a failure.
+        # A warning, because a refusal is not a failure.
         yield dg.AssetCheckResult(
-            check_name=rule.value, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=shown
+            check_name=rule.value, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata
         )
 
 
 def requested_by(run: dg.DagsterRun) -> str:
-    """Name who asked for a run: a schedule, a sensor, or the person whose process it is."""
-    asker = next((run.tags[tag] for tag in (SCHEDULE_TAG, SENSOR_TAG) if tag in run.tags), current_user())
-    return f"{asker}, Dagster run {run.run_id[:8]}"
+    """Name the requester of a run: a schedule, a sensor, or the user who owns the process."""
+    requester = next((run.tags[tag] for tag in (SCHEDULE_TAG, SENSOR_TAG) if tag in run.tags), current_user())
+    return f"{requester}, Dagster run {run.run_id[:8]}"
 
 
-def _origin(tracking: TrackingResource, trained: TrainedValue, result: "TrainingResult") -> dict[str, str]:
+def _model_card_links(tracking: TrackingResource, trained: TrainedValue, result: "TrainingResult") -> dict[str, str]:
     return {
         "training": f"{result.elapsed_s:.0f} s on {result.device} in {result.precision}",
         "parameters": f"{result.n_parameters:,}",
         "trained by": f"[Dagster run]({tracking.dagster_run_link(trained.dagster_run_id)})",
         "tracked by": f"[MLflow run]({tracking.mlflow_run_link(trained.mlflow_run_id)})",
         "report": f"[report.html]({report_link(tracking, trained.mlflow_run_id)})",
-        "made again by": "`voltpipe reproduce VERSION`",
+        "reproduced by": "`voltpipe reproduce VERSION`",
     }
 
 
-def _counted(windows: "WindowSet") -> str:
-    """Count the recordings by role."""
+def _recordings_by_role(windows: "WindowSet") -> str:
+    """Return the number of recordings, in total and by role, as text."""
     roles = {role: len(keys) for role, keys in windows.manifest.roles.items() if keys}
-    return f"{sum(roles.values())}: {', '.join(f'{number} {role}' for role, number in roles.items())}"
+    return f"{sum(roles.values())}: {', '.join(f'{count} {role}' for role, count in roles.items())}"

@@ -1,4 +1,4 @@
-"""From a window set to a trained forecaster, tracked by MLflow and resumable."""
+"""The asset of a trained forecaster, with its checks. A training is tracked by MLflow and can be resumed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from voltpipe.windows.window_set import WindowSet
 
 
-GROUP = "forecasting"
-
-
 @dg.op(
     name="train",
     config_schema=op_config_schema(TrainingSettings),
@@ -37,7 +34,7 @@ GROUP = "forecasting"
 def train_op(
     context: dg.OpExecutionContext, lake: LakeResource, tracking: TrackingResource, window_set: WindowSetValue
 ) -> TrainedValue:
-    """Train, with a checkpoint each epoch, inside one MLflow run that outlives retries."""
+    """Train with a checkpoint after each epoch, in one MLflow run that retries share."""
     from voltpipe.forecasting.training.train import train
     from voltpipe.tracking.lineage import BEGAN_FROM_TAG
     from voltpipe.tracking.model_registry import load_forecaster, resolve_alias, training_run_id
@@ -60,10 +57,9 @@ def train_op(
         run.set_note(
             f"Trained by [Dagster run {context.run_id[:8]}]({link}) as "
             f"[{TRAINED_KEY.to_user_string()}]({tracking.dagster_url}/assets/{TRAINED_KEY.to_user_string()}) "
-            "on window set "
-            f"`{windows.digest[:16]}`."
+            f"on window set `{windows.digest[:16]}`."
         )
-        _log_beginning(run, lake.lake, windows, settings)
+        _log_inputs(run, lake.lake, windows, settings)
         mlflow_page = tracking.mlflow_run_link(run.run_id)
         listeners = (TerminalProgress(), MlflowProgress(run), DagsterProgress(context, TRAINED_KEY, mlflow_page))
         # Resolved once: the weights, the lineage and the provenance are then of one version, even if the alias moves.
@@ -95,13 +91,13 @@ def train_op(
 
 
 @dg.graph_asset(
-    group_name=GROUP,
+    group_name="forecasting",
     kinds={"pytorch", "mlflow"},
     config=as_op_config("train", TrainingSettings),
     code_version=code_version(__name__),
 )
 def trained_forecaster(window_set: WindowSetValue) -> TrainedValue:
-    """A forecaster trained on the training windows, its best weights chosen on the validation windows."""
+    """A forecaster trained on the training windows, with the weights of the best epoch on the validation windows."""
     value: TrainedValue = train_op(window_set)
     return value
 
@@ -109,17 +105,17 @@ def trained_forecaster(window_set: WindowSetValue) -> TrainedValue:
 @dg.multi_asset_check(
     specs=[
         dg.AssetCheckSpec(
-            "finite_weights", asset=trained_forecaster, blocking=True, description="no weight is NaN or infinite"
+            "finite_weights", asset=trained_forecaster, blocking=True, description="No weight is NaN or infinite."
         ),
         dg.AssetCheckSpec(
             "learning_went_down",
             asset=trained_forecaster,
-            description="the validation loss of the best epoch is below that of the first",
+            description="The validation loss of the best epoch is below that of the first.",
         ),
     ]
 )
 def training_checks(trained_forecaster: TrainedValue) -> Iterator[dg.AssetCheckResult]:
-    """Whether a training came to something."""
+    """Check the weights and the learning curve of a training."""
     from torch import isfinite
 
     from voltpipe.forecasting.training.training_result import read_result
@@ -138,10 +134,10 @@ def training_checks(trained_forecaster: TrainedValue) -> Iterator[dg.AssetCheckR
 
 
 def training_folder(lake: Lake, window_set_digest: str, settings: TrainingSettings, root_run_id: str) -> Path:
-    """Where a training keeps its checkpoints.
+    """Return the folder of a training's checkpoints.
 
-    A run and its retries share a folder. Another run with the same data and settings goes on with a training that was
-    left unfinished, whatever ended it; where there is none, it begins its own.
+    A run and its retries share a folder. Another run with the same data and settings resumes an unfinished training,
+    however that ended. If there is none, it starts its own.
     """
     from voltpipe.forecasting.training.training_result import FORECASTER_FOLDER
 
@@ -154,8 +150,8 @@ def training_folder(lake: Lake, window_set_digest: str, settings: TrainingSettin
     return unfinished[0] if unfinished else own
 
 
-def _log_beginning(run: "TrackedRun", lake: Lake, windows: "WindowSet", settings: TrainingSettings) -> None:
-    """Parameters, environment and inputs, before the first epoch."""
+def _log_inputs(run: "TrackedRun", lake: Lake, windows: "WindowSet", settings: TrainingSettings) -> None:
+    """Log parameters, environment and inputs before the first epoch."""
     from voltpipe.code_revision import code_revision
     from voltpipe.tracking.tracked_run import RunInput
 

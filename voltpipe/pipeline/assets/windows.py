@@ -1,4 +1,4 @@
-"""From conditioned recordings to windowed tensors."""
+"""Assets of windows: the split of the recordings, and the window set."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,17 +20,15 @@ from voltpipe.windows.settings import WindowSettings
 from voltpipe.windows.split_manifest import SplitManifest, make_split_manifest
 from voltpipe.windows.splits import Role, Split
 
-GROUP = "windows"
-
 
 class SplitSettings(WindowSettings):
-    """Which recordings are used, and how they are split and cut."""
+    """Settings that select recordings, split them, and cut them into windows."""
 
-    organoid: str = Field("", description="use this organoid's recordings only; empty: all organoids")
+    organoid: str = Field("", description="Organoid whose recordings are used. Empty: all organoids.")
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="windows",
     kinds={"json"},
     deps=[conditioned_recording],
     config_schema=op_config_schema(SplitSettings),
@@ -38,12 +36,12 @@ class SplitSettings(WindowSettings):
 )
 @retry_transient
 def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> SplitManifest:
-    """Who is in which split: held-out recordings, held-out time and training data, with digests."""
+    """The split of the recordings into training data, held-out recordings and held-out time, with digests."""
     settings = settings_from_config(SplitSettings, context.op_execution_context.op_config)
     recordings, damaged = verify_recordings(lake.lake, settings.organoid)
     manifest = make_split_manifest(recordings, settings.part(WindowSettings), SplitManifest.load(lake.lake.windows))
     manifest = manifest.model_copy(update={"excluded": {**manifest.excluded, **damaged}})
-    manifest.save(lake.lake.windows)  # the next split keeps its roles, wherever the IO manager puts this value
+    manifest.save(lake.lake.windows)  # the next split reads it to keep the roles, independently of the IO manager
     context.add_output_metadata(
         {
             **{f"{role.value} recordings": len(manifest.of_role(role)) for role in Role},
@@ -58,7 +56,7 @@ def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> Sp
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="windows",
     kinds={"pytorch", "numpy"},
     code_version=code_version(__name__),
     check_specs=[
@@ -66,13 +64,13 @@ def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> Sp
             "no_sample_in_two_splits",
             asset="window_set",
             blocking=True,
-            description="windows of different splits share no sample",
+            description="Windows of different splits share no sample.",
         ),
         dg.AssetCheckSpec(
             "no_window_over_a_border",
             asset="window_set",
             blocking=True,
-            description="no window reaches over a recording's border or a gap in it",
+            description="No window crosses the border of a recording or a gap in it.",
         ),
     ],
 )
@@ -80,7 +78,7 @@ def recording_split(context: dg.AssetExecutionContext, lake: LakeResource) -> Sp
 def window_set(
     context: dg.AssetExecutionContext, lake: LakeResource, recording_split: SplitManifest
 ) -> Iterator[dg.Output[WindowSetValue] | dg.AssetCheckResult]:
-    """The conditioned samples once, memory-mapped, and the index of windows over them."""
+    """The conditioned samples, memory-mapped and stored once, and the index of windows in them."""
     from voltpipe.windows.build_window_set import build_window_set, window_set_folder
     from voltpipe.windows.leakage import count_shared_samples, count_windows_over_borders
 
@@ -94,7 +92,8 @@ def window_set(
     except RecordingError as error:
         _, damaged = verify_recordings(lake.lake, read_all=True)
         raise dg.Failure(
-            f"{error}; {', '.join(damaged)} set aside, and conditioned anew by itself: materialize recording_split",
+            f"{error} Damaged: {', '.join(damaged)}. These are set aside and will be conditioned again automatically. "
+            "Then materialize recording_split.",
             allow_retries=False,
         ) from error
     counts = {split: len(built.windows(split)) for split in Split}
@@ -112,11 +111,13 @@ def window_set(
             "path": dg.MetadataValue.path(Path(folder)),
         },
     )
-    shared, over = count_shared_samples(built), count_windows_over_borders(built)
+    n_shared, n_crossing = count_shared_samples(built), count_windows_over_borders(built)
     yield dg.AssetCheckResult(
-        check_name="no_sample_in_two_splits", passed=shared == 0, metadata={"shared samples": shared}
+        check_name="no_sample_in_two_splits", passed=n_shared == 0, metadata={"shared samples": n_shared}
     )
-    yield dg.AssetCheckResult(check_name="no_window_over_a_border", passed=over == 0, metadata={"windows": over})
+    yield dg.AssetCheckResult(
+        check_name="no_window_over_a_border", passed=n_crossing == 0, metadata={"windows": n_crossing}
+    )
 
 
 def _roles_table(manifest: SplitManifest) -> str:

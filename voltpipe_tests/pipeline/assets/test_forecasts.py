@@ -1,4 +1,4 @@
-"""The champion's forecasts of recordings, by a backfill over all of them, the unfit among them."""
+"""The champion's forecasts in a backfill over all recordings, including some that it cannot forecast."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def test_each_good_recording_is_forecast_with_quantiles(materialized, forecast_r
         assert (said["version"], said["recording"], said["recording_digest"]) == ("1", str(key), conditioned.digest)
 
 
-def test_an_unfit_recording_is_a_fact_with_its_reason_and_keeps_no_stale_forecast(materialized, forecast_run):
+def test_a_recording_that_cannot_be_forecast_has_a_reason_and_no_stale_forecast(materialized, forecast_run):
     instance = materialized.instance
     reasons = {
         "slice--run_broken": "channel_2",
@@ -91,7 +91,7 @@ def test_an_unfit_recording_is_a_fact_with_its_reason_and_keeps_no_stale_forecas
     assert sorted(path.stem for path in lake.forecasts.rglob("*.parquet")) == [f"run_{number}" for number in range(6)]
 
 
-def test_without_a_champion_each_recording_says_so_and_the_run_is_no_failure(trainable, instance):
+def test_without_a_champion_each_recording_has_the_reason_and_the_run_succeeds(trainable, instance):
     instance.add_dynamic_partitions(RECORDINGS.name, ["slice--run_0"])
     job = build_definitions(trainable).resolve_job_def("forecast_recordings")
     result = job.execute_in_process(instance=instance, partition_key="slice--run_0", raise_on_error=False)

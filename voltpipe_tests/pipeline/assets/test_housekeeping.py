@@ -1,4 +1,4 @@
-"""What has served its time goes once that is asked for; what a version in use follows from stays and still works."""
+"""Expired items are deleted on request; everything that a version in use depends on is kept and still works."""
 
 import json
 import os
@@ -71,27 +71,27 @@ def stored(lake: Lake) -> dict[str, str]:
     return {name: file_digest(lake.root / name) for name in ("checkpoints", "windows", "mlflow/artifacts", "reports")}
 
 
-def test_a_dry_run_is_the_default_and_says_what_would_go(lake):
+def test_a_dry_run_is_the_default_and_lists_what_would_be_deleted(lake):
     before = stored(lake)
-    told = tidy(lake)
-    assert told["dry_run"] is True
+    metadata = tidy(lake)
+    assert metadata["dry_run"] is True
     for name in ("shared_cnn_lstm-old", "lstm-busy", "set-old", ".reproduce-old", f"{MODEL_NAME}/3"):
-        assert f"| {name} |" in told["would go"]
-    assert (told["items"], told["size_bytes"] > 4000) == (6, True)
-    assert told["never removed"] == {"version 1": "is champion", "version 4": "is challenger"}
+        assert f"| {name} |" in metadata["would be deleted"]
+    assert (metadata["items"], metadata["size_bytes"] > 4000) == (6, True)
+    assert metadata["never deleted"] == {"version 1": "is champion", "version 4": "is challenger"}
     assert stored(lake) == before
 
 
-def test_the_champion_is_made_again_after_all_else_has_gone(lake, monkeypatch):
+def test_the_champion_is_reproduced_after_everything_else_was_deleted(lake, monkeypatch):
     client = TrackingStore(lake.mlflow).client
     trained = {path.name for path in lake.checkpoints.iterdir() if (path / "forecaster").exists()}
     busy = lake.checkpoints / "lstm-busy"
     with hold_checkpoint_folder(busy):
         for path in (busy / "lock", busy):
             os.utime(path, (0, 0))
-        told = tidy(lake, dry_run=False)
-    assert told["in use meanwhile, kept"] == "lstm-busy"
-    assert "lstm-busy" not in told["gone"]
+        metadata = tidy(lake, dry_run=False)
+    assert metadata["kept because in use"] == "lstm-busy"
+    assert "lstm-busy" not in metadata["deleted"]
     assert {path.name for path in lake.checkpoints.iterdir() if path.is_dir()} == trained | {"lstm-busy", "link"}
     assert [path.name for path in lake.windows.glob("*old")] == []
     versions = {str(version.version) for version in client.search_model_versions(f"name = '{MODEL_NAME}'")}
@@ -103,7 +103,7 @@ def test_the_champion_is_made_again_after_all_else_has_gone(lake, monkeypatch):
     assert again.exit_code == 0, again.output
 
 
-def test_what_a_version_in_use_began_from_is_never_removed(lake):
+def test_a_version_from_which_one_in_use_began_is_never_deleted(lake):
     store = TrackingStore(lake.mlflow)
     champion = store.client.get_model_version(MODEL_NAME, "1")
     # Not by the client, which remembers a run's artifacts by its id alone, hence those of the lake that was copied.

@@ -1,4 +1,4 @@
-"""Which checkpoints a training goes on with."""
+"""The checkpoints from which a training resumes."""
 
 import pytest
 
@@ -32,19 +32,19 @@ def test_a_run_and_its_retries_share_a_folder(lake):
     assert begin(lake, "aaaaaaaa-1") == folder
 
 
-def test_a_folder_says_what_is_trained(lake):
+def test_the_folder_is_named_after_the_architecture(lake):
     folder = begin(lake, "aaaaaaaa-1")
     assert folder.parent == lake.checkpoints
     assert folder.name.startswith("coupled_cnn_lstm-")
     assert folder.name.endswith("-aaaaaaaa")
 
 
-def test_another_run_goes_on_with_what_was_left_unfinished(lake):
+def test_another_run_resumes_an_unfinished_training(lake):
     left = begin(lake, "aaaaaaaa-1")
     assert begin(lake, "bbbbbbbb-2") == left
 
 
-def test_a_training_that_is_finished_begins_anew(lake):
+def test_a_run_after_a_finished_training_starts_its_own(lake):
     finish(begin(lake, "aaaaaaaa-1"))
     assert begin(lake, "bbbbbbbb-2").name.endswith("-bbbbbbbb")
 
@@ -52,6 +52,6 @@ def test_a_training_that_is_finished_begins_anew(lake):
 @pytest.mark.parametrize(
     ("settings", "digest"), [(TrainingSettings(seed=1), "d1"), (TrainingSettings(budget_s=60), "d1"), (SETTINGS, "d2")]
 )
-def test_other_settings_or_data_are_another_training(lake, settings, digest):
+def test_other_settings_or_data_get_another_folder(lake, settings, digest):
     left = begin(lake, "aaaaaaaa-1")
     assert begin(lake, "bbbbbbbb-2", settings, digest) != left
