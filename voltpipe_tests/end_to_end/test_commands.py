@@ -125,8 +125,8 @@ def test_training_ends_with_scores_beside_baselines_a_decision_and_the_report(tr
         "held-out recordings",
         "persistence",
         "autoregression",
-        "look-up",
-        "The true connections are not known.",
+        "lookup table",
+        "true connections",
         "voltage-forecaster version 1 is",
     ):
         assert expected in trained.stdout
