@@ -56,7 +56,7 @@ def _recordings(evaluation: Evaluation) -> Iterator[str]:
     for split, keys in evaluation.provenance.recordings.items():
         more = f" and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else ""
         yield f"{_SPLITS[split]}: {len(keys)} ({', '.join(keys[:_LISTED_KEYS])}{more})"
-    yield "The MLflow run lists recordings with their digests. Its artifact `origin.json` holds all that a rebuild needs."
+    yield "The MLflow run lists recordings with digests. Its artifact `origin.json` holds all that a rebuild needs."
 
 
 def _limits(evaluation: Evaluation, forecaster: Forecaster) -> Iterator[str]:

@@ -19,7 +19,7 @@ INK = "#1b1f24"
 """Color of text, axes and the true voltage; replaced by the page's text color in the SVG."""
 FAINT = "#8b939c"
 FORECASTER = "#d55e00"
-CEILING = "#c79100"
+CEILING_COLOR = "#c79100"
 BASELINES = {
     "persistence": "#8b939c",
     "autoregression": "#009e73",

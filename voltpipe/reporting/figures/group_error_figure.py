@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from voltpipe.evaluation.diagnostics.diagnostics import LOOK_UP
 from voltpipe.evaluation.diagnostics.group_errors import out_of_proportion
 from voltpipe.evaluation.labels import duration_label, forecaster_label
 from voltpipe.reporting.figures.figure_style import (
     BASELINES,
-    CEILING,
+    CEILING_COLOR,
     FAINT,
     FORECASTER,
     INK,
@@ -18,7 +19,6 @@ from voltpipe.reporting.figures.figure_style import (
 )
 
 ERRORS_BY_GROUP = "errors_by_group"
-LOOK_UP = "look_up"
 
 _MOST_GROUPS = 8
 """Maximum number of groups shown per grouping; the ones with the largest RMSE are kept."""
@@ -63,7 +63,7 @@ def draw_groups(table: pd.DataFrame, forecaster: str) -> Figure:
         axes.plot([found["rmse_mv_low"], found["rmse_mv_high"]], [row, row], color=FORECASTER)
         axes.plot(found["rmse_mv"], row, "o", color=FORECASTER, markersize=4)
         least_mv = np.sqrt(max(found["rmse_mv"] ** 2 - found["loss_mv2"], 0.0))
-        axes.plot(least_mv, row, "|", color=CEILING, markersize=8)
+        axes.plot(least_mv, row, "|", color=CEILING_COLOR, markersize=8)
         if (kind, group) in other.index:
             axes.plot(other[(kind, group)], row, "o", color=BASELINES[LOOK_UP], markersize=3, alpha=0.7)
     axes.set_yticks(range(len(lines)), [kind if group is None else group for kind, group in lines])

@@ -7,14 +7,14 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
+from voltpipe.evaluation.diagnostics.diagnostics import LOOK_UP
 from voltpipe.evaluation.figure_data import FigureData
 from voltpipe.evaluation.labels import OBSERVABLE_CEILING, duration_label, forecaster_label
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.results import DistributionScore, Evaluation
-from voltpipe.reporting.figures.figure_style import BASELINES, CEILING, FAINT, FORECASTER, GROUPS, INK, new_figure
+from voltpipe.reporting.figures.figure_style import BASELINES, CEILING_COLOR, FAINT, FORECASTER, GROUPS, INK, new_figure
 
 _LOWEST_R2 = -0.25
-_REFERENCE = "look_up"
 _PLAIN = StrMethodFormatter("{x:g}")
 """Format of powers of ten as plain numbers: math text is off because channel names may contain "$"."""
 
@@ -27,7 +27,7 @@ def horizon_colors(n_horizons: int) -> list[tuple[float, float, float, float]]:
 def draw_horizons(evaluation: Evaluation, regime: Regime) -> Figure:
     """Draw R2 of all forecasters by horizon, and below it the difference from the lookup table."""
     curves = {name: _curve(evaluation, name, regime) for name in (*evaluation.baselines, evaluation.forecaster)}
-    has_reference = _REFERENCE in evaluation.baselines
+    has_reference = LOOK_UP in evaluation.baselines
     figure = new_figure(4.6 if has_reference else 3.2)
     if not has_reference:
         axes = figure.subplots()
@@ -36,10 +36,10 @@ def draw_horizons(evaluation: Evaluation, regime: Regime) -> Figure:
     else:
         axes, lowest = figure.subplots(2, sharex=True, height_ratios=(3, 2))
         _draw_curves(axes, evaluation, curves, None)
-        _draw_curves(lowest, evaluation, curves, curves[_REFERENCE])
-        compared = [_above(curves[evaluation.forecaster], curves[_REFERENCE])]
+        _draw_curves(lowest, evaluation, curves, curves[LOOK_UP])
+        compared = [_above(curves[evaluation.forecaster], curves[LOOK_UP])]
         if evaluation.ceiling_r2:
-            compared.append(_above(evaluation.ceiling_r2, curves[_REFERENCE]))
+            compared.append(_above(evaluation.ceiling_r2, curves[LOOK_UP]))
         reach = 1.5 * max((abs(gain) for curve in compared for gain in curve.values()), default=0) or 0.01
         lowest.set(ylim=(-reach, reach), ylabel="R² minus lookup table")
     values = [r2 for curve in (*curves.values(), evaluation.ceiling_r2) for r2 in curve.values()]
@@ -76,13 +76,13 @@ def _draw_curves(
         x = [_ms(horizon, rate_hz) for horizon in ceiling]
         y = np.array(list(ceiling.values()))
         error = 2 * np.array([evaluation.ceiling_standard_error.get(horizon, 0) for horizon in ceiling])
-        axes.fill_between(x, y - error, y + error, color=CEILING, alpha=0.25, linewidth=0)
-        axes.plot(x, y, color=CEILING, linestyle="--", label="ceiling")
+        axes.fill_between(x, y - error, y + error, color=CEILING_COLOR, alpha=0.25, linewidth=0)
+        axes.plot(x, y, color=CEILING_COLOR, linestyle="--", label="ceiling")
     observable = evaluation.observable_ceiling_r2
     if observable:
         observable = observable if reference is None else _above(observable, reference)
         x = [_ms(horizon, rate_hz) for horizon in observable]
-        axes.plot(x, list(observable.values()), color=CEILING, linestyle=":", label=OBSERVABLE_CEILING)
+        axes.plot(x, list(observable.values()), color=CEILING_COLOR, linestyle=":", label=OBSERVABLE_CEILING)
     for name, r2 in curves.items():
         curve = r2 if reference is None else _above(r2, reference)
         own = name == evaluation.forecaster
@@ -103,13 +103,13 @@ def draw_channels(evaluation: Evaluation, detail: FigureData) -> Figure:
     order = np.argsort(r2)[: np.isfinite(r2).sum()]
     figure = new_figure(3.0)
     axes = figure.subplots()
-    if _REFERENCE in detail.r2_by_channel:
+    if LOOK_UP in detail.r2_by_channel:
         axes.plot(
-            detail.r2_by_channel[_REFERENCE][0][order],
+            detail.r2_by_channel[LOOK_UP][0][order],
             "_",
             color=FAINT,
             markersize=4,
-            label=forecaster_label(_REFERENCE),
+            label=forecaster_label(LOOK_UP),
         )
     types = np.array(detail.channel_types)[order]
     for number, kind in enumerate(dict.fromkeys(detail.channel_types)):
