@@ -25,8 +25,13 @@ def regime_label(regime: Regime, protocol: Protocol) -> str:
 
 
 def forecaster_label(name: str) -> str:
-    """A forecaster's name as it is written in text: "look-up", "shared CNN-LSTM", "LSTM large"."""
-    return name.replace("look_up", "look-up").replace("cnn_lstm", "CNN-LSTM").replace("lstm", "LSTM").replace("_", " ")
+    """A forecaster's name as it is written in text: "lookup table", "shared CNN-LSTM", "LSTM large"."""
+    return (
+        name.replace("look_up", "lookup table")
+        .replace("cnn_lstm", "CNN-LSTM")
+        .replace("lstm", "LSTM")
+        .replace("_", " ")
+    )
 
 
 def duration_label(n_samples: int, rate_hz: float) -> str:

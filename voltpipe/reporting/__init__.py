@@ -1,1 +1,1 @@
-"""Everything a person reads: pages, words, tables, figures, templates. No score is computed here."""
+"""Pages, texts, tables and figures that people read. No score is computed here."""

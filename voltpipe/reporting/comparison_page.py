@@ -1,4 +1,4 @@
-"""The page of a comparison: one file that needs nothing else, its tables beside it."""
+"""The comparison page: one self-contained HTML file, with its tables as Parquet files in the same folder."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from voltpipe.evaluation.version_comparison import MEAN, VersionComparison
 from voltpipe.lake.files import atomic_write
-from voltpipe.reporting.figures.figure_style import CONTENDERS, FAINT, RenderedFigure, new_figure, render
+from voltpipe.reporting.figures.figure_style import COMPARED, FAINT, RenderedFigure, new_figure, render
 from voltpipe.reporting.figures.interactive_figures import Explorer, embed_figures
 from voltpipe.reporting.page import provenance_text, render_template, template_figures
 from voltpipe.reporting.verdict import Standing
@@ -20,34 +20,34 @@ _ALL = "all"
 
 
 def write_comparison(folder: Path, comparison: VersionComparison) -> Path:
-    """Write page and tables into a folder, each whole or not at all; the page's path."""
+    """Write the page and its tables into a folder, each as an atomic write; return the path of the page."""
     for name, table in ((_GAINS, comparison.gains), (_BY_RECORDING, comparison.by_recording)):
-        with atomic_write(folder / name) as aside:
-            table.to_parquet(aside, index=False)
+        with atomic_write(folder / name) as temporary:
+            table.to_parquet(temporary, index=False)
     path = folder / _PAGE
-    with atomic_write(path) as aside:
-        aside.write_text(_rendered(comparison), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(_render_page(comparison), encoding="utf-8")
     return path
 
 
 _CLAIMS = {
     Standing.BETTER: "is better than",
     Standing.WORSE: "is worse than",
-    Standing.UNSURE: "cannot be told from",
+    Standing.UNSURE: "is not significantly different from",
 }
 
 
 def comparison_standings(comparison: VersionComparison) -> dict[str, Standing]:
-    """Return how each other forecaster stands against the first over all horizons; UNSURE on a single recording."""
-    return {str(row["forecaster"]): _standing(row) for _, row in _whole(comparison).iterrows()}
+    """Compare each other forecaster with the first over all horizons; UNSURE on a single recording."""
+    return {str(row["forecaster"]): _standing(row) for _, row in _mean_gains(comparison).iterrows()}
 
 
 def verdicts(comparison: VersionComparison) -> tuple[str, ...]:
-    """Say in a sentence for each other forecaster whether it is better than the first."""
-    return tuple(_verdict(row, comparison.names[0]) for _, row in _whole(comparison).iterrows())
+    """Return a sentence for each other forecaster that says whether it is better than the first."""
+    return tuple(_verdict(row, comparison.names[0]) for _, row in _mean_gains(comparison).iterrows())
 
 
-def _whole(comparison: VersionComparison) -> pd.DataFrame:
+def _mean_gains(comparison: VersionComparison) -> pd.DataFrame:
     gains = comparison.gains
     return gains[(gains["group"] == _ALL) & (gains["horizon"] == MEAN)]
 
@@ -57,26 +57,26 @@ def _standing(row: pd.Series) -> Standing:
 
 
 def _verdict(row: pd.Series, first: str) -> str:
-    name, figures = row["forecaster"], f"mean R² {row['r2']:.4f} against {row['first_r2']:.4f}"
+    name, scores = row["forecaster"], f"mean R² {row['r2']:.4f} against {row['first_r2']:.4f}"
     if np.isnan(row["low"]):
-        return f"{name} against {first}: {figures}, on one recording: which is better cannot be told."
-    interval = f"a gain of {row['gain']:+.4f} (95 % between {row['low']:+.4f} and {row['high']:+.4f})"
-    return f"{name} {_CLAIMS[_standing(row)]} {first}: {figures}, {interval} on {row['n_recordings']} recordings."
+        return f"{name} and {first}: {scores}. A single recording does not show which is better."
+    difference = f"a difference of {row['gain']:+.4f} (95 % CI {row['low']:+.4f} to {row['high']:+.4f})"
+    return f"{name} {_CLAIMS[_standing(row)]} {first}: {scores}, {difference} on {row['n_recordings']} recordings."
 
 
-def _rendered(comparison: VersionComparison) -> str:
+def _render_page(comparison: VersionComparison) -> str:
     gains, provenance = comparison.gains, comparison.first.provenance
-    colours = dict(zip(comparison.names, cycle(CONTENDERS), strict=False))
-    with_bounds = gains.rename(columns={"low": "gain_low", "high": "gain_high"})
-    bare = comparison.by_recording.assign(r2_low=np.nan, r2_high=np.nan)
+    colors = dict(zip(comparison.names, cycle(COMPARED), strict=False))
+    with_intervals = gains.rename(columns={"low": "gain_low", "high": "gain_high"})
+    without_intervals = comparison.by_recording.assign(r2_low=np.nan, r2_high=np.nan)
     explorers = {
-        name: Explorer(table, choices=["horizon"], category=category, series="forecaster", colours=colours).rows(values)
+        name: Explorer(table, choices=["horizon"], category=category, series="forecaster", colors=colors).rows(values)
         for name, table, category, values in (
-            ("gains", with_bounds, "group", {"gain of R²": "gain"}),
-            ("recordings", bare, "recording", {"R²": "r2"}),
+            ("gains", with_intervals, "group", {"difference of R²": "gain"}),
+            ("recordings", without_intervals, "recording", {"R²": "r2"}),
         )
     }
-    figure = _gain_figure(comparison, colours)
+    figure = _gain_figure(comparison, colors)
     return render_template(
         "comparison.html",
         title=" and ".join([", ".join(comparison.names[:-1]), comparison.names[-1]]),
@@ -94,7 +94,7 @@ def _rendered(comparison: VersionComparison) -> str:
 
 
 def _scores(comparison: VersionComparison) -> pd.DataFrame:
-    """R2 on all recordings, a row a forecaster, a column a horizon."""
+    """Return R2 on all recordings, with a row per forecaster and a column per horizon."""
     whole = comparison.gains[comparison.gains["group"] == _ALL]
     first = whole.assign(forecaster=comparison.names[0], r2=whole["first_r2"])
     both = pd.concat([first, whole]).drop_duplicates(["forecaster", "horizon"])
@@ -102,22 +102,22 @@ def _scores(comparison: VersionComparison) -> pd.DataFrame:
     return table.loc[list(comparison.names), list(dict.fromkeys(whole["horizon"]))]
 
 
-def _gain_figure(comparison: VersionComparison, colours: Mapping[str, str]) -> RenderedFigure:
+def _gain_figure(comparison: VersionComparison, colors: Mapping[str, str]) -> RenderedFigure:
     whole = comparison.gains[comparison.gains["group"] == _ALL]
     n_recordings = int(whole["n_recordings"].max())
     return render(
         "gains",
-        lambda: draw_gains(whole, colours),
-        title=f"R² above that of {comparison.names[0]}",
+        lambda: draw_gains(whole, colors),
+        title=f"R² compared with {comparison.names[0]}",
         subtitle=comparison.where,
-        caption="A dot for each forecaster and horizon, with its 95 % interval. Where that lies above zero, the "
-        "forecaster is better; where it holds zero, the two cannot be told apart on these recordings.",
+        caption="Difference of R² for each forecaster and horizon, with its 95 % confidence interval. Above zero, the "
+        "forecaster is better. An interval that includes zero means no significant difference on these recordings.",
         basis=f"R² · paired over {n_recordings} recording{'' if n_recordings == 1 else 's'}",
     )
 
 
-def draw_gains(whole: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
-    """Gains with their intervals, by horizon."""
+def draw_gains(whole: pd.DataFrame, colors: Mapping[str, str]) -> Figure:
+    """Draw the differences of R2 with their intervals, by horizon."""
     horizons = list(dict.fromkeys(whole["horizon"]))
     figure = new_figure(2.6)
     axes = figure.subplots()
@@ -126,9 +126,9 @@ def draw_gains(whole: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
     for number, name in enumerate(names):
         own = whole[whole["forecaster"] == name].set_index("horizon").loc[horizons]
         places = np.arange(len(horizons)) + 0.15 * (number - (len(names) - 1) / 2)
-        axes.vlines(places, own["low"], own["high"], color=colours[name], linewidth=2)
-        axes.plot(places, own["gain"], "o", color=colours[name], label=name)
+        axes.vlines(places, own["low"], own["high"], color=colors[name], linewidth=2)
+        axes.plot(places, own["gain"], "o", color=colors[name], label=name)
     axes.set_xticks(np.arange(len(horizons)), horizons)
-    axes.set(xlabel="forecast ahead", ylabel="gain of R²")
+    axes.set(xlabel="horizon", ylabel="difference of R²")
     figure.legend(loc="outside upper center", ncols=3)
     return figure

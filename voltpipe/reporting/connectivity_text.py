@@ -1,4 +1,4 @@
-"""Who drives whom in words and small tables."""
+"""Sentences and small tables about the estimated connectivity."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -24,21 +24,21 @@ N_STRONGEST = 10
 
 
 def connectivity_verdict(found: Sequence[ConnectivitySummary], architecture: str) -> str:
-    """How many connections were found, what channels send, and how right that is; or why nothing was found."""
+    """Sum up connections, sender types and agreement with the truth; without an estimate, say why there is none."""
     if not found:
-        return _why_nothing(architecture)
+        return _missing_reason(architecture)
     agreement = mean_agreement(found)
-    return f"{_counts(found)} {_rightness(agreement) if agreement else 'The true connections are not known.'}"
+    return f"{_counts(found)} {_accuracy(agreement) if agreement else 'The true connections are unknown.'}"
 
 
 def comparison_table(agreement: ConnectivityAgreement) -> pd.DataFrame:
-    """A row for the coupling and each measure that goes by spike trains alone, columns AUROC and AUPRC."""
+    """Return AUROC and AUPRC (columns) of the estimated coupling and of each measure of spike trains (rows)."""
     rows = {name: (ranking.auroc, ranking.average_precision) for name, ranking in agreement.rankings.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["AUROC", "AUPRC"])
 
 
 def strongest_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The likely connections with the largest weights, as texts; each organoid is named where there are several."""
+    """Return the likely connections with the largest weights, as text; names the organoid if there are several."""
     likely = table[table["probability"] > LIKELY]
     strongest = likely.loc[likely["weight_mv"].abs().nlargest(N_STRONGEST).index]
     several = table["organoid"].nunique() > 1
@@ -46,7 +46,7 @@ def strongest_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "weight (mV)": strongest["weight_mv"].map("{:+.2f}".format),
-            "measured, 95 % (mV)": [
+            "this pair alone, 95 % CI (mV)": [
                 f"{low:+.2f} to {high:+.2f}" if low == low else "not measured"
                 for low, high in zip(strongest["low_mv"], strongest["high_mv"], strict=True)
             ],
@@ -56,7 +56,7 @@ def strongest_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def connectivity_text(table: pd.DataFrame, architecture: str) -> str:
-    """All of it in Markdown."""
+    """Return verdict, agreement with the truth and strongest connections in Markdown."""
     found = summarize_connectivity(table)
     parts = [connectivity_verdict(found, architecture)]
     agreement = mean_agreement(found)
@@ -70,25 +70,25 @@ def connectivity_text(table: pd.DataFrame, architecture: str) -> str:
 
 def _counts(found: Sequence[ConnectivitySummary]) -> str:
     n_pairs = found[0].n_channels * (found[0].n_channels - 1)
-    n_connections = fmean(each.n_connections for each in found)
-    senders = (f"{fmean(each.senders[kind] for each in found):,.0f} {kind.value}" for kind in SenderType)
-    average = f"On average over {len(found)} organoids: " if len(found) > 1 else ""
+    n_connections = fmean(summary.n_connections for summary in found)
+    senders = (f"{fmean(summary.senders[kind] for summary in found):,.0f} {kind.value}" for kind in SenderType)
+    average = f"Mean of {len(found)} organoids: " if len(found) > 1 else ""
     return (
-        f"{average}{n_connections:,.0f} connections among {n_pairs:,} pairs of channels; senders: {', '.join(senders)}."
+        f"{average}{n_connections:,.0f} of {n_pairs:,} pairs of channels are connected. Senders: {', '.join(senders)}."
     )
 
 
-def _rightness(agreement: ConnectivityAgreement) -> str:
+def _accuracy(agreement: ConnectivityAgreement) -> str:
     ranking = agreement.rankings[COUPLING]
     return (
-        f"Against the network that was simulated: AUROC {ranking.auroc:.4f}, AUPRC {ranking.average_precision:.4f}, "
-        f"the right sign for {agreement.sign_accuracy:.1%} of the connections, the right type for "
+        f"Compared with the simulated network: AUROC {ranking.auroc:.4f}, AUPRC {ranking.average_precision:.4f}. "
+        f"The sign is correct for {agreement.sign_accuracy:.1%} of the connections, the type for "
         f"{agreement.senders_named:.1%} of the senders."
     )
 
 
-def _why_nothing(architecture: str) -> str:
+def _missing_reason(architecture: str) -> str:
     label = forecaster_label(architecture)
     if architecture != Architecture.LAGGED_CNN_LSTM and not issubclass(MODULES[architecture], EstimatesCoupling):
-        return f"Nothing is said of who drives whom: {label} estimates no coupling of channels."
-    return "Nothing is said of who drives whom: no spikes can be seen in the voltage of these recordings."
+        return f"There is no connectivity estimate: {label} does not estimate coupling between channels."
+    return "There is no connectivity estimate: the voltage of these recordings shows no spikes."

@@ -1,4 +1,4 @@
-"""What forecasts follow from, in plain words and small tables."""
+"""Sentences and small tables about what forecasts depend on."""
 
 import pandas as pd
 
@@ -22,60 +22,61 @@ from voltpipe.forecasting.architectures.causal_base import CausalModule
 from voltpipe.forecasting.module_registry import MODULES
 from voltpipe.reporting.page import finding
 
-NOT_ASKED = (
-    "Not asked: too little was held out. Each window is compared with two others of the same recording that share no "
-    "sample with it."
+TOO_FEW_WINDOWS = (
+    "Not analyzed: too few windows were held out. The analysis compares each window with two others of the same "
+    "recording that share no sample with it."
 )
-WORTH_NOTHING = 1e-3
-"""R2 that is called nothing."""
+NEGLIGIBLE_R2 = 1e-3
+"""R2 below which a loss is called negligible."""
 
 _ABLATIONS = {
     COUPLING: "the other channels",
-    ON_ITSELF: "one channel, for itself",
-    ON_OTHERS: "one channel, for the others",
+    ON_ITSELF: "one channel (loss of that channel)",
+    ON_OTHERS: "one channel (loss of the others)",
 }
 
 
 def ablation_text(table: pd.DataFrame, rate_hz: float) -> str:
-    """What the other channels are worth, and what is worth nothing of the past."""
+    """Sum up the R2 that is lost without the other channels, and which part of the history is negligible."""
     coupling, history = (table[table["ablation"] == kind] for kind in (COUPLING, HISTORY))
-    said = [_coupling_text(coupling, rate_hz)] if len(coupling) else []
-    said += [_history_text(history)] if len(history) else []
-    return " ".join(said) or "Too short a history of one channel alone: there is nothing to leave out."
+    sentences = [_coupling_text(coupling, rate_hz)] if len(coupling) else []
+    sentences += [_history_text(history)] if len(history) else []
+    return " ".join(sentences) or "There is a single channel with a short history, so no input can be left out."
 
 
 def _coupling_text(coupling: pd.DataFrame, rate_hz: float) -> str:
     if not coupling["r2_lost"].any():
-        return "Each channel is forecast by itself: without the others nothing changes."
+        return "Each channel is forecast from its own history only: leaving out the others changes nothing."
     first, most = coupling.iloc[0], coupling.loc[coupling["r2_lost"].idxmax()]
     if most["r2_lost"] <= 0:
-        misled = "mislead it" if most["high"] < 0 else "are worth nothing to it"
+        effect = "make forecasts worse" if most["high"] < 0 else "do not improve forecasts"
         return (
-            f"The other channels {misled}: without them it loses {_lost(first, rate_hz)}; less than nothing is a gain."
+            f"The other channels {effect}: leaving them out costs {_lost(first, rate_hz)}; a negative cost is a gain."
         )
-    more = f", and most {_lost(most, rate_hz)}" if _signed(most["r2_lost"]) != _signed(first["r2_lost"]) else ""
-    moved = dict.fromkeys(_signed(each["r2_moved"]) for each in (first, most))
+    more = f", and at most {_lost(most, rate_hz)}" if _signed(most["r2_lost"]) != _signed(first["r2_lost"]) else ""
+    moved = dict.fromkeys(_signed(row["r2_moved"]) for row in (first, most))
     return (
-        f"Without the other channels it loses {_lost(first, rate_hz)}{more}. They move its forecasts as if they were "
-        f"worth {' and '.join(moved)}."
+        f"Leaving out the other channels costs {_lost(first, rate_hz)}{more}. From how much they change the forecasts, "
+        f"a loss of {' and '.join(moved)} is expected."
     )
 
 
 def _history_text(history: pd.DataFrame) -> str:
-    worth = history.assign(at_most=history["high"].fillna(history["r2_lost"])).groupby("kept_ms")["at_most"].max()
-    without_worth = worth.index[worth.iloc[::-1].cummax().iloc[::-1] <= WORTH_NOTHING]
-    if not len(without_worth):
+    cost = history.assign(at_most=history["high"].fillna(history["r2_lost"])).groupby("kept_ms")["at_most"].max()
+    negligible_ms = cost.index[cost.iloc[::-1].cummax().iloc[::-1] <= NEGLIGIBLE_R2]
+    if not len(negligible_ms):
         return (
-            f"Nothing that it is shown can be left out for certain: what lies more than {worth.index[-1]:g} ms back "
-            f"may be worth up to {worth.iloc[-1]:.2g} of R²."
+            f"The whole history may matter: leaving out samples older than {cost.index[-1]:g} ms may cost up to "
+            f"{cost.iloc[-1]:.2g} of R²."
         )
     return (
-        f"What lies more than {without_worth[0]:g} ms back is worth less than {WORTH_NOTHING:g} of R² at any horizon."
+        f"Leaving out samples older than {negligible_ms[0]:g} ms costs less than {NEGLIGIBLE_R2:g} of R² at every "
+        "horizon."
     )
 
 
 def ablation_rows(table: pd.DataFrame, rate_hz: float) -> pd.DataFrame:
-    """R2 lost by what is not known (rows) and some horizons (columns), as texts: with half the 95 % interval."""
+    """Return R2 lost by omitted input (rows) and some horizons (columns), as text with half the 95 % interval."""
     names = [
         _ABLATIONS.get(ablation, f"all but the last {kept_ms:g} ms")
         for ablation, kept_ms in zip(table["ablation"], table["kept_ms"], strict=True)
@@ -87,88 +88,99 @@ def ablation_rows(table: pd.DataFrame, rate_hz: float) -> pd.DataFrame:
 
 
 def some_horizons(horizons: "pd.Series[int]") -> list[int]:
-    """The first, the last and one between."""
+    """Return the shortest, a middle and the longest horizon."""
     known = sorted(int(horizon) for horizon in horizons.unique())
     return sorted({known[0], known[len(known) // 2], known[-1]})
 
 
 def attribution_text(table: pd.DataFrame, architecture: str, rate_hz: float) -> str:
-    """By which method, and why, and how much of a forecast goes back to the channel itself."""
+    """Name the method and its reason, the part of the history that counts most, and the share of other channels."""
     integrated = table[(table["method"] == Method.INTEGRATED_GRADIENTS.value) & (table["weights"] == TRAINED)]
     missed = float(integrated["missed"].max())
-    label = forecaster_label(architecture)
-    shown = shown_attribution(table)
-    if (shown["method"] == Method.OCCLUSION.value).all():
-        why = (
-            "no gradient crosses its look-up of voltages or its recognition of spikes"
-            if issubclass(MODULES[architecture], CausalModule)
-            else "its forecasts do not change smoothly from one moment to another"
-        )
-        how = (
-            f"Integrated gradients miss {missed:.0%} of what there is to explain in {label}: {why}. So samples were "
-            "exchanged for those of another moment, part by part."
-        )
+    best = best_attribution(table)
+    if (best["method"] == Method.OCCLUSION.value).all():
+        method = _occlusion_reason(architecture, missed)
     else:
-        how = f"By integrated gradients, which add up to all but {missed:.1%} of the differences between forecasts."
-    first = shown[shown["horizon"] == shown["horizon"].min()]
+        method = (
+            f"Attribution by integrated gradients, which explain all but {missed:.1%} of the differences between "
+            "forecasts."
+        )
+    first = best[best["horizon"] == best["horizon"].min()]
     by_source = first.groupby("source")["attribution_mv"].sum()
     total = float(by_source.sum())
     if not total:
-        return f"{how} Its forecasts do not depend on what it is shown."
+        return f"{method} The forecasts do not depend on the input."
     most = first.loc[first["attribution_mv"].idxmax()]
-    whose = "of the channel itself" if most["source"] == OWN else "of the other channels"
+    source = "of the channel itself" if most["source"] == OWN else "of the other channels"
     others = (
-        f" {by_source.get(OTHERS, 0) / total:.0%} of all attribution goes to other channels."
+        f" The other channels receive {by_source.get(OTHERS, 0) / total:.0%} of the attribution."
         if OTHERS in by_source
         else ""
     )
     return (
-        f"{how} {duration_label(int(first['horizon'].iloc[0]), rate_hz)} ahead, what counts most are the samples "
-        f"{most['from_ms']:.3g} to {most['to_ms']:.3g} ms back {whose}.{others}{_order_text(table)}"
+        f"{method} {duration_label(int(first['horizon'].iloc[0]), rate_hz)} ahead, the samples {source} from "
+        f"{most['from_ms']:.3g} to {most['to_ms']:.3g} ms ago count most.{others}{_order_text(table)}"
     )
 
 
-def shown_attribution(table: pd.DataFrame, weights: str = TRAINED) -> pd.DataFrame:
-    """Of the method that is complete."""
+def _occlusion_reason(architecture: str, missed: float) -> str:
+    reason = (
+        "gradients do not pass through its lookup table or its spike detection"
+        if issubclass(MODULES[architecture], CausalModule)
+        else "its forecasts do not change smoothly with the input"
+    )
+    return (
+        f"Integrated gradients leave {missed:.0%} of the forecasts of {forecaster_label(architecture)} unexplained: "
+        f"{reason}. Attribution therefore uses occlusion: parts of the history are replaced by samples of another time."
+    )
+
+
+def best_attribution(table: pd.DataFrame, weights: str = TRAINED) -> pd.DataFrame:
+    """Select the rows of the method in use: occlusion if available, else integrated gradients."""
     of_weights = table[table["weights"] == weights]
     occluded = of_weights[of_weights["method"] == Method.OCCLUSION.value]
     return occluded if len(occluded) else of_weights
 
 
 def _order_text(table: pd.DataFrame) -> str:
-    """Whether the order of the parts was learned."""
-    trained, random = (shown_attribution(table, weights) for weights in (TRAINED, RANDOM))
-    trained, random = (each[each["horizon"] == table["horizon"].min()] for each in (trained, random))
-    alike = rank_correlation(trained["attribution_mv"].to_numpy(), random["attribution_mv"].to_numpy())
-    if alike is None:
+    """Compare the ranking of the parts of the history with that of random weights; empty if either is constant."""
+    trained, random = (
+        rows.loc[rows["horizon"] == table["horizon"].min(), "attribution_mv"].to_numpy()
+        for rows in (best_attribution(table, weights) for weights in (TRAINED, RANDOM))
+    )
+    correlation = rank_correlation(trained, random)
+    if correlation is None:
         return ""
-    means = "is no finding: it is much the same" if alike > MOST_ALIKE else "was learned: it is another"
-    return f" The order in which parts of the history count {means} with random weights (rank correlation {alike:.2f})."
+    conclusion = (
+        "was not learned: random weights give nearly the same one"
+        if correlation > MOST_ALIKE
+        else "was learned: random weights give a different one"
+    )
+    return f" This ranking of the history {conclusion} (rank correlation {correlation:.2f})."
 
 
 def influence_text(influence: pd.DataFrame, rankings: pd.DataFrame | None) -> str:
-    """Whether channels are heard, and whether those are that are connected."""
+    """Name the strongest influence between channels, and say whether influence reveals the true connections."""
     if influence.empty:
-        return "There is no other channel to hear."
+        return "There is only one channel, so no influence between channels."
     if not influence["influence_mv"].any():
-        return "No forecast changes when another channel's history does: it was not learned who drives whom."
+        return "No forecast depends on the history of another channel: no interaction between channels was learned."
     strong = influence.loc[influence["influence_mv"].idxmax()]
-    said = (
+    strongest = (
         f"The strongest influence in {strong['organoid']} is that of {strong['sender']} on {strong['receiver']}: "
-        f"exchanging the former's history changes the forecast of the latter by {strong['influence_mv']:.2g} mV "
-        "(root mean square)."
+        f"replacing the history of {strong['sender']} changes the forecast of {strong['receiver']} by "
+        f"{strong['influence_mv']:.2g} mV (root mean square)."
     )
     if rankings is None:
-        return f"{said} The true connections are not known."
+        return f"{strongest} The true connections are unknown."
     return (
-        f"{said} By influence alone, connected pairs are told from others with an AUROC of "
-        f"{rankings.loc[INFLUENCE, 'AUROC']:.3f}; with random weights it is {rankings.loc[UNTRAINED, 'AUROC']:.3f}, "
-        "where guessing has 0.5."
+        f"{strongest} Influence identifies connected pairs with an AUROC of {rankings.loc[INFLUENCE, 'AUROC']:.3f} "
+        f"({rankings.loc[UNTRAINED, 'AUROC']:.3f} with random weights, 0.5 by chance)."
     )
 
 
 def rankings_table(influence: pd.DataFrame, connectivity: pd.DataFrame) -> pd.DataFrame | None:
-    """AUROC of finding the true connections by influence, and by what else is known; None where the truth is not."""
+    """Return the AUROC of influence, coupling and spike statistics (rows); None if the truth is unknown."""
     found = influence_auroc(influence)
     if found is None:
         return None
@@ -183,48 +195,44 @@ def rankings_table(influence: pd.DataFrame, connectivity: pd.DataFrame) -> pd.Da
 
 
 def filter_text(responses: pd.DataFrame, architecture: str) -> str:
-    """How many filters there are, and which frequencies they let through best."""
+    """Count the filters of the first convolution by the frequency that they pass best."""
     if responses.empty:
-        return f"In {forecaster_label(architecture)} there is no convolution over time."
+        return f"{forecaster_label(architecture)} has no convolution over time."
     best = responses.loc[responses.groupby("filter")["gain_db"].idxmax(), "frequency_hz"]
     highest_hz = float(responses["frequency_hz"].max())
-    counts = {
-        "slow changes best": int((best <= highest_hz / 4).sum()),
-        "fast ones": int((best >= 3 * highest_hz / 4).sum()),
-    }
-    between = len(best) - sum(counts.values())
+    low_hz, high_hz = highest_hz / 4, 3 * highest_hz / 4
+    n_low, n_high = int((best <= low_hz).sum()), int((best >= high_hz).sum())
     return (
-        f"Of {len(best)} filters, {counts['slow changes best']} let slow changes through best (below "
-        f"{highest_hz / 4:g} Hz), {counts['fast ones']} fast ones (above {3 * highest_hz / 4:g} Hz), {between} what "
-        "lies between."
+        f"Of {len(best)} temporal filters, {n_low} pass low frequencies best (below {low_hz:g} Hz), {n_high} high "
+        f"frequencies (above {high_hz:g} Hz), and {len(best) - n_low - n_high} those in between."
     )
 
 
 def _lost(row: pd.Series, rate_hz: float) -> str:
-    interval = "" if pd.isna(row["low"]) else f" (95 %: {_signed(row['low'])} to {_signed(row['high'])})"
+    interval = "" if pd.isna(row["low"]) else f" (95 % CI {_signed(row['low'])} to {_signed(row['high'])})"
     return f"{_signed(row['r2_lost'])}{interval} of R² {duration_label(int(row['horizon']), rate_hz)} ahead"
 
 
 def _cell(row: pd.Series) -> str:
-    reach = "" if pd.isna(row["low"]) else f" ± {row['high'] - row['r2_lost']:.4f}"
-    return f"{_signed(row['r2_lost'], 4)}{reach}"
+    half_width = "" if pd.isna(row["low"]) else f" ± {row['high'] - row['r2_lost']:.4f}"
+    return f"{_signed(row['r2_lost'], 4)}{half_width}"
 
 
 def _signed(value: float, digits: int = 3) -> str:
-    rounded = round(value, digits) or 0.0  # never a minus before zero
+    rounded = round(value, digits) or 0.0  # avoid "-0"
     return f"{rounded:.{digits}f}".replace("-", "−")  # noqa: RUF001
 
 
 def interpretation_section(
     evaluation: Evaluation, interpretation: Interpretation, connectivity: pd.DataFrame
 ) -> dict[str, object]:
-    """Return texts and small tables by name; where too little was held out, what can be said of the filters alone."""
+    """Return texts and small tables by name; those about filters only, if too few windows were held out."""
     architecture, rate_hz = evaluation.forecaster, evaluation.provenance.rate_hz
     failed, ablations = interpretation.failed, interpretation.ablations
     filters = "filters" if "filters" in failed else "responses"
     section: dict[str, object] = {
-        "asked": interpretation.asked,
-        "finding": NOT_ASKED,
+        "is_available": interpretation.asked,
+        "finding": TOO_FEW_WINDOWS,
         "filters": finding(failed, filters, lambda: filter_text(interpretation.responses, architecture)),
     }
     if not interpretation.asked:

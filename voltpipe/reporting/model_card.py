@@ -1,4 +1,4 @@
-"""The model card: what a version's page says to somebody who has never heard of it."""
+"""The model card: description of a registered version for readers who do not know it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,41 +13,41 @@ from voltpipe.reporting.verdict import evaluation_verdict
 from voltpipe.windows.splits import Split
 
 _LISTED_KEYS = 8
-"""Recordings named in a row; MLflow holds a description of 5,000 characters."""
-_BEFORE_FIGURE = re.compile(r"(?<=\|) +(?=-?\d)")
-"""Where a table needs space of its own: MLflow's page sets a table's cells without any space between them."""
+"""Number of recordings listed per split; MLflow limits a description to 5,000 characters."""
+_BEFORE_NUMBER = re.compile(r"(?<=\|) +(?=-?\d)")
+"""Places in a Markdown table that get a wide space: MLflow shows table cells without space between them."""
 _SPLITS: dict[str, str] = {
     Split.TRAIN: "trained on",
     Split.VALIDATION: "validated on",
-    Regime.TEST: "tested on (held out whole)",
-    Regime.ZERO_SHOT: "tested on (held out whole, of organoids never seen)",
-    Regime.ADAPTED: "tested on the end of (adapted to their beginning)",
-    Regime.TIME: "tested on the end of (held-out time)",
+    Regime.TEST: "tested on (held out as a whole)",
+    Regime.ZERO_SHOT: "tested on (unseen organoids)",
+    Regime.ADAPTED: "tested on, after adapting to the beginning of each (unseen organoids)",
+    Regime.TIME: "tested on the held-out end of",
 }
 
 
 def model_card(evaluation: Evaluation, forecaster: Forecaster, origin: Mapping[str, str]) -> str:
-    """A forecaster's model card, in Markdown.
+    """Return a forecaster's model card in Markdown.
 
     Args:
-        evaluation: its scores beside those of the baselines.
+        evaluation: scores of the forecaster and of the baselines.
         forecaster: the forecaster.
-        origin: whatever else is to be known of its making, by name, in Markdown: training time and device, links to the
-            report, to the Dagster run.
+        origin: further facts about its training, by name, in Markdown: training time and device, links to the report
+            and to the Dagster run.
     """
     provenance = evaluation.provenance
     organoids = ", ".join(provenance.trained_on)
-    # The list of versions shows the first words as plain text, so no heading stands before them.
+    # MLflow's list of versions shows the first words as plain text, so the card does not begin with a heading.
     summary = f"{forecaster_label(evaluation.forecaster)}, trained on {organoids}. {evaluation_verdict(evaluation)}"
     sections = {
         "Scores": [
-            _BEFORE_FIGURE.sub("&emsp;", score_text(evaluation)),
-            "R2 is 1 - SSE/SST in mV over all targets, SST about the training mean.",
+            _BEFORE_NUMBER.sub("&emsp;", score_text(evaluation)),
+            "R2 = 1 - SSE/SST over all targets in mV, with SST about each channel's training mean.",
         ],
         "Recordings": [_bullets(_recordings(evaluation))],
         "Limits": [_bullets(_limits(evaluation, forecaster))],
         "How to use it": [_use(forecaster)],
-        "Where it comes from": [_bullets(f"{name}: {value}" for name, value in _origin(evaluation, origin).items())],
+        "Provenance": [_bullets(f"{name}: {value}" for name, value in _origin(evaluation, origin).items())],
     }
     return "\n\n".join([summary, *(f"## {title}\n\n" + "\n\n".join(parts) for title, parts in sections.items())])
 
@@ -56,24 +56,24 @@ def _recordings(evaluation: Evaluation) -> Iterator[str]:
     for split, keys in evaluation.provenance.recordings.items():
         more = f" and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else ""
         yield f"{_SPLITS[split]}: {len(keys)} ({', '.join(keys[:_LISTED_KEYS])}{more})"
-    yield "the run's page lists each with its digest, and `origin.json` among its artifacts all that a rebuild needs"
+    yield "The MLflow run lists recordings with digests. Its artifact `origin.json` holds all that a rebuild needs."
 
 
 def _limits(evaluation: Evaluation, forecaster: Forecaster) -> Iterator[str]:
     provenance, config = evaluation.provenance, forecaster.config
     if forecaster.adapts:
         yield (
-            "It knows who drives whom in the organoids it was trained on; for another one, hand it some seconds of "
-            "that one's past (`forecaster.adapted_to`, `voltpipe forecast --adapt-ms`)."
+            "It has learned the connectivity of its training organoids. Before forecasting another organoid, adapt it "
+            "to some seconds of that organoid's past (`forecaster.adapted_to`, `voltpipe forecast --adapt-ms`)."
         )
     elif forecaster.module.bound_to_channels:
-        yield f"Its weights belong to {len(config.channel_names)} channels, in their order."
+        yield f"It requires the {len(config.channel_names)} channels of its training recordings, in the same order."
     else:
-        yield "All channels share its weights: it takes any number of channels."
-    yield f"It knows {', '.join(provenance.trained_on)}; how it does on other tissue is not evaluated."
-    yield "It forecasts the expected voltage: forecasts vary less than the voltage does, and show no single spikes."
+        yield "All channels share the same weights, so it accepts any number of channels."
+    yield f"It was trained on {', '.join(provenance.trained_on)}. Its skill on other preparations was not evaluated."
+    yield "It forecasts the expected voltage: forecasts vary less than the voltage and do not show single spikes."
     if provenance.preparation is not None:
-        yield f"The recordings are simulated ({provenance.preparation}), so it has not met real tissue."
+        yield f"Its training recordings are simulated ({provenance.preparation}), so its skill on real ones is unknown."
 
 
 def _use(forecaster: Forecaster) -> str:
@@ -96,10 +96,11 @@ export MLFLOW_TRACKING_URI=sqlite:///$PWD/data_lake/mlflow/mlflow.db
 mlflow models serve -m models:/voltage-forecaster@champion --env-manager local
 ```
 
-`history_mv` is float32 ({shape}) at {config.rate_hz:g} Hz in mV; `forecast_mv` has the same channels at {horizons}.
+`history_mv` is float32 of shape ({shape}), in mV at {config.rate_hz:g} Hz. `forecast_mv` has the same channels; its
+horizons are {horizons}.
 
-The recordings were conditioned as {signature_label(config.conditioning)}. `voltpipe forecast` does the same to a raw
-FILE; `history_mv` must be so already."""
+Conditioning of the training recordings: {signature_label(config.conditioning)}. `voltpipe forecast` conditions a raw
+FILE in the same way; `history_mv` must already be conditioned."""
 
 
 def _n_channels(forecaster: Forecaster) -> str:

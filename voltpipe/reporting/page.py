@@ -1,4 +1,4 @@
-"""Pages from templates: one look for all, and whatever comes from recordings (names, keys, settings) escaped."""
+"""HTML pages from templates. Text from recordings (names, keys, settings) is escaped."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,8 +10,8 @@ from voltpipe.evaluation.results import Provenance
 from voltpipe.reporting.figures.figure_style import RenderedFigure
 
 
-def render_template(template: str, **shown: object) -> str:
-    """A template of this folder as HTML."""
+def render_template(template: str, **values: object) -> str:
+    """Render a template of the `templates` folder as HTML."""
     environment = Environment(
         loader=PackageLoader("voltpipe.reporting", "templates"),
         autoescape=True,
@@ -19,15 +19,15 @@ def render_template(template: str, **shown: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**shown)
+    return environment.get_template(template).render(**values)
 
 
 def finding(failed: Mapping[str, str], part: str, text: Callable[[], str]) -> str:
     """Return the text about a part of an evaluation, or why the part failed; a text that raises counts as a failure."""
-    made = attempt(text) if part not in failed else failed[part]
-    if isinstance(made, Failure):
-        return failure_text(made.reason)
-    return failure_text(made) if part in failed else made
+    if part in failed:
+        return failure_text(failed[part])
+    made = attempt(text)
+    return failure_text(made.reason) if isinstance(made, Failure) else made
 
 
 def failure_text(reason: str) -> str:
@@ -36,15 +36,19 @@ def failure_text(reason: str) -> str:
 
 
 def provenance_text(provenance: Provenance) -> str:
-    """What figures were made from, in a few words."""
+    """Name the window set and the code revision that figures were made from."""
     return f"window set {provenance.window_set_digest[:12]} · {provenance.code_revision}"
 
 
 def template_figures(
     drawn: Mapping[str, RenderedFigure], provenance: str = ""
 ) -> dict[str, tuple[RenderedFigure, Markup, str]]:
-    """Figures as `parts.html` shows them: the SVGs were made by matplotlib, which escapes the text in them.
+    """Return figures as the macro `figure_block` of `_macros.html` takes them.
 
-    `provenance` says in a few words what they were made from, where that is not the page's own subject.
+    The SVGs are marked as safe: matplotlib escapes the text in them.
+
+    Args:
+        drawn: figures by name.
+        provenance: what they were made from, shown below each; empty where the page itself says it.
     """
     return {name: (figure, Markup(figure.svg), provenance) for name, figure in drawn.items()}

@@ -1,4 +1,4 @@
-"""The evaluation report: one page that needs nothing else, and its figures as files."""
+"""The evaluation report: one self-contained page, and its figures as PNG files."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from voltpipe.reporting.diagnostics_text import (
     bad_channels_text,
     calibration_text,
     following_text,
-    honesty_text,
+    leakage_text,
     out_of_distribution_text,
     resemblance_text,
     robustness_text,
@@ -43,13 +43,13 @@ from voltpipe.windows.settings import Protocol
 
 @dataclass(frozen=True)
 class Report:
-    """Places of the parts of a report, and what could not be drawn."""
+    """Paths of a report's files, and the figures that could not be drawn."""
 
     html_path: Path
     figure_paths: dict[str, Path]
-    """PNG files by the figure's name."""
+    """PNG files by figure name."""
     undrawn: dict[str, str]
-    """Why figures could not be drawn, by the figure's name."""
+    """Reasons by figure name."""
 
 
 def write_report(
@@ -62,32 +62,32 @@ def write_report(
     failed: Mapping[str, str] | None = None,
     links: Mapping[str, str] | None = None,
 ) -> Report:
-    """Write `report.html` and a PNG a figure into `folder`, each as an atomic write.
+    """Write `report.html` and one PNG per figure into `folder`, each as an atomic write.
 
-    What failed is shown as such in its section, and so is a figure that cannot be drawn.
+    A part that failed is reported in its section, and so is a figure that cannot be drawn.
 
     Args:
-        folder: of the evaluation.
+        folder: folder of the evaluation.
         evaluation: the scores.
-        detail: what figures show of them; None if that could not be made.
-        connectivity: who drives whom.
-        diagnosis: without one the page has no such sections.
-        interpretation: without one the page has no such section.
-        failed: why other parts could not be made, by name.
-        links: addresses by name, for the section on provenance.
+        detail: data of the figures; None if they could not be computed.
+        connectivity: table of estimated connections.
+        diagnosis: the diagnostics; the page omits their sections if None.
+        interpretation: the interpretation; the page omits its section if None.
+        failed: reasons why other parts failed, by name.
+        links: addresses by name, shown in the provenance section.
     """
     parts = (evaluation, detail, connectivity, diagnosis, interpretation)
     general, drawn, undrawn = _draw_all(*parts)
     paths = {name: folder / f"{name}.png" for name in drawn}
     for name, path in paths.items():
-        with atomic_write(path) as aside:
-            aside.write_bytes(drawn[name].png)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(drawn[name].png)
     html_path = folder / REPORT_FILE
-    with atomic_write(html_path) as aside:
+    with atomic_write(html_path) as temporary:
         page = render_page(
             evaluation, drawn, general, connectivity, diagnosis, interpretation, links, failed=failed, undrawn=undrawn
         )
-        aside.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
     return Report(html_path, paths, undrawn)
 
 
@@ -98,7 +98,7 @@ def _draw_all(
     diagnosis: Diagnosis | None,
     interpretation: Interpretation | None,
 ) -> tuple[tuple[str, ...], dict[str, RenderedFigure], dict[str, str]]:
-    """Draw all figures apart from each other; returns the names of the general ones, those drawn and those not."""
+    """Draw each figure in isolation; return the names of the general figures, the figures, and reasons of failures."""
     general = figures(evaluation, detail) if detail else {}
     others: dict[str, Callable[[], RenderedFigure]] = {}
     if diagnosis:
@@ -122,7 +122,7 @@ def render_page(
     failed: Mapping[str, str] | None = None,
     undrawn: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the page as HTML; `general` names the figures that belong to no other section."""
+    """Return the page as HTML; `general` names the figures of the section on forecasts."""
     protocol, rate_hz = evaluation.provenance.protocol, evaluation.provenance.rate_hz
     all_failed = {
         **(failed or {}),
@@ -184,16 +184,16 @@ def _connectivity_section(evaluation: Evaluation, table: pd.DataFrame, failed: M
 
 
 def _diagnosis_section(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str, object]:
-    about = diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz
+    inputs = diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz
     texts: dict[str, tuple[str, Callable[[], str]]] = {
-        "worst_group": ("errors_by_group", lambda: worst_group_text(*about)),
-        "calibration": ("errors_by_group", lambda: calibration_text(*about)),
+        "worst_group": ("errors_by_group", lambda: worst_group_text(*inputs)),
+        "calibration": ("errors_by_group", lambda: calibration_text(*inputs)),
         "out_of_distribution": ("out_of_distribution", lambda: out_of_distribution_text(diagnosis.out_of_distribution)),
         "robustness": ("robustness", lambda: robustness_text(diagnosis, evaluation.forecaster)),
         "bad_channels": ("bad_channels", lambda: bad_channels_text(diagnosis.bad_channels)),
         "resemblance": ("resemblance", lambda: resemblance_text(diagnosis)),
         "following": ("following", lambda: following_text(diagnosis.following)),
-        "honesty_text": ("honesty", lambda: honesty_text(diagnosis)),
+        "leakage_checks": ("honesty", lambda: leakage_text(diagnosis)),
     }
     return {
         **{name: finding(diagnosis.failed, part, text) for name, (part, text) in texts.items()},
@@ -202,20 +202,20 @@ def _diagnosis_section(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str
     }
 
 
-_START, _TICK = "persistence", "look_up"
+_START = "persistence"
 
 
 @dataclass(frozen=True)
 class SkillBar:
-    """One horizon's bar. Positions run from 0 (its left end) to 1 (its right end)."""
+    """Bar of R2 at one horizon. Positions run from 0 (left end) to 1 (right end)."""
 
     horizon: str
-    """In milliseconds."""
+    """Horizon as text, in ms."""
     start: str
-    """What the left end is: persistence, or the mean where persistence is worse than that."""
+    """Name of the left end: persistence, or the mean if persistence is worse."""
     start_r2: float
     stop: str
-    """What the right end is: the ceiling, or a perfect forecast where the ceiling is not known."""
+    """Name of the right end: the ceiling, or a perfect forecast if the ceiling is unknown."""
     stop_r2: float
     look_up_r2: float | None
     look_up_position: float | None
@@ -224,10 +224,10 @@ class SkillBar:
 
 
 def skill_bars(evaluation: Evaluation, regime: Regime) -> Iterator[SkillBar]:
-    """A bar for each of the forecaster's horizons."""
+    """Yield a bar for each horizon of the forecaster."""
     for horizon in evaluation.horizons:
         persistence = evaluation.find_score(_START, regime, horizon)
-        look_up = evaluation.find_score(_TICK, regime, horizon)
+        look_up = evaluation.find_score(LOOK_UP, regime, horizon)
         ceiling = evaluation.ceiling_r2.get(horizon)
         start_r2 = max(persistence.r2 if persistence else 0.0, 0.0)
         stop_r2 = 1.0 if ceiling is None or ceiling <= start_r2 else ceiling
@@ -246,5 +246,5 @@ def skill_bars(evaluation: Evaluation, regime: Regime) -> Iterator[SkillBar]:
 
 
 def _position(r2: float, start_r2: float, stop_r2: float) -> float:
-    """Where an R2 lies on the bar; what lies beyond an end stays at that end."""
+    """Return the position of an R2 on the bar, clipped to its ends."""
     return min(1.0, max(0.0, (r2 - start_r2) / (stop_r2 - start_r2)))

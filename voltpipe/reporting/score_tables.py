@@ -1,4 +1,4 @@
-"""Scores as tables: a frame for those who compute, text for those who read."""
+"""Tables of scores, as data frames and as Markdown."""
 
 from collections.abc import Callable
 
@@ -18,9 +18,9 @@ from voltpipe.windows.settings import Protocol
 
 
 def score_table(evaluation: Evaluation, regime: Regime) -> pd.DataFrame:
-    """R2 in one regime: a row for the forecaster, each baseline and each ceiling, a column a horizon ("5 ms").
+    """Return R2 in one regime: rows are the forecaster, baselines and ceilings, columns the horizons ("5 ms").
 
-    NaN stands where a forecaster does not forecast, or where the ceiling is not known.
+    A value is NaN where a forecaster has no such horizon or the ceiling is unknown.
     """
     horizons = sorted({score.horizon for score in evaluation.scores})
     rows = {
@@ -36,7 +36,7 @@ def score_table(evaluation: Evaluation, regime: Regime) -> pd.DataFrame:
 
 
 def score_text(evaluation: Evaluation) -> str:
-    """The tables of all regimes in Markdown that is as legible unrendered, in a terminal."""
+    """Return the score tables of all regimes in Markdown that is also readable in a terminal."""
     protocol = evaluation.provenance.protocol
     parts = [PUBLISHED_WARNING] if protocol == Protocol.PUBLISHED else []
     for regime in evaluation.regimes:
@@ -47,7 +47,7 @@ def score_text(evaluation: Evaluation) -> str:
 
 
 def markdown_table(table: pd.DataFrame) -> str:
-    """A table of texts in Markdown that is as legible unrendered."""
+    """Format a table of strings as Markdown with aligned columns."""
     rows = [["", *table.columns], *([name, *cells] for name, *cells in table.itertuples())]
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     rows.insert(1, ["-" * first, *("-" * (width - 1) + ":" for width in widths)])
@@ -57,16 +57,17 @@ def markdown_table(table: pd.DataFrame) -> str:
 
 
 _REFERENCE = "look_up"
-_SHOWN = (50, 80, 95)
+_INTERVALS = (50, 80, 95)
 _UNKNOWN = ""
 
 Cell = Callable[[DistributionScore], str]
 
 
 def distribution_table(evaluation: Evaluation, regime: Regime) -> dict[str, list[str]]:
-    """Rows by name, a cell a horizon; empty if the forecaster has no predictive distribution.
+    """Return scores of the predictive distribution: rows by name, with one cell per horizon.
 
-    The look-up's distribution, what followed the present voltage, stands beside it.
+    Empty if the forecaster has no predictive distribution. The distribution of the lookup table (the voltages that
+    followed the present voltage in training) is included for comparison.
     """
     own = evaluation.forecaster
     if not any(score.forecaster == own for score in evaluation.distributions):
@@ -74,16 +75,16 @@ def distribution_table(evaluation: Evaluation, regime: Regime) -> dict[str, list
     rows: dict[str, tuple[str, Cell]] = {"CRPS (mV)": (own, lambda score: f"{score.crps_mv:#.3g}")}
     has_reference = any(score.forecaster == _REFERENCE for score in evaluation.distributions) and own != _REFERENCE
     if has_reference:
-        rows["CRPS of the look-up (mV)"] = (_REFERENCE, rows["CRPS (mV)"][1])
-    for percent in _SHOWN:
-        rows[f"truths inside the {percent} % interval"] = (own, _coverage(percent))
+        rows["CRPS of the lookup table (mV)"] = (_REFERENCE, rows["CRPS (mV)"][1])
+    for percent in _INTERVALS:
+        rows[f"truth inside the {percent} % interval"] = (own, _coverage(percent))
     rows["mean width of the 80 % interval (mV)"] = (own, lambda score: f"{score.width_mv[80]:#.3g}")
     if any(score.spikes for score in evaluation.distributions if score.forecaster == own):
         rows["targets with a spike"] = (own, _of_spikes(lambda spikes: f"{spikes.rate:.1%}"))
-        rows["AUC of the chance of a spike"] = (own, _of_spikes(lambda spikes: f"{spikes.auc:.3f}"))
+        rows["AUC of the spike probability"] = (own, _of_spikes(lambda spikes: f"{spikes.auc:.3f}"))
         if has_reference:
-            rows["AUC of the look-up"] = (_REFERENCE, rows["AUC of the chance of a spike"][1])
-        rows["Brier score"] = (own, _of_spikes(lambda spikes: f"{spikes.brier:#.3g}"))
+            rows["AUC of the lookup table"] = (_REFERENCE, rows["AUC of the spike probability"][1])
+        rows["Brier score of the spike probability"] = (own, _of_spikes(lambda spikes: f"{spikes.brier:#.3g}"))
     return {
         name: [
             cell(score) if (score := evaluation.find_distribution(forecaster, regime, horizon)) else _UNKNOWN

@@ -1,4 +1,4 @@
-"""The verdict on a forecaster: typed standings against its baselines, and one or two sentences."""
+"""Comparison of a forecaster with its baselines, as enum values and as sentences."""
 
 from enum import StrEnum
 
@@ -8,54 +8,56 @@ from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.results import NOTICEABLE_R2, Evaluation
 from voltpipe.windows.settings import Protocol
 
-_ONE_RECORDING = "There was one recording to judge by: another might say otherwise."
+_ONE_RECORDING = "This result rests on a single recording; another recording may give a different one."
 
-_SITUATIONS = {
-    Regime.TEST: "On recordings it never saw",
-    Regime.ZERO_SHOT: "On organoids it never saw",
-    Regime.ADAPTED: "On organoids it never saw, adapted to their beginning",
-    Regime.TIME: "On the later part of recordings whose beginning it saw",
+_REGIMES = {
+    Regime.TEST: "On held-out recordings",
+    Regime.ZERO_SHOT: "On unseen organoids",
+    Regime.ADAPTED: "On unseen organoids, after adapting to the beginning of each recording",
+    Regime.TIME: "On the held-out end of its training recordings",
 }
 
 
 def evaluation_verdict(evaluation: Evaluation) -> str:
-    """How good the forecaster is in the stricter regime, against each baseline and the ceiling, in plain words."""
+    """Sum up the forecaster's skill in the strictest regime, compared with the ceiling and each baseline."""
     regime, name = evaluation.regimes[0], forecaster_label(evaluation.forecaster)
     if evaluation.provenance.protocol == Protocol.PUBLISHED:
-        situation, warning = "On shuffled windows", f"{PUBLISHED_WARNING} "
+        condition, warning = "On shuffled windows", f"{PUBLISHED_WARNING} "
     else:
-        situation, warning = _SITUATIONS[regime], ""
+        condition, warning = _REGIMES[regime], ""
     nearest = evaluation.horizons[0]
     score = evaluation.score(evaluation.forecaster, regime, nearest)
     ahead = duration_label(nearest, evaluation.provenance.rate_hz)
     if score.r2 <= 0:
-        skill = f"{name} forecasts the voltage {ahead} ahead no better than its mean would"
+        skill = f"{name} forecasts the voltage {ahead} ahead no better than the mean voltage does"
     else:
         skill = f"{name} explains {_share(score.r2)} of the voltage's variance {ahead} ahead"
         share = evaluation.share_of_ceiling(regime, nearest)
-        skill += "" if share is None else f", {share:.0%} of what can be predicted"
-    words = f"{warning}{situation}, {skill}. {_against_baselines(evaluation)}"
-    return words if len(evaluation.provenance.recordings[regime]) > 1 else f"{words} {_ONE_RECORDING}"
+        skill += "" if share is None else f", which is {share:.0%} of the predictable variance"
+    text = f"{warning}{condition}, {skill}. {_against_baselines(evaluation)}"
+    return text if len(evaluation.provenance.recordings[regime]) > 1 else f"{text} {_ONE_RECORDING}"
 
 
 def _share(r2: float) -> str:
-    """In per cent; never all of it, where some is left over."""
+    """Format a share in percent, with one decimal above 98 %."""
     return f"{r2:.1%}" if r2 > 0.98 else f"{r2:.0%}"
 
 
 class Standing(StrEnum):
-    """How a forecaster stands against a baseline at one horizon."""
+    """Result of comparing a forecaster with a baseline at one horizon."""
 
     BETTER = "better"
-    """Noticeably ahead, with the whole paired interval over recordings where there are several."""
+    """R2 noticeably higher; with several recordings, the paired interval also excludes zero."""
     UNSURE = "unsure"
-    """Noticeably ahead, but not with the whole interval."""
+    """R2 noticeably higher, but the paired interval includes zero."""
     LEVEL = "level"
+    """No noticeable difference of R2."""
     WORSE = "worse"
+    """R2 noticeably lower."""
 
 
 _WORDS = {
-    Standing.UNSURE: "not beyond doubt better than",
+    Standing.UNSURE: "not significantly better than",
     Standing.LEVEL: "no better than",
     Standing.WORSE: "worse than",
 }
@@ -67,7 +69,7 @@ _EVERYWHERE = {
 
 
 def standings(evaluation: Evaluation, baseline: str) -> dict[int, Standing]:
-    """Return how the forecaster stands against a baseline in the strictest regime, by horizon in samples."""
+    """Compare the forecaster with a baseline in the strictest regime, by horizon in samples."""
     regime = evaluation.regimes[0]
     found = {}
     for horizon in evaluation.horizons:
@@ -87,23 +89,26 @@ def standings(evaluation: Evaluation, baseline: str) -> dict[int, Standing]:
 def _against_baselines(evaluation: Evaluation) -> str:
     beaten, clauses = [], []
     for baseline in evaluation.baselines:
-        label = f"the {forecaster_label(baseline)}" if baseline == "look_up" else forecaster_label(baseline)
+        label = _with_article(baseline)
         found: dict[Standing, list[str]] = {}
         for horizon, standing in standings(evaluation, baseline).items():
             found.setdefault(standing, []).append(duration_label(horizon, evaluation.provenance.rate_hz))
         if set(found) == {Standing.BETTER}:
             beaten.append(label)
             continue
-        only = len(found) == 1
         clauses += [f"better than {label} {_at(found[Standing.BETTER])}"] if Standing.BETTER in found else []
         for standing, words in _WORDS.items():
             if standing in found:
-                at = _EVERYWHERE[standing] if only else _at(found[standing])
+                at = _EVERYWHERE[standing] if len(found) == 1 else _at(found[standing])
                 clauses.append(f"{words} {label} {at}")
     sentences = [f"It beats {_list(beaten)} at every horizon."] if beaten else []
     if clauses:
         sentences.append(f"It is {_list(clauses)}.")
-    return " ".join(sentences) or "There is no baseline next to it."
+    return " ".join(sentences) or "No baseline was evaluated."
+
+
+def _with_article(baseline: str) -> str:
+    return f"the {forecaster_label(baseline)}" if baseline == "look_up" else forecaster_label(baseline)
 
 
 def _at(durations: list[str]) -> str:

@@ -1,7 +1,6 @@
 """The commands in the order in which a user types them, on one lake."""
 
 import json
-import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,8 +125,8 @@ def test_a_training_prints_scores_baselines_decision_and_report(trained):
     assert trained.exit_code == 0
     for expected in ("held-out recordings", "persistence", "autoregression", "voltage-forecaster version 1 is"):
         assert expected in trained.stdout
-    assert re.search(r"\blook-?up\b", trained.stdout)
-    assert re.search(r"true connect\w+ (is|are) (not known|unknown)", trained.stdout)
+    assert "lookup table" in trained.stdout
+    assert "true connections" in trained.stdout
     (line,) = [line for line in trained.stdout.splitlines() if line.startswith("report: ")]
     assert Path(line.removeprefix("report: ")).is_file()
 

@@ -144,13 +144,13 @@ def test_the_table_names_what_is_shown(evaluated_spikes):
     table = distribution_table(evaluated_spikes[0], Regime.TEST)
     assert list(table) == [
         "CRPS (mV)",
-        "truths inside the 50 % interval",
-        "truths inside the 80 % interval",
-        "truths inside the 95 % interval",
+        "truth inside the 50 % interval",
+        "truth inside the 80 % interval",
+        "truth inside the 95 % interval",
         "mean width of the 80 % interval (mV)",
         "targets with a spike",
-        "AUC of the chance of a spike",
-        "Brier score",
+        "AUC of the spike probability",
+        "Brier score of the spike probability",
     ]
     assert all(len(cells) == len(HORIZONS) for cells in table.values())
 
@@ -165,7 +165,7 @@ def test_the_report_shows_the_distribution(evaluated_spikes, no_connectivity, tm
     report = write_report(tmp_path, evaluation, again, no_connectivity)
     page = report.html_path.read_text()
     assert "calibration" in report.figure_paths
-    assert "truths inside the 80 % interval" in page
+    assert "truth inside the 80 % interval" in page
     assert re.search(r"<text[^>]*>80 % interval</text>", page)
 
 

@@ -105,7 +105,7 @@ def test_a_figure_that_cannot_be_drawn_is_named_on_the_page(folder, tmp_path):
     report = write_report(tmp_path, **vars(replace(found, diagnosis=damaged)))
     page = report.html_path.read_text()
     assert report.undrawn.keys() == {"robustness"}
-    assert re.findall(r'data-undrawn="(\w+)"', page) == ["robustness", "faults"]
+    assert re.findall(r'data-undrawn="(\w+)"', page) == ["robustness", "corruptions"]
     assert "KeyError" in report.undrawn["robustness"]
     assert "errors_by_group" in report.figure_paths
 

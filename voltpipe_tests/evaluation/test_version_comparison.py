@@ -110,9 +110,9 @@ def test_recordings_that_do_not_count_are_left_out():
     assert set(alone.by_recording["recording"]) == {"alpha--a"}
     assert comparison_standings(alone) == {"version 4": Standing.UNSURE}
     (only,) = verdicts(alone)
-    assert re.findall(r"version \d|\d\.\d+|one recording", only) == [
+    assert re.findall(r"version \d|\d\.\d+|single recording", only) == [
         *("version 4", "version 1", "0.9000", "0.8000"),
-        "one recording",
+        "single recording",
     ]
 
 

@@ -53,7 +53,7 @@ def place_of(module):
 
 
 def test_a_change_of_the_training_loop_changes_trained_assets_and_nothing_upstream(copy):
-    changed = changed_by(copy, *place_of(optimization))
+    changed = changed_by(copy, *place_of(epoch))
     assert {"trained_forecaster", "found_settings"} <= changed
     assert not changed & {"raw_recording", "conditioned_recording", "recording_split", "window_set"}
 

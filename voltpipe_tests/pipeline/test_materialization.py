@@ -291,9 +291,9 @@ def test_each_evaluation_is_checked_and_diagnosed(materialized):
     assert len(pages) == 2
     for page in pages:
         assert "look_up" in set(Diagnosis.read(page.parent).errors_by_group.forecaster)
-        assert "Where it errs" in page.read_text()
+        assert 'id="errors"' in page.read_text()
         assert Interpretation.read(page.parent).asked
-        assert "What its forecasts follow from" in page.read_text()
+        assert 'id="interpretation"' in page.read_text()
 
 
 def test_the_champion_forecasts_from_a_notebook(materialized, monkeypatch, spiking_mv):

@@ -1,4 +1,4 @@
-"""The page, the picture and the words say who drives whom, and where nobody can say, why."""
+"""Tests of the text, tables and figure of connectivity."""
 
 import re
 from dataclasses import replace
@@ -16,12 +16,12 @@ from voltpipe.reporting.report import write_report
 
 @pytest.fixture(scope="module")
 def known(connectivity) -> pd.DataFrame:
-    """The same beside a truth that it meets in every pair but the last: n2 inhibits n1."""
+    """Connectivity with a truth that it matches in every pair but the last: n2 inhibits n1."""
     true_weight_mv = np.array([0.5, 0.0, 0.0, -2.0, 0.0, -2.0])
     return connectivity.assign(true_weight_mv=true_weight_mv, is_connected_truth=true_weight_mv != 0)
 
 
-def test_counts_and_the_agreement_with_the_truth_are_said_in_words(known):
+def test_the_verdict_states_counts_and_agreement_with_the_truth(known):
     text = connectivity_verdict(summarize_connectivity(known), "coupled_cnn_lstm")
     assert re.findall(r"\d[\d.]*\d%?|\d", text) == [
         *("2", "6", "1", "1", "1"),
@@ -29,7 +29,7 @@ def test_counts_and_the_agreement_with_the_truth_are_said_in_words(known):
     ]
 
 
-def test_several_organoids_are_averaged_and_one_of_unknown_truth_leaves_it_unsaid(known, connectivity):
+def test_several_organoids_are_averaged_and_an_unknown_truth_is_not_scored(known, connectivity):
     both = pd.concat([known, connectivity.assign(organoid="beta", probability=0.9)], ignore_index=True)
     text = connectivity_verdict(summarize_connectivity(both), "coupled_cnn_lstm")
     assert re.findall(r"\d", text) == ["2", "4", "6", "1", "1", "1"]
@@ -44,20 +44,20 @@ def test_several_organoids_are_averaged_and_one_of_unknown_truth_leaves_it_unsai
         ("coupled_cnn_lstm", "spikes"),
     ],
 )
-def test_where_nothing_was_found_it_is_said_why(no_connectivity, architecture, named):
+def test_a_missing_estimate_is_explained(no_connectivity, architecture, named):
     text = connectivity_text(no_connectivity, architecture)
     assert named in text
     assert not re.search(r"\d", text)
 
 
-def test_the_strongest_connections_are_those_that_are_likely(connectivity):
+def test_only_likely_connections_are_among_the_strongest(connectivity):
     strongest = strongest_table(connectivity)
     assert strongest.index.tolist() == ["n1 → n2", "n0 → n1"]
     assert strongest["weight (mV)"].tolist() == ["-2.00", "+0.50"]
-    assert strongest["measured, 95 % (mV)"].tolist() == ["not measured", "+0.40 to +0.80"]
+    assert strongest["this pair alone, 95 % CI (mV)"].tolist() == ["not measured", "+0.40 to +0.80"]
 
 
-def test_where_no_connection_is_likely_none_is_listed(connectivity):
+def test_no_connection_is_listed_if_none_is_likely(connectivity):
     assert "|" not in connectivity_text(connectivity.assign(probability=0.1), "coupled_cnn_lstm")
 
 
@@ -66,12 +66,12 @@ def test_the_text_holds_a_table_of_measures_only_where_the_truth_is_known(known,
     assert "cross-correlogram" not in connectivity_text(connectivity, "coupled_cnn_lstm")
 
 
-def test_the_truth_is_drawn_beside_what_was_found_only_where_it_is_known(known, connectivity):
+def test_the_true_matrix_is_drawn_only_if_it_is_known(known, connectivity):
     def panels(table):
-        return re.findall(r"<text[^>]*>(found|truth)</text>", connectivity_figure(table).svg)
+        return re.findall(r"<text[^>]*>(estimated|truth)</text>", connectivity_figure(table).svg)
 
-    assert panels(known) == ["found", "truth"]
-    assert panels(connectivity) == ["found"]
+    assert panels(known) == ["estimated", "truth"]
+    assert panels(connectivity) == ["estimated"]
     assert "simulated" not in connectivity_figure(connectivity).caption
 
 

@@ -1,4 +1,4 @@
-"""The page of the whole lake: every recording is on it, what needs a look comes first, and nothing on it runs."""
+"""Tests of the lake page: it lists all recordings, problems first, and runs no script from a file."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -27,10 +27,10 @@ from voltpipe.windows.splits import Role
 NASTY = '<script>alert("c1")</script>'
 
 
-def seen(n_day=0, **facts):
+def overview(n_day=0, **values):
     recorded_at = datetime(2026, 3, 1, 9, 30, tzinfo=UTC) + timedelta(days=n_day)
     known = {"format": "NWB", "rate_hz": 20_000.0, "n_channels": 60, "duration_s": 90.0, "is_stated": True}
-    return RecordingOverview(recorded_at=recorded_at, **{**known, **facts})
+    return RecordingOverview(recorded_at=recorded_at, **{**known, **values})
 
 
 def report_of(*failed, kept_s=88.0, hum=0.02, message="as it should not be"):
@@ -65,7 +65,7 @@ def quarantine(lake, key, reason, **found):
 
 @pytest.fixture
 def use(lake):
-    """Puts a recording into the lake that is used; its Parquet file is empty, so that nothing can read it."""
+    """Return a function that adds a usable recording to the lake; its Parquet file is empty and cannot be read."""
 
     def use(name, organoid="alpha", **found):
         key = RecordingKey(organoid, name)
@@ -82,60 +82,60 @@ def page(lake):
 
 
 def row(page, name):
-    """The cells of a recording's row."""
+    """Return the cells of a row of a table."""
     (found,) = re.findall(rf'<tr><th scope="row">{name}</th>(.*?)</tr>', page)
     return re.findall(r"<td[^>]*>(.*?)</td>", found)
 
 
-def test_an_empty_lake_has_a_page_that_says_so(lake, page):
+def test_the_page_of_an_empty_lake_says_so(lake, page):
     assert "<td" not in page()
     assert "No recording" in page()
     assert write_lake_report(lake).figures == {}
 
 
-def test_each_recording_has_a_row_of_what_it_is_and_how_good_it_is(use, page):
-    use("good", seen=seen(), report=report_of())
+def test_each_recording_has_a_row_with_its_overview_and_quality(use, page):
+    use("good", seen=overview(), report=report_of())
     assert row(page(), "good") == [
         *("ok", "2026-03-01 09:30", "NWB", "60", "20 kHz", "1 min 30 s"),
         *("4.2 µV", "0", "2 %", "0.41 SD", "0", "1,200", "0", UNKNOWN),
     ]
 
 
-def test_what_needs_a_look_comes_first_with_its_reason(lake, use, page):
-    use("good", seen=seen(), report=report_of())
-    use("hums", seen=seen(1), report=report_of("hum", hum=0.3, message="30 % is hum: mend the grounding"))
-    quarantine(lake, RecordingKey("beta", "bad"), "finite: 3 samples are NaN", report=report_of(), seen=seen(2))
+def test_recordings_that_need_attention_come_first_with_reasons(lake, use, page):
+    use("good", seen=overview(), report=report_of())
+    use("hums", seen=overview(1), report=report_of("hum", hum=0.3, message="30 % is hum: check the grounding"))
+    quarantine(lake, RecordingKey("beta", "bad"), "finite: 3 samples are NaN", report=report_of(), seen=overview(2))
     quarantine(lake, RecordingKey("beta", "worse"), "worse.nwb is empty")
     (lake.raw / "beta").mkdir(parents=True)
     (lake.raw / "beta" / "notes.docx").touch()
     (lake.raw / "beta" / "new.nwb").touch()
     html = page()
     assert re.search(r"4 recordings .*2 organoids.* 2 min 56 s .*\b2 .*\b1 ", html)
-    to_look_at = html[html.index("What needs a look") : html.index("<h2>Organoids")]
+    attention = html[html.index("<h2>Needs attention") : html.index("<h2>Organoids")]
     for expected in (
         "<dt>beta--bad</dt><dd>finite: 3 samples are NaN</dd>",
         "<dt>beta--worse</dt><dd>worse.nwb is empty</dd>",
-        "<dt>alpha--hums</dt><dd>30 % is hum: mend the grounding</dd>",
+        "<dt>alpha--hums</dt><dd>30 % is hum: check the grounding</dd>",
         "&#39;.docx&#39;",
         "<p>beta--new</p>",
     ):
-        assert expected in to_look_at
-    assert "alpha--good" not in to_look_at
+        assert expected in attention
+    assert "alpha--good" not in attention
     assert row(html, "hums")[0] == "warn: hum"
     assert row(html, "bad")[1] == "2026-03-03 09:30"
     assert row(html, "worse")[0] == "quarantined: unreadable"
     assert row(html, "worse")[1:] == [UNKNOWN] * 13
 
 
-def test_each_organoid_is_summed_up(use, page):
-    use("a", seen=seen(), report=report_of())
-    use("b", seen=seen(40, n_channels=6, rate_hz=1000.0), report=report_of("hum"))
+def test_each_organoid_has_totals(use, page):
+    use("a", seen=overview(), report=report_of())
+    use("b", seen=overview(40, n_channels=6, rate_hz=1000.0), report=report_of("hum"))
     assert row(page(), "alpha") == ["2", "2 min 56 s", "1", "0", "60 at 20 kHz; 6 at 1 kHz", "2026-03-01 to 2026-04-10"]
 
 
-def test_it_says_what_each_recording_is_used_for(lake, use, page):
+def test_each_recording_has_its_split(lake, use, page):
     for name in ("a", "b", "c", "d"):
-        use(name, seen=seen(), report=report_of())
+        use(name, seen=overview(), report=report_of())
     assert 'data-state="no-split"' in page()
     roles = {"alpha--a": Role.TRAIN, "alpha--b": Role.TEST}
     SplitManifest(
@@ -152,22 +152,22 @@ def test_it_says_what_each_recording_is_used_for(lake, use, page):
         roles=roles,
     ).save(lake.windows)
     html = page()
-    assert [row(html, name)[-1] for name in "abcd"] == ["train", "test", "left out", "not in it"]
+    assert [row(html, name)[-1] for name in "abcd"] == ["train", "test", "left out", "not assigned"]
     assert row(html, "train") == ["1", "1 min 28 s"]
     assert "<dt>alpha--c</dt><dd>alpha--c has 6 channels</dd>" in html
 
 
 def test_nothing_from_a_file_runs_on_the_page(lake, use, page):
     bad = report_of("hum", message=NASTY)
-    use("a", seen=seen(format=NASTY), report=bad)
-    quarantine(lake, RecordingKey("alpha", "q"), f'x" onload="{NASTY}', report=bad, seen=seen(1))
+    use("a", seen=overview(format=NASTY), report=bad)
+    quarantine(lake, RecordingKey("alpha", "q"), f'x" onload="{NASTY}', report=bad, seen=overview(1))
     html = page()
     assert "<script" not in html
     assert 'onload="' not in html
     assert html.count("&lt;script&gt;alert(&#34;c1&#34;)&lt;/script&gt;") >= 3
 
 
-def test_of_many_bad_recordings_the_first_are_listed(lake, page, monkeypatch):
+def test_long_lists_of_reasons_are_cut(lake, page, monkeypatch):
     monkeypatch.setattr("voltpipe.reporting.lake_report.MOST_REASONS", 10)
     for number in range(30):
         quarantine(lake, RecordingKey("alpha", f"run_{number:04d}"), "is empty")
@@ -178,12 +178,12 @@ def test_of_many_bad_recordings_the_first_are_listed(lake, page, monkeypatch):
 
 
 @pytest.mark.slow
-def test_its_figures_are_drawn_for_one_recording_and_for_many(lake, use, monkeypatch):
-    use("a", seen=seen(), report=report_of())
+def test_figures_are_drawn_for_one_recording_and_for_many(lake, use, monkeypatch):
+    use("a", seen=overview(), report=report_of())
     assert list(write_lake_report(lake).figures) == ["coverage", "quality"]
     monkeypatch.setattr("voltpipe.reporting.figures.lake_figures.MOST_VECTORS", 50)
     for number in range(80):
-        use(f"run_{number}", seen=seen(number / 24), report=report_of(), organoid=f"organoid_{number % 40:02d}")
+        use(f"run_{number}", seen=overview(number / 24), report=report_of(), organoid=f"organoid_{number % 40:02d}")
     report = write_lake_report(lake)
     assert "<image " in report.figures["quality"].svg
     assert "24 of 41" in report.figures["coverage"].caption
@@ -191,8 +191,8 @@ def test_its_figures_are_drawn_for_one_recording_and_for_many(lake, use, monkeyp
         assert any(text in figure.svg for figure in report.figures.values())
 
 
-def test_a_measure_is_the_worst_of_its_figures_or_unknown(lake, use):
-    use("a", seen=seen(), report=report_of(hum=0.02))
+def test_a_measure_is_its_largest_statistic_or_unknown(lake, use):
+    use("a", seen=overview(), report=report_of(hum=0.02))
     quarantine(lake, RecordingKey("alpha", "b"), "is empty")
     known, unknown = catalogue(lake)
     assert (HUM.value(known), HUM.cell(known)) == (0.02, "2 %")
@@ -215,5 +215,5 @@ def test_a_measure_is_the_worst_of_its_figures_or_unknown(lake, use):
         (voltage_text, 4021.0, "4.02 V"),
     ],
 )
-def test_figures_are_written_as_people_read_them(text, value, expected):
+def test_values_are_formatted_with_readable_units(text, value, expected):
     assert text(value) == expected

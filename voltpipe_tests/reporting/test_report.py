@@ -1,4 +1,4 @@
-"""The page, its figures, its tables and its words say what the scores say."""
+"""Tests that the report's texts, tables and figures agree with the scores."""
 
 import re
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ def evaluation_of(
     by_recording=(),
     settings=None,
 ):
-    """R2 by forecaster and horizon; the first forecaster is the one that is evaluated."""
+    """Return an evaluation with the given R2 by forecaster and horizon; the first forecaster is the evaluated one."""
     provenance = Provenance(
         window_set_digest="d" * 64,
         protocol=protocol,
@@ -76,7 +76,7 @@ def evaluation_of(
 
 @pytest.fixture(scope="module")
 def evaluated(window_set_of, forecaster_by):
-    """Noise about -60 mV, of which half is known from the last sample, in a window set with a hostile name."""
+    """Evaluation of an autoregressive forecaster on noise near -60 mV; a channel name contains a script."""
 
     @cache
     def make(protocol=Protocol.HELD_OUT):
@@ -136,19 +136,19 @@ def drawn(slow_to_make, evaluated):
     return drawn
 
 
-def test_the_table_has_a_row_a_forecaster_and_a_column_a_horizon_in_ms():
+def test_the_table_has_a_row_per_forecaster_and_a_column_per_horizon_in_ms():
     evaluation = evaluation_of({"net": {1: 0.8, 5: 0.3}, "look_up": {1: 0.7, 5: 0.35, 10: 0.1}}, ceiling={1: 0.9})
 
     table = score_table(evaluation, Regime.TEST)
 
     assert list(table.columns) == ["2 ms", "10 ms", "20 ms"]
-    assert list(table.index) == ["net", "look-up", "ceiling"]
-    assert table.loc["look-up", "10 ms"] == 0.35
+    assert list(table.index) == ["net", "lookup table", "ceiling"]
+    assert table.loc["lookup table", "10 ms"] == 0.35
     assert np.isnan(table.loc["net", "20 ms"])
     assert np.isnan(table.loc["ceiling", "10 ms"])
 
 
-def test_what_samples_allow_stands_above_what_the_whole_state_does():
+def test_the_ceiling_from_samples_comes_before_the_ceiling_from_the_full_state():
     table = score_table(evaluation_of({"net": {1: 0.8}}, ceiling={1: 0.9}, observable={1: 0.85}), Regime.TEST)
 
     assert list(table.index) == ["net", "ceiling from 1 ms samples", "ceiling"]
@@ -168,7 +168,7 @@ def test_the_text_table_is_markdown_with_aligned_columns():
     ]
 
 
-def test_the_verdict_names_what_is_beaten_and_where_not():
+def test_the_verdict_names_beaten_baselines_and_the_horizons_of_others():
     evaluation = evaluation_of(
         {
             "net": {1: 0.776, 2: 0.60, 5: 0.24},
@@ -187,7 +187,7 @@ def test_the_verdict_names_what_is_beaten_and_where_not():
     assert numbers == ["78%", "2 ms", "97%", "2 ms", "4 ms", "10 ms"]
 
 
-def test_the_verdict_on_a_forecaster_without_skill_says_so():
+def test_the_verdict_on_a_forecaster_without_skill_states_no_share():
     evaluation = evaluation_of({"net": {1: -0.1, 2: -0.2}, "look_up": {1: 0.5, 2: 0.2}}, regime=Regime.TIME)
 
     assert standings(evaluation, "look_up") == {1: Standing.WORSE, 2: Standing.WORSE}
@@ -195,7 +195,7 @@ def test_the_verdict_on_a_forecaster_without_skill_says_so():
 
 
 def errors_of(forecaster, by_recording):
-    """SSE at one horizon on recordings whose SST is 100 mV squared."""
+    """Return SSE at one horizon for recordings whose SST is 100 mV squared."""
     return tuple(
         RecordingErrors(
             forecaster=forecaster,
@@ -212,11 +212,11 @@ def errors_of(forecaster, by_recording):
 
 
 @pytest.mark.parametrize(
-    ("look_up_errs", "standing"),
+    ("look_up_errors", "standing"),
     [((32.0, 32.2, 31.8), Standing.BETTER), ((60.0, 10.0, 26.0), Standing.UNSURE)],
 )
-def test_a_lead_that_recordings_do_not_agree_on_is_no_claim(look_up_errs, standing):
-    own, other = (30.0, 30.0, 30.0), look_up_errs
+def test_a_lead_that_varies_between_recordings_is_unsure(look_up_errors, standing):
+    own, other = (30.0, 30.0, 30.0), look_up_errors
     r2 = {"net": {1: 1 - sum(own) / 300}, "look_up": {1: 1 - sum(other) / 300}}
     recordings = tuple(f"alpha--run_{number}" for number in (1, 2, 3))
     evaluation = evaluation_of(
@@ -229,7 +229,7 @@ def test_a_lead_that_recordings_do_not_agree_on_is_no_claim(look_up_errs, standi
 
 
 def test_the_interval_of_a_lead_is_paired_over_recordings():
-    # Recordings differ far more than the two forecasters do on any of them.
+    # Recordings differ much more than the two forecasters do on each of them.
     by_recording = errors_of("net", (10.0, 50.0, 90.0)) + errors_of("look_up", (12.0, 52.0, 92.0))
     evaluation = evaluation_of({"net": {1: 0.5}, "look_up": {1: 0.48}}, by_recording=by_recording)
 
@@ -239,7 +239,7 @@ def test_the_interval_of_a_lead_is_paired_over_recordings():
     assert gain_over_baseline(evaluation, "persistence", Regime.TEST, 1) is None
 
 
-def test_one_recording_is_said_to_be_one():
+def test_the_verdict_on_a_single_recording_says_so():
     r2 = {"net": {1: 0.7}, "look_up": {1: 0.6}}
     of_one, of_two = (
         evaluation_verdict(evaluation_of(r2, recordings=names))
@@ -247,7 +247,7 @@ def test_one_recording_is_said_to_be_one():
     )
 
     assert of_one.startswith(of_two)
-    assert "one recording" in of_one.removeprefix(of_two)
+    assert "single recording" in of_one.removeprefix(of_two)
 
 
 def trained_with(seed, r2, *, learning_rate=1e-3):
@@ -263,18 +263,18 @@ def trained_with(seed, r2, *, learning_rate=1e-3):
         ([], True, ("--seed",)),
     ],
 )
-def test_a_lead_is_held_against_the_spread_of_seeds(others, passed, facts):
-    alike = [trained_with(seed, r2) for seed, r2 in enumerate(others, 1)]
-    unlike = [trained_with(7, 0.2, learning_rate=1e-2)]
+def test_a_lead_is_compared_with_the_spread_over_seeds(others, passed, facts):
+    same_settings = [trained_with(seed, r2) for seed, r2 in enumerate(others, 1)]
+    other_settings = [trained_with(7, 0.2, learning_rate=1e-2)]
 
-    check = seed_spread(trained_with(0, 0.75), alike + unlike)
+    check = seed_spread(trained_with(0, 0.75), same_settings + other_settings)
 
     assert check.passed is passed
     assert all(fact in check.finding for fact in facts)
     assert "+0.050" in check.finding
 
 
-def test_the_bar_runs_from_persistence_or_the_mean_to_the_ceiling():
+def test_skill_bars_run_from_persistence_or_the_mean_to_the_ceiling():
     evaluation = evaluation_of(
         {
             "net": {1: 0.75, 5: -0.1},
@@ -292,7 +292,7 @@ def test_the_bar_runs_from_persistence_or_the_mean_to_the_ceiling():
     assert (far.look_up_position, far.forecaster_position) == pytest.approx((0.1, 0))
 
 
-def test_the_report_is_one_page_that_needs_nothing_else(page):
+def test_the_report_is_self_contained(page):
     assert len(page) < 2_000_000
     links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)""", page)
     assert links
@@ -300,13 +300,13 @@ def test_the_report_is_one_page_that_needs_nothing_else(page):
     assert not re.search(r"url\((?!#)|@import", page)
 
 
-def test_next_to_the_page_lie_its_figures_and_nothing_else(report):
+def test_the_folder_holds_the_page_and_its_figures_only(report):
     assert sorted(path.name for path in report.html_path.parent.iterdir()) == sorted(
         ["report.html", *(path.name for path in report.figure_paths.values())]
     )
 
 
-def test_the_report_shows_both_regimes_apart_and_where_they_come_from(evaluated, page):
+def test_the_report_shows_each_regime_separately_and_the_provenance(evaluated, page):
     evaluation, _ = evaluated()
     time_starts = page.index("<h3>Held-out time</h3>")
     test_section = page[page.index("<h3>Held-out recordings</h3>") : time_starts]
@@ -326,7 +326,7 @@ def test_names_from_recordings_cannot_become_markup(page):
     assert "n$2$" in page
 
 
-def test_every_figure_is_small_and_says_how_to_read_it(drawn):
+def test_every_figure_is_small_and_has_a_caption(drawn):
     assert list(drawn) == [
         "r2_by_horizon",
         "stretch",

@@ -1,1 +1,1 @@
-"""Figures, one file a family. `figure_style.py` says how all of them look."""
+"""Figures, one module per family. `figure_style.py` holds their common style."""

@@ -1,4 +1,4 @@
-"""The figure of who drives whom."""
+"""Figure of the estimated connectivity."""
 
 import numpy as np
 import pandas as pd
@@ -13,44 +13,45 @@ from voltpipe.reporting.figures.figure_style import FAINT, INK, RenderedFigure, 
 CONNECTIVITY = "connectivity"
 
 _RAISES, _LOWERS = "#d55e00", "#2f8fd0"
-_COLOURS = LinearSegmentedColormap.from_list(
+_COLORS = LinearSegmentedColormap.from_list(
     "signed", [(0, to_rgba(_LOWERS)), (0.5, to_rgba(_LOWERS, 0)), (0.5, to_rgba(_RAISES, 0)), (1, to_rgba(_RAISES))]
 )
-"""No shift is no colour: the page's ground shows through."""
+"""Colormap of weights; zero is transparent, so that the page's background shows."""
 _LEAST_MV = 1e-3
+"""Least range of the color scale to each side of zero."""
 
 
 def connectivity_figure(table: pd.DataFrame) -> RenderedFigure:
-    """The first organoid of a connectivity table, which has one at least."""
+    """Render the connectivity of the first organoid in a connectivity table."""
     organoid = table["organoid"].iloc[0]
     is_known = bool(table["is_connected_truth"].notna().iloc[0])
     return render(
         CONNECTIVITY,
         lambda: draw_connectivity(table[table["organoid"] == organoid]),
         title=f"Connections of {organoid}",
-        subtitle="as its training recordings show them",
-        caption="Each row is a channel that spikes, each column one whose voltage that shifts (mV): orange raises, "
-        "blue lowers. Channels are sorted by what they do to others, in rows and columns alike."
-        + (" Beside it, the network that was simulated." if is_known else ""),
+        subtitle="estimated from its training recordings",
+        caption="Estimated weights in mV: rows are sending channels, columns receiving channels. Orange raises the "
+        "receiver's voltage, blue lowers it. Rows and columns are sorted by type of sender."
+        + (" The right panel shows the weights of the simulated network." if is_known else ""),
         basis=f"mV · {int((table['organoid'] == organoid).sum()):,} pairs of channels, from training recordings",
     )
 
 
 def draw_connectivity(pairs: pd.DataFrame) -> Figure:
-    """The matrix of one organoid's weights; beside it the true one, where that is known."""
+    """Draw the matrix of one organoid's weights, next to the true matrix if it is known."""
     sender_types = pairs.groupby("sender", sort=False)["sender_type"].first()
     kinds = [kind for kind in SenderType if (sender_types == kind.value).any()]
     order = [name for kind in kinds for name in sender_types.index[sender_types == kind.value]]
-    shown = {"found": _matrix_mv(pairs, "weight_mv", order)}
+    matrices = {"estimated": _matrix_mv(pairs, "weight_mv", order)}
     if pairs["is_connected_truth"].notna().all():
-        shown["truth"] = _matrix_mv(pairs, "true_weight_mv", order)
-    lowest_mv = min(-_LEAST_MV, *(float(matrix_mv.min()) for matrix_mv in shown.values()))
-    highest_mv = max(_LEAST_MV, *(float(matrix_mv.max()) for matrix_mv in shown.values()))
+        matrices["truth"] = _matrix_mv(pairs, "true_weight_mv", order)
+    lowest_mv = min(-_LEAST_MV, *(float(matrix_mv.min()) for matrix_mv in matrices.values()))
+    highest_mv = max(_LEAST_MV, *(float(matrix_mv.max()) for matrix_mv in matrices.values()))
     norm = TwoSlopeNorm(0, lowest_mv, highest_mv)
-    figure = new_figure(3.55 if len(shown) > 1 else 5.0)
-    panels: list[Axes] = list(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0])
-    for axes, (name, matrix_mv) in zip(panels, shown.items(), strict=True):
-        image = axes.imshow(matrix_mv, cmap=_COLOURS, norm=norm, interpolation="nearest")
+    figure = new_figure(3.55 if len(matrices) > 1 else 5.0)
+    panels: list[Axes] = list(figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0])
+    for axes, (name, matrix_mv) in zip(panels, matrices.items(), strict=True):
+        image = axes.imshow(matrix_mv, cmap=_COLORS, norm=norm, interpolation="nearest")
         axes.set(title=name, xlabel="receiver", xticks=[])
         axes.tick_params(left=False)
         axes.spines[:].set(visible=True, color=FAINT, linewidth=0.7)
@@ -64,7 +65,7 @@ def draw_connectivity(pairs: pd.DataFrame) -> Figure:
     panels[0].set_yticks(ends - (np.array(counts) + 1) / 2, labels, rotation=90, va="center")
     panels[0].set_ylabel("sender", color=INK)
     bar = figure.colorbar(image, ax=panels, orientation="horizontal", shrink=0.6, aspect=30)
-    bar.set_label("shift of the receiver's voltage by a spike (mV)")
+    bar.set_label("change of the receiver's voltage per spike (mV)")
     ticks_mv = (lowest_mv, lowest_mv / 2, 0, highest_mv / 2, highest_mv)
     bar.set_ticks(ticks_mv, labels=[f"{mv:.3g}".replace("-", "−") for mv in ticks_mv])  # noqa: RUF001
     bar.outline.set_visible(False)
@@ -72,6 +73,6 @@ def draw_connectivity(pairs: pd.DataFrame) -> Figure:
 
 
 def _matrix_mv(pairs: pd.DataFrame, column: str, order: list[str]) -> Float[np.ndarray, "sender receiver"]:
-    """No channel drives itself, so zeros stand there."""
+    """Return the weights as a matrix; the diagonal is zero."""
     matrix_mv = pairs.pivot(index="sender", columns="receiver", values=column).reindex(index=order, columns=order)
     return np.asarray(matrix_mv.fillna(0.0), np.float64)

@@ -1,14 +1,15 @@
-"""The figure of errors by group."""
+"""Figure of errors by group of targets."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from voltpipe.evaluation.diagnostics.diagnostics import LOOK_UP
 from voltpipe.evaluation.diagnostics.group_errors import out_of_proportion
 from voltpipe.evaluation.labels import duration_label, forecaster_label
 from voltpipe.reporting.figures.figure_style import (
     BASELINES,
-    CEILING,
+    CEILING_COLOR,
     FAINT,
     FORECASTER,
     INK,
@@ -18,33 +19,32 @@ from voltpipe.reporting.figures.figure_style import (
 )
 
 ERRORS_BY_GROUP = "errors_by_group"
-LOOK_UP = "look_up"
 
 _MOST_GROUPS = 8
-"""Of a kind; of more, those that err most are shown."""
+"""Maximum number of groups shown per grouping; the ones with the largest RMSE are kept."""
 
 
 def group_figure(table: pd.DataFrame, forecaster: str, *, rate_hz: float, subtitle: str) -> RenderedFigure:
-    """RMSE by group at the shortest horizon of a table of errors by group, which has rows."""
+    """Render the RMSE by group at the shortest horizon; the table must not be empty."""
     horizon = int(table["horizon"].min())
     shown = table[table["horizon"] == horizon]
     n_targets = int(shown[shown["forecaster"] == forecaster].groupby("kind")["n_targets"].sum().max())
     return render(
         ERRORS_BY_GROUP,
         lambda: draw_groups(shown, forecaster),
-        title=f"Where it errs, {duration_label(horizon, rate_hz)} ahead",
+        title=f"Errors by group, {duration_label(horizon, rate_hz)} ahead",
         subtitle=subtitle,
-        caption="Each dot is the root of the mean squared error in mV over the targets of one group, with its 95 % "
-        "interval; the faint dot is a look-up on the same targets"
-        + (", the golden line what even the best forecast would err" if shown["ceiling_r2"].notna().any() else "")
-        + ". Kinds of groups stand one below the other, first the one that has the group which loses most out of "
-        f"proportion; of more than {_MOST_GROUPS} groups, those that err most.",
+        caption="RMSE over the targets of each group, with its 95 % CI. Small blue dots show the lookup table on the "
+        "same targets"
+        + (", gold lines the irreducible error" if shown["ceiling_r2"].notna().any() else "")
+        + ". Groupings are sorted by the largest disproportionate loss of any group. At most "
+        f"{_MOST_GROUPS} groups are shown per grouping, those with the largest RMSE.",
         basis=f"mV · {n_targets:,} targets",
     )
 
 
 def draw_groups(table: pd.DataFrame, forecaster: str) -> Figure:
-    """One line a group, of one horizon."""
+    """Draw one row per group, at one horizon."""
     own = table[table["forecaster"] == forecaster].set_index(["kind", "group"])
     other = table[table["forecaster"] == LOOK_UP].set_index(["kind", "group"])["rmse_mv"]
     of_kinds = out_of_proportion(own.reset_index()).groupby(own.index.get_level_values("kind").to_numpy()).max()
@@ -63,7 +63,7 @@ def draw_groups(table: pd.DataFrame, forecaster: str) -> Figure:
         axes.plot([found["rmse_mv_low"], found["rmse_mv_high"]], [row, row], color=FORECASTER)
         axes.plot(found["rmse_mv"], row, "o", color=FORECASTER, markersize=4)
         least_mv = np.sqrt(max(found["rmse_mv"] ** 2 - found["loss_mv2"], 0.0))
-        axes.plot(least_mv, row, "|", color=CEILING, markersize=8)
+        axes.plot(least_mv, row, "|", color=CEILING_COLOR, markersize=8)
         if (kind, group) in other.index:
             axes.plot(other[(kind, group)], row, "o", color=BASELINES[LOOK_UP], markersize=3, alpha=0.7)
     axes.set_yticks(range(len(lines)), [kind if group is None else group for kind, group in lines])

@@ -1,6 +1,6 @@
-"""Figures that a reader can turn: choose what is shown, point at a mark to read it. Bokeh draws them in a browser.
+"""Interactive figures, drawn by Bokeh in the browser: the reader selects what is shown, and hovers to read values.
 
-They are for whoever looks further than the page's own figures do; on paper they stand as last turned.
+They complement the static figures of a page. In print they show the last selection.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,13 +22,13 @@ from voltpipe.evaluation.labels import duration_label, forecaster_label
 from voltpipe.reporting.figures.figure_style import BASELINES, FORECASTER
 
 _INK = "#767e87"
-"""Legible on white and on black alike."""
+"""Color that is legible on white and on black."""
 _ROW_PX, _FRAME_PX, _CURVE_PX = 22, 90, 320
-_APART = 0.3
-"""How far the first and the last mark of a row lie apart, as a share of the row."""
+_MARK_SPREAD = 0.3
+"""Distance between the first and the last mark in a row, as a share of the row's height."""
 _SELECT_CSS = ".bk-input { color: inherit; background: transparent; appearance: auto } option { color: black }"
 _FORMULA = r"\$\$|\\[\[\]()]"
-_TURN = """
+_UPDATE_AXIS = """
 range.factors = factors[choices.map(choice => choice.value).join("|")]
 if (row_px) plot.height = frame_px + row_px * range.factors.length
 """
@@ -44,48 +44,48 @@ axis.axis_label = cb_obj.value
 
 
 class Explorer:
-    """A tidy table of which a reader chooses what is drawn.
+    """A tidy table, drawn as an interactive figure whose content the reader selects.
 
     Args:
-        table: a row for each combination of choices, category and series.
-        choices: columns that are chosen from.
-        category: the column whose values stand along an axis.
-        series: the column whose values are told apart by colour.
-        colours: of each value of the series.
+        table: one row for each combination of choices, category and series.
+        choices: columns from whose values the reader selects.
+        category: column shown along an axis.
+        series: column shown by color.
+        colors: color of each value of the series.
     """
 
     def __init__(
-        self, table: pd.DataFrame, *, choices: Sequence[str], category: str, series: str, colours: Mapping[str, str]
+        self, table: pd.DataFrame, *, choices: Sequence[str], category: str, series: str, colors: Mapping[str, str]
     ) -> None:
         names = dict.fromkeys([*choices, category, series], str)
-        # What looks like a formula, Bokeh would fetch a typesetter for.
+        # Bokeh would download a typesetter for text that looks like a formula.
         self._table = table.astype(names).replace(dict.fromkeys(names, _FORMULA), " ", regex=True)
-        self._choices, self._category, self._series, self._colours = list(choices), category, series, colours
+        self._choices, self._category, self._series, self._colors = list(choices), category, series, colors
         self._selects = [_select(name, list(self._table[name].unique())) for name in choices]
         chosen = self._table.groupby(self._choices, sort=False)[category]
         self._factors = {"|".join(key): list(categories.unique()) for key, categories in chosen}
         self._axis = FactorRange(factors=self._factors["|".join(select.value for select in self._selects)])
 
     def _view(self, name: str) -> CDSView:
-        """Of one series, as chosen."""
+        """Return the rows of one series that match the selection."""
         chosen = [GroupFilter(column_name=c, group=s.value) for c, s in zip(self._choices, self._selects, strict=True)]
-        for select, part in zip(self._selects, chosen, strict=True):
-            select.js_link("value", part, "group")
+        for select, group_filter in zip(self._selects, chosen, strict=True):
+            select.js_link("value", group_filter, "group")
         return CDSView(filter=reduce(and_, chosen, GroupFilter(column_name=self._series, group=name)))
 
-    def _turn(self, plot: figure, row_px: int) -> None:
-        """Let the axis follow what is chosen."""
+    def _link_axis(self, plot: figure, row_px: int) -> None:
+        """Update the axis when the selection changes."""
         arguments = {"range": self._axis, "factors": self._factors, "choices": self._selects, "plot": plot}
-        code = CustomJS(args={**arguments, "row_px": row_px, "frame_px": _FRAME_PX}, code=_TURN)
+        code = CustomJS(args={**arguments, "row_px": row_px, "frame_px": _FRAME_PX}, code=_UPDATE_AXIS)
         for select in self._selects:
             select.js_on_change("value", code)
 
     def rows(self, values: Mapping[str, str]) -> Model:
-        """A row a category, a mark a series, with its interval.
+        """Draw a row per category and a mark per series, with intervals.
 
         Args:
-            values: columns of which one is drawn, by what a reader calls them; each has an interval, in columns of the
-                same name that end in `_low` and `_high`.
+            values: columns that can be drawn, by label. Each has an interval in the columns of the same name that end
+                in `_low` and `_high`.
         """
         first = next(iter(values))
         height = _FRAME_PX + _ROW_PX * len(self._axis.factors)
@@ -93,37 +93,36 @@ class Explorer:
         source, marks, lines = _source(self._table), [], []
         names = list(self._table[self._series].unique())
         for number, name in enumerate(names):
-            offset = _APART * (0.5 - number / (len(names) - 1)) if len(names) > 1 else 0.0
+            offset = _MARK_SPREAD * (0.5 - number / (len(names) - 1)) if len(names) > 1 else 0.0
             y = dodge(self._category, offset, range=self._axis)
-            look = {"source": source, "view": self._view(name), "color": self._colours[name]}
-            look["legend_label"] = forecaster_label(name)
+            style = {"source": source, "view": self._view(name), "color": self._colors[name]}
+            style["legend_label"] = forecaster_label(name)
             low, high = (f"{values[first]}_{end}" for end in ("low", "high"))
-            lines.append(plot.segment(x0=low, x1=high, y0=y, y1=y, line_width=2, **look))
-            marks.append(plot.scatter(x=values[first], y=y, size=8, **look))
-        shown = [*self._choices, self._category, self._series]
-        plot.add_tools(_hover(marks, shown, values))
-        self._turn(plot, row_px=_ROW_PX)
+            lines.append(plot.segment(x0=low, x1=high, y0=y, y1=y, line_width=2, **style))
+            marks.append(plot.scatter(x=values[first], y=y, size=8, **style))
+        plot.add_tools(_hover(marks, [*self._choices, self._category, self._series], values))
+        self._link_axis(plot, row_px=_ROW_PX)
         if len(values) == 1:
             return _stacked(self._selects, plot)
-        which = _select("value", list(values))
+        value_select = _select("value", list(values))
         arguments = {"columns": dict(values), "marks": marks, "lines": lines, "axis": plot.xaxis[0]}
-        which.js_on_change("value", CustomJS(args=arguments, code=_CHANGE_VALUE))
-        return _stacked([*self._selects, which], plot)
+        value_select.js_on_change("value", CustomJS(args=arguments, code=_CHANGE_VALUE))
+        return _stacked([*self._selects, value_select], plot)
 
     def curves(self, value: str, label: str, axis_label: str) -> Model:
-        """A curve a series over the categories, which stand in the table in their order."""
+        """Draw a curve per series over the categories, in the order of the table."""
         plot = _figure(x_range=self._axis, x_axis_label=axis_label, y_axis_label=label, height=_CURVE_PX)
         keys = [*self._choices, self._series]
         ends = self._table.groupby(keys, sort=False)[[self._category, value]].shift(-1)
         ends = ends.fillna(self._table).rename(columns={self._category: "next_category", value: "next_value"})
         source, marks = _source(self._table.join(ends)), []
         for name in self._table[self._series].unique():
-            look = {"source": source, "view": self._view(name), "color": self._colours[name]}
-            look["legend_label"] = forecaster_label(name)
-            plot.segment(self._category, value, "next_category", "next_value", line_width=2, **look)
-            marks.append(plot.scatter(self._category, value, size=7, **look))
+            style = {"source": source, "view": self._view(name), "color": self._colors[name]}
+            style["legend_label"] = forecaster_label(name)
+            plot.segment(self._category, value, "next_category", "next_value", line_width=2, **style)
+            marks.append(plot.scatter(self._category, value, size=7, **style))
         plot.add_tools(_hover(marks, [*keys, self._category], {label: value}))
-        self._turn(plot, row_px=0)
+        self._link_axis(plot, row_px=0)
         return _stacked(self._selects, plot)
 
 
@@ -132,7 +131,7 @@ def _source(table: pd.DataFrame) -> ColumnDataSource:
 
 
 def _figure(**settings: object) -> figure:
-    """Without a ground of its own, and without tools that seize a finger's scrolling."""
+    """Return a figure with a transparent background, and without tools that would capture scrolling on a phone."""
     plot = figure(
         sizing_mode="stretch_width",
         tools="save",
@@ -169,18 +168,18 @@ def _hover(marks: Sequence[Model], columns: Sequence[str], values: Mapping[str, 
 
 @dataclass(frozen=True)
 class Embedded:
-    """What a page shows."""
+    """Interactive figures as HTML."""
 
     library: Markup
-    """Script elements; before the figures."""
+    """Script elements of Bokeh; placed before the figures."""
     script: Markup
-    """Draws the figures, wherever their places are."""
+    """Script that draws the figures into their places."""
     places: dict[str, Markup]
-    """By the figure's name."""
+    """Placeholder elements by figure name."""
 
 
 def embed_figures(figures: Mapping[str, Model]) -> Embedded | None:
-    """Figures by name, ready for a page; None where there are none. Bokeh escapes the text that is in them."""
+    """Return figures as HTML by name; None if there are none. Bokeh escapes the text in them."""
     if not figures:
         return None
     script, places = components(dict(figures))
@@ -188,20 +187,20 @@ def embed_figures(figures: Mapping[str, Model]) -> Embedded | None:
     return Embedded(Markup(library), Markup(script), {name: Markup(place) for name, place in places.items()})
 
 
-ERRORS, FAULTS = "errors", "faults"
+ERRORS, CORRUPTIONS = "errors", "corruptions"
 _MOST_GROUPS = 40
-"""Of a kind; of more, those with the greatest share of the squared error. The table beside the page has all."""
+"""Maximum number of groups per grouping; those with the largest share of the squared error are kept."""
 
 
 def diagnosis_explorers(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> dict[str, Callable[[], Model]]:
-    """List the interactive figures of diagnostics that have something to show."""
-    colours = BASELINES | {forecaster: FORECASTER}
-    errors, faults = diagnosis.errors_by_group, diagnosis.robustness
+    """Return the drawing functions of the interactive figures that have data."""
+    colors = BASELINES | {forecaster: FORECASTER}
+    errors, corruptions = diagnosis.errors_by_group, diagnosis.robustness
     explorers: dict[str, Callable[[], Model]] = {}
     if len(errors):
-        explorers[ERRORS] = lambda: _errors(_with_labels(errors, rate_hz), colours)
-    if len(faults):
-        explorers[FAULTS] = lambda: _faults(_with_labels(faults, rate_hz), colours)
+        explorers[ERRORS] = lambda: _errors(_with_labels(errors, rate_hz), colors)
+    if len(corruptions):
+        explorers[CORRUPTIONS] = lambda: _corruptions(_with_labels(corruptions, rate_hz), colors)
     return explorers
 
 
@@ -209,16 +208,16 @@ def _with_labels(table: pd.DataFrame, rate_hz: float) -> pd.DataFrame:
     return table.assign(horizon=[duration_label(int(horizon), rate_hz) for horizon in table["horizon"]])
 
 
-def _errors(table: pd.DataFrame, colours: dict[str, str]) -> Model:
-    """The kind whose groups differ most stands first."""
+def _errors(table: pd.DataFrame, colors: dict[str, str]) -> Model:
+    """Draw errors by group; the grouping whose groups differ most comes first."""
     share = table.groupby(["kind", "group"], sort=False)["share_of_error"].transform("max")
     rank = share.groupby(table["kind"]).rank(method="dense", ascending=False)
     values = {
         "R²": "r2",
         "RMSE (mV)": "rmse_mv",
         "bias (mV)": "bias_mv",
-        "truths inside the 80 % interval": "coverage80",
-        "squared error above the best possible (mV²)": "loss_mv2",
+        "truth inside the 80 % interval": "coverage80",
+        "reducible squared error (mV²)": "loss_mv2",
     }
     values = {label: column for label, column in values.items() if table[column].notna().any()}
     intervals = [f"{column}{end}" for column in values.values() for end in ("", "_low", "_high")]
@@ -227,15 +226,19 @@ def _errors(table: pd.DataFrame, colours: dict[str, str]) -> Model:
     spread_mv = shown[first].groupby("kind")["rmse_mv"].agg(lambda rmse_mv: rmse_mv.max() - rmse_mv.min())
     shown = shown.sort_values("kind", key=lambda kind: -kind.map(spread_mv), kind="stable")
     explorer = Explorer(
-        shown.round(5), choices=["kind", "horizon"], category="group", series="forecaster", colours=colours
+        shown.round(5).rename(columns={"kind": "grouping"}),
+        choices=["grouping", "horizon"],
+        category="group",
+        series="forecaster",
+        colors=colors,
     )
     return explorer.rows(values)
 
 
-def _faults(table: pd.DataFrame, colours: dict[str, str]) -> Model:
+def _corruptions(table: pd.DataFrame, colors: dict[str, str]) -> Model:
     table = table.assign(
-        fault=table["corruption"] + " (" + table["unit"] + ")", level=[f"{level:g}" for level in table["level"]]
+        corruption=table["corruption"] + " (" + table["unit"] + ")", level=[f"{level:g}" for level in table["level"]]
     )
-    shown = table[["fault", "level", "horizon", "forecaster", "n_targets", "r2"]].round(5)
-    explorer = Explorer(shown, choices=["fault", "horizon"], category="level", series="forecaster", colours=colours)
-    return explorer.curves("r2", "R²", "level of the fault")
+    shown = table[["corruption", "level", "horizon", "forecaster", "n_targets", "r2"]].round(5)
+    explorer = Explorer(shown, choices=["corruption", "horizon"], category="level", series="forecaster", colors=colors)
+    return explorer.curves("r2", "R²", "level of the corruption")

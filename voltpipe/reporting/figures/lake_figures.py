@@ -1,4 +1,4 @@
-"""The figures of the lake's page: when each organoid was recorded, and how good its recordings are."""
+"""Figures and quality measures of the lake page: dates of recordings, and their quality over time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,43 +14,43 @@ UNKNOWN = "\N{EN DASH}"
 
 @dataclass(frozen=True)
 class QualityMeasure:
-    """One figure of a recording's quality."""
+    """A statistic that a quality check reports of a recording."""
 
     check: str
-    """The check whose figure it is."""
+    """Name of the quality check that reports it."""
     title: str
     meaning: str
-    figures: tuple[str, ...]
-    """Of several, the largest counts."""
+    statistics: tuple[str, ...]
+    """Names of its statistics; the largest one counts."""
     text: Callable[[float], str]
 
     def value(self, entry: RecordingRecord) -> float | None:
-        """The figure, where it was taken."""
-        values = [entry.figure(self.check, name) for name in self.figures]
+        """Return the value; None if it was not measured."""
+        values = [entry.figure(self.check, name) for name in self.statistics]
         return max((value for value in values if value is not None), default=None)
 
     def cell(self, entry: RecordingRecord) -> str:
-        """The figure as text."""
+        """Return the value as text."""
         value = self.value(entry)
         return UNKNOWN if value is None else self.text(value)
 
 
 def voltage_text(voltage_mv: float) -> str:
-    """A voltage in V, mV or uV, whichever is easiest to read."""
+    """Format a voltage in V, mV or µV, by its size."""
     if voltage_mv >= 1000:
         return f"{voltage_mv / 1000:.3g} V"
     return f"{voltage_mv:.3g} mV" if voltage_mv >= 0.1 else f"{1000 * voltage_mv:.3g} µV"
 
 
 def share_text(share: float) -> str:
-    """A share in percent; nothing is rounded to nought."""
+    """Format a share in percent; a share above zero never becomes 0."""
     if not share:
         return "0"
     return f"{100 * share:.2g} %" if share >= 0.0001 else "< 0.01 %"
 
 
 def duration_text(seconds: float) -> str:
-    """A duration in its two largest units: "3 h 20 min", "2 min 5 s", "9.2 s"."""
+    """Format a duration in its two largest units: "3 h 20 min", "2 min 5 s", "9.2 s"."""
     if seconds < 59.95:
         return f"{seconds:.3g} s"
     minutes, rest_s = divmod(round(seconds), 60)
@@ -59,35 +59,35 @@ def duration_text(seconds: float) -> str:
 
 
 def rate_text(rate_hz: float) -> str:
-    """A sampling rate in Hz or kHz."""
+    """Format a sampling rate in Hz or kHz."""
     return f"{rate_hz / 1000:g} kHz" if rate_hz >= 1000 else f"{rate_hz:g} Hz"
 
 
 NOISE = QualityMeasure(
     "noise",
     "noise",
-    "median channel's noise (MAD, as an SD); red where another channel's is far from it",
+    "noise of the median channel (1.4826 MAD); red if any channel is far louder or quieter",
     ("median_noise_mv",),
     voltage_text,
 )
 SATURATED = QualityMeasure(
     "clipping",
     "saturated",
-    "largest share of a channel's samples that stand at its extreme",
+    "largest share of samples at a channel's minimum or maximum, over channels",
     ("largest_clipped_share",),
     share_text,
 )
 HUM = QualityMeasure(
     "hum",
     "hum",
-    "largest share of a channel's variance at 50 or 60 Hz",
+    "largest share of variance at 50 or 60 Hz, over channels",
     ("largest_share_50_hz", "largest_share_60_hz"),
     share_text,
 )
 DRIFT = QualityMeasure(
     "drift",
     "drift",
-    "how far a channel's mean wanders from its beginning, in SDs",
+    "largest change of a channel's mean since the calibration span, in SDs",
     ("largest_drift_sd",),
     lambda drift_sd: f"{drift_sd:.2g} SD",
 )
@@ -96,17 +96,19 @@ MEASURES = (
     SATURATED,
     HUM,
     DRIFT,
-    QualityMeasure("gaps", "gaps", "gaps in time", ("gaps",), "{:,.0f}".format),
-    QualityMeasure("dropped", "dropped", "samples missing between time stamps", ("dropped_samples",), "{:,.0f}".format),
-    QualityMeasure("flat", "flat", "channels that never change", ("flat_channels",), "{:,.0f}".format),
+    QualityMeasure("gaps", "gaps", "number of gaps in time", ("gaps",), "{:,.0f}".format),
+    QualityMeasure(
+        "dropped", "dropped", "number of samples missing between time stamps", ("dropped_samples",), "{:,.0f}".format
+    ),
+    QualityMeasure("flat", "flat", "number of channels that never change", ("flat_channels",), "{:,.0f}".format),
 )
 DRAWN = (NOISE, SATURATED, HUM, DRIFT)
 
 
 COVERAGE, QUALITY = "coverage", "quality"
-_MOST_ORGANOIDS = 24
+_MAX_ORGANOIDS = 24
 MOST_VECTORS = 600
-"""More marks than this make a picture of a figure's data, so that the page stays small."""
+"""Number of marks above which they are drawn as a bitmap, to keep the page small."""
 _LONGEST_NAME = 22
 _MARKS = {
     RecordingStatus.OK: ("o", GROUPS[0]),
@@ -115,56 +117,56 @@ _MARKS = {
 }
 
 Mark = tuple[int | float, int | float, RecordingStatus]
-"""Where it stands, and what it says."""
+"""Position (x, y) of a mark, and the status that decides its shape."""
 
 
 def lake_figures(entries: Sequence[RecordingRecord]) -> dict[str, RenderedFigure]:
-    """All figures that the recordings have something to show for, by name."""
+    """Render the figures that the recordings have data for, by name."""
     dated = sorted((entry for entry in entries if entry.seen), key=_day)
     measured = [entry for entry in dated if entry.report]
     drawn = {}
     if dated:
         shown = _latest_organoids(dated)
         n_organoids = len({entry.key.organoid for entry in dated})
-        some = f", the {len(shown)} of {n_organoids} recorded last" if len(shown) < n_organoids else ""
+        selection = f" ({len(shown)} of {n_organoids}, those recorded last)" if len(shown) < n_organoids else ""
         drawn[COVERAGE] = render(
             COVERAGE,
             lambda: draw_coverage(dated, shown),
             title="When each organoid was recorded",
             subtitle=f"{len(dated):,} recordings",
-            caption=f"A mark for each recording, a row for each organoid{some}. Where a file does not say when it was "
-            "recorded, the date at which it was last changed stands for it.",
+            caption=f"One mark per recording, one row per organoid{selection}. If a file does not state when it was "
+            "recorded, the date of its last change is used.",
             basis=f"dates · {len(dated):,} recordings",
         )
     if measured:
         drawn[QUALITY] = render(
             QUALITY,
             lambda: draw_quality(measured),
-            title="Quality, from the oldest recording to the newest",
+            title="Quality over time",
             subtitle=f"{len(measured):,} recordings",
-            caption="From above: noise of the median channel (MAD, as an SD); of the worst channel, the share of "
-            "samples that stand at its extreme, the share of its variance that is mains hum, and how far its mean "
-            "wanders from where it began. A triangle: this very figure is warned of; the worst is named. A cross: not "
-            "used, for whatever reason. What rises from some recording on tells when a rig or a preparation changed.",
+            caption="From top to bottom: noise of the median channel (1.4826 MAD); then, for the worst channel, the "
+            "share of samples at its minimum or maximum, the share of variance at 50 or 60 Hz, and the drift of its "
+            "mean. A triangle marks a warning about this measure, and the worst one is labeled. A cross marks a "
+            "quarantined recording. A lasting rise suggests that the rig or the preparation changed.",
             basis=f"units on the axes · {len(measured):,} recordings",
         )
     return drawn
 
 
 def _day(entry: RecordingRecord) -> float:
-    """When it was recorded, in days as matplotlib counts them."""
+    """Return the recording date in matplotlib's unit, days since 1970."""
     assert entry.seen is not None
     return entry.seen.recorded_at.timestamp() / 86_400
 
 
 def _latest_organoids(dated: Sequence[RecordingRecord]) -> list[str]:
-    """Those recorded last, in order of their names."""
+    """Return the organoids recorded last, sorted by name."""
     latest = list(dict.fromkeys(entry.key.organoid for entry in reversed(dated)))
-    return sorted(latest[:_MOST_ORGANOIDS])
+    return sorted(latest[:_MAX_ORGANOIDS])
 
 
 def draw_coverage(dated: Sequence[RecordingRecord], organoids: Sequence[str]) -> Figure:
-    """A row an organoid, a mark a recording at its date."""
+    """Draw a row per organoid and a mark per recording at its date."""
     figure = new_figure(0.9 + 0.24 * len(organoids))
     axes = figure.subplots()
     rows = {organoid: row for row, organoid in enumerate(organoids)}
@@ -185,12 +187,12 @@ def draw_coverage(dated: Sequence[RecordingRecord], organoids: Sequence[str]) ->
 
 
 def draw_quality(measured: Sequence[RecordingRecord]) -> Figure:
-    """A panel for each measure, a mark for each recording; the worst that failed the measure's check is named."""
+    """Draw a panel per measure and a mark per recording; the worst recording that failed the check is labeled."""
     figure = new_figure(0.6 + 1.15 * len(DRAWN))
     panels = figure.subplots(len(DRAWN), 1, sharex=True)
     for axes, measure in zip(panels, DRAWN, strict=True):
         marks = [
-            (number, value, _said(entry, measure))
+            (number, value, _status(entry, measure))
             for number, entry in enumerate(measured, 1)
             if (value := measure.value(entry)) is not None
         ]
@@ -199,18 +201,18 @@ def draw_quality(measured: Sequence[RecordingRecord]) -> Figure:
         failed = [(value, number) for number, value, _ in marks if _failed(measured[number - 1], measure)]
         if failed:
             value, number = max(failed)
-            _name(axes, str(measured[number - 1].key), (number, value), is_right=number > len(measured) / 2)
-    panels[-1].set_xlabel("recordings, the newest on the right")
+            _label(axes, str(measured[number - 1].key), (number, value), is_right=number > len(measured) / 2)
+    panels[-1].set_xlabel("recordings, from oldest to newest")
     panels[-1].xaxis.get_major_locator().set_params(integer=True)
     _legend(figure)
     return figure
 
 
 def _failed(entry: RecordingRecord, measure: QualityMeasure) -> bool:
-    return any(doubt.name == measure.check for doubt in entry.doubts)
+    return any(check.name == measure.check for check in entry.doubts)
 
 
-def _said(entry: RecordingRecord, measure: QualityMeasure) -> RecordingStatus:
+def _status(entry: RecordingRecord, measure: QualityMeasure) -> RecordingStatus:
     if entry.standing is RecordingStatus.QUARANTINED:
         return RecordingStatus.QUARANTINED
     return RecordingStatus.WARN if _failed(entry, measure) else RecordingStatus.OK
@@ -218,25 +220,24 @@ def _said(entry: RecordingRecord, measure: QualityMeasure) -> RecordingStatus:
 
 def _mark(axes: Axes, marks: Sequence[Mark]) -> None:
     many = len(marks) > MOST_VECTORS
-    for standing, (marker, colour) in _MARKS.items():
-        some = [mark for mark in marks if mark[2] is standing]
-        if some:
+    for standing, (marker, color) in _MARKS.items():
+        own = [mark for mark in marks if mark[2] is standing]
+        if own:
             axes.plot(
-                [x for x, _, _ in some],
-                [y for _, y, _ in some],
+                [x for x, _, _ in own],
+                [y for _, y, _ in own],
                 linestyle="none",
                 marker=marker,
                 markersize=(2.5 if many else 4.0) + (0.0 if standing is RecordingStatus.OK else 1.5),
                 markeredgewidth=0,
-                color=colour,
+                color=color,
                 alpha=0.8,
                 label=standing.value,
                 rasterized=many,
             )
 
 
-def _name(axes: Axes, name: str, place: tuple[int, float], *, is_right: bool) -> None:
-    """Say whose mark it is, where there is room."""
+def _label(axes: Axes, name: str, place: tuple[int, float], *, is_right: bool) -> None:
     axes.annotate(
         _short(name),
         place,

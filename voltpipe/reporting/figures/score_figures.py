@@ -1,4 +1,4 @@
-"""Figures of scores and errors."""
+"""Figures of scores, errors, calibration and the learning curve."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -7,27 +7,27 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
+from voltpipe.evaluation.diagnostics.diagnostics import LOOK_UP
 from voltpipe.evaluation.figure_data import FigureData
 from voltpipe.evaluation.labels import OBSERVABLE_CEILING, duration_label, forecaster_label
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.results import DistributionScore, Evaluation
-from voltpipe.reporting.figures.figure_style import BASELINES, CEILING, FAINT, FORECASTER, GROUPS, INK, new_figure
+from voltpipe.reporting.figures.figure_style import BASELINES, CEILING_COLOR, FAINT, FORECASTER, GROUPS, INK, new_figure
 
 _LOWEST_R2 = -0.25
-_REFERENCE = "look_up"
 _PLAIN = StrMethodFormatter("{x:g}")
-"""Powers of ten without mathtext, which is off because channel names may hold a "$"."""
+"""Format of powers of ten as plain numbers: math text is off because channel names may contain "$"."""
 
 
-def horizon_colours(n_horizons: int) -> list[tuple[float, float, float, float]]:
-    """From near to far, neither so dark nor so light that they vanish on black or on white."""
+def horizon_colors(n_horizons: int) -> list[tuple[float, float, float, float]]:
+    """Return colors from the shortest to the longest horizon, all visible on white and on black."""
     return [colormaps["viridis"](position) for position in np.linspace(0.3, 0.85, n_horizons)]
 
 
 def draw_horizons(evaluation: Evaluation, regime: Regime) -> Figure:
-    """R2 of all by horizon; below it, what each has beyond the look-up."""
+    """Draw R2 of all forecasters by horizon, and below it the difference from the lookup table."""
     curves = {name: _curve(evaluation, name, regime) for name in (*evaluation.baselines, evaluation.forecaster)}
-    has_reference = _REFERENCE in evaluation.baselines
+    has_reference = LOOK_UP in evaluation.baselines
     figure = new_figure(4.6 if has_reference else 3.2)
     if not has_reference:
         axes = figure.subplots()
@@ -36,12 +36,12 @@ def draw_horizons(evaluation: Evaluation, regime: Regime) -> Figure:
     else:
         axes, lowest = figure.subplots(2, sharex=True, height_ratios=(3, 2))
         _draw_curves(axes, evaluation, curves, None)
-        _draw_curves(lowest, evaluation, curves, curves[_REFERENCE])
-        compared = [_above(curves[evaluation.forecaster], curves[_REFERENCE])]
+        _draw_curves(lowest, evaluation, curves, curves[LOOK_UP])
+        compared = [_above(curves[evaluation.forecaster], curves[LOOK_UP])]
         if evaluation.ceiling_r2:
-            compared.append(_above(evaluation.ceiling_r2, curves[_REFERENCE]))
+            compared.append(_above(evaluation.ceiling_r2, curves[LOOK_UP]))
         reach = 1.5 * max((abs(gain) for curve in compared for gain in curve.values()), default=0) or 0.01
-        lowest.set(ylim=(-reach, reach), ylabel="R² beyond the look-up")
+        lowest.set(ylim=(-reach, reach), ylabel="R² minus lookup table")
     values = [r2 for curve in (*curves.values(), evaluation.ceiling_r2) for r2 in curve.values()]
     axes.set(ylim=(max(_LOWEST_R2, min([*values, 0]) - 0.03), max([*values, 0.1]) + 0.05), ylabel="R² (of mV)")
     axes.legend(loc="upper right", ncols=2)
@@ -50,7 +50,7 @@ def draw_horizons(evaluation: Evaluation, regime: Regime) -> Figure:
     lowest.xaxis.set_minor_locator(NullLocator())
     rate_hz = evaluation.provenance.rate_hz
     lowest.set_xticks([_ms(h, rate_hz) for h in horizons], [f"{_ms(h, rate_hz):.3g}" for h in horizons])
-    lowest.set_xlabel("forecast ahead (ms)")
+    lowest.set_xlabel("horizon (ms)")
     return figure
 
 
@@ -76,15 +76,15 @@ def _draw_curves(
         x = [_ms(horizon, rate_hz) for horizon in ceiling]
         y = np.array(list(ceiling.values()))
         error = 2 * np.array([evaluation.ceiling_standard_error.get(horizon, 0) for horizon in ceiling])
-        axes.fill_between(x, y - error, y + error, color=CEILING, alpha=0.25, linewidth=0)
-        axes.plot(x, y, color=CEILING, linestyle="--", label="ceiling")
+        axes.fill_between(x, y - error, y + error, color=CEILING_COLOR, alpha=0.25, linewidth=0)
+        axes.plot(x, y, color=CEILING_COLOR, linestyle="--", label="ceiling")
     observable = evaluation.observable_ceiling_r2
     if observable:
         observable = observable if reference is None else _above(observable, reference)
         x = [_ms(horizon, rate_hz) for horizon in observable]
-        axes.plot(x, list(observable.values()), color=CEILING, linestyle=":", label=OBSERVABLE_CEILING)
-    for name, whole in curves.items():
-        curve = whole if reference is None else _above(whole, reference)
+        axes.plot(x, list(observable.values()), color=CEILING_COLOR, linestyle=":", label=OBSERVABLE_CEILING)
+    for name, r2 in curves.items():
+        curve = r2 if reference is None else _above(r2, reference)
         own = name == evaluation.forecaster
         axes.plot(
             [_ms(horizon, rate_hz) for horizon in curve],
@@ -98,18 +98,18 @@ def _draw_curves(
 
 
 def draw_channels(evaluation: Evaluation, detail: FigureData) -> Figure:
-    """R2 of each channel at the shortest horizon, sorted, coloured by type."""
+    """Draw R2 of each channel at the shortest horizon, sorted and colored by type."""
     r2 = detail.r2_by_channel[evaluation.forecaster][0]
     order = np.argsort(r2)[: np.isfinite(r2).sum()]
     figure = new_figure(3.0)
     axes = figure.subplots()
-    if _REFERENCE in detail.r2_by_channel:
+    if LOOK_UP in detail.r2_by_channel:
         axes.plot(
-            detail.r2_by_channel[_REFERENCE][0][order],
+            detail.r2_by_channel[LOOK_UP][0][order],
             "_",
             color=FAINT,
             markersize=4,
-            label=forecaster_label(_REFERENCE),
+            label=forecaster_label(LOOK_UP),
         )
     types = np.array(detail.channel_types)[order]
     for number, kind in enumerate(dict.fromkeys(detail.channel_types)):
@@ -131,34 +131,34 @@ def draw_channels(evaluation: Evaluation, detail: FigureData) -> Figure:
             va="center",
             fontsize=8,
         )
-    axes.set(xlabel="channel, from the worst to the best", ylabel="R² (of mV)")
+    axes.set(xlabel="channel, from worst to best", ylabel="R² (of mV)")
     axes.legend(loc="lower right")
     return figure
 
 
 def draw_error_distribution(evaluation: Evaluation, detail: FigureData) -> Figure:
-    """Density of errors by horizon."""
+    """Draw the density of errors by horizon."""
     figure = new_figure(3.0)
     axes = figure.subplots()
     edges_mv = detail.error_edges_mv
-    centres_mv = (edges_mv[1:] + edges_mv[:-1]) / 2
+    centers_mv = (edges_mv[1:] + edges_mv[:-1]) / 2
     shown = detail.error_counts.sum(0) > 0
-    for colour, horizon, counts in zip(
-        horizon_colours(len(detail.horizons)), detail.horizons, detail.error_counts, strict=True
+    for color, horizon, counts in zip(
+        horizon_colors(len(detail.horizons)), detail.horizons, detail.error_counts, strict=True
     ):
         score = evaluation.score(evaluation.forecaster, detail.regime, horizon)
         density = counts / (max(counts.sum(), 1) * np.diff(edges_mv))
         label = f"{duration_label(horizon, evaluation.provenance.rate_hz)}: RMSE {score.rmse_mv:#.3g} mV"
-        axes.plot(centres_mv[shown], np.where(counts, density, np.nan)[shown], color=colour, label=label)
+        axes.plot(centers_mv[shown], np.where(counts, density, np.nan)[shown], color=color, label=label)
     axes.axvline(0, color=FAINT, linewidth=0.7)
-    axes.set(yscale="log", xlabel="forecast minus truth (mV)", ylabel="density (1/mV)")
+    axes.set(yscale="log", xlabel="forecast minus true voltage (mV)", ylabel="density (1/mV)")
     axes.yaxis.set_major_formatter(_PLAIN)
     figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 
 def draw_forecast_against_truth(detail: FigureData) -> Figure:
-    """How often each pair of true and forecast voltage occurs, at the shortest horizon."""
+    """Draw the joint histogram of true and forecast voltage, at the shortest horizon."""
     counts, edges_mv = detail.joint_counts, detail.joint_edges_mv
     figure = new_figure(3.8)
     axes = figure.subplots()
@@ -173,19 +173,19 @@ def draw_forecast_against_truth(detail: FigureData) -> Figure:
             norm=LogNorm(vmin=0.5),
             rasterized=True,
         )
-        figure.colorbar(mesh, ax=axes, label="targets", format=_PLAIN).outline.set_visible(False)
+        figure.colorbar(mesh, ax=axes, label="number of targets", format=_PLAIN).outline.set_visible(False)
         axes.plot(edges_mv[[low, high]], edges_mv[[low, high]], color=FAINT, linewidth=0.8)
-        centres_mv = (edges_mv[1:] + edges_mv[:-1]) / 2
+        centers_mv = (edges_mv[1:] + edges_mv[:-1]) / 2
         forecasts = counts.sum(0)
         frequent = forecasts >= max(20, 1e-4 * forecasts.sum())
-        mean_truth_mv = centres_mv @ counts[:, frequent] / forecasts[frequent]
-        axes.plot(mean_truth_mv, centres_mv[frequent], color=FORECASTER, linewidth=1.8)
-    axes.set(xlabel="truth (mV)", ylabel="forecast (mV)", aspect="equal")
+        mean_truth_mv = centers_mv @ counts[:, frequent] / forecasts[frequent]
+        axes.plot(mean_truth_mv, centers_mv[frequent], color=FORECASTER, linewidth=1.8)
+    axes.set(xlabel="true voltage (mV)", ylabel="forecast (mV)", aspect="equal")
     return figure
 
 
 def draw_learning_curve(detail: FigureData, rate_hz: float) -> Figure:
-    """Loss and validation R2 over training time."""
+    """Draw loss and validation R2 over training time."""
     records = detail.history
     elapsed_s = [record.elapsed_s for record in records]
     figure = new_figure(2.8)
@@ -194,48 +194,48 @@ def draw_learning_curve(detail: FigureData, rate_hz: float) -> Figure:
     loss.plot(elapsed_s, [r.validation_loss for r in records], ".-", color=INK, label="validation")
     loss.set(xlabel="training time (s)", ylabel="mean squared error (z²)")
     horizons = records[-1].validation_r2
-    for colour, horizon in zip(horizon_colours(len(horizons)), horizons, strict=True):
+    for color, horizon in zip(horizon_colors(len(horizons)), horizons, strict=True):
         r2 = [record.validation_r2[horizon] for record in records]
-        skill.plot(elapsed_s, r2, ".-", color=colour, label=duration_label(horizon, rate_hz))
+        skill.plot(elapsed_s, r2, ".-", color=color, label=duration_label(horizon, rate_hz))
     skill.set(xlabel="training time (s)", ylabel="R² (of mV)", ylim=(min(0, max(-0.2, min(r2))), None))
     figure.legend(loc="outside upper center", ncols=4)
     return figure
 
 
 def draw_calibration(evaluation: Evaluation, regime: Regime) -> Figure:
-    """Coverage of the central intervals, and how often spikes come when they are given a chance, by horizon."""
+    """Draw the coverage of the central intervals and the reliability of spike probabilities, by horizon."""
     own = evaluation.forecaster
     found = [evaluation.find_distribution(own, regime, horizon) for horizon in evaluation.horizons]
     scores = [score for score in found if score]
     has_spikes = any(score.spikes for score in scores)
     figure = new_figure(3.2)
     coverage, *reliability = figure.subplots(1, 2 if has_spikes else 1, squeeze=False)[0]
-    for colour, score in zip(horizon_colours(len(scores)), scores, strict=True):
-        _draw_coverage(coverage, score, colour, duration_label(score.horizon, evaluation.provenance.rate_hz))
+    for color, score in zip(horizon_colors(len(scores)), scores, strict=True):
+        _draw_coverage(coverage, score, color, duration_label(score.horizon, evaluation.provenance.rate_hz))
         for axes in reliability:
-            _draw_reliability(axes, score, colour)
-    coverage.set(xlabel="interval (% of probability)", ylabel="truths inside (%)", aspect="equal")
+            _draw_reliability(axes, score, color)
+    coverage.set(xlabel="nominal interval (%)", ylabel="true voltages inside (%)", aspect="equal")
     _diagonal(coverage, 100.0)
     for axes in reliability:
-        axes.set(xlabel="forecast chance of a spike", ylabel="share with a spike", aspect="equal")
+        axes.set(xlabel="forecast spike probability", ylabel="share with a spike", aspect="equal")
         _diagonal(axes, 1.0)
     figure.legend(*coverage.get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return figure
 
 
-def _draw_coverage(axes: Axes, score: DistributionScore, colour: tuple[float, ...], label: str) -> None:
+def _draw_coverage(axes: Axes, score: DistributionScore, color: tuple[float, ...], label: str) -> None:
     covered = [100 * share for share in score.coverage.values()]
-    axes.plot(list(score.coverage), covered, ".-", color=colour, linewidth=1, markersize=3, label=label)
+    axes.plot(list(score.coverage), covered, ".-", color=color, linewidth=1, markersize=3, label=label)
 
 
-def _draw_reliability(axes: Axes, score: DistributionScore, colour: tuple[float, ...]) -> None:
+def _draw_reliability(axes: Axes, score: DistributionScore, color: tuple[float, ...]) -> None:
     if score.spikes:
         bins = score.spikes.reliability
         axes.plot(
             [bin_.chance for bin_ in bins],
             [bin_.frequency for bin_ in bins],
             ".-",
-            color=colour,
+            color=color,
             linewidth=1,
             markersize=4,
         )

@@ -108,5 +108,5 @@ def test_the_group_whose_interval_is_too_narrow_is_named(diagnosis):
         table.loc[table.index[first][0], ["coverage80", "coverage80_low", "coverage80_high"]] = [0.71, low, high]
         return calibration_text(replace(diagnosis, errors_by_group=table), "look_up", 1000.0)
 
-    assert re.search(r"firing rate, below .* 1 ms .*71\.0% .*70\.0% to 72\.0%", text_of(0.70, 0.72))
+    assert re.search(r"firing rate: below .* 1 ms .*71\.0% .*70\.0% to 72\.0%", text_of(0.70, 0.72))
     assert "firing rate" not in text_of(0.55, 0.85)

@@ -68,7 +68,7 @@ def test_a_single_channel_has_no_others(window_set_of, forecaster_by):
     window_set = window_set_of([one_mv, one_mv], [Split.TRAIN, Split.TEST])
     table = bad_channels(forecaster_by("p", lambda z, *_: z[:, -1:].expand(-1, 3, -1), window_set), window_set)
     assert table.empty
-    assert "Not asked" in bad_channels_text(table)
+    assert not re.search(r"\d", bad_channels_text(table))
 
 
 BY_NAME = {corruption.name: corruption for corruption in corruptions(5.0)}

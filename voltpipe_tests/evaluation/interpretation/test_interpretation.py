@@ -21,7 +21,7 @@ from voltpipe.evaluation.scoring import score_forecaster
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module_registry import ARCHITECTURES
 from voltpipe.reporting.figures.interpretation_figures import interpretation_figures
-from voltpipe.reporting.interpretation_text import filter_text, interpretation_section
+from voltpipe.reporting.interpretation_text import TOO_FEW_WINDOWS, filter_text, interpretation_section
 from voltpipe.reporting.page import render_template, template_figures
 from voltpipe.reporting.report import write_report
 from voltpipe.windows.splits import Split
@@ -163,7 +163,7 @@ def test_too_little_held_out_is_said(window_set_of, forecaster_by, tmp_path, no_
     assert not interpretation.asked
     assert not interpretation.sanity.passed
     page, figures = section_of(forecaster, window_set, no_connectivity, interpretation)
-    assert "Not asked: " in page
+    assert TOO_FEW_WINDOWS in page
     assert 'data-part="attribution"' not in page
     assert "attribution" not in figures
 
@@ -177,5 +177,5 @@ def test_at_a_high_rate_only_whole_milliseconds_within_a_window_are_cut(window_s
         "lstm", lambda history_z, *_: history_z[:, -18:-17].flip(2) * torch.tensor([0, 1]), window_set, horizons=(1,)
     )
     page, _ = section_of(forecaster, window_set, no_connectivity)
-    assert re.search(r"<summary>.* 1 ms back .* R².*</summary>", page)
+    assert re.search(r"<summary>.* 1 ms .* R².*</summary>", page)
     assert re.search(r'data-part="attribution">.* 1 to 1\.33 ms .*other channels', page)

@@ -1,4 +1,4 @@
-"""Figures that a reader can turn: what is chosen is what is drawn, and no name on them can do anything."""
+"""Tests of the interactive figures: selections decide what is drawn, and names cannot run as script."""
 
 import json
 import re
@@ -29,8 +29,8 @@ def table():
 
 
 def _explorer(table):
-    colours = {"coupled_cnn_lstm": "#d55e00", "look_up": "#2f8fd0"}
-    return Explorer(table, choices=["kind", "horizon"], category="group", series="forecaster", colours=colours)
+    colors = {"coupled_cnn_lstm": "#d55e00", "look_up": "#2f8fd0"}
+    return Explorer(table, choices=["kind", "horizon"], category="group", series="forecaster", colors=colors)
 
 
 def _selects(model):
@@ -38,7 +38,7 @@ def _selects(model):
 
 
 def _drawn(model, field):
-    """The first values on each series' marks, as a browser would filter them at first."""
+    """Return the values on each series' marks, filtered as a browser does on loading."""
     drawn = []
     for renderer in model.select({"type": GlyphRenderer}):
         if type(renderer.glyph).__name__ != "Scatter":
@@ -55,7 +55,7 @@ def _parts(chosen):
     return [chosen]
 
 
-def test_one_may_choose_every_kind_horizon_and_value(table):
+def test_every_kind_horizon_and_value_can_be_selected(table):
     selects = _selects(_explorer(table).rows({"R2": "r2", "lower": "r2_low"}))
     assert selects["kind"].options == ["type", "channel"]
     assert selects["horizon"].options == ["1 ms", "5 ms"]
@@ -63,13 +63,13 @@ def test_one_may_choose_every_kind_horizon_and_value(table):
     assert "value" not in _selects(_explorer(table).rows({"R2": "r2"}))
 
 
-def test_what_is_drawn_at_first_is_what_is_chosen_at_first(table):
+def test_the_first_drawing_matches_the_first_selection(table):
     model = _explorer(table).rows({"R2": "r2"})
     assert _drawn(model, "group") == [["exc", "inh"], ["exc", "inh"]]
     assert _drawn(model, "horizon") == [["1 ms"] * 2] * 2
 
 
-def test_the_axis_has_the_groups_of_the_chosen_kind(table):
+def test_the_axis_has_the_groups_of_the_selected_kind(table):
     model = _explorer(table).rows({"R2": "r2"})
     (turn, *_) = _selects(model)["kind"].js_property_callbacks["change:value"][-1:]
     assert turn.args["range"].factors == ["exc", "inh"]
@@ -85,7 +85,7 @@ def test_a_curve_ends_where_its_series_ends(table):
     assert of_one["next_value"].tolist() == pytest.approx([0.1, 0.2, 0.2])
 
 
-def test_names_from_recordings_stay_names(table):
+def test_names_from_recordings_cannot_become_script(table):
     model = _explorer(table.replace("exc", EVIL)).rows({"R2": "r2"})
     found = embed_figures({"errors": model})
     assert EVIL not in found.script
@@ -93,12 +93,12 @@ def test_names_from_recordings_stay_names(table):
     assert EVIL in json.dumps(documents)
 
 
-def test_a_name_that_looks_like_a_formula_fetches_nothing(table):
+def test_a_name_that_looks_like_a_formula_is_replaced(table):
     model = _explorer(table.replace({"exc": "$$x$$", "inh": r"\(x\)"})).rows({"R2": "r2"})
     assert _drawn(model, "group")[0] == [" x ", " x "]
 
 
-def test_the_library_comes_with_the_page(table):
+def test_the_library_is_embedded_in_the_page(table):
     found = embed_figures({"errors": _explorer(table).rows({"R2": "r2"})})
     assert "<script src" not in found.library
     assert 1e6 < len(found.library) < 2e6

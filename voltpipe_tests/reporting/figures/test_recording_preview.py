@@ -1,4 +1,4 @@
-"""The picture of a recording on its asset's page."""
+"""Tests of the recording preview and its thumbnail."""
 
 from io import BytesIO
 
@@ -20,31 +20,31 @@ def test_up_to_eight_channels_are_drawn(recording_of, make_signal, tmp_path, n_c
     condition(
         recording_of(signal_mv), path, ConditioningSettings(), key=RecordingKey("org", "run"), source_digest="d" * 64
     )
-    picture = matplotlib.image.imread(BytesIO(recording_preview_png(open_conditioned(path))))
-    assert picture.shape[1] == 512
-    assert picture.shape[0] == round(80 * (0.4 + 0.4 * min(n_channels, 8)))
-    drawn = np.abs(picture[..., :3] - [0, 0x72 / 255, 0xB2 / 255]).max(axis=2) < 0.1
+    image = matplotlib.image.imread(BytesIO(recording_preview_png(open_conditioned(path))))
+    assert image.shape[1] == 512
+    assert image.shape[0] == round(80 * (0.4 + 0.4 * min(n_channels, 8)))
+    drawn = np.abs(image[..., :3] - [0, 0x72 / 255, 0xB2 / 255]).max(axis=2) < 0.1
     assert drawn.mean() > 0.01
 
 
-def test_what_is_not_finite_flat_or_oddly_named_is_drawn_all_the_same(recording_of, signal_mv):
+def test_channels_that_are_not_finite_flat_or_oddly_named_are_drawn(recording_of, signal_mv):
     signal_mv[:500, 0] = np.nan
     signal_mv[3, 1] = np.inf
     signal_mv[:, 2] = -55
     names = ("$\\frac$", "a_b^{", "c")
-    picture = matplotlib.image.imread(BytesIO(recording_preview_png(recording_of(signal_mv, channel_names=names))))
-    assert picture.shape[:2] == (round(80 * 1.6), 512)
+    image = matplotlib.image.imread(BytesIO(recording_preview_png(recording_of(signal_mv, channel_names=names))))
+    assert image.shape[:2] == (round(80 * 1.6), 512)
 
 
-def test_a_thumbnail_shows_the_lines_in_a_kibibyte(recording_of, make_signal):
+def test_a_thumbnail_shows_the_lines_in_two_kibibytes(recording_of, make_signal):
     png = recording_preview_png(recording_of(np.hstack([make_signal(5000, seed=seed) for seed in range(4)])))
     small = thumbnail_png(png)
     assert len(small) < 2048 < len(png)
-    picture = matplotlib.image.imread(BytesIO(small))
+    image = matplotlib.image.imread(BytesIO(small))
     full = matplotlib.image.imread(BytesIO(png))
-    assert picture.shape[1] == 256
-    assert picture.shape[0] == round(full.shape[0] / 2)
-    rgb = picture[..., :3].reshape(-1, 3)
+    assert image.shape[1] == 256
+    assert image.shape[0] == round(full.shape[0] / 2)
+    rgb = image[..., :3].reshape(-1, 3)
     assert len(np.unique(rgb, axis=0)) == 2
     inked = rgb.mean(axis=1) < rgb.mean(axis=1).max()
     assert 0.01 < inked.mean() < 0.3
