@@ -9,6 +9,7 @@ from pkgutil import iter_modules
 import pytest
 
 import voltpipe
+from voltpipe.forecasting.training import epoch
 from voltpipe.lake.paths import Lake
 from voltpipe.pipeline import assets, metadata
 from voltpipe.pipeline.build_definitions import build_definitions
