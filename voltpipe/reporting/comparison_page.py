@@ -95,19 +95,19 @@ def _render_page(comparison: VersionComparison) -> str:
 
 def _scores(comparison: VersionComparison) -> pd.DataFrame:
     """Return R2 on all recordings, with a row per forecaster and a column per horizon."""
-    whole = comparison.gains[comparison.gains["group"] == _ALL]
-    first = whole.assign(forecaster=comparison.names[0], r2=whole["first_r2"])
-    both = pd.concat([first, whole]).drop_duplicates(["forecaster", "horizon"])
+    overall = comparison.gains[comparison.gains["group"] == _ALL]
+    first = overall.assign(forecaster=comparison.names[0], r2=overall["first_r2"])
+    both = pd.concat([first, overall]).drop_duplicates(["forecaster", "horizon"])
     table = both.pivot(index="forecaster", columns="horizon", values="r2")
-    return table.loc[list(comparison.names), list(dict.fromkeys(whole["horizon"]))]
+    return table.loc[list(comparison.names), list(dict.fromkeys(overall["horizon"]))]
 
 
 def _gain_figure(comparison: VersionComparison, colors: Mapping[str, str]) -> RenderedFigure:
-    whole = comparison.gains[comparison.gains["group"] == _ALL]
-    n_recordings = int(whole["n_recordings"].max())
+    overall = comparison.gains[comparison.gains["group"] == _ALL]
+    n_recordings = int(overall["n_recordings"].max())
     return render(
         "gains",
-        lambda: draw_gains(whole, colors),
+        lambda: draw_gains(overall, colors),
         title=f"R² compared with {comparison.names[0]}",
         subtitle=comparison.where,
         caption="Difference of R² for each forecaster and horizon, with its 95 % confidence interval. Above zero, the "
@@ -116,15 +116,15 @@ def _gain_figure(comparison: VersionComparison, colors: Mapping[str, str]) -> Re
     )
 
 
-def draw_gains(whole: pd.DataFrame, colors: Mapping[str, str]) -> Figure:
+def draw_gains(overall: pd.DataFrame, colors: Mapping[str, str]) -> Figure:
     """Draw the differences of R2 with their intervals, by horizon."""
-    horizons = list(dict.fromkeys(whole["horizon"]))
+    horizons = list(dict.fromkeys(overall["horizon"]))
     figure = new_figure(2.6)
     axes = figure.subplots()
     axes.axhline(0, color=FAINT, linewidth=0.8)
-    names = list(whole["forecaster"].unique())
+    names = list(overall["forecaster"].unique())
     for number, name in enumerate(names):
-        own = whole[whole["forecaster"] == name].set_index("horizon").loc[horizons]
+        own = overall[overall["forecaster"] == name].set_index("horizon").loc[horizons]
         places = np.arange(len(horizons)) + 0.15 * (number - (len(names) - 1) / 2)
         axes.vlines(places, own["low"], own["high"], color=colors[name], linewidth=2)
         axes.plot(places, own["gain"], "o", color=colors[name], label=name)

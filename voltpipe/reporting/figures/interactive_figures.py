@@ -189,7 +189,7 @@ def embed_figures(figures: Mapping[str, Model]) -> Embedded | None:
 
 ERRORS, CORRUPTIONS = "errors", "corruptions"
 _MOST_GROUPS = 40
-"""Maximum number of groups per grouping; those with the largest share of the squared error are kept."""
+"""Maximum number of groups per grouping: those with the largest share of squared error. The Parquet file has all."""
 
 
 def diagnosis_explorers(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> dict[str, Callable[[], Model]]:

@@ -15,7 +15,7 @@ _THUMBNAIL_PIXELS = 256
 
 
 def recording_preview_png(recording: Recording) -> bytes:
-    """Draw the first second of up to eight evenly spaced channels, one above the other, as PNG.
+    """Draw the first second of up to eight evenly spaced channels in mV, one above the other, as PNG.
 
     Samples that are not finite are omitted.
     """
