@@ -1,4 +1,4 @@
-"""What a raw file cannot say of itself, and how it is to be conditioned: its sidecar says it, or whoever opens it."""
+"""Hints: metadata that a raw file lacks, and its conditioning, from a sidecar or from options."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,38 +13,36 @@ _PART = "conditioning."
 
 
 class Hints(Settings):
-    """What is known of a recording besides its file. A hint that is given goes before what the file says."""
+    """Metadata of a recording from outside its file. A hint overrides the file."""
 
-    unit: str | None = Field(None, description="unit of the stored numbers: V, mV, uV, nV or pV")
-    rate_hz: float | None = Field(None, gt=0, description="sampling rate in Hz")
-    channel_names: tuple[str, ...] | None = Field(None, description="one name a channel, all different")
+    unit: str | None = Field(None, description="Unit of the stored numbers: V, mV, uV, nV or pV.")
+    rate_hz: float | None = Field(None, gt=0, description="Sampling rate in Hz.")
+    channel_names: tuple[str, ...] | None = Field(None, description="Unique name of each channel.")
     channel_types: tuple[str, ...] | None = Field(
-        None, description="what each channel records: excitatory, inhibitory, electrode, ..."
+        None, description="Type of each channel: excitatory, inhibitory, electrode, ..."
     )
-    exclude_channels: tuple[str, ...] = Field((), description="names of channels to leave out")
-    series: str | None = Field(
-        None, description="which series, stream or well of a file is meant, where it holds several"
-    )
+    exclude_channels: tuple[str, ...] = Field((), description="Names of channels to leave out.")
+    series: str | None = Field(None, description="Series, stream or well to read, if the file has several.")
     segment: int | None = Field(
         None,
         ge=0,
-        description="which segment (sweep, trigger, block) of a file, counted from 0; else each is a recording",
+        description="Segment (sweep, trigger, block) to read, from 0. By default each is a recording.",
     )
     stimulation_intervals_s: tuple[tuple[float, float], ...] = Field(
-        (), description="begin and end of each stimulation, in s from the first sample (gaps not counted); left out"
+        (), description="Start and end of each stimulation to leave out, in s from the first sample."
     )
-    condition: str | None = Field(None, description="experimental condition, e.g. baseline or a drug")
-    preparation: str | None = Field(None, description="what was recorded, e.g. organoid, brunel")
+    condition: str | None = Field(None, description="Experimental condition, such as baseline or a drug.")
+    preparation: str | None = Field(None, description="Preparation that was recorded, such as organoid or brunel.")
     conditioning: ConditioningSettings = Field(
         ConditioningSettings(),
-        description="settings that are given here go before those in Dagster's config, so that a recording stays what "
-        "it is whoever conditions it; written beside the other hints, as `profile: lfp`",
+        description="Conditioning of this recording. It overrides Dagster's config. In a sidecar, write each setting next to "
+        "the other hints: `profile: lfp`.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _gathered(cls, content: Any) -> Any:
-        """Settings of the conditioning stand beside the other hints where people write them."""
+        """Group the conditioning settings, which people write next to the other hints."""
         if not isinstance(content, dict) or "conditioning" in content:
             return content
         conditioning = {name: content[name] for name in content if name in ConditioningSettings.model_fields}
@@ -57,23 +55,23 @@ class Hints(Settings):
         for begin_s, end_s in intervals_s:
             if not 0 <= begin_s < end_s:
                 raise ValueError(
-                    f"a stimulation must begin at 0 s or later and before its end, got {begin_s} to {end_s}"
+                    f"A stimulation lasts from {begin_s} to {end_s} s. Expected a start at 0 s or later, before its end."
                 )
         return intervals_s
 
     def given(self) -> dict[str, Any]:
-        """The hints that say something, JSON-able, settings of the conditioning beside the others."""
-        said = self.model_dump(mode="json", exclude_defaults=True, exclude={"conditioning"})
-        return said | self.conditioning.model_dump(mode="json", exclude_unset=True)
+        """Return the hints that were given, as JSON values, with the conditioning settings among them."""
+        given = self.model_dump(mode="json", exclude_defaults=True, exclude={"conditioning"})
+        return given | self.conditioning.model_dump(mode="json", exclude_unset=True)
 
     def conditioning_before(self, settings: ConditioningSettings) -> ConditioningSettings:
-        """Settings with those that are given here instead."""
+        """Return settings, overridden by those given here."""
         given = self.conditioning.model_dump(exclude_unset=True)
         return ConditioningSettings.model_validate({**settings.model_dump(), **given})
 
 
 def validate_hints(content: Mapping[str, Any], source: str) -> Hints:
-    """Hints from plain values; `source` says in errors where they came from.
+    """Validate plain values as hints. `source` names their origin in errors.
 
     Raises:
         RecordingError: an unknown key, or a value out of bounds.
@@ -82,7 +80,7 @@ def validate_hints(content: Mapping[str, Any], source: str) -> Hints:
     unknown = sorted(map(str, content.keys() - set(known)))
     if unknown:
         raise RecordingError(
-            f"{source}: unknown hint {', '.join(unknown)}. Known hints: {', '.join(known)}.", code="hint-unknown"
+            f"{source}: Unknown hint {', '.join(unknown)}. Known hints: {', '.join(known)}.", code="hint-unknown"
         )
     try:
         return Hints.model_validate(content)

@@ -1,4 +1,4 @@
-"""What a unit's name means in mV. Nothing is guessed: a unit that is missing or unknown is refused."""
+"""Units of voltage, and plausibility of voltages in mV. A missing or unknown unit is refused, never guessed."""
 
 import math
 
@@ -16,7 +16,7 @@ _MV_PER_SYMBOL = {
     "nV": 1e-6,
     "pV": 1e-9,
 }
-# "MV" is a megavolt to some, so letters that stand for a prefix keep their case; wholly lower case is safe.
+# "MV" may be a megavolt, so prefixes keep their case. All lower case is unambiguous.
 _MV_PER_LOWER_CASE = {symbol.lower(): factor for symbol, factor in _MV_PER_SYMBOL.items()} | {
     f"{prefix}volt{plural}": factor
     for prefix, factor in {"": 1e3, "milli": 1.0, "micro": 1e-3, "nano": 1e-6, "pico": 1e-9}.items()
@@ -25,32 +25,32 @@ _MV_PER_LOWER_CASE = {symbol.lower(): factor for symbol, factor in _MV_PER_SYMBO
 
 
 def is_voltage_unit(text: str) -> bool:
-    """Whether `mv_per_unit` knows this unit."""
+    """Return whether `mv_per_unit` knows a unit."""
     return _lookup(text) is not None
 
 
 def mv_per_unit(text: str | None) -> float:
-    """The factor that turns numbers in this unit into mV.
+    """Return the factor from a unit to mV.
 
     Raises:
         RecordingError: the unit is missing or unknown.
     """
     if text is None:
         raise RecordingError(
-            "the unit of the voltages is not known. Give it with the hint `unit` (V, mV, uV, nV or pV).",
+            "The unit of the voltages is not known. Give it with the hint `unit` (V, mV, uV, nV or pV).",
             code="unit-missing",
         )
     factor = _lookup(text)
     if factor is None:
         raise RecordingError(
-            f"unit {text!r} is not known. Expected V, mV, uV, nV or pV. Give it with the hint `unit`.",
+            f"Unit {text!r} is not known. Expected V, mV, uV, nV or pV. Give it with the hint `unit`.",
             code="unit-unknown",
         )
     return factor
 
 
 def unit_of(factor: float) -> str | None:
-    """The unit that `mv_per_unit` has this factor for, None if there is none."""
+    """Return the unit with this factor to mV; None if there is none."""
     return next((unit for unit in ("V", "mV", "uV", "nV", "pV") if math.isclose(_MV_PER_SYMBOL[unit], factor)), None)
 
 
@@ -66,23 +66,22 @@ def _lookup(text: str) -> float | None:
 _MEMBRANE_MEAN_MV = (-100.0, -20.0)
 _MEMBRANE_SD_MV = 40.0
 _EXTRACELLULAR_SD_MV = (0.3e-3, 5.0)
-"""0.5 uV peak is an SD of 0.35 uV in a sine."""
+"""The lower limit is that of a sine with a peak of about 0.5 uV."""
 _FACTORS = (1e3, 1e6, 1e-3, 1e-6)
 
 
 def is_plausible(
     mean_mv: Float[np.ndarray, " channel"], sd_mv: Float[np.ndarray, " channel"]
 ) -> Bool[np.ndarray, " channel"]:
-    """Which channels could be a membrane potential or an extracellular voltage in mV."""
+    """Mark the channels that could be membrane potentials or extracellular voltages in mV."""
     return np.asarray(_is_membrane(mean_mv, sd_mv) | _is_extracellular(sd_mv))
 
 
 def likely_factor(mean_mv: Float[np.ndarray, " channel"], sd_mv: Float[np.ndarray, " channel"]) -> float | None:
-    """By what the numbers must be multiplied to be plausible mV: 1 where they are, None where no unit explains them."""
+    """Return the factor that makes the numbers plausible mV: 1 if they are, None if no unit explains them."""
     if _is_membrane(mean_mv, sd_mv).mean() >= 0.5:
         return 1.0
-    # Membrane potentials in V vary as little as extracellular voltages do, but their negative mean, alike in nearly
-    # all channels, tells.
+    # Membrane potentials in V vary as little as extracellular voltages, but have a negative mean.
     for factor in (1e3, 1e6):
         if (_is_membrane(mean_mv * factor, sd_mv * factor) & (-mean_mv > 3 * sd_mv)).mean() >= 0.9:
             return factor

@@ -1,7 +1,7 @@
-"""Which raw recordings are new or changed: seen by a cheap look at each file, and by content where that look differs.
+"""Arrivals: raw recordings that are new or changed.
 
-What was judged, and from which content, stands in each recording's history, so nothing is lost or done twice whoever
-conditions a recording, and whatever is forgotten elsewhere.
+Each file's fingerprint is compared with its record, and its content is read only if the fingerprint differs. Records
+name the content that was conditioned, so no recording is lost or conditioned twice.
 """
 
 import time
@@ -15,36 +15,36 @@ from voltpipe.recordings.raw.history import read_source, record_unchanged
 from voltpipe.recordings.raw.raw_folder import is_being_written, list_raw, raw_fingerprint
 
 QUIET_S = 5.0
-"""A file that changed less than this ago may still be growing, and is left for the next pass."""
+"""Time without changes, in s, after which a file counts as complete."""
 DIGESTED_BYTES, DIGESTED_FILES = 2 * 2**30, 500
-"""Of files that were touched, so much and so many are read in one pass; the others wait for the next."""
+"""Limits of what one pass reads of touched files. The others wait for the next pass."""
 
 
 @dataclass
 class Arrivals:
-    """What one pass over the raw folder found; states are those of `raw_fingerprint`."""
+    """Result of one pass over the raw folder. States are those of `raw_fingerprint`."""
 
     n_known: int
     refused: dict[str, str]
-    """Why a file is not used, by its path within the raw folder."""
+    """Reason why a file is not used, by its path within the raw folder."""
     ready: dict[RecordingKey, str] = field(default_factory=dict)
-    """State of each recording that is new, or whose content is another than was judged."""
+    """State of each recording whose content has not been conditioned."""
     growing: dict[RecordingKey, str] = field(default_factory=dict)
-    """State of each recording that may not be there whole."""
+    """State of each recording that may be incomplete."""
     touched: list[RecordingKey] = field(default_factory=list)
-    """Whether these changed is looked into in the next pass."""
+    """Recordings whose content is compared in the next pass."""
 
 
 def find_arrivals(
     lake: Lake, grew: Mapping[RecordingKey, str] | None = None, *, digested_bytes: int = DIGESTED_BYTES
 ) -> Arrivals:
-    """Look at every raw recording once.
+    """Compare every raw recording with its record.
 
     Args:
         lake: the data lake.
-        grew: what was found growing in the pass before.
-        digested_bytes: how much to read of files that were touched. One that is larger by itself is taken for changed:
-            conditioning it again finds out.
+        grew: recordings that were growing in the previous pass.
+        digested_bytes: limit of what is read of touched files. A larger file counts as changed, and conditioning it
+            again finds out.
     """
     listing = list_raw(lake)
     arrivals = Arrivals(len(listing.found), listing.refused)
@@ -54,7 +54,7 @@ def find_arrivals(
             state = raw_fingerprint(path)
             history = read_history(lake, key)
             if history is not None and _lacks_file(lake, key, history):
-                history = None  # deleted, or set aside because it was damaged
+                history = None  # deleted, or moved away as damaged
             if history is not None and history.raw_state == state:
                 continue
             if not _is_quiet(state, (grew or {}).get(key)) or is_being_written(path):
@@ -69,7 +69,7 @@ def find_arrivals(
                     arrivals.ready[key] = state
                 else:
                     record_unchanged(lake, key, history, state)
-        except FileNotFoundError:  # it went away meanwhile
+        except FileNotFoundError:  # removed meanwhile
             continue
     return arrivals
 
@@ -84,5 +84,5 @@ def _n_bytes(state: str) -> int:
 
 def _is_quiet(state: str, former_state: str | None) -> bool:
     age_s = time.time() - float(state.partition(":")[0])
-    # A rig's clock may be ahead of this one: then it counts that nothing changed from one pass to the next.
+    # A rig's clock may be ahead of this one. Then a file is complete if nothing changed between two passes.
     return age_s >= QUIET_S or (age_s < 0 and state == former_state)

@@ -1,8 +1,7 @@
-"""The record of each recording: its verdict, what was found of it, and its versions. One JSON file a recording.
+"""Records of recordings: verdict, quality checks and versions, in one JSON file per recording.
 
-No sample is read, whatever the lake's size. Records are read and written here and nowhere else. The files in
-`quarantine/` are a view for people. Of the view only one thing counts: a recording whose file there was removed is no
-longer listed as quarantined, until it is judged again.
+Records are read and written only here, and no sample is read. The files in `quarantine/` are a view for people. Only
+their existence counts: a recording whose file was removed is not listed as quarantined until it is checked again.
 """
 
 import json
@@ -29,20 +28,20 @@ M = TypeVar("M", bound=FrozenModel)
 
 
 class RecordingOverview(FrozenModel):
-    """What a raw recording is."""
+    """Summary of a raw recording before its samples are checked."""
 
     format: str
     rate_hz: float
     n_channels: int
     duration_s: float
     recorded_at: datetime
-    """When the recording began by its file's own word, or else when the file was written last; in UTC."""
+    """Start of the recording as its file states it, else the modification time of the file; in UTC."""
     is_stated: bool
-    """Whether the file says so itself."""
+    """Whether the file states the start."""
 
 
 def recording_overview(recording: Recording, path: Path) -> RecordingOverview:
-    """What an opened raw recording is; `path` is its file or folder."""
+    """Return the overview of an opened raw recording. `path` is its file or folder."""
     stated = _as_utc(str(recording.facts.get(RECORDED_FACT, "")))
     return RecordingOverview(
         format=str(recording.facts["format"]),
@@ -55,7 +54,7 @@ def recording_overview(recording: Recording, path: Path) -> RecordingOverview:
 
 
 def _as_utc(stated: str) -> datetime | None:
-    """A date without a time zone is taken to be in UTC: rigs' clocks rarely say where they stand."""
+    """Convert a date to UTC. Rigs rarely state a time zone; without one, the date is taken as UTC."""
     if not stated:
         return None
     date = datetime.fromisoformat(stated)
@@ -63,22 +62,22 @@ def _as_utc(stated: str) -> datetime | None:
 
 
 FORMAT_VERSION = 1
-"""Of a record. Version 0.1.0 kept no records: what they hold lay in three files without a format version."""
+"""Format version of a record. Version 0.1.0 had three files without a format version instead."""
 _VIEW = {"organoid", "recording", "reason", "report", "source_digest", "seen"}
 """Fields that are shown in `quarantine/`."""
 
 
 class RecordingStatus(StrEnum):
-    """What is thought of a recording."""
+    """Status of a recording on pages."""
 
     OK = "ok"
     WARN = "warn"
-    """It is used, but someone should look."""
+    """It is used, but failed a check with severity WARN."""
     QUARANTINED = "quarantined"
 
 
 class Verdict(StrEnum):
-    """What became of a raw recording."""
+    """Outcome of the quality checks."""
 
     CONDITIONED = "conditioned"
     QUARANTINED = "quarantined"
@@ -87,73 +86,75 @@ class Verdict(StrEnum):
 class Source(FrozenModel):
     """Digests of the files that a raw recording is made of."""
 
-    raw_digest: str = Field(description="SHA-256 of the raw file or folder")
-    hints_digest: str | None = Field(description="SHA-256 of its sidecar, if it has one")
+    raw_digest: str = Field(description="SHA-256 of the raw file or folder.")
+    hints_digest: str | None = Field(description="SHA-256 of its sidecar, if it has one.")
 
 
 class RecordingVersion(FrozenModel):
-    """One content under a recording's name, and the verdict on it."""
+    """Content of a raw file at one time, and its verdict."""
 
-    version: int = Field(description="1 for the first content under the name", ge=1)
+    version: int = Field(description="Number of the version, counted from 1.", ge=1)
     source: Source
     verdict: Verdict
-    reason: str = Field(description="why it is in quarantine; empty if it is not")
-    digest: str | None = Field(description="of the conditioned recording; None if there is none")
-    duration_s: float = Field(description="of the conditioned recording; 0 if there is none", ge=0)
+    reason: str = Field(description="Reason for quarantine; empty if it is not quarantined.")
+    digest: str | None = Field(description="Digest of the conditioned recording; None if there is none.")
+    duration_s: float = Field(description="Duration of the conditioned recording in s; 0 if there is none.", ge=0)
     judged_utc: datetime
 
 
 class RecordingHistory(FrozenModel):
-    """Every version of a recording, the present one last."""
+    """All versions of a recording, the latest last."""
 
     raw_state: str = Field(
-        description="the raw file's state when the present version was judged; see `raw_fingerprint`"
+        description="Fingerprint of the raw file when the latest version was checked; see `raw_fingerprint`."
     )
     versions: tuple[RecordingVersion, ...] = Field(min_length=1)
 
     @property
     def present(self) -> RecordingVersion:
-        """The version that was judged last."""
+        """Latest version."""
         return self.versions[-1]
 
     @property
     def former(self) -> RecordingVersion | None:
-        """The version before the present one."""
+        """Version before the latest; None if there is none."""
         return self.versions[-2] if len(self.versions) > 1 else None
 
 
 class RecordingRecord(FrozenModel):
-    """Everything known of one recording."""
+    """Everything known about one recording."""
 
     format_version: int = Field(FORMAT_VERSION, ge=1, le=FORMAT_VERSION)
     organoid: str
     recording: str
     verdict: Verdict
-    reason: str = Field("", description="why it is in quarantine; empty if it is not")
-    source_digest: str | None = Field(None, description="SHA-256 of the raw file judged last, if it could be read")
-    seen: RecordingOverview | None = Field(None, description="overview of the raw recording, if it could be opened")
-    report: QualityReport | None = Field(None, description="quality checks, if the samples could be read")
-    history: RecordingHistory | None = Field(None, description="its versions; None if no content was ever read")
+    reason: str = Field("", description="Reason for quarantine; empty if it is not quarantined.")
+    source_digest: str | None = Field(None, description="SHA-256 of the latest raw file, if it could be read.")
+    seen: RecordingOverview | None = Field(None, description="Overview of the raw recording, if it could be opened.")
+    report: QualityReport | None = Field(
+        None, description="Results of the quality checks, if the samples could be read."
+    )
+    history: RecordingHistory | None = Field(None, description="All versions; None if no content was ever read.")
 
     @property
     def key(self) -> RecordingKey:
-        """The recording's key."""
+        """Key of the recording."""
         return RecordingKey(self.organoid, self.recording)
 
     @property
     def standing(self) -> RecordingStatus:
-        """The verdict, with recordings that failed a check of lesser severity told apart."""
+        """Verdict, with warnings as a status of their own."""
         if self.verdict is Verdict.QUARANTINED:
             return RecordingStatus.QUARANTINED
         return RecordingStatus.WARN if self.doubts else RecordingStatus.OK
 
     @property
     def doubts(self) -> tuple[CheckOutcome, ...]:
-        """The checks that it failed."""
+        """Checks that the recording failed."""
         return tuple(check for check in self.report.checks if not check.passed) if self.report else ()
 
     def figure(self, check: str, name: str) -> float | None:
-        """Return a figure of one of the checks; None if it was not measured."""
+        """Return a number that a check measured; None if it was not measured."""
         for outcome in self.report.checks if self.report else ():
             if outcome.name == check and name in outcome.figures:
                 return float(outcome.figures[name])
@@ -161,9 +162,9 @@ class RecordingRecord(FrozenModel):
 
 
 def catalogue(lake: Lake) -> tuple[RecordingRecord, ...]:
-    """List the recordings that are conditioned or in quarantine, in order of their keys.
+    """List the records of conditioned and quarantined recordings, in order of their keys.
 
-    A conditioned recording whose record is damaged or missing is listed without any findings.
+    A conditioned recording whose record is damaged or missing gets an empty record.
     """
     records, conditioned = read_records(lake), conditioned_paths(lake)
     listed = {key for key, record in records.items() if _is_quarantined(lake, record)} | conditioned.keys()
@@ -171,12 +172,12 @@ def catalogue(lake: Lake) -> tuple[RecordingRecord, ...]:
 
 
 def read_quarantine(lake: Lake) -> dict[RecordingKey, RecordingRecord]:
-    """Read the records of all recordings in quarantine, in order of their keys."""
+    """Read the records of all quarantined recordings, in order of their keys."""
     return {key: record for key, record in read_records(lake).items() if _is_quarantined(lake, record)}
 
 
 def read_records(lake: Lake) -> dict[RecordingKey, RecordingRecord]:
-    """Read all records, in order of their keys; records of version 0.1.0 are migrated.
+    """Read all records in order of their keys, and migrate those of version 0.1.0.
 
     Raises:
         LakeError: a record was written by a later version of voltpipe.
@@ -188,7 +189,7 @@ def read_records(lake: Lake) -> dict[RecordingKey, RecordingRecord]:
 
 
 def read_record(lake: Lake, key: RecordingKey) -> RecordingRecord | None:
-    """Read the record of a recording; None if it was never judged, or its record is damaged: it is judged again then.
+    """Read the record of a recording; None if it is missing or damaged. Then the recording is checked again.
 
     Raises:
         LakeError: the record was written by a later version of voltpipe.
@@ -197,7 +198,7 @@ def read_record(lake: Lake, key: RecordingKey) -> RecordingRecord | None:
 
 
 def read_history(lake: Lake, key: RecordingKey) -> RecordingHistory | None:
-    """Read the versions of a recording, fast; None as for `read_record`, or if its content was never read."""
+    """Read only the versions of a recording, from a cache; None if there is no record or no version."""
     path = lake.history_path(key)
     try:
         stat = path.stat()
@@ -210,7 +211,7 @@ def read_history(lake: Lake, key: RecordingKey) -> RecordingHistory | None:
 def change_record(
     lake: Lake, key: RecordingKey, change: Callable[[RecordingRecord | None], RecordingRecord | None]
 ) -> RecordingRecord | None:
-    """Write what `change` makes of a record, if that is another one; no other process writes meanwhile."""
+    """Replace a record by `change(record)` under a lock. Nothing is written if the record stays the same."""
     with exclusive_lock(lake.history / ".lock"):
         stored = _stored(lake, key)
         record = change(stored or _record_of_0_1_0(lake, key))
@@ -222,7 +223,7 @@ def change_record(
 
 
 def write_view(lake: Lake, record: RecordingRecord) -> None:
-    """Show a verdict in `quarantine/`, or take the recording off it."""
+    """Write the view of a quarantined recording, or remove it."""
     view = lake.quarantine_path(record.key)
     if record.verdict is Verdict.QUARANTINED:
         write_json(view, record.model_dump(mode="json", include=_VIEW))
@@ -239,18 +240,18 @@ def _without_findings(key: RecordingKey) -> RecordingRecord:
 
 
 def _migrate(lake: Lake, key: RecordingKey) -> RecordingRecord | None:
-    """Write the record of what version 0.1.0 kept in up to three files; None if there is none that can be read."""
+    """Write the record of a recording from the files of version 0.1.0; None if there is nothing readable."""
     kept = (lake.history_path(key), lake.quarantine_path(key), _findings_path_of_0_1_0(lake, key))
     if not any(path.exists() for path in kept):
         return None
     try:
         return change_record(lake, key, lambda record: record)
-    except OSError:  # a lake that cannot be written to is read as it is
+    except OSError:  # a read-only lake
         return _stored(lake, key) or _record_of_0_1_0(lake, key)
 
 
 def _record_of_0_1_0(lake: Lake, key: RecordingKey) -> RecordingRecord | None:
-    """Put together what version 0.1.0 noted of a recording. Its files hold fields of the record."""
+    """Assemble a record from the files of version 0.1.0, which hold fields of the record."""
     history = _validated(RecordingHistory, _content(lake.history_path(key)))
     known: dict[str, Any] = {"organoid": key.organoid, "recording": key.recording, "history": history}
     if view := _content(lake.quarantine_path(key)):
@@ -277,7 +278,7 @@ def _stored(lake: Lake, key: RecordingKey) -> RecordingRecord | None:
 
 
 def _validated(model: type[M], content: dict[str, Any] | None) -> M | None:
-    """Validate what was read; None if it was nothing, or is damaged."""
+    """Validate content; None if it is missing or damaged."""
     with suppress(ValidationError):
         return model.model_validate(content) if content is not None else None
     return None
@@ -285,7 +286,7 @@ def _validated(model: type[M], content: dict[str, Any] | None) -> M | None:
 
 @lru_cache(maxsize=50_000)
 def _stored_history(path: Path, modified_ns: int, inode: int) -> RecordingHistory | None:
-    """Read the versions alone, which are small enough to be kept for all recordings of a lake."""
+    """Read only the versions, which are small enough to be cached for all recordings of a lake."""
     content = json.loads(path.read_bytes())
     if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
         raise ValueError(f"{path} holds no record of format version {FORMAT_VERSION}")
@@ -296,13 +297,13 @@ def _stored_history(path: Path, modified_ns: int, inode: int) -> RecordingHistor
 def _check_version(found: object, path: Path) -> None:
     if isinstance(found, int) and found > FORMAT_VERSION:
         raise LakeError(
-            f"{path} has format version {found}, expected at most {FORMAT_VERSION}. Upgrade voltpipe.",
+            f"{path} has format version {found}. Expected at most {FORMAT_VERSION}. Upgrade voltpipe.",
             code="record-version-unknown",
         )
 
 
 def _content(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None if there is none, or what is there is damaged."""
+    """Read a JSON object; None if it is missing or damaged."""
     with suppress(FileNotFoundError, ValueError):
         content = json.loads(path.read_bytes())
         return content if isinstance(content, dict) else None
@@ -310,10 +311,10 @@ def _content(path: Path) -> dict[str, Any] | None:
 
 
 def _named(folder: Path) -> set[RecordingKey]:
-    """List the recordings that a folder of the lake holds JSON files of."""
+    """List the recordings that have a JSON file in a folder of the lake."""
     named = set()
     for path in folder.glob("[!.]*/[!.]*.json"):
-        with suppress(LakeError):  # a file that somebody put there
+        with suppress(LakeError):  # a foreign file
             named.add(RecordingKey(path.parent.name, path.stem))
     return named
 

@@ -1,7 +1,7 @@
-"""The versions of a recording: what lay under its name, one content after the other.
+"""Versions of a recording: the contents that a raw file had, in order.
 
-Raw files are not to be changed, but it happens. What then lies under the name is another version: it is judged like a
-new recording, and what was made of the former one is kept in the lake's history. Removing a raw file removes nothing
+Raw files should not change, but they do. New content under a name is a new version. It is checked like a new
+recording, and the conditioned form of the previous version is kept in `history/`. Removing a raw file removes nothing
 that was made of it.
 """
 
@@ -48,19 +48,19 @@ def record_verdict(
     digest: str | None = None,
     duration_s: float = 0.0,
 ) -> RecordingRecord:
-    """Write a verdict into a recording's record: as its next version if its content differs from the last one's.
+    """Write a verdict into a recording's record, as a new version if the content changed.
 
     Args:
         lake: the data lake.
         key: the recording.
         verdict: whether it was conditioned.
-        raw_state: of its raw file, before it was first looked at.
-        source: its content; None if that could not be read, which adds no version.
-        reason: why it is in quarantine.
-        seen: an overview of the raw recording, if it could be opened.
-        report: its quality checks, if its samples could be read.
-        digest: of the conditioned recording.
-        duration_s: likewise.
+        raw_state: fingerprint of its raw file before it was opened.
+        source: digests of its content; None if it could not be read. Then no version is added.
+        reason: why it is quarantined.
+        seen: overview of the raw recording, if it could be opened.
+        report: results of its quality checks, if its samples could be read.
+        digest: digest of the conditioned recording.
+        duration_s: duration of the conditioned recording, in s.
     """
     judged_utc = datetime.now(UTC)
 
@@ -88,7 +88,7 @@ def record_verdict(
             report=report,
             history=history,
         )
-        # Before the record: if the process is killed in between, that is of former content, and it is judged again.
+        # The view comes first: if the process is killed in between, the record is outdated and the recording is redone.
         write_view(lake, changed)
         return changed
 
@@ -98,10 +98,10 @@ def record_verdict(
 
 
 def record_unchanged(lake: Lake, key: RecordingKey, history: RecordingHistory, raw_state: str) -> None:
-    """Write into a record that a raw file's state changed, but not its content, so that it is not digested again."""
+    """Store the new fingerprint of a raw file whose content is unchanged, so that it is not digested again."""
 
     def untouched(record: RecordingRecord | None) -> RecordingRecord | None:
-        if record is None or record.history != history:  # judged meanwhile
+        if record is None or record.history != history:  # conditioned meanwhile
             return record
         return record.model_copy(update={"history": history.model_copy(update={"raw_state": raw_state})})
 
@@ -109,7 +109,7 @@ def record_unchanged(lake: Lake, key: RecordingKey, history: RecordingHistory, r
 
 
 def archive_previous_version(lake: Lake, key: RecordingKey, source: Source) -> None:
-    """Keep the conditioned recording aside if it was made of other content than `source`."""
+    """Move the conditioned recording to `history/` if it was made from other content than `source`."""
     history, present = read_history(lake, key), lake.conditioned_path(key)
     if history is None or history.present.source == source or not present.exists():
         return

@@ -1,4 +1,4 @@
-"""How recordings come into the raw folder: copied whole or not at all, with what is known of them beside them."""
+"""Ingestion: atomic copies of recordings into the raw folder, with their hints as sidecars."""
 
 import glob
 import os
@@ -16,25 +16,25 @@ from voltpipe.recordings.recording import RecordingError
 
 
 def ingest(lake: Lake, path: Path, organoid: str, hints: Hints, name: str | None = None) -> tuple[RecordingKey, ...]:
-    """Copy a file or folder into the raw folder, whole, and write its hints beside it.
+    """Copy a file or folder atomically into the raw folder, and write its sidecar.
 
-    Of a recording that is several files of one name (BrainVision, Blackrock), one of them is enough: they get a folder.
-    Hints are those of the file's own sidecar, and `hints` before them. What is there already stays as it is; its hints
-    are replaced where new ones are given.
+    If a recording consists of several files (BrainVision, Blackrock), any one of them can be given. They get a folder.
+    Hints come from the sidecar next to `path`, overridden by `hints`. A recording that is already there stays. Its
+    hints are replaced if new ones are given.
 
     Args:
-        lake: where to.
-        path: a file or folder anywhere.
-        organoid: whose recording it is.
-        hints: what it cannot say.
-        name: the recording's in the lake; None for the file's own.
+        lake: the data lake.
+        path: any file or folder.
+        organoid: organoid that was recorded.
+        hints: metadata that the file lacks.
+        name: name of the recording in the lake; None for the file name.
 
     Returns:
-        The recordings that it holds.
+        Keys of the recordings in the file.
 
     Raises:
-        RecordingError: no file, no known format, still being written, or other content under the same name.
-        LakeError: a name that cannot be used.
+        RecordingError: the file is missing, of an unknown format or still being written, or the name is taken.
+        LakeError: the name cannot be used.
     """
     if not path.exists():
         raise RecordingError(f"{path} does not exist. Check the path.", code="file-missing")
@@ -57,7 +57,7 @@ def ingest(lake: Lake, path: Path, organoid: str, hints: Hints, name: str | None
             f"{key} exists as {others[0].name}. Give the new file another name (--name).", code="raw-name-taken"
         )
     all_hints = validate_hints({**read_hints(path).given(), **hints.given()}, "hints")
-    # Hints first: whoever watches the folder must not see the recording without them.
+    # Hints first: the sensor that watches the folder must not find the recording without them.
     if all_hints.given():
         write_hints(target, all_hints)
     if target not in others:
@@ -66,14 +66,14 @@ def ingest(lake: Lake, path: Path, organoid: str, hints: Hints, name: str | None
 
 
 def _source_files(path: Path) -> dict[str, Path]:
-    """What belongs in the recording's folder, by its name there; nothing for a recording that is one file."""
+    """List the files of a recording's folder by their names there; none for a recording in one file."""
     (*_, file_format) = raw_candidates(path)
     if path.is_dir():
         return {file.relative_to(path).as_posix(): file for file in raw_files(path)}
     if not file_format.needs_folder:
         return {}
-    alike = path.parent.glob(f"{glob.escape(path.stem)}.*")
-    return {file.name: file for file in sorted(alike) if file.is_file() and file.suffix != SIDECAR_SUFFIX}
+    siblings = path.parent.glob(f"{glob.escape(path.stem)}.*")
+    return {file.name: file for file in sorted(siblings) if file.is_file() and file.suffix != SIDECAR_SUFFIX}
 
 
 def _claims(other: Path, name: str) -> bool:
@@ -101,7 +101,7 @@ def _copy(path: Path, source_files: dict[str, Path], target: Path) -> None:
 
 
 def _copy_dated(source: Path, target: Path) -> None:
-    """With the date of the last change: where a file does not say when it was recorded, that has to do."""
+    """Copy with the modification time, which dates recordings whose files state no start time."""
     shutil.copyfile(source, target)
     changed = source.stat()
     os.utime(target, ns=(changed.st_atime_ns, changed.st_mtime_ns))

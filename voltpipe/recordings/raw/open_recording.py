@@ -1,4 +1,4 @@
-"""Opens a raw recording of any format: what the file says, and hints applied to it."""
+"""Opening of raw recordings of any format, with hints applied."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from voltpipe.recordings.units import mv_per_unit
 
 @dataclass(frozen=True)
 class RawRecording:
-    """A raw file as a `Recording`."""
+    """Raw file as a `Recording`."""
 
     rate_hz: float
     channel_names: tuple[str, ...]
@@ -33,13 +33,13 @@ class RawRecording:
     kept_columns: Int[np.ndarray, " channel"]
 
     def read_mv(self, start_sample: int, stop_sample: int) -> Float32[np.ndarray, "time channel"]:
-        """The samples of the half-open range [start_sample, stop_sample) in mV."""
+        """Return the samples of the half-open range [start_sample, stop_sample) in mV."""
         check_range(start_sample, stop_sample, self.n_samples)
         stored = self.stored_read(start_sample, stop_sample)
         if len(self.kept_columns) < stored.shape[1]:
             stored = stored[:, self.kept_columns]
-        # Through float64, so that a factor of 1e-3 and its inverse give back the very same float32. Overflow is
-        # left to the quality check, which names the channel.
+        # In float64, so that a factor of 1e-3 and its inverse restore the same float32. The quality check reports
+        # overflow with the channel.
         with np.errstate(over="ignore", invalid="ignore"):
             return (stored.astype(np.float64) * self.mv_per_unit).astype(np.float32)
 
@@ -48,8 +48,8 @@ def open_recording(path: Path | str, **hints: Any) -> RawRecording:
     """Open a raw recording lazily.
 
     Args:
-        path: a file or folder of a known format; hints are also taken from `<recording>.yaml` beside it.
-        **hints: fields of `Hints`; they go before the sidecar's, which go before what the file says.
+        path: a file or folder of a known format. Hints are also read from the sidecar `<recording>.yaml` next to it.
+        **hints: fields of `Hints`. They override the sidecar, which overrides the file.
 
     Raises:
         RecordingError: the file cannot be read, or its unit, rate or channels are not known.
@@ -72,15 +72,15 @@ def open_recording(path: Path | str, **hints: Any) -> RawRecording:
 def _hinted(stored: RawSignal, hints: Hints, format_name: str) -> RawRecording:
     if not stored.n_channels or not stored.n_samples:
         raise RecordingError(
-            f"found {stored.n_samples} samples of {stored.n_channels} channels. Expected at least one of each.",
+            f"Found {stored.n_samples} samples of {stored.n_channels} channels. Expected at least one of each.",
             code="recording-empty",
         )
     rate_hz = hints.rate_hz or stored.rate_hz
     if rate_hz is None:
-        raise RecordingError("the sampling rate is not known. Give it with the hint `rate_hz`.", code="rate-unknown")
+        raise RecordingError("The sampling rate is not known. Give it with the hint `rate_hz`.", code="rate-unknown")
     if not (np.isfinite(rate_hz) and rate_hz > 0):
         raise RecordingError(
-            f"a sampling rate of {rate_hz} Hz is impossible. Give the right one with the hint `rate_hz`.",
+            f"A sampling rate of {rate_hz} Hz is impossible. Give the right one with the hint `rate_hz`.",
             code="rate-impossible",
         )
     names = hints.channel_names or stored.channel_names or tuple(f"channel_{i}" for i in range(stored.n_channels))
@@ -89,15 +89,15 @@ def _hinted(stored: RawSignal, hints: Hints, format_name: str) -> RawRecording:
     kept = _kept_columns(names, hints.exclude_channels)
     unit = hints.unit or stored.unit
     factor = mv_per_unit(unit)
-    stimulated = hints.stimulation_intervals_s
-    said = {
+    intervals_s = hints.stimulation_intervals_s
+    stated = {
         "format": format_name,
         "unit": unit,
         "segment": hints.segment,
         "dropped_samples": stored.dropped_samples or None,
         "condition": hints.condition,
         "preparation": hints.preparation,
-        "stimulation_intervals_s": ", ".join(f"{start_s:g} to {stop_s:g}" for start_s, stop_s in stimulated) or None,
+        "stimulation_intervals_s": ", ".join(f"{start_s:g} to {stop_s:g}" for start_s, stop_s in intervals_s) or None,
     }
     return RawRecording(
         rate_hz=float(rate_hz),
@@ -105,7 +105,7 @@ def _hinted(stored: RawSignal, hints: Hints, format_name: str) -> RawRecording:
         channel_types=tuple(types[i] for i in kept),
         n_samples=stored.n_samples,
         segment_starts=stored.segment_starts,
-        facts={**stored.facts, **{name: fact for name, fact in said.items() if fact is not None}},
+        facts={**stored.facts, **{name: fact for name, fact in stated.items() if fact is not None}},
         positions_um=stored.positions_um[kept] if _are_known(stored.positions_um) else None,
         stored_read=stored.read,
         mv_per_unit=factor,
@@ -114,7 +114,7 @@ def _hinted(stored: RawSignal, hints: Hints, format_name: str) -> RawRecording:
 
 
 def _are_known(positions_um: Float64[np.ndarray, "channel axis"] | None) -> TypeGuard[np.ndarray]:
-    """NaN is what some files say where nobody knew."""
+    """Return whether all positions are known. Some files use NaN for unknown positions."""
     return positions_um is not None and bool(np.isfinite(positions_um).all())
 
 
@@ -122,13 +122,13 @@ def _check_channels(names: tuple[str, ...], types: tuple[str, ...], n_channels: 
     for what, given in (("names", names), ("types", types)):
         if len(given) != n_channels:
             raise RecordingError(
-                f"found {len(given)} channel {what} for {n_channels} channels. Give one for each channel.",
+                f"Found {len(given)} channel {what} for {n_channels} channels. Give one for each channel.",
                 code="channel-count-mismatch",
             )
     twice = [name for name, count in Counter(names).items() if count > 1 or not name]
     if twice:
         raise RecordingError(
-            f"empty or repeated channel names: {', '.join(map(repr, twice[:5]))}. "
+            f"Empty or repeated channel names: {', '.join(map(repr, twice[:5]))}. "
             "Give unique names with the hint `channel_names`.",
             code="channel-names-not-unique",
         )
@@ -144,6 +144,6 @@ def _kept_columns(names: tuple[str, ...], excluded: tuple[str, ...]) -> Int[np.n
     kept = np.array([i for i, name in enumerate(names) if name not in set(excluded)], dtype=np.intp)
     if not kept.size:
         raise RecordingError(
-            "the hint `exclude_channels` leaves out every channel. Keep at least one.", code="channels-all-excluded"
+            "The hint `exclude_channels` leaves out every channel. Keep at least one.", code="channels-all-excluded"
         )
     return kept

@@ -1,7 +1,7 @@
-"""The raw folder: which recordings lie there, and what they are.
+"""The raw folder: its recordings, their files and fingerprints.
 
-A recording is a file, or a folder of files that belong together. A file that holds several segments is several
-recordings, `<recording>.seg0`, `<recording>.seg1`, ..., unless its sidecar chooses one. Raw files are never changed.
+A recording is a file, or a folder of files that belong together. Each segment of a file with several segments is a
+recording, `<recording>.seg0`, `<recording>.seg1`, ..., unless its sidecar selects one. Raw files are never changed.
 """
 
 import re
@@ -29,20 +29,20 @@ _SEGMENT_KEY = re.compile(r"(?P<name>.+)\.seg(?P<segment>\d+)")
 
 @dataclass(frozen=True)
 class RawListing:
-    """What lies in the raw folder."""
+    """Contents of the raw folder."""
 
     found: dict[RecordingKey, Path]
     errors: dict[str, VoltpipeError]
-    """Why a file is not used, by its path within the raw folder."""
+    """Error of each file that is not used, by its path within the raw folder."""
 
     @property
     def refused(self) -> dict[str, str]:
-        """The messages of `errors`."""
+        """Messages of `errors`."""
         return {path: str(error) for path, error in self.errors.items()}
 
 
 class RawSummary(FrozenModel):
-    """What can be said of a raw recording without reading its samples."""
+    """Description of a raw recording, without reading its samples."""
 
     path: Path
     digest: str
@@ -56,24 +56,24 @@ class RawSummary(FrozenModel):
 
 
 def list_raw(lake: Lake, known: Collection[RecordingKey] = ()) -> RawListing:
-    """List the raw recordings, in order of their keys. Sidecars and hidden files are passed over.
+    """List the raw recordings in order of their keys. Sidecars and hidden files are skipped.
 
     Args:
         lake: the data lake.
-        known: recordings that need not be listed; their files are not opened to count their segments.
+        known: recordings to skip. Their files are not opened to count segments.
     """
-    passed_over = {(key.organoid, name) for key in known for name in (key.recording, _file_and_segment(key)[0])}
+    skipped = {(key.organoid, name) for key in known for name in (key.recording, _file_and_segment(key)[0])}
     found: dict[RecordingKey, list[Path]] = {}
     errors: dict[str, VoltpipeError] = {}
     for folder in sorted(lake.raw.glob("[!.]*")):
         if not folder.is_dir():
             errors[folder.name] = RecordingError(
-                "is not in the folder of an organoid. Move it to raw/<organoid>/<recording>.",
+                "Is not in the folder of an organoid. Move it to raw/<organoid>/<recording>.",
                 code="not-in-organoid-folder",
             )
             continue
         for path in _entries(folder):
-            if (folder.name, recording_name(path)) in passed_over:
+            if (folder.name, recording_name(path)) in skipped:
                 continue
             try:
                 for key in raw_keys(lake, path):
@@ -87,11 +87,11 @@ def list_raw(lake: Lake, known: Collection[RecordingKey] = ()) -> RawListing:
 
 
 def raw_keys(lake: Lake, path: Path) -> tuple[RecordingKey, ...]:
-    """The recordings that a file or folder in the raw folder holds.
+    """List the recordings in a raw file or folder.
 
     Raises:
-        RecordingError: it must not be used.
-        LakeError: its name cannot be.
+        RecordingError: the file must not be used.
+        LakeError: its name cannot be used.
     """
     formats = _check_usable(lake, path)
     name = recording_name(path)
@@ -101,18 +101,18 @@ def raw_keys(lake: Lake, path: Path) -> tuple[RecordingKey, ...]:
 
 
 def raw_path(lake: Lake, key: RecordingKey) -> Path:
-    """The raw file or folder of a recording.
+    """Return the raw file or folder of a recording.
 
     Raises:
         LakeError: there is none.
-        RecordingError: there is more than one, or it must not be used.
+        RecordingError: there are several, or it must not be used.
     """
     names = {key.recording, _file_and_segment(key)[0]}
     paths = [path for path in _entries(lake.raw / key.organoid) if recording_name(path) in names]
     usable = [path for path in paths if _is_known(path)] or paths
     if not usable:
         raise LakeError(
-            f"there is no raw recording {key}. Expected raw/{key.organoid}/{key.recording}.<extension>.",
+            f"There is no raw recording {key}. Expected raw/{key.organoid}/{key.recording}.<extension>.",
             code="raw-recording-missing",
         )
     if len(usable) > 1:
@@ -135,7 +135,7 @@ def open_raw(lake: Lake, key: RecordingKey) -> RawRecording:
 
 
 def summarize_raw(lake: Lake, key: RecordingKey) -> RawSummary:
-    """Open a raw recording and say what it is.
+    """Open a raw recording and describe it.
 
     Raises:
         LakeError: there is no such recording.
@@ -157,14 +157,14 @@ def summarize_raw(lake: Lake, key: RecordingKey) -> RawSummary:
 
 
 def raw_files(path: Path) -> list[Path]:
-    """The file itself, or all files of a folder."""
+    """Return the file itself, or all files of a folder."""
     return [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
 
 
 def raw_fingerprint(path: Path) -> str:
-    """What a raw file or folder and its hints look like from outside: `<modified, s>:<bytes>:<changed, s>`.
+    """Return a fingerprint of a raw file or folder and its sidecar: `<modified, s>:<bytes>:<changed, s>`.
 
-    When the file system changed them is part of it, as copying tools set back when they were modified.
+    It includes the change time, because copying tools restore the modification time.
     """
     stats = [path.stat()]
     if stat.S_ISDIR(stats[0].st_mode):
@@ -176,7 +176,7 @@ def raw_fingerprint(path: Path) -> str:
 
 
 def raw_digest(path: Path) -> str:
-    """SHA-256 of a raw file or folder; as long as its state is the same, it is not read again."""
+    """Return the SHA-256 of a raw file or folder. It is cached until the fingerprint changes."""
     return _digest(path, raw_fingerprint(path))
 
 
@@ -186,7 +186,7 @@ def _digest(path: Path, state: str) -> str:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a program holds a file open for writing and says so by a lock, as HDF5 does (MaxWell, NWB, CL1)."""
+    """Return whether a program locks a file for writing, as HDF5 does (MaxWell, NWB, CL1)."""
     return any(is_locked(part) for part in raw_files(path))
 
 
@@ -197,15 +197,15 @@ def _entries(folder: Path) -> Iterator[Path]:
 def _check_usable(lake: Lake, path: Path) -> tuple[Format, ...]:
     formats = raw_candidates(path)
     parts = (path.parent, path, sidecar_path(path), *(path.rglob("*") if formats[0].needs_folder else ()))
-    # Thousands of files are looked at again and again, and hardly one of them is a link.
+    # Check for links first: thousands of files are checked at every pass, and hardly any is a link.
     if any(part.is_symlink() and not part.resolve().is_relative_to(lake.raw.resolve()) for part in parts):
         raise RecordingError(
-            "is a link out of the lake, or its sidecar or a part of it is. Copy the file itself.",
+            "Is a link out of the lake, or contains one. Copy the file itself.",
             code="link-out-of-lake",
         )
     if formats[0].needs_folder and path.is_file():
         raise RecordingError(
-            f"is one of several files of a {formats[0].name} recording. Put them into a folder of their own, as "
+            f"Is one of several files of a {formats[0].name} recording. Put them into a folder of their own, as "
             "`voltpipe ingest` does.",
             code="folder-required",
         )
@@ -214,7 +214,7 @@ def _check_usable(lake: Lake, path: Path) -> tuple[Format, ...]:
 
 @lru_cache(maxsize=10_000)
 def _n_segments(path: Path, state: str) -> int | None:
-    """How many recordings a file holds; None if it is one, or cannot be opened. A changed state looks anew."""
+    """Count the segments of a file; None if it has one or cannot be opened. `state` is part of the cache key."""
     try:
         open_recording(path)
     except AmbiguousSegmentError as error:

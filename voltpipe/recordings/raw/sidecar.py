@@ -1,4 +1,4 @@
-"""The sidecar `<recording>.yaml` beside a raw file or folder, which says what that cannot."""
+"""The sidecar `<recording>.yaml` next to a raw file or folder, with its hints."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ SIDECAR_SUFFIX = ".yaml"
 
 
 def sidecar_path(raw_path: Path) -> Path:
-    """Where the hints for a raw file or folder stand."""
+    """Return the path of the sidecar of a raw file or folder."""
     return raw_path.with_name(recording_name(raw_path) + SIDECAR_SUFFIX)
 
 
 def read_hints(raw_path: Path) -> Hints:
-    """The hints in the sidecar of a raw file; none if it has no sidecar.
+    """Read the hints in the sidecar of a raw file; none if it has no sidecar.
 
     Raises:
         RecordingError: the sidecar is not a YAML mapping of known hints.
@@ -43,6 +43,6 @@ def read_hints(raw_path: Path) -> Hints:
 
 
 def write_hints(raw_path: Path, hints: Hints) -> None:
-    """Write the sidecar of a raw file, whole or not at all."""
+    """Write the sidecar of a raw file atomically."""
     with atomic_write(sidecar_path(raw_path)) as aside:
         aside.write_text(yaml.safe_dump(hints.given(), sort_keys=False, allow_unicode=True), encoding="utf-8")
