@@ -53,7 +53,7 @@ EXPECTED = {
     ),
     "no-conditioned-recording": (
         "There is no conditioned recording to train on. Put raw recordings into raw/<organoid>/ (or use `voltpipe "
-        "ingest`) and materialize conditioned_recording. quarantine/ says why recordings are not used."
+        "ingest`) and materialize conditioned_recording. quarantine/ has the reasons for refusals."
     ),
     "settings-out-of-bounds": (
         "budget_s = -1.0: Input should be greater than or equal to 1. TrainingSettings refused; nothing was started. "

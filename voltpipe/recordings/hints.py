@@ -35,8 +35,8 @@ class Hints(Settings):
     preparation: str | None = Field(None, description="Preparation that was recorded, such as organoid or brunel.")
     conditioning: ConditioningSettings = Field(
         ConditioningSettings(),
-        description="Conditioning of this recording. It overrides Dagster's config. In a sidecar, write each setting next to "
-        "the other hints: `profile: lfp`.",
+        description="Conditioning of this recording. It overrides Dagster's config. In a sidecar, write each setting "
+        "next to the other hints: `profile: lfp`.",
     )
 
     @model_validator(mode="before")
@@ -55,7 +55,8 @@ class Hints(Settings):
         for begin_s, end_s in intervals_s:
             if not 0 <= begin_s < end_s:
                 raise ValueError(
-                    f"A stimulation lasts from {begin_s} to {end_s} s. Expected a start at 0 s or later, before its end."
+                    f"A stimulation lasts from {begin_s} to {end_s} s. Expected a start at 0 s or later, "
+                    "before its end."
                 )
         return intervals_s
 

@@ -200,7 +200,7 @@ def _check_usable(lake: Lake, path: Path) -> tuple[Format, ...]:
     # Check for links first: thousands of files are checked at every pass, and hardly any is a link.
     if any(part.is_symlink() and not part.resolve().is_relative_to(lake.raw.resolve()) for part in parts):
         raise RecordingError(
-            "Is a link out of the lake, or contains one. Copy the file itself.",
+            "The file, its sidecar or a part of it is a link out of the lake. Copy the file itself.",
             code="link-out-of-lake",
         )
     if formats[0].needs_folder and path.is_file():
