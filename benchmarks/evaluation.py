@@ -20,7 +20,6 @@ from typing import TypeVar
 import torch
 from reference import REFERENCE_FOLDER, reference_window_set
 
-from voltpipe.evaluation.connectivity_table import connectivity_table
 from voltpipe.evaluation.diagnostics.diagnostics import diagnose
 from voltpipe.evaluation.interpretation.interpretation import interpret
 from voltpipe.evaluation.scoring import score_forecaster
@@ -48,11 +47,15 @@ def measure(window_set_folder: Path, forecaster_folder: Path, report_folder: Pat
     evaluation, errors = timed(
         "scores", lambda: score_forecaster(forecaster, window_set, baselines, progress=print_progress)
     )
-    connectivity = timed("connectivity", lambda: connectivity_table(forecaster, window_set))
-    diagnosis = timed("diagnosis", lambda: diagnose(forecaster, baselines, window_set, print_progress))
+    diagnostics = timed("diagnostics", lambda: diagnose(forecaster, baselines, window_set, print_progress))
     interpretation = timed("interpretation", lambda: interpret(forecaster, window_set))
     detail = timed("figure data", errors.detail)
-    timed("report", lambda: write_report(report_folder, evaluation, detail, connectivity, diagnosis, interpretation))
+    timed(
+        "report",
+        lambda: write_report(
+            report_folder, evaluation, detail, interpretation.connectivity, diagnostics, interpretation
+        ),
+    )
     print(f"{'all':14s} {time.perf_counter() - began:6.1f} s, limit {LIMIT_S:.0f} s on two idle cores")
     print(f"{'peak memory':14s} {peak_gb():6.2f} GB, limit {LIMIT_GB:.0f} GB")
 

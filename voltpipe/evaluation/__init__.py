@@ -1,4 +1,4 @@
-"""Scores beside their baselines and ceilings, figures, and the HTML pages: of a forecaster, and of the whole lake.
+"""Scores, diagnostics and interpretation of a forecaster on held-out data, next to its baselines and the ceilings.
 
-What is computed here is plain data; where it is stored or shown besides is the business of tracking and pipeline.
+Results are plain data. Other packages store and show them.
 """

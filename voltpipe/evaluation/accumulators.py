@@ -1,4 +1,4 @@
-"""The scores of a predictive distribution, from sums that grow batch by batch and recording by recording."""
+"""Accumulators of scores: sums over targets that grow batch by batch and recording by recording."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,116 +14,102 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
 
 LEVELS = tuple(step / 40 for step in range(1, 40))
-"""The quantiles that are scored: 2.5 % to 97.5 %."""
+"""Levels of the quantiles that are scored: 2.5 % to 97.5 %."""
 INTERVALS = tuple(range(5, 100, 5))
-"""The central intervals between them, in percent."""
+"""Central intervals between these quantiles, in percent."""
 BAND = 80
-"""The interval that is drawn and told of."""
-
+"""Central interval that figures and text show, in percent."""
 _CHANCE_STEPS = 10_000
 _RELIABILITY_BINS = 10
 
 
-def bounds(percent: int) -> tuple[int, int]:
-    """Which of `LEVELS` bound a central interval."""
-    lower = (100 - percent) // 5 - 1
-    return lower, len(LEVELS) - 1 - lower
+class ErrorSums:
+    """Accumulator for R2, RMSE and MAE of one forecaster in one regime.
 
-
-class DistributionSums:
-    """What the scores of one forecaster's distribution in one regime need to know of its targets.
+    R2 = 1 - SSE / SST in mV. SST is taken about each channel's *training* mean, so a forecaster that knows only that
+    mean has R2 = 0.
 
     Args:
-        forecaster: one with a distribution.
+        n_horizons: number of horizons.
+        train_mean_mv: each channel's mean over the training samples, in mV.
     """
 
-    def __init__(self, forecaster: Forecaster) -> None:
-        assert forecaster.distribution
-        self._distribution = forecaster.distribution
-        self._horizons = forecaster.horizons
-        n_horizons = len(self._horizons)
-        self._pinball_mv = torch.zeros(len(LEVELS), n_horizons, dtype=torch.float64)
-        self._width_mv, self._covered = torch.zeros(2, len(INTERVALS), n_horizons, dtype=torch.float64)
-        self._covered_by_place: dict[int, Tensor] = {}
-        """How often the interval held the truth, by recording: horizon times channel."""
-        self._windows: dict[int, int] = {}
-        self._spikes = [SpikeSums() for _ in self._horizons]
+    def __init__(self, n_horizons: int, train_mean_mv: Float[Tensor, " channel"]) -> None:
+        self._train_mean_mv = train_mean_mv
+        self._squared, self._absolute, self._total = np.zeros((3, n_horizons, len(train_mean_mv)))
+        self._n_windows = 0
 
     def add(
-        self,
-        samples_mv: Float[Tensor, "batch time channel"],
-        forecast_mv: Float[Tensor, "batch horizon channel"],
-        recording: int,
+        self, forecast_mv: Float[Tensor, "batch horizon channel"], truth_mv: Float[Tensor, "batch horizon channel"]
     ) -> None:
-        """Take in a batch of windows.
+        """Add a batch of windows, in mV."""
+        error_mv = (forecast_mv - truth_mv).double()
+        self._squared += error_mv.square().sum(0).numpy()
+        self._absolute += error_mv.abs().sum(0).numpy()
+        self._total += (truth_mv - self._train_mean_mv).double().square().sum(0).numpy()
+        self._n_windows += len(error_mv)
 
-        Args:
-            samples_mv: from the last known sample up to the largest horizon.
-            forecast_mv: what was forecast.
-            recording: number of the recording that all these windows are of.
+    def include(self, others: "ErrorSums") -> None:
+        """Add the sums of other windows."""
+        self._squared += others._squared
+        self._absolute += others._absolute
+        self._total += others._total
+        self._n_windows += others._n_windows
+
+    def of_channels(
+        self, chosen: Bool[np.ndarray, " channel"]
+    ) -> tuple[Float64[np.ndarray, " horizon"], Float64[np.ndarray, " horizon"], int]:
+        """Return SSE and SST in mV squared, and the number of targets at each horizon, of the chosen channels."""
+        squared, total = (sums[:, chosen].sum(1) for sums in (self._squared, self._total))
+        return squared, total, self._n_windows * int(chosen.sum())
+
+    @property
+    def n_targets(self) -> int:
+        """Number of targets at each horizon: windows times channels."""
+        return self._n_windows * len(self._train_mean_mv)
+
+    def r2(self) -> Float64[np.ndarray, " horizon"]:
+        """Return R2 pooled over all channels.
+
+        Raises:
+            EvaluationError: a forecast is not finite, or no target varies.
         """
-        present_mv, truth_mv = samples_mv[:, 0], samples_mv[:, list(self._horizons)]
-        quantiles_mv = self._distribution.quantiles_mv(present_mv, forecast_mv, LEVELS)
-        for row, (level, quantile_mv) in enumerate(zip(LEVELS, quantiles_mv, strict=True)):
-            above_mv = truth_mv - quantile_mv
-            self._pinball_mv[row] += torch.maximum(level * above_mv, (level - 1) * above_mv).double().sum((0, 2))
-        self._windows[recording] = self._windows.get(recording, 0) + len(samples_mv)
-        for row, percent in enumerate(INTERVALS):
-            lower_mv, upper_mv = (quantiles_mv[bound] for bound in bounds(percent))
-            covered = (truth_mv >= lower_mv) & (truth_mv <= upper_mv)
-            self._covered[row] += covered.sum((0, 2))
-            self._width_mv[row] += (upper_mv - lower_mv).double().sum((0, 2))
-            if percent == BAND:
-                self._covered_by_place[recording] = self._covered_by_place.get(recording, 0) + covered.sum(0)
-        if self._distribution.sees_spikes:
-            chance = self._distribution.spike_chance(present_mv, forecast_mv)
-            spiked = self._distribution.spikes_within(samples_mv)
-            for number, sums in enumerate(self._spikes):
-                sums.add(chance[:, number], spiked[:, number])
-
-    def include(self, others: "DistributionSums") -> None:
-        """Take in what others took in, of other recordings."""
-        self._pinball_mv += others._pinball_mv
-        self._width_mv += others._width_mv
-        self._covered += others._covered
-        self._covered_by_place |= others._covered_by_place
-        self._windows |= others._windows
-        for sums, other in zip(self._spikes, others._spikes, strict=True):
-            sums.include(other)
-
-    def scores(self, name: str, regime: Regime) -> list[DistributionScore]:
-        """The scores at each horizon."""
-        covered_by_place = torch.stack(list(self._covered_by_place.values())).double()
-        windows = torch.tensor(list(self._windows.values()), dtype=torch.float64)
-        n_targets = float(windows.sum()) * covered_by_place.shape[2]
-        by_recording = covered_by_place.mean(2) / windows[:, None]
-        by_channel = covered_by_place.sum(0) / windows.sum()
-        return [
-            DistributionScore(
-                forecaster=name,
-                regime=regime,
-                horizon=horizon,
-                crps_mv=2 * float(self._pinball_mv[:, row].sum()) / (n_targets * (len(LEVELS) + 1)),
-                pinball_mv=dict(zip(LEVELS, (self._pinball_mv[:, row] / n_targets).tolist(), strict=True)),
-                coverage=dict(zip(INTERVALS, (self._covered[:, row] / n_targets).tolist(), strict=True)),
-                width_mv=dict(zip(INTERVALS, (self._width_mv[:, row] / n_targets).tolist(), strict=True)),
-                coverage80_recordings=(float(by_recording[:, row].min()), float(by_recording[:, row].max())),
-                coverage80_channels=(float(by_channel[row].quantile(0.1)), float(by_channel[row].quantile(0.9))),
-                spikes=self._spikes[row].score(),
+        if not np.isfinite(self._squared).all():
+            raise EvaluationError(
+                "A forecast is NaN or infinite on held-out windows. Expected finite mV everywhere. "
+                "Check the training's loss and the quality of the recordings.",
+                code="forecast-not-finite",
             )
-            for row, horizon in enumerate(self._horizons)
-        ]
+        if not self._total.sum(1).all():
+            raise EvaluationError(
+                "Every held-out target equals its channel's training mean. Expected voltage that varies. "
+                "Check the held-out recordings.",
+                code="targets-constant",
+            )
+        return np.asarray(1 - self._squared.sum(1) / self._total.sum(1))
+
+    def r2_by_channel(self) -> Float64[np.ndarray, "horizon channel"]:
+        """Return R2 of each channel; NaN for a channel that never leaves its training mean."""
+        return np.asarray(1 - self._squared / np.where(self._total > 0, self._total, np.nan))
+
+    def rmse_mv(self) -> Float64[np.ndarray, " horizon"]:
+        """Return the root of the mean squared error, in mV."""
+        return np.asarray(np.sqrt(self._squared.sum(1) / self.n_targets))
+
+    def mae_mv(self) -> Float64[np.ndarray, " horizon"]:
+        """Return the mean absolute error, in mV."""
+        return np.asarray(self._absolute.sum(1) / self.n_targets)
 
 
 class SpikeSums:
-    """Chances and outcomes at one horizon, counted in ten thousand steps of chance."""
+    """Histogram of spike probabilities and outcomes at one horizon, in ten thousand bins of probability."""
 
     def __init__(self) -> None:
         self._targets, self._spiked, self._chance = torch.zeros(3, _CHANCE_STEPS, dtype=torch.float64)
         self._squared = 0.0
 
     def add(self, chance: Float[Tensor, "batch channel"], spiked: Bool[Tensor, "batch channel"]) -> None:
-        """Take in a batch of windows."""
+        """Add a batch of windows: the forecast probability of a spike, and whether there was one."""
         chance, outcome = chance.flatten().double(), spiked.flatten().double()
         step = (chance * _CHANCE_STEPS).long().clamp(max=_CHANCE_STEPS - 1)
         self._targets += torch.bincount(step, minlength=_CHANCE_STEPS)
@@ -132,14 +118,14 @@ class SpikeSums:
         self._squared += float((chance - outcome).square().sum())
 
     def include(self, others: "SpikeSums") -> None:
-        """Take in what others took in."""
+        """Add the sums of other targets."""
         self._targets += others._targets
         self._spiked += others._spiked
         self._chance += others._chance
         self._squared += others._squared
 
     def score(self) -> SpikeScore | None:
-        """The scores; none where no target or every one has a spike."""
+        """Return the scores; None if no target or every target has a spike."""
         spiked, silent = self._spiked, self._targets - self._spiked
         n_targets, n_spiked, n_silent = (float(counts.sum()) for counts in (self._targets, spiked, silent))
         if not n_spiked or not n_silent:
@@ -158,98 +144,112 @@ class SpikeSums:
         )
 
 
-class ErrorSums:
-    """What R2, RMSE and MAE of one forecaster in one regime need to know of its targets.
+def bounds(percent: int) -> tuple[int, int]:
+    """Return the positions in `LEVELS` of the lower and the upper end of a central interval."""
+    lower = (100 - percent) // 5 - 1
+    return lower, len(LEVELS) - 1 - lower
 
-    R2 = 1 - SSE / SST in mV. SST is taken about each channel's *training* mean, so that R2 = 0 is what a
-    forecaster reaches that knows nothing but that mean.
+
+class DistributionSums:
+    """Accumulator for the scores of one forecaster's predictive distribution in one regime.
 
     Args:
-        n_horizons: how many horizons are forecast.
-        train_mean_mv: each channel's mean over the training samples.
+        forecaster: a forecaster with a predictive distribution.
     """
 
-    def __init__(self, n_horizons: int, train_mean_mv: Float[Tensor, " channel"]) -> None:
-        self._train_mean_mv = train_mean_mv
-        self._squared, self._absolute, self._total = np.zeros((3, n_horizons, len(train_mean_mv)))
-        self._n_windows = 0
+    def __init__(self, forecaster: Forecaster) -> None:
+        assert forecaster.distribution
+        self._distribution = forecaster.distribution
+        self._horizons = forecaster.horizons
+        n_horizons = len(self._horizons)
+        self._pinball_mv = torch.zeros(len(LEVELS), n_horizons, dtype=torch.float64)
+        self._width_mv, self._covered = torch.zeros(2, len(INTERVALS), n_horizons, dtype=torch.float64)
+        self._covered_by_recording: dict[int, Tensor] = {}
+        """Number of truths inside the `BAND` interval, (horizon, channel), by recording."""
+        self._windows: dict[int, int] = {}
+        self._spikes = [SpikeSums() for _ in self._horizons]
 
     def add(
-        self, forecast_mv: Float[Tensor, "batch horizon channel"], truth_mv: Float[Tensor, "batch horizon channel"]
+        self,
+        samples_mv: Float[Tensor, "batch time channel"],
+        forecast_mv: Float[Tensor, "batch horizon channel"],
+        recording: int,
     ) -> None:
-        """Take in a batch of windows."""
-        error_mv = (forecast_mv - truth_mv).double()
-        self._squared += error_mv.square().sum(0).numpy()
-        self._absolute += error_mv.abs().sum(0).numpy()
-        self._total += (truth_mv - self._train_mean_mv).double().square().sum(0).numpy()
-        self._n_windows += len(error_mv)
+        """Add a batch of windows.
 
-    def include(self, others: "ErrorSums") -> None:
-        """Take in what others took in."""
-        self._squared += others._squared
-        self._absolute += others._absolute
-        self._total += others._total
-        self._n_windows += others._n_windows
-
-    def of_channels(
-        self, chosen: Bool[np.ndarray, " channel"]
-    ) -> tuple[Float64[np.ndarray, " horizon"], Float64[np.ndarray, " horizon"], int]:
-        """SSE and SST in mV squared, and the scored values at each horizon, of some of the channels."""
-        squared, total = (sums[:, chosen].sum(1) for sums in (self._squared, self._total))
-        return squared, total, self._n_windows * int(chosen.sum())
-
-    @property
-    def n_targets(self) -> int:
-        """Scored values at each horizon: windows times channels."""
-        return self._n_windows * len(self._train_mean_mv)
-
-    def r2(self) -> Float64[np.ndarray, " horizon"]:
-        """R2 pooled over all channels.
-
-        Raises:
-            EvaluationError: R2 does not exist, because a forecast is not finite or no target varies.
+        Args:
+            samples_mv: samples from the last known one up to the largest horizon, in mV.
+            forecast_mv: forecasts, in mV.
+            recording: number of the recording that contains all of these windows.
         """
-        if not np.isfinite(self._squared).all():
-            raise EvaluationError(
-                "A forecast is NaN or infinite on held-out windows. Expected finite mV everywhere. "
-                "Look at the training's loss and at the recordings' quality.",
-                code="forecast-not-finite",
+        present_mv, truth_mv = samples_mv[:, 0], samples_mv[:, list(self._horizons)]
+        quantiles_mv = self._distribution.quantiles_mv(present_mv, forecast_mv, LEVELS)
+        for row, (level, quantile_mv) in enumerate(zip(LEVELS, quantiles_mv, strict=True)):
+            above_mv = truth_mv - quantile_mv
+            self._pinball_mv[row] += torch.maximum(level * above_mv, (level - 1) * above_mv).double().sum((0, 2))
+        self._windows[recording] = self._windows.get(recording, 0) + len(samples_mv)
+        for row, percent in enumerate(INTERVALS):
+            lower_mv, upper_mv = (quantiles_mv[bound] for bound in bounds(percent))
+            covered = (truth_mv >= lower_mv) & (truth_mv <= upper_mv)
+            self._covered[row] += covered.sum((0, 2))
+            self._width_mv[row] += (upper_mv - lower_mv).double().sum((0, 2))
+            if percent == BAND:
+                former = self._covered_by_recording.get(recording, 0)
+                self._covered_by_recording[recording] = former + covered.sum(0)
+        if self._distribution.sees_spikes:
+            chance = self._distribution.spike_chance(present_mv, forecast_mv)
+            spiked = self._distribution.spikes_within(samples_mv)
+            for number, sums in enumerate(self._spikes):
+                sums.add(chance[:, number], spiked[:, number])
+
+    def include(self, others: "DistributionSums") -> None:
+        """Add the sums of other recordings."""
+        self._pinball_mv += others._pinball_mv
+        self._width_mv += others._width_mv
+        self._covered += others._covered
+        self._covered_by_recording |= others._covered_by_recording
+        self._windows |= others._windows
+        for sums, other in zip(self._spikes, others._spikes, strict=True):
+            sums.include(other)
+
+    def scores(self, name: str, regime: Regime) -> list[DistributionScore]:
+        """Return the scores at each horizon."""
+        covered_here = torch.stack(list(self._covered_by_recording.values())).double()
+        windows = torch.tensor(list(self._windows.values()), dtype=torch.float64)
+        n_targets = float(windows.sum()) * covered_here.shape[2]
+        by_recording = covered_here.mean(2) / windows[:, None]
+        by_channel = covered_here.sum(0) / windows.sum()
+        return [
+            DistributionScore(
+                forecaster=name,
+                regime=regime,
+                horizon=horizon,
+                crps_mv=2 * float(self._pinball_mv[:, row].sum()) / (n_targets * (len(LEVELS) + 1)),
+                pinball_mv=dict(zip(LEVELS, (self._pinball_mv[:, row] / n_targets).tolist(), strict=True)),
+                coverage=dict(zip(INTERVALS, (self._covered[:, row] / n_targets).tolist(), strict=True)),
+                width_mv=dict(zip(INTERVALS, (self._width_mv[:, row] / n_targets).tolist(), strict=True)),
+                coverage80_recordings=(float(by_recording[:, row].min()), float(by_recording[:, row].max())),
+                coverage80_channels=(float(by_channel[row].quantile(0.1)), float(by_channel[row].quantile(0.9))),
+                spikes=self._spikes[row].score(),
             )
-        if not self._total.sum(1).all():
-            raise EvaluationError(
-                "Every held-out target equals its channel's training mean. Expected voltage that varies. "
-                "Look at the recordings that are held out.",
-                code="targets-constant",
-            )
-        return np.asarray(1 - self._squared.sum(1) / self._total.sum(1))
-
-    def r2_by_channel(self) -> Float64[np.ndarray, "horizon channel"]:
-        """R2 of each channel on its own; NaN for a channel that never leaves its training mean."""
-        return np.asarray(1 - self._squared / np.where(self._total > 0, self._total, np.nan))
-
-    def rmse_mv(self) -> Float64[np.ndarray, " horizon"]:
-        """Root of the mean squared error."""
-        return np.asarray(np.sqrt(self._squared.sum(1) / self.n_targets))
-
-    def mae_mv(self) -> Float64[np.ndarray, " horizon"]:
-        """Mean of the absolute error."""
-        return np.asarray(self._absolute.sum(1) / self.n_targets)
+            for row, horizon in enumerate(self._horizons)
+        ]
 
 
 @dataclass(frozen=True)
 class ForecasterSums:
-    """The errors over all recordings, those on each, and what the predictive distribution needs."""
+    """Accumulator for all scores of one forecaster in one regime: overall, and by recording and channel type."""
 
     errors: ErrorSums
     distribution: DistributionSums | None
     of_type: dict[tuple[int, str], tuple[np.ndarray, np.ndarray, int]] = field(default_factory=dict)
-    """SSE, SST and number of targets, by the recording's number and the channels' type."""
+    """SSE, SST and number of targets, by recording number and channel type."""
 
     @classmethod
-    def of(cls, contender: Forecaster, window_set: WindowSet) -> "ForecasterSums":
-        """Nothing yet."""
-        errors = ErrorSums(len(contender.horizons), window_set.train_mean_mv())
-        return cls(errors, DistributionSums(contender) if contender.distribution else None)
+    def of(cls, forecaster: Forecaster, window_set: WindowSet) -> "ForecasterSums":
+        """Return an empty accumulator."""
+        errors = ErrorSums(len(forecaster.horizons), window_set.train_mean_mv())
+        return cls(errors, DistributionSums(forecaster) if forecaster.distribution else None)
 
     def add(
         self,
@@ -258,24 +258,24 @@ class ForecasterSums:
         truth_mv: Float[Tensor, "batch horizon channel"],
         recording: int,
     ) -> None:
-        """Take in a batch of windows of one recording; samples are those from the last known one on."""
+        """Add a batch of windows of one recording. `samples_mv` begin with the last known sample."""
         self.errors.add(forecast_mv, truth_mv)
         if self.distribution:
             self.distribution.add(samples_mv, forecast_mv, recording)
 
     def include(self, others: "ForecasterSums", recording: int, channel_types: Sequence[str]) -> None:
-        """Take in the sums of a whole recording."""
+        """Add the sums of a whole recording."""
         self.errors.include(others.errors)
         if self.distribution and others.distribution:
             self.distribution.include(others.distribution)
         for kind in dict.fromkeys(channel_types):
-            of_kind = np.array([each == kind for each in channel_types])
+            of_kind = np.array([channel_type == kind for channel_type in channel_types])
             self.of_type[recording, kind] = others.errors.of_channels(of_kind)
 
     def by_recording(
         self, name: str, regime: Regime, horizons: Sequence[int], window_set: WindowSet
     ) -> Iterator[RecordingErrors]:
-        """The errors on each recording and type of channel."""
+        """Yield the errors on each recording and channel type."""
         for (number, channel_type), (squared_error_mv2, total_mv2, n_targets) in self.of_type.items():
             yield RecordingErrors(
                 forecaster=name,

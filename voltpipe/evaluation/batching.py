@@ -1,4 +1,4 @@
-"""What the figures need beyond the scores: distributions of errors, and forecasts next to the truth."""
+"""Forecasts of windows in mV, batch by batch."""
 
 from collections.abc import Iterator
 
@@ -19,14 +19,14 @@ def predict_mv(forecaster: Forecaster, batch: Batch) -> Float[Tensor, "batch hor
 
 
 def windows_per_batch(window_set: WindowSet) -> int:
-    """How many windows are gathered at a time; keeps memory bounded whatever the context and the channels."""
+    """Return the number of windows in a batch, which bounds memory for any context and number of channels."""
     return max(1, _BATCH_SAMPLES // (window_set.settings.window_samples * window_set.n_channels))
 
 
 def batches_by_recording(
     windows: Int64[np.ndarray, " window"], window_set: WindowSet
 ) -> Iterator[Int64[np.ndarray, " batch"]]:
-    """Windows of one recording at a time, and not too many."""
+    """Yield batches of windows, each of one recording and at most `windows_per_batch` long."""
     size = windows_per_batch(window_set)
     recordings = window_set.index["recording"][windows]
     for of_recording in np.split(windows, np.flatnonzero(np.diff(recordings)) + 1):

@@ -1,4 +1,4 @@
-"""Two forecasters side by side on the same targets: as a whole, by organoid, and by type of channel."""
+"""Comparison of two forecasters on the same targets: on all of them, by organoid, and by channel type."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from voltpipe.lake.keys import RecordingKey
 
 @dataclass(frozen=True)
 class GroupGain:
-    """A forecaster beside another on all targets, or on those of one organoid or type of channel."""
+    """Gain of one forecaster over another on all targets, or on those of one organoid or channel type."""
 
     group: str
     r2: float
@@ -23,11 +23,11 @@ class GroupGain:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A forecaster beside another."""
+    """Gains of one forecaster over another."""
 
     whole: GroupGain
     groups: tuple[GroupGain, ...]
-    """By organoid, where there are several, and by type of channel, where there are several."""
+    """Gains by organoid and by channel type, each only if there are several."""
 
 
 def compare_forecasters(
@@ -42,18 +42,17 @@ def compare_forecasters(
     """Compare two evaluations on one window set, in the stricter regime.
 
     Args:
-        evaluation: the forecaster's.
-        other: the other's; its targets must be the same.
-        recordings: keys of the held-out recordings that count as a whole, at least one.
-        horizons: in samples; both must forecast them.
-        guarded: keys of those that count in groups, these recordings among them.
-        error_rate: of the bounds, see `paired_gain`.
+        evaluation: evaluation of the forecaster.
+        other: evaluation of the other forecaster, on the same targets.
+        recordings: keys of the held-out recordings in the overall gain, at least one.
+        horizons: horizons in samples, which both must forecast.
+        guarded: keys of the held-out recordings in the gains by group; includes `recordings`.
+        error_rate: error rate of the bounds (see `paired_gain`).
     """
     sums = _sums(evaluation, guarded, horizons)
     other_sums = _sums(other, guarded, horizons)
 
     def gain(group: str, parts: Collection[tuple[str, str]]) -> GroupGain:
-        """Of recordings and types of channels."""
         keys = sorted({key for key, _ in parts})
         own, others, total = (
             np.array([sum(by_part[part][row] for part in parts if part[0] == key) for key in keys])
@@ -77,7 +76,7 @@ def compare_forecasters(
 def _sums(
     evaluation: Evaluation, recordings: Collection[str], horizons: Sequence[int]
 ) -> Mapping[tuple[str, str], np.ndarray]:
-    """SSE and SST by recording and type of channel, a column a horizon."""
+    """Return SSE and SST, (2, horizon), by recording and channel type."""
     return {
         (errors.recording, errors.channel_type): np.array([errors.squared_error_mv2, errors.total_mv2])[
             :, [errors.horizons.index(horizon) for horizon in horizons]

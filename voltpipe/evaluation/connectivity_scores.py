@@ -1,4 +1,4 @@
-"""How much connectivity was found, and how right it is where the truth is known."""
+"""Scores of estimated connectivity: its extent, and its accuracy where the truth is known."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,25 +13,63 @@ from torch import Tensor
 from voltpipe.evaluation.connectivity_table import LIKELY
 from voltpipe.forecasting.connectivity.connectivity import Connectivity, SenderType
 
+COUPLING = "coupling"
+
 
 @dataclass(frozen=True)
 class ConnectivityAccuracy:
-    """How much of the true connectivity was found, over all pairs of different channels that could be measured."""
+    """Accuracy of estimated connectivity, over all measured pairs of different channels."""
 
     auroc: float
-    """The chance that a connected pair gets a higher probability than an unconnected one (Mann-Whitney; ties half)."""
+    """Probability that a connected pair ranks above an unconnected one (Mann-Whitney; ties count half)."""
     average_precision: float
-    """The precision at each connected pair's rank, averaged: the area under the precision-recall curve."""
+    """Mean precision at the ranks of connected pairs, which is the area under the precision-recall curve."""
     sign_accuracy: float
-    """The share of connected pairs whose weight has the true sign."""
+    """Share of connected pairs whose weight has the true sign."""
     senders_named: float
-    """The share of senders that were called what they are."""
+    """Share of senders whose type (excitatory or inhibitory) is right."""
+
+
+@dataclass(frozen=True)
+class PairRanking:
+    """Separation of connected from unconnected pairs by one measure."""
+
+    auroc: float
+    """Probability that a connected pair ranks above an unconnected one."""
+    average_precision: float
+    """Area under the precision-recall curve."""
+
+
+@dataclass(frozen=True)
+class ConnectivityAgreement:
+    """Agreement of estimated connectivity with the truth, over all measured pairs."""
+
+    rankings: Mapping[str, PairRanking]
+    """Rankings by the coupling and by measures of spike trains alone, by name."""
+    sign_accuracy: float
+    """Share of connected pairs whose weight has the true sign."""
+    senders_named: float
+    """Share of senders whose type (excitatory or inhibitory) is right."""
+
+
+@dataclass(frozen=True)
+class ConnectivitySummary:
+    """Summary of the connectivity of one organoid."""
+
+    organoid: str
+    n_channels: int
+    n_connections: int
+    """Number of pairs that are more likely connected than not."""
+    senders: Mapping[SenderType, int]
+    """Number of channels of each sender type."""
+    agreement: ConnectivityAgreement | None
+    """Agreement with the truth; None if the truth is unknown."""
 
 
 def connectivity_accuracy(
     coupling: Connectivity, true_weights_mv: Float[Tensor, "sender receiver"]
 ) -> ConnectivityAccuracy:
-    """Compare with true weights, zero where there is no connection."""
+    """Compare estimated connectivity with the true weights in mV, which are zero where there is no connection."""
     measured = torch.isfinite(coupling.standard_error_mv)
     connected = true_weights_mv[measured] != 0
     signs_agree = coupling.weights_mv.sign() == true_weights_mv.sign()
@@ -46,99 +84,60 @@ def connectivity_accuracy(
     )
 
 
+def summarize_connectivity(table: pd.DataFrame) -> tuple[ConnectivitySummary, ...]:
+    """Summarize each organoid of a connectivity table."""
+    return tuple(_summary(str(organoid), pairs) for organoid, pairs in table.groupby("organoid"))
+
+
+def connectivity_metrics(summaries: Sequence[ConnectivitySummary]) -> dict[str, float]:
+    """Return means over organoids by MLflow metric name.
+
+    The names are `connectivity/connections` and, if the truth of all organoids is known, `connectivity/auroc`,
+    `connectivity/average_precision`, `connectivity/sign_accuracy` and `connectivity/senders_named`.
+    """
+    if not summaries:
+        return {}
+    metrics = {"connections": fmean(summary.n_connections for summary in summaries)}
+    agreement = mean_agreement(summaries)
+    if agreement:
+        metrics |= vars(agreement.rankings[COUPLING])
+        metrics |= {"sign_accuracy": agreement.sign_accuracy, "senders_named": agreement.senders_named}
+    return {f"connectivity/{name}": value for name, value in metrics.items()}
+
+
+def mean_agreement(summaries: Sequence[ConnectivitySummary]) -> ConnectivityAgreement | None:
+    """Return the mean agreement over organoids; None if the truth of any organoid is unknown."""
+    agreements = [summary.agreement for summary in summaries if summary.agreement]
+    if not agreements or len(agreements) < len(summaries):
+        return None
+    return ConnectivityAgreement(
+        rankings={
+            name: PairRanking(
+                fmean(agreement.rankings[name].auroc for agreement in agreements),
+                fmean(agreement.rankings[name].average_precision for agreement in agreements),
+            )
+            for name in agreements[0].rankings
+        },
+        sign_accuracy=fmean(agreement.sign_accuracy for agreement in agreements),
+        senders_named=fmean(agreement.senders_named for agreement in agreements),
+    )
+
+
 def auroc(score: Float[Tensor, " pair"], connected: Bool[Tensor, " pair"]) -> float:
-    """The chance that a connected pair scores higher than an unconnected one (Mann-Whitney; ties half)."""
+    """Return the probability that a connected pair scores above an unconnected one (Mann-Whitney; ties count half)."""
     others = score[~connected].sort().values
     below, up_to = (torch.searchsorted(others, score[connected], right=right).double() for right in (False, True))
     return float((below + up_to).mean() / 2 / len(others))
 
 
 def average_precision(score: Float[Tensor, " pair"], connected: Bool[Tensor, " pair"]) -> float:
-    """The precision at each connected pair's rank, averaged. Pairs of equal score are taken together."""
+    """Return the mean precision at the ranks of connected pairs. Pairs of equal score share a rank."""
     found = score[connected].sort().values
     everything = score.sort().values
     n_found, n_taken = (
         len(values) - torch.searchsorted(values, found, right=False).double() for values in (found, everything)
     )
     return float((n_found / n_taken).mean())
-
-
-COUPLING = "coupling"
-
-
-@dataclass(frozen=True)
-class PairRanking:
-    """How well a measure tells connected pairs from the others."""
-
-    auroc: float
-    """The chance that a connected pair ranks above an unconnected one."""
-    average_precision: float
-    """The area under the precision-recall curve."""
-
-
-@dataclass(frozen=True)
-class ConnectivityAgreement:
-    """How what was found compares with the truth, over all pairs that could be measured."""
-
-    rankings: Mapping[str, PairRanking]
-    """Of the coupling, and of measures that go by spike trains alone, by name."""
-    sign_accuracy: float
-    """The share of connected pairs whose weight has the true sign."""
-    senders_named: float
-    """The share of senders that were called what they are."""
-
-
-@dataclass(frozen=True)
-class ConnectivitySummary:
-    """What was found in one organoid."""
-
-    organoid: str
-    n_channels: int
-    n_connections: int
-    """Pairs that are more likely connected than not."""
-    senders: Mapping[SenderType, int]
-    """How many channels send what."""
-    agreement: ConnectivityAgreement | None
-    """None where the truth is not known."""
-
-
-def summarize_connectivity(table: pd.DataFrame) -> tuple[ConnectivitySummary, ...]:
-    """One for each organoid of a connectivity table."""
-    return tuple(_summary(str(organoid), pairs) for organoid, pairs in table.groupby("organoid"))
-
-
-def connectivity_metrics(found: Sequence[ConnectivitySummary]) -> dict[str, float]:
-    """Figures under their MLflow names, each a mean over organoids.
-
-    They are `connectivity/connections`, and where the truth of all is known `connectivity/auroc`,
-    `connectivity/average_precision`, `connectivity/sign_accuracy` and `connectivity/senders_named`.
-    """
-    if not found:
-        return {}
-    figures = {"connections": fmean(each.n_connections for each in found)}
-    known = mean_agreement(found)
-    if known:
-        figures |= vars(known.rankings[COUPLING])
-        figures |= {"sign_accuracy": known.sign_accuracy, "senders_named": known.senders_named}
-    return {f"connectivity/{name}": value for name, value in figures.items()}
-
-
-def mean_agreement(found: Sequence[ConnectivitySummary]) -> ConnectivityAgreement | None:
-    """The mean over organoids; None where the truth of one is not known."""
-    known = [each.agreement for each in found if each.agreement]
-    if not known or len(known) < len(found):
-        return None
-    return ConnectivityAgreement(
-        rankings={
-            name: PairRanking(
-                fmean(each.rankings[name].auroc for each in known),
-                fmean(each.rankings[name].average_precision for each in known),
-            )
-            for name in known[0].rankings
-        },
-        sign_accuracy=fmean(each.sign_accuracy for each in known),
-        senders_named=fmean(each.senders_named for each in known),
-    )
 
 
 def _summary(organoid: str, pairs: pd.DataFrame) -> ConnectivitySummary:
@@ -157,7 +156,7 @@ def _agreement(pairs: pd.DataFrame) -> ConnectivityAgreement:
     measured = pairs[pairs["standard_error_mv"].notna()]
     connected = measured[measured["is_connected_truth"].astype(bool)]
     true_sums_mv = pairs.groupby("sender")["true_weight_mv"].sum()
-    # As strings: an enumeration's member is not what a column of a table holds.
+    # The column of a table holds strings, not members of the enumeration.
     true_types = (true_sums_mv > 0).map({True: SenderType.EXCITATORY.value, False: SenderType.INHIBITORY.value})
     named = pairs.groupby("sender")["sender_type"].first() == true_types
     signs_agree = np.sign(connected["weight_mv"]) == np.sign(connected["true_weight_mv"])
@@ -165,7 +164,7 @@ def _agreement(pairs: pd.DataFrame) -> ConnectivityAgreement:
 
 
 def _rankings(measured: pd.DataFrame) -> Iterator[tuple[str, PairRanking]]:
-    # Where a tiling is below zero, the sender keeps the receiver from spiking: no less a connection.
+    # A negative tiling means that the sender keeps the receiver from spiking, which is a connection too.
     scores = {
         COUPLING: measured["probability"],
         "cross-correlogram": measured["correlogram_z"],

@@ -1,6 +1,4 @@
-"""Who drives whom, pair by pair: what a forecaster found of it, what spike trains say, and the truth where known."""
-
-from pathlib import Path
+"""Connectivity of each pair of channels: by the forecaster, by spike trains alone, and the truth where known."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +8,6 @@ from torch import Tensor
 from voltpipe.forecasting.compute import run_in_threads
 from voltpipe.forecasting.connectivity.connectivity import Connectivity
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.lake.files import atomic_write
 from voltpipe.signals.spike_trains import PairwiseSpikeStatistics, pairwise_spike_statistics
 from voltpipe.simulation.network import BRUNEL_NETWORK, draw_network
 from voltpipe.simulation.settings import Preparation
@@ -19,8 +16,7 @@ from voltpipe.windows.window_set import WindowSet
 
 CONNECTIVITY_FILE = "connectivity.parquet"
 LIKELY = 0.5
-"""Pairs of a higher probability are called connected."""
-
+"""Probability above which a pair counts as connected."""
 _Z_OF_95_PERCENT = 1.96
 _COLUMNS = {
     "organoid": "str",
@@ -41,27 +37,29 @@ _COLUMNS = {
 
 
 def connectivity_table(forecaster: Forecaster, window_set: WindowSet) -> pd.DataFrame:
-    """A row for each pair of different channels of each organoid that was trained on.
+    """Return a table with one row for each pair of different channels of each organoid that was trained on.
 
-    `sender` and `receiver` are channels. `weight_mv` is the expected shift of the receiver's voltage by one spike of
-    the sender given all evidence, `probability` that there is a connection, and `sender_type` what the sender's spikes
-    do to all. `measured_mv` is the shift as measured for the pair alone, with its standard error and 95 % interval
-    (`low_mv`, `high_mv`); NaN where nothing could be measured. `correlogram_z` and `tiling` are what spike trains alone
-    say of the pair (see `forecasting.coupling.spike_trains`). `true_weight_mv` and `is_connected_truth` are missing
-    where the truth is not known.
+    - `sender`, `receiver`: the channels.
+    - `weight_mv`: expected shift of the receiver's voltage by one spike of the sender, given all training data.
+    - `probability`: probability of a connection.
+    - `sender_type`: effect of the sender's spikes on all receivers.
+    - `measured_mv`: shift measured for the pair alone, with standard error (`standard_error_mv`) and 95 % interval
+      (`low_mv`, `high_mv`); NaN if it could not be measured.
+    - `correlogram_z`, `tiling`: statistics of the two spike trains alone (see `signals.spike_trains`).
+    - `true_weight_mv`, `is_connected_truth`: missing if the truth is unknown.
 
     Args:
-        forecaster: one without a coupling gives no rows.
-        window_set: what it was trained on; only training rows are read.
+        forecaster: a forecaster; one without a coupling gives no rows.
+        window_set: the window set that it was trained on; only training rows are read.
     """
     truth_mv = true_networks_mv(window_set)
 
-    def of(learned: tuple[str, Connectivity]) -> pd.DataFrame:
+    def table_of(learned: tuple[str, Connectivity]) -> pd.DataFrame:
         organoid, coupling = learned
         trains = _spike_trains(organoid, window_set, coupling)
         return _pairs(organoid, window_set.channel_names, coupling, trains, truth_mv)
 
-    parts = list(run_in_threads(of, forecaster.couplings().items()))
+    parts = list(run_in_threads(table_of, forecaster.couplings().items()))
     return pd.concat(parts, ignore_index=True).astype(_COLUMNS) if parts else no_connectivity()
 
 
@@ -71,28 +69,22 @@ def no_connectivity() -> pd.DataFrame:
 
 
 def true_networks_mv(window_set: WindowSet) -> dict[str, Float[np.ndarray, "sender receiver"]]:
-    """The simulated networks, by organoid, as far as the recordings name the seed that they were drawn from.
+    """Return the weights of the simulated networks in mV, by organoid; only if recordings name the network's seed.
 
-    Only those of preparation `organoid` can be drawn again; Brian2 drew those of `brunel`. Where channels were left
-    out, it is not known which are left.
+    Only networks of preparation `organoid` can be drawn again, because Brian2 drew those of `brunel`. If channels were
+    left out, it is unknown which ones remain, so nothing is returned.
     """
     if window_set.manifest.preparation != Preparation.ORGANOID or window_set.n_channels != BRUNEL_NETWORK.n_neurons:
         return {}
     return {organoid: draw_network(seed) for organoid, seed in window_set.manifest.network_seeds.items()}
 
 
-def write_connectivity(path: Path, table: pd.DataFrame) -> None:
-    """Write a table, whole or not at all."""
-    with atomic_write(path) as aside:
-        table.to_parquet(aside, index=False)
-
-
 def _spike_trains(organoid: str, window_set: WindowSet, coupling: Connectivity) -> PairwiseSpikeStatistics:
-    """Of the same training rows, at the same lags."""
+    """Return statistics of the spike trains in the training rows and at the lags that the coupling is from."""
     n_lags = len(coupling.delay_profile)
     rows = [row for row in window_set.train_rows() if window_set.recordings[row[0]].organoid == organoid]
-    pieces = segments(window_set, rows, n_before=n_lags + 1, n_after=n_lags)
-    return pairwise_spike_statistics((piece.samples_mv() for piece in pieces), coupling.reset, n_lags=n_lags)
+    samples_mv = (each.samples_mv() for each in segments(window_set, rows, n_before=n_lags + 1, n_after=n_lags))
+    return pairwise_spike_statistics(samples_mv, coupling.reset, n_lags=n_lags)
 
 
 def _pairs(

@@ -1,4 +1,4 @@
-"""What the figures need beyond the scores: distributions of errors, and forecasts next to the truth."""
+"""Data of figures beyond the scores: distributions of errors, and example forecasts with their truth."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from voltpipe.progress import EpochRecord
 from voltpipe.windows.splits import Split
 from voltpipe.windows.window_set import WindowSet, to_mv
 
-EXAMPLE_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)
-CHANNEL_QUANTILES = (0.1, 0.5, 0.9)
-STRETCH_SAMPLES = 250
+_EXAMPLE_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95)
+_CHANNEL_QUANTILES = (0.1, 0.5, 0.9)
+_SEGMENT_SAMPLES = 250
 N_WORST = 20
 _ERROR_BINS, _ERROR_SPAN_SD = 121, 6
 _JOINT_BINS, _JOINT_SPAN_SD = 100, 5
@@ -26,62 +26,62 @@ _JOINT_BINS, _JOINT_SPAN_SD = 100, 5
 
 @dataclass(frozen=True)
 class Example:
-    """One held-out window of one channel, with its forecast."""
+    """Held-out window of one channel, with its forecast."""
 
     recording: str
     channel: str
     origin_s: float
-    """When the last known sample was recorded, from the beginning of the conditioned recording."""
+    """Time of the last known sample, from the beginning of the conditioned recording."""
     error_quantile: float
-    """Where its squared error stands among all windows, and among the channels of its window; 0 is the smallest."""
+    """Quantile of its squared error among all windows, and among the channels of its window; 0 is the smallest."""
     history_mv: Float32[np.ndarray, " context"]
     truth_mv: Float32[np.ndarray, " time"]
-    """Every sample up to the largest horizon."""
+    """All samples up to the largest horizon."""
     forecast_mv: Float32[np.ndarray, " horizon"]
     band_mv: Float32[np.ndarray, "2 horizon"] | None
-    """The ends of the 80 % interval; None for a forecaster without a predictive distribution."""
+    """Ends of the 80 % interval; None for a forecaster without a predictive distribution."""
 
 
 @dataclass(frozen=True)
 class ExampleSegment:
-    """Some channels over a held-out stretch, with a forecast made at every sample."""
+    """Held-out segment of a few channels, with a forecast at every sample."""
 
     recording: str
     start_s: float
-    """When the first sample was recorded, from the beginning of the conditioned recording."""
+    """Time of the first sample, from the beginning of the conditioned recording."""
     channels: tuple[str, ...]
     truth_mv: Float32[np.ndarray, "time channel"]
     forecast_mv: Float32[np.ndarray, "time horizon channel"]
-    """Made when the sample at `time` was the last known one."""
+    """Forecasts made when the sample at `time` was the last known one."""
 
 
 @dataclass(frozen=True)
 class FigureData:
-    """What the figures show of one regime; horizons and channels are those of the forecaster."""
+    """Data of the figures of one regime, at the horizons and channels of the forecaster."""
 
     regime: Regime
     horizons: tuple[int, ...]
     channel_names: tuple[str, ...]
     channel_types: tuple[str, ...]
     r2_by_channel: dict[str, Float64[np.ndarray, "horizon channel"]]
-    """By forecaster or baseline; NaN for a channel that never leaves its training mean."""
+    """R2 by name of the forecaster or baseline; NaN for a channel that never leaves its training mean."""
     error_edges_mv: Float64[np.ndarray, " edge"]
     error_counts: Int64[np.ndarray, "horizon bin"]
     joint_edges_mv: Float64[np.ndarray, " joint_edge"]
     joint_counts: Int64[np.ndarray, "truth forecast"]
-    """Targets at the shortest horizon by their true and their forecast voltage."""
+    """Number of targets at the shortest horizon by true and by forecast voltage."""
     examples: tuple[Example, ...]
     worst: tuple[Example, ...]
-    """The largest errors at the shortest horizon."""
+    """Forecasts with the largest errors at the shortest horizon."""
     stretch: ExampleSegment | None
-    """None where no stretch was held out in one piece."""
+    """Held-out segment; None if no contiguous segment was held out."""
     history: tuple[EpochRecord, ...]
-    """The training's epochs."""
+    """Epochs of the training."""
 
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """Histograms of the forecaster's errors, growing batch by batch and recording by recording."""
+    """Accumulator of histograms of the forecaster's errors."""
 
     error_edges_mv: Float64[np.ndarray, " edge"]
     joint_edges_mv: Float64[np.ndarray, " joint_edge"]
@@ -89,11 +89,11 @@ class ErrorCounts:
     joint_counts: Int64[np.ndarray, "truth forecast"]
     window_squared_error: list[Tensor] = field(default_factory=list)
     largest_squared_error: list[Tensor] = field(default_factory=list)
-    """At the shortest horizon, of each window's worst channel."""
+    """Squared error of each window's worst channel at the shortest horizon."""
 
     @classmethod
     def of(cls, n_horizons: int, window_set: WindowSet) -> "ErrorCounts":
-        """Nothing yet; bins depend on calibrations alone, so evaluations on one window set share them."""
+        """Return an empty accumulator. Bins depend only on z-scores, so all evaluations on a window set share them."""
         mean_mv, sd_mv = window_set.calibration_mv(np.arange(len(window_set.recordings)))
         typical_sd_mv = sd_mv.median().item()
         half_mv = _ERROR_SPAN_SD * typical_sd_mv
@@ -105,8 +105,8 @@ class ErrorCounts:
             np.zeros((_JOINT_BINS, _JOINT_BINS), np.int64),
         )
 
-    def emptied(self) -> "ErrorCounts":
-        """Nothing, in the same bins."""
+    def empty_copy(self) -> "ErrorCounts":
+        """Return an empty accumulator with the same bins."""
         return ErrorCounts(
             self.error_edges_mv,
             self.joint_edges_mv,
@@ -115,7 +115,7 @@ class ErrorCounts:
         )
 
     def include(self, others: "ErrorCounts") -> None:
-        """Take in what others took in."""
+        """Add the counts of other windows."""
         self.error_counts[:] += others.error_counts
         self.joint_counts[:] += others.joint_counts
         self.window_squared_error.extend(others.window_squared_error)
@@ -124,7 +124,7 @@ class ErrorCounts:
     def add(
         self, forecast_mv: Float[Tensor, "batch horizon channel"], truth_mv: Float[Tensor, "batch horizon channel"]
     ) -> None:
-        """Take in a batch of windows."""
+        """Add a batch of windows, in mV."""
         error_mv = forecast_mv - truth_mv
         for horizon, counts in enumerate(self.error_counts):
             counts += np.histogram(error_mv[:, horizon].numpy(), self.error_edges_mv)[0]
@@ -134,24 +134,20 @@ class ErrorCounts:
         self.largest_squared_error.append(error_mv[:, 0].square().amax(1))
 
 
-def _nearest_rank(values: Float[Tensor, " value"], quantile: float) -> int:
-    return int(values.argsort()[round(quantile * (len(values) - 1))])
-
-
 def choose_examples(
     used: Callable[[int], Forecaster],
     window_set: WindowSet,
     windows: Int64[np.ndarray, " window"],
     window_squared_error: Float[Tensor, " window"],
 ) -> tuple[Example, ...]:
-    """Windows from easy to hard, by a fixed rule: at given quantiles of the error over windows, then over channels.
+    """Choose windows from easy to hard by a fixed rule: at quantiles of the error over windows, then over channels.
 
-    `used` gives the forecaster for a recording.
+    `used` maps a recording's number to the forecaster for it.
     """
-    ranks = [_nearest_rank(window_squared_error, quantile) for quantile in EXAMPLE_QUANTILES]
+    ranks = [_nearest_rank(window_squared_error, quantile) for quantile in _EXAMPLE_QUANTILES]
     return tuple(
         _example(used, window_set, windows[rank], quantile)
-        for rank, quantile in zip(ranks, EXAMPLE_QUANTILES, strict=True)
+        for rank, quantile in zip(ranks, _EXAMPLE_QUANTILES, strict=True)
     )
 
 
@@ -161,9 +157,10 @@ def choose_worst(
     windows: Int64[np.ndarray, " window"],
     largest_squared_error: Float[Tensor, " window"],
 ) -> tuple[Example, ...]:
-    """The forecasts at the shortest horizon that erred most, the worst first, no two of windows that overlap.
+    """Choose the forecasts at the shortest horizon with the largest errors, worst first, without overlapping windows.
 
-    `largest_squared_error` is that of each window's worst channel.
+    `largest_squared_error` is the squared error of each window's worst channel. `used` maps a recording's number to
+    the forecaster for it.
     """
     chosen: list[int] = []
     for place in largest_squared_error.argsort(descending=True).tolist():
@@ -176,6 +173,60 @@ def choose_worst(
     return tuple(_example(used, window_set, window, 1.0, n_horizons=1) for window in chosen)
 
 
+def choose_segment(
+    used: Callable[[int], Forecaster],
+    window_set: WindowSet,
+    windows: Int64[np.ndarray, " window"],
+    r2_by_channel: Float64[np.ndarray, " channel"],
+) -> ExampleSegment | None:
+    """Choose the middle of the longest held-out segment, for the channels at given quantiles of R2.
+
+    `used` maps a recording's number to the forecaster for it. Returns None if no window lies in a held-out span.
+    """
+    origins = []
+    starts = window_set.index["start_row"][windows]
+    for number, start_row, stop_row, split in window_set.manifest.spans:
+        inside = starts[(starts >= start_row) & (starts < stop_row)]
+        if len(inside) and split != Split.TRAIN:
+            first_row = max(int(inside[0]) + window_set.context, window_set.recordings[number].calibration_stop_row)
+            origins.append((stop_row - first_row, number, first_row))
+    room, number, first_row = max(origins, default=(0, 0, 0))
+    n_samples = min(room, _SEGMENT_SAMPLES)
+    if n_samples < 2:
+        return None
+    first_row += (room - n_samples) // 2
+    forecaster = used(number)
+    context = forecaster.config.context_samples
+    samples_z = window_set.samples_z[first_row - context + 1 : first_row + n_samples]
+    mean_mv, sd_mv = window_set.calibration_mv(np.full(n_samples, number))
+    history_z = samples_z.unfold(0, context, 1).transpose(1, 2)
+    size = windows_per_batch(window_set)
+    parts = (slice(start, start + size) for start in range(0, n_samples, size))
+    forecast_z = torch.cat([forecaster.predict_z(history_z[part], mean_mv[part], sd_mv[part]) for part in parts])
+    forecast_mv = to_mv(forecast_z, mean_mv, sd_mv)
+    truth_mv = to_mv(samples_z[context - 1 :], mean_mv, sd_mv)
+    r2 = torch.from_numpy(np.nan_to_num(r2_by_channel, nan=-np.inf))
+    channels = list(dict.fromkeys(_nearest_rank(r2, quantile) for quantile in _CHANNEL_QUANTILES))
+    recording = window_set.recordings[number]
+    return ExampleSegment(
+        recording=recording.key,
+        start_s=(first_row - recording.start_row) / window_set.rate_hz,
+        channels=tuple(window_set.channel_names[channel] for channel in channels),
+        truth_mv=truth_mv[:, channels].numpy(),
+        forecast_mv=forecast_mv[..., channels].numpy(),
+    )
+
+
+def band_mv(
+    forecaster: Forecaster,
+    present_mv: Float[Tensor, "*batch channel"],
+    forecast_mv: Float[Tensor, "*batch horizon channel"],
+) -> Float[Tensor, "2 *batch horizon channel"]:
+    """Return the ends of the 80 % interval of a forecaster with a predictive distribution."""
+    assert forecaster.distribution
+    return forecaster.distribution.quantiles_mv(present_mv, forecast_mv, [LEVELS[end] for end in bounds(BAND)])
+
+
 def _example(
     used: Callable[[int], Forecaster],
     window_set: WindowSet,
@@ -183,7 +234,7 @@ def _example(
     quantile: float,
     n_horizons: int | None = None,
 ) -> Example:
-    """The channel of a window whose squared error over the first horizons has the given rank."""
+    """Return the channel of a window whose squared error over the first `n_horizons` is at the given quantile."""
     entry = window_set.index[window]
     forecaster = used(int(entry["recording"]))
     horizon_rows = [window_set.horizons.index(horizon) for horizon in forecaster.horizons]
@@ -210,55 +261,5 @@ def _example(
     )
 
 
-def band_mv(
-    forecaster: Forecaster,
-    present_mv: Float[Tensor, "*batch channel"],
-    forecast_mv: Float[Tensor, "*batch horizon channel"],
-) -> Float[Tensor, "2 *batch horizon channel"]:
-    """The ends of the 80 % interval of a forecaster that has a distribution."""
-    assert forecaster.distribution
-    return forecaster.distribution.quantiles_mv(present_mv, forecast_mv, [LEVELS[end] for end in bounds(BAND)])
-
-
-def choose_stretch(
-    used: Callable[[int], Forecaster],
-    window_set: WindowSet,
-    windows: Int64[np.ndarray, " window"],
-    r2_by_channel: Float64[np.ndarray, " channel"],
-) -> ExampleSegment | None:
-    """The middle of the longest span from one of the windows on, for the channels at given quantiles of R2.
-
-    None where no window lies in a span of one split.
-    """
-    origins = []
-    starts = window_set.index["start_row"][windows]
-    for number, start_row, stop_row, split in window_set.manifest.spans:
-        inside = starts[(starts >= start_row) & (starts < stop_row)]
-        if len(inside) and split != Split.TRAIN:
-            first_row = max(int(inside[0]) + window_set.context, window_set.recordings[number].calibration_stop_row)
-            origins.append((stop_row - first_row, number, first_row))
-    room, number, first_row = max(origins, default=(0, 0, 0))
-    n_samples = min(room, STRETCH_SAMPLES)
-    if n_samples < 2:
-        return None
-    first_row += (room - n_samples) // 2
-    forecaster = used(number)
-    context = forecaster.config.context_samples
-    samples_z = window_set.samples_z[first_row - context + 1 : first_row + n_samples]
-    mean_mv, sd_mv = window_set.calibration_mv(np.full(n_samples, number))
-    history_z = samples_z.unfold(0, context, 1).transpose(1, 2)
-    size = windows_per_batch(window_set)
-    parts = (slice(start, start + size) for start in range(0, n_samples, size))
-    forecast_z = torch.cat([forecaster.predict_z(history_z[part], mean_mv[part], sd_mv[part]) for part in parts])
-    forecast_mv = to_mv(forecast_z, mean_mv, sd_mv)
-    truth_mv = to_mv(samples_z[context - 1 :], mean_mv, sd_mv)
-    r2 = torch.from_numpy(np.nan_to_num(r2_by_channel, nan=-np.inf))
-    channels = list(dict.fromkeys(_nearest_rank(r2, quantile) for quantile in CHANNEL_QUANTILES))
-    recording = window_set.recordings[number]
-    return ExampleSegment(
-        recording=recording.key,
-        start_s=(first_row - recording.start_row) / window_set.rate_hz,
-        channels=tuple(window_set.channel_names[channel] for channel in channels),
-        truth_mv=truth_mv[:, channels].numpy(),
-        forecast_mv=forecast_mv[..., channels].numpy(),
-    )
+def _nearest_rank(values: Float[Tensor, " value"], quantile: float) -> int:
+    return int(values.argsort()[round(quantile * (len(values) - 1))])

@@ -1,4 +1,4 @@
-"""The detail of an evaluation as a file: arrays in an NPZ, all else as JSON among them; nothing is pickled."""
+"""File of figure data: an NPZ of arrays, with everything else as JSON in one of them. Nothing is pickled."""
 
 import json
 from dataclasses import is_dataclass
@@ -15,13 +15,13 @@ from voltpipe.lake.files import atomic_write
 from voltpipe.progress import EpochRecord
 
 DETAIL_FILE = "detail.npz"
-"""A detail's name in a report's folder."""
+"""File name of figure data in the folder of a report."""
 
 _FACTS = "facts"
 
 
 def write_figure_data(path: Path, detail: FigureData) -> None:
-    """Write a detail, whole or not at all."""
+    """Write figure data, as an atomic write."""
     arrays: dict[str, np.ndarray] = {}
     facts = np.array(json.dumps(_take_out_arrays(detail, "", arrays)))
     with atomic_write(path) as aside, aside.open("wb") as file:
@@ -29,7 +29,7 @@ def write_figure_data(path: Path, detail: FigureData) -> None:
 
 
 def read_figure_data(path: Path) -> FigureData:
-    """Read what `write_figure_data` wrote.
+    """Read figure data that `write_figure_data` wrote.
 
     Raises:
         EvaluationError: the file is damaged or of another kind.
@@ -53,13 +53,13 @@ def read_figure_data(path: Path) -> FigureData:
         )
     except (BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
         raise EvaluationError(
-            f"{path} does not hold the data of an evaluation's figures: {error}. Evaluate the forecaster again.",
+            f"{path} does not contain figure data of an evaluation: {error}. Evaluate the forecaster again.",
             code="figure-data-unreadable",
         ) from error
 
 
 def _take_out_arrays(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    """`value` as JSON-able content with None where an array was; the arrays go to `arrays`, by their place."""
+    """Return `value` as JSON content with None for each array. Put the arrays into `arrays`, by their path."""
     if isinstance(value, np.ndarray):
         arrays[name] = value
         return None

@@ -1,4 +1,4 @@
-"""Which windows were held out, and how a forecaster is used there."""
+"""Held-out windows of each regime, and the forecaster as it is used in a regime."""
 
 from collections.abc import Callable
 from functools import cache
@@ -13,13 +13,14 @@ from voltpipe.windows.splits import Split
 from voltpipe.windows.window_set import WindowSet, to_mv
 
 _MOST_TARGETS = 1 << 19
-"""Of a regime, at each horizon. More of them change no digit that is shown, and at 20 kHz there is no end of them."""
+"""Largest number of targets of a regime at each horizon. More would change no digit that is shown, and a recording at
+20 kHz has far more."""
 
 
 def regime_windows(forecaster: Forecaster, window_set: WindowSet) -> dict[Regime, Int64[np.ndarray, " window"]]:
-    """The windows of each regime that has any, by their positions in the index; of very many, an even choice.
+    """Return the index positions of the windows of each regime that has any, thinned out evenly if there are too many.
 
-    Who was seen in training depends on the window set alone, so that all forecasters are scored on the same windows.
+    Which organoids count as seen depends only on the window set, so all forecasters are scored on the same windows.
     """
     test, time = window_set.windows(Split.TEST), window_set.windows(Split.TIME)
     seen = window_set.training_organoids()
@@ -38,26 +39,26 @@ def regime_windows(forecaster: Forecaster, window_set: WindowSet) -> dict[Regime
 def strictest_regime_windows(
     forecaster: Forecaster, window_set: WindowSet
 ) -> tuple[Regime, Int64[np.ndarray, " window"]]:
-    """The regime in which least was known of what is scored, of those that have windows, and these."""
+    """Return the strictest regime that has windows, and its windows. In it, the forecaster knew least."""
     return next(iter(regime_windows(forecaster, window_set).items()))
 
 
 def held_out_digests(forecaster: Forecaster, window_set: WindowSet) -> tuple[Regime, dict[str, str]]:
-    """The same regime, and the digests of the raw files of the recordings that it holds out, by key."""
+    """Return the strictest regime, and the digest of the raw file of each recording that it holds out, by key."""
     regime, windows = strictest_regime_windows(forecaster, window_set)
     held_out = [window_set.recordings[number] for number in np.unique(window_set.index["recording"][windows])]
     return regime, {recording.key: recording.digest for recording in held_out}
 
 
 def evenly_spaced(values: Int64[np.ndarray, " value"], at_most: int) -> Int64[np.ndarray, " fewer"]:
-    """Return at most so many of the values, evenly spaced."""
+    """Return at most `at_most` of the values, evenly spaced."""
     return values[np.linspace(0, len(values) - 1, min(at_most, len(values))).astype(np.int64)]
 
 
 def _after_adaptation(
     window_set: WindowSet, windows: Int64[np.ndarray, " window"]
 ) -> Int64[np.ndarray, " later_window"]:
-    """The windows whose first target lies behind what is adapted to."""
+    """Return the windows whose first target comes after the samples used for adaptation."""
     starts = np.array([recording.start_row for recording in window_set.recordings])
     entries = window_set.index[windows]
     first_target = entries["start_row"] + window_set.context - starts[entries["recording"]]
@@ -69,7 +70,7 @@ def _adaptation_samples(window_set: WindowSet) -> int:
 
 
 def forecaster_for_regime(forecaster: Forecaster, window_set: WindowSet, regime: Regime) -> Callable[[int], Forecaster]:
-    """Gives the forecaster as it is used in a regime on each recording, by its number."""
+    """Return a function from a recording's number to the forecaster as the regime uses it on that recording."""
 
     @cache
     def on(number: int) -> Forecaster:
@@ -77,7 +78,7 @@ def forecaster_for_regime(forecaster: Forecaster, window_set: WindowSet, regime:
         if regime is not Regime.ADAPTED:
             return forecaster.for_recording(recording.organoid, window_set.channel_names)
         stop_row = recording.start_row + _adaptation_samples(window_set)
-        # A span never reaches over a gap; what lies before the first is the beginning of the recording.
+        # A span never contains a gap. Rows before the first span are the beginning of the recording.
         inner = {row for r, start, stop, _ in window_set.manifest.spans if r == number for row in (start, stop)}
         edges = [recording.start_row, *sorted(row for row in inner if recording.start_row < row < stop_row), stop_row]
         mean_mv, sd_mv = window_set.calibration_mv(number)

@@ -1,4 +1,4 @@
-"""Optional parts of an evaluation, run apart: a part that fails leaves a reason and stops nothing else."""
+"""Isolation of optional parts of an evaluation: a part that fails leaves its reason and does not stop the others."""
 
 import traceback
 from collections.abc import Callable, Mapping
@@ -17,18 +17,18 @@ _OWN_FOLDER = "voltpipe"
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a part gave no result."""
+    """Failure of a part that gave no result."""
 
     error: Exception
 
     @property
     def code(self) -> str:
-        """The stable name of the cause; `unexpected` for an error that is not one of voltpipe's own."""
+        """Stable name of the cause; `unexpected` for an error that is not a VoltpipeError."""
         return self.error.code if isinstance(self.error, VoltpipeError) else "unexpected"
 
     @property
     def reason(self) -> str:
-        """The cause in words; for an unexpected error with its type and the line of code."""
+        """Text of the cause. For an unexpected error it includes the type and the line of code."""
         if isinstance(self.error, VoltpipeError):
             return str(self.error)
         frames = traceback.extract_tb(self.error.__traceback__)
@@ -38,34 +38,34 @@ class Failure:
 
 
 def attempt(part: Callable[[], Made]) -> Made | Failure:
-    """Return what a part makes, or its failure."""
+    """Return the result of a part, or its failure."""
     try:
         return part()
-    except Exception as error:  # whatever it is, it must not stop the other parts
+    except Exception as error:  # no error may stop the other parts
         return Failure(error)
 
 
 def attempt_each(parts: Mapping[str, Callable[[], Made]]) -> tuple[dict[str, Made], dict[str, str]]:
-    """Run parts apart from each other; returns what was made, and the reasons of those that failed, by name."""
+    """Run parts in isolation. Return the results, and the reasons of the parts that failed, each by name."""
     attempts = {name: attempt(part) for name, part in parts.items()}
     made = {name: each for name, each in attempts.items() if not isinstance(each, Failure)}
     return made, {name: each.reason for name, each in attempts.items() if isinstance(each, Failure)}
 
 
 def required(made: Made | Failure) -> Made:
-    """Return what another part made; raise that part's error if it failed."""
+    """Return the result of another part. Raise that part's error if it failed."""
     if isinstance(made, Failure):
         raise made.error
     return made
 
 
 def write_failures(path: Path, failed: Mapping[str, str]) -> None:
-    """Write the reasons of failed parts, by the part's name, as an atomic write."""
+    """Write the reasons of failed parts, by name, as an atomic write."""
     write_json(path, {"format_version": _FORMAT_VERSION, "failed": dict(failed)})
 
 
 def read_failures(path: Path) -> dict[str, str]:
-    """Read the reasons by the part's name; none if there is no such file, as in evaluations of version 0.1.
+    """Read the reasons of failed parts, by name; none if there is no such file, as in evaluations of version 0.1.
 
     Raises:
         EvaluationError: the file is damaged.

@@ -1,6 +1,7 @@
-"""How much better one forecaster is than another on the same targets, and how sure that is.
+"""Gain of one forecaster over another on the same targets, with bounds.
 
-The unit is the recording: windows of one recording overlap and resemble each other, and say nothing of the next one.
+The unit of the bootstrap is the recording. Windows of one recording overlap and resemble each other, so they say
+nothing about the next recording.
 """
 
 from dataclasses import dataclass
@@ -14,18 +15,20 @@ from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.results import Evaluation
 
 _RESAMPLES = 2000
+ERROR_RATE = 0.025
+"""Error rate of each bound: the two bounds are a 95 % interval."""
 
 
 @dataclass(frozen=True)
 class PairedGain:
-    """A gain of R2, averaged over horizons."""
+    """Gain of R2, averaged over horizons, with one-sided bounds."""
 
     gain: float
     n_recordings: int
     lower: float | None
-    """The true gain lies below this at most as often as the error rate says; None for a single recording."""
+    """Lower bound: the true gain is below it at most at the error rate; None for a single recording."""
     upper: float | None
-    """Likewise above this."""
+    """Upper bound: the true gain is above it at most at the error rate; None for a single recording."""
 
 
 def paired_gain(
@@ -35,19 +38,19 @@ def paired_gain(
     *,
     error_rate: float,
 ) -> PairedGain:
-    """The gain in pooled R2 over another forecaster, with one-sided bounds by a paired bootstrap over recordings.
+    """Return the gain in pooled R2 over another forecaster, with bounds by a paired bootstrap over recordings.
 
-    A bound lies t standard errors from the gain. The standard error is that of the bootstrap, widened by
-    sqrt(n / (n - 1)) as n recordings vary less about their own mean than about the true one; t is Student's quantile
-    with n - 1 degrees of freedom. Percentiles of the bootstrap would be too bold: with three recordings, all three
-    are in favour of a forecaster that is no better once in eight times. See Efron and Tibshirani, An Introduction to
-    the Bootstrap (1993), sections 12.2 and 12.5.
+    The bounds are one-sided, t standard errors from the gain. The standard error is that of the bootstrap, times
+    sqrt(n / (n - 1)), because n recordings vary less about their own mean than about the true one. t is Student's
+    quantile with n - 1 degrees of freedom. Percentiles of the bootstrap would be too narrow: with three recordings, all
+    three favor a forecaster that is no better in one of eight cases. See Efron and Tibshirani, An Introduction to the
+    Bootstrap (1993), sections 12.2 and 12.5.
 
     Args:
         squared_error_mv2: the forecaster's sums of squared errors.
-        other_squared_error_mv2: the other's, on the same targets.
+        other_squared_error_mv2: the other forecaster's sums of squared errors, on the same targets.
         total_mv2: sums of squares of these targets about the training mean.
-        error_rate: how often the true gain may lie beyond a bound.
+        error_rate: how often the true gain may lie beyond each bound.
     """
     n_recordings = len(total_mv2)
     less_mv2 = other_squared_error_mv2 - squared_error_mv2
@@ -61,12 +64,8 @@ def paired_gain(
     return PairedGain(gain, n_recordings, gain - reach, gain + reach)
 
 
-ERROR_RATE = 0.025
-"""Of each bound: together they are a 95 % interval."""
-
-
 def gain_over_baseline(evaluation: Evaluation, baseline: str, regime: Regime, horizon: int) -> PairedGain | None:
-    """The gain of R2 over a baseline at a horizon, paired over recordings; None if either has no errors there."""
+    """Return the gain of R2 over a baseline, paired over recordings; None if either has no errors at the horizon."""
     own, total = _by_recording(evaluation, evaluation.forecaster, regime, horizon)
     other, _ = _by_recording(evaluation, baseline, regime, horizon)
     if not own or own.keys() != other.keys():
@@ -77,7 +76,7 @@ def gain_over_baseline(evaluation: Evaluation, baseline: str, regime: Regime, ho
 def _by_recording(
     evaluation: Evaluation, forecaster: str, regime: Regime, horizon: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """SSE and SST in mV squared, by recording."""
+    """Return SSE and SST in mV squared, each by recording."""
     squared: dict[str, float] = {}
     total: dict[str, float] = {}
     for errors in evaluation.by_recording:

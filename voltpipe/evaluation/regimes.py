@@ -1,19 +1,19 @@
-"""What can be held out. Regimes are reported apart, and never mixed."""
+"""Regimes: held-out conditions, which are reported separately and never mixed."""
 
 from enum import StrEnum
 
 ADAPTATION_MS = 7200.0
-"""How much of its own past an organoid that was never seen is adapted to, where it is."""
+"""Duration of the beginning of a recording that a forecaster is adapted to, in ms, if the organoid was never seen."""
 
 
 class Regime(StrEnum):
-    """What a forecaster knew of what it is scored on, the least first."""
+    """Held-out condition. The order is by what the forecaster knew of the recordings, least first."""
 
     TEST = "test"
-    """Recordings of which nothing was seen in training, of organoids that were."""
+    """Recordings that were not seen in training, from organoids that were."""
     ZERO_SHOT = "zero_shot"
-    """Recordings of organoids never seen; nothing is known of them but each window."""
+    """Recordings of organoids never seen; only the window itself is known."""
     ADAPTED = "adapted"
-    """The same recordings after a while, once what is the organoid's own was estimated from their beginning."""
+    """Later part of recordings of organoids never seen, after adaptation to their first `ADAPTATION_MS`."""
     TIME = "time"
-    """The end of recordings whose beginning was seen in training."""
+    """End of recordings whose beginning was seen in training."""

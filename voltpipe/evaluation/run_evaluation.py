@@ -1,24 +1,17 @@
-"""The evaluation of a trained forecaster in three independent runs: scores, diagnostics, interpretation."""
+"""Evaluation of a trained forecaster in three independent runs: scores, diagnostics, interpretation."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from voltpipe.evaluation.connectivity_scores import connectivity_metrics, summarize_connectivity
-from voltpipe.evaluation.connectivity_table import (
-    CONNECTIVITY_FILE,
-    connectivity_table,
-    no_connectivity,
-    write_connectivity,
-)
-from voltpipe.evaluation.diagnostics.diagnostics import Diagnosis, diagnose
+from voltpipe.evaluation.diagnostics.diagnostics import BASELINES_USED, Diagnostics, diagnose
 from voltpipe.evaluation.diagnostics.leakage_checks import SEED_SPREAD, check_or_failure, seed_spread
 from voltpipe.evaluation.figure_data import FigureData
 from voltpipe.evaluation.figure_data_file import DETAIL_FILE, read_figure_data, write_figure_data
-from voltpipe.evaluation.interpretation.interpretation import Interpretation, interpret, interpretation_metrics
+from voltpipe.evaluation.interpretation.interpretation import Interpretation
 from voltpipe.evaluation.isolation import Failure, attempt, read_failures, write_failures
 from voltpipe.evaluation.results import EVALUATION_FILE, Evaluation
 from voltpipe.evaluation.scoring import score_forecaster
@@ -28,22 +21,22 @@ from voltpipe.progress import NO_EVALUATION_PROGRESS, EpochRecord, EvaluationPro
 from voltpipe.simulation.ceiling import ceiling_by_horizon, observable_ceiling_by_horizon
 from voltpipe.windows.window_set import WindowSet
 
-FIGURE_DATA, CONNECTIVITY = "figure_data", "connectivity"
+FIGURE_DATA = "figure_data"
 _FAILURES_FILE = "failed_figure_data.json"
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """All that promotion needs, and what figures show of it."""
+class Scores:
+    """Scores of a forecaster, which promotion needs, and the data of their figures."""
 
     evaluation: Evaluation
     detail: FigureData | None
-    """None if the data of the figures could not be made."""
+    """Data of the figures; None if they could not be collected."""
     failed: Mapping[str, str]
-    """Why they could not, under FIGURE_DATA."""
+    """Reason why there are no figure data, under FIGURE_DATA; empty otherwise."""
 
     def write(self, folder: Path) -> None:
-        """Write scores and figure data in files of their own, each as an atomic write."""
+        """Write scores and figure data to separate files, each as an atomic write."""
         self.evaluation.write(folder / EVALUATION_FILE)
         if self.detail:
             write_figure_data(folder / DETAIL_FILE, self.detail)
@@ -57,18 +50,18 @@ def run_scoring(
     history: Sequence[EpochRecord] = (),
     training: Mapping[str, Any] | None = None,
     progress: EvaluationProgress = NO_EVALUATION_PROGRESS,
-) -> Scoring:
-    """Score a forecaster next to baselines fitted on the same training rows, and the ceilings where they are known.
+) -> Scores:
+    """Score a forecaster, next to baselines fitted on the same training rows and to the ceilings where known.
 
     Args:
-        forecaster: that was trained on the window set.
-        window_set: with held-out windows.
-        history: the training's epochs.
-        training: its settings and facts; JSON-able.
-        progress: is told of each recording that is scored.
+        forecaster: a forecaster that was trained on the window set.
+        window_set: window set with held-out windows.
+        history: epochs of the training.
+        training: settings and metadata of the training, as JSON values.
+        progress: listener that is called after each recording.
 
     Raises:
-        EvaluationError: nothing is held out, or it forecasts NaN.
+        EvaluationError: nothing is held out, or the forecaster forecasts NaN.
     """
     preparation, rate_hz = window_set.manifest.preparation, window_set.rate_hz
     ceiling = ceiling_by_horizon(preparation, rate_hz)
@@ -84,8 +77,8 @@ def run_scoring(
     )
     detail = attempt(lambda: errors.detail(history))
     if isinstance(detail, Failure):
-        return Scoring(evaluation, None, {FIGURE_DATA: detail.reason})
-    return Scoring(evaluation, detail, {})
+        return Scores(evaluation, None, {FIGURE_DATA: detail.reason})
+    return Scores(evaluation, detail, {})
 
 
 def run_diagnostics(
@@ -95,72 +88,43 @@ def run_diagnostics(
     *,
     others: Iterable[Evaluation] = (),
     progress: EvaluationProgress = NO_EVALUATION_PROGRESS,
-) -> Diagnosis:
-    """Find where a forecaster fails, and check its scores.
+) -> Diagnostics:
+    """Find where a forecaster fails, and check its scores for leaks. Only the baselines used here are fitted.
 
     Args:
-        forecaster: that was evaluated.
-        window_set: with held-out windows.
-        evaluation: its scores.
-        others: evaluations of other forecasters, among which those of other seeds are looked for.
-        progress: is told of each diagnostic that is done.
+        forecaster: the forecaster that was scored.
+        window_set: window set with held-out windows.
+        evaluation: scores of the forecaster.
+        others: evaluations of other forecasters. The seed spread uses those that differ only in the seed.
+        progress: listener that is called after each diagnostic.
     """
-    found = diagnose(forecaster, fit_baselines(window_set), window_set, progress)
-    return found.also(check_or_failure(SEED_SPREAD, lambda: seed_spread(evaluation, others)))
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What a forecaster learned of the connectivity, and what its forecasts follow from."""
-
-    connectivity: pd.DataFrame
-    interpretation: Interpretation
-
-    def write(self, folder: Path) -> None:
-        """Write each part in files of its own, each as an atomic write."""
-        write_connectivity(folder / CONNECTIVITY_FILE, self.connectivity)
-        self.interpretation.write(folder)
-
-    def metrics(self) -> dict[str, float]:
-        """Return its numbers under their MLflow names."""
-        return {
-            **connectivity_metrics(summarize_connectivity(self.connectivity)),
-            **interpretation_metrics(self.interpretation),
-        }
-
-
-def run_interpretation(forecaster: Forecaster, window_set: WindowSet) -> Explanation:
-    """Ask a forecaster who drives whom and what its forecasts follow from.
-
-    If the connectivity cannot be estimated, the reason is among the interpretation's failures, under CONNECTIVITY.
-    """
-    table = attempt(lambda: connectivity_table(forecaster, window_set))
-    interpretation = interpret(forecaster, window_set)
-    if isinstance(table, Failure):
-        failed = {**interpretation.failed, CONNECTIVITY: table.reason}
-        return Explanation(no_connectivity(), replace(interpretation, failed=failed))
-    return Explanation(table, interpretation)
+    diagnostics = diagnose(forecaster, fit_baselines(window_set, BASELINES_USED), window_set, progress)
+    return diagnostics.with_check(check_or_failure(SEED_SPREAD, lambda: seed_spread(evaluation, others)))
 
 
 @dataclass(frozen=True)
 class FullEvaluation:
-    """All that a report joins."""
+    """Results of the three runs, as a report shows them."""
 
     evaluation: Evaluation
     detail: FigureData | None
-    connectivity: pd.DataFrame
-    diagnosis: Diagnosis
+    diagnostics: Diagnostics
     interpretation: Interpretation
     failed: Mapping[str, str]
-    """Why figure data could not be made, under FIGURE_DATA."""
+    """Reason why there are no figure data, under FIGURE_DATA; empty otherwise."""
+
+    @property
+    def connectivity(self) -> pd.DataFrame:
+        """Connectivity table of the interpretation."""
+        return self.interpretation.connectivity
 
     def metrics(self) -> dict[str, float]:
-        """Return all of its numbers under their MLflow names."""
-        return {**self.evaluation.metrics(), **Explanation(self.connectivity, self.interpretation).metrics()}
+        """Return all numbers by MLflow metric name."""
+        return {**self.evaluation.metrics(), **self.interpretation.metrics()}
 
     @classmethod
     def read(cls, folder: Path) -> "FullEvaluation":
-        """Read what the three runs wrote into one folder.
+        """Read the files that the three runs wrote into one folder.
 
         Raises:
             EvaluationError: a file is damaged.
@@ -169,8 +133,7 @@ class FullEvaluation:
         return cls(
             Evaluation.read(folder / EVALUATION_FILE),
             None if FIGURE_DATA in failed else read_figure_data(folder / DETAIL_FILE),
-            pd.read_parquet(folder / CONNECTIVITY_FILE),
-            Diagnosis.read(folder),
+            Diagnostics.read(folder),
             Interpretation.read(folder),
             failed,
         )

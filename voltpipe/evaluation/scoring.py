@@ -1,4 +1,4 @@
-"""Scores a forecaster and its baselines on what was held out. Nothing is fitted here."""
+"""Scoring of a forecaster and its baselines on held-out windows. Nothing is fitted here."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch import Tensor
 from voltpipe.code_revision import code_revision
 from voltpipe.evaluation.accumulators import ErrorSums, ForecasterSums
 from voltpipe.evaluation.batching import batches_by_recording, predict_mv
-from voltpipe.evaluation.figure_data import ErrorCounts, FigureData, choose_examples, choose_stretch, choose_worst
+from voltpipe.evaluation.figure_data import ErrorCounts, FigureData, choose_examples, choose_segment, choose_worst
 from voltpipe.evaluation.held_out_windows import forecaster_for_regime, regime_windows
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.results import Evaluation, EvaluationError, Provenance, Score
@@ -27,7 +27,7 @@ from voltpipe.windows.window_set import WindowSet, to_mv
 
 @dataclass(frozen=True)
 class RegimeErrors:
-    """Errors of one scoring pass over the strictest regime: what figure data are made of."""
+    """Errors of one scoring pass over the strictest regime, from which figure data are made."""
 
     forecaster: Forecaster
     window_set: WindowSet
@@ -37,10 +37,10 @@ class RegimeErrors:
     counts: ErrorCounts
 
     def detail(self, history: Sequence[EpochRecord] = ()) -> FigureData:
-        """Choose what the figures show; `history` holds the training's epochs."""
+        """Return the data of the figures. `history` are the epochs of the training."""
         used = forecaster_for_regime(self.forecaster, self.window_set, self.regime)
         own_r2 = self.r2_by_channel[self.forecaster.config.architecture][0]
-        shown = self.window_set, self.windows
+        sources = used, self.window_set, self.windows
         with torch.inference_mode(), cpu_threads(1):
             return FigureData(
                 regime=self.regime,
@@ -52,9 +52,9 @@ class RegimeErrors:
                 error_counts=self.counts.error_counts,
                 joint_edges_mv=self.counts.joint_edges_mv,
                 joint_counts=self.counts.joint_counts,
-                examples=choose_examples(used, *shown, torch.cat(self.counts.window_squared_error)),
-                worst=choose_worst(used, *shown, torch.cat(self.counts.largest_squared_error)),
-                stretch=choose_stretch(used, *shown, own_r2),
+                examples=choose_examples(*sources, torch.cat(self.counts.window_squared_error)),
+                worst=choose_worst(*sources, torch.cat(self.counts.largest_squared_error)),
+                stretch=choose_segment(*sources, own_r2),
                 history=tuple(history),
             )
 
@@ -70,28 +70,28 @@ def score_forecaster(
     training: Mapping[str, Any] | None = None,
     progress: EvaluationProgress = NO_EVALUATION_PROGRESS,
 ) -> tuple[Evaluation, RegimeErrors]:
-    """Score a forecaster beside its baselines, on the same held-out windows, in each regime apart.
+    """Score a forecaster and its baselines on the same held-out windows, separately in each regime.
 
     Args:
-        forecaster: is named by its architecture.
-        window_set: where the held-out windows are.
-        baselines: by name, fitted on the same training rows.
-        ceiling_r2: the best possible R2 by horizon in samples, where the recordings are simulated.
-        ceiling_standard_error: of these figures.
-        observable_ceiling_r2: the R2 possible from 1 ms samples and the true connectivity, by horizon in samples.
-        training: what is to be known of the training (settings, device, duration); JSON-able, shown as provenance.
-        progress: is told of each recording that is scored.
+        forecaster: the forecaster, which is named after its architecture.
+        window_set: window set with held-out windows.
+        baselines: baselines by name, fitted on the same training rows.
+        ceiling_r2: best possible R2 by horizon in samples, for simulated recordings.
+        ceiling_standard_error: standard errors of the ceilings.
+        observable_ceiling_r2: R2 possible from 1 ms samples and the true connectivity, by horizon in samples.
+        training: settings, device and duration of the training as JSON values, which become part of the provenance.
+        progress: listener that is called after each recording.
 
     Returns:
         The scores, and the errors of the strictest regime that has windows, from which figure data can be made.
 
     Raises:
         EvaluationError: nothing is held out, the windows are too short for the forecaster, or it forecasts NaN.
-        ForecasterError: it is for recordings of another rate, other channels, or another conditioning.
+        ForecasterError: the forecaster needs another sampling rate, other channels, or another conditioning.
     """
-    contenders = _contenders(forecaster, baselines)
-    for key, contender in contenders.items():
-        _check_fits(key, contender, window_set)
+    forecasters = _by_name(forecaster, baselines)
+    for key, each in forecasters.items():
+        _check_fits(key, each, window_set)
     windows = regime_windows(forecaster, window_set)
     if not windows:
         raise EvaluationError(
@@ -101,40 +101,26 @@ def score_forecaster(
     strictest = next(iter(windows))
     counts = ErrorCounts.of(len(forecaster.horizons), window_set)
     sums = {
-        regime: _score(contenders, window_set, regime, of_it, counts if regime == strictest else None, progress)
-        for regime, of_it in windows.items()
+        regime: _score(forecasters, window_set, regime, positions, counts if regime == strictest else None, progress)
+        for regime, positions in windows.items()
     }
     with torch.inference_mode(), cpu_threads(1):
         evaluation = Evaluation(
             forecaster=forecaster.config.architecture,
-            **_all_scores(contenders, sums, window_set),
+            **_all_scores(forecasters, sums, window_set),
             ceiling_r2=dict(ceiling_r2 or {}),
             ceiling_standard_error=dict(ceiling_standard_error or {}),
             observable_ceiling_r2=dict(observable_ceiling_r2 or {}),
             provenance=_provenance(forecaster, window_set, windows, training or {}),
         )
-    r2_by_channel = {name: of_one.errors.r2_by_channel() for name, of_one in sums[strictest].items()}
+    r2_by_channel = {name: own.errors.r2_by_channel() for name, own in sums[strictest].items()}
     return evaluation, RegimeErrors(forecaster, window_set, strictest, windows[strictest], r2_by_channel, counts)
 
 
-def _contenders(forecaster: Forecaster, baselines: Mapping[str, Forecaster]) -> dict[str, Forecaster]:
-    """Name the forecaster by its architecture and put it first."""
+def _by_name(forecaster: Forecaster, baselines: Mapping[str, Forecaster]) -> dict[str, Forecaster]:
+    """Return the forecaster and its baselines by name, the forecaster first."""
     name = forecaster.config.architecture
     return {name: forecaster, **{key: value for key, value in baselines.items() if key != name}}
-
-
-def _all_scores(
-    contenders: Mapping[str, Forecaster], sums: Mapping[Regime, Mapping[str, ForecasterSums]], window_set: WindowSet
-) -> dict[str, Any]:
-    """Scores, distribution scores and errors by recording, of each contender in each regime."""
-    found: dict[str, list[Any]] = {"scores": [], "distributions": [], "by_recording": []}
-    for key, contender in contenders.items():
-        for regime, of_regime in sums.items():
-            own = of_regime[key]
-            found["scores"] += _scores(key, regime, contender.horizons, own.errors)
-            found["distributions"] += own.distribution.scores(key, regime) if own.distribution else ()
-            found["by_recording"] += own.by_recording(key, regime, contender.horizons, window_set)
-    return {name: tuple(values) for name, values in found.items()}
 
 
 def _check_fits(name: str, forecaster: Forecaster, window_set: WindowSet) -> None:
@@ -146,8 +132,8 @@ def _check_fits(name: str, forecaster: Forecaster, window_set: WindowSet) -> Non
     unknown = sorted(set(forecaster.horizons) - set(window_set.horizons))
     if unknown:
         raise EvaluationError(
-            f"{name} forecasts {unknown} samples ahead, but the window set has targets at "
-            f"{list(window_set.horizons)}. Add these horizons to the windows' settings.",
+            f"{name} forecasts {unknown} samples ahead, but the windows have targets at "
+            f"{list(window_set.horizons)} samples. Add these horizons to the settings of the windows.",
             code="horizons-not-in-windows",
         )
     if forecaster.config.context_samples > window_set.context:
@@ -159,38 +145,38 @@ def _check_fits(name: str, forecaster: Forecaster, window_set: WindowSet) -> Non
 
 
 def _score(
-    contenders: Mapping[str, Forecaster],
+    forecasters: Mapping[str, Forecaster],
     window_set: WindowSet,
     regime: Regime,
     windows: Int64[np.ndarray, " window"],
     counts: ErrorCounts | None,
     progress: EvaluationProgress,
 ) -> dict[str, ForecasterSums]:
-    """One pass over the windows; `counts` takes in the errors of the first contender."""
-    first = next(iter(contenders))
-    used = {name: forecaster_for_regime(contender, window_set, regime) for name, contender in contenders.items()}
+    """Score all forecasters in one pass over the windows. Errors of the first one are also added to `counts`."""
+    first = next(iter(forecasters))
+    used = {name: forecaster_for_regime(each, window_set, regime) for name, each in forecasters.items()}
     recordings = window_set.index["recording"][windows]
 
     @torch.inference_mode()
     def on_recording(number: int) -> tuple[int, dict[str, ForecasterSums], ErrorCounts | None]:
-        sums = {name: ForecasterSums.of(contender, window_set) for name, contender in contenders.items()}
-        own_counts = counts.emptied() if counts else None
+        sums = {name: ForecasterSums.of(each, window_set) for name, each in forecasters.items()}
+        own_counts = counts.empty_copy() if counts else None
         for positions in batches_by_recording(windows[recordings == number], window_set):
             batch = window_set.batch(positions)
             samples_mv = _from_last_known_mv(window_set, positions)
-            for name, contender in contenders.items():
-                truth_mv = samples_mv[:, list(contender.horizons)]
+            for name, each in forecasters.items():
+                truth_mv = samples_mv[:, list(each.horizons)]
                 forecast_mv = predict_mv(used[name](number), batch)
                 sums[name].add(samples_mv, forecast_mv, truth_mv, number)
                 if own_counts and name == first:
                     own_counts.add(forecast_mv, truth_mv)
         return number, sums, own_counts
 
-    total = {name: ForecasterSums.of(contender, window_set) for name, contender in contenders.items()}
+    total = {name: ForecasterSums.of(each, window_set) for name, each in forecasters.items()}
     numbers = dict.fromkeys(recordings.tolist())
     for done, (number, sums, own_counts) in enumerate(run_in_threads(on_recording, numbers), start=1):
-        for name, of_one in sums.items():
-            total[name].include(of_one, number, window_set.channel_types)
+        for name, own in sums.items():
+            total[name].include(own, number, window_set.channel_types)
         if counts and own_counts:
             counts.include(own_counts)
         progress(f"scored recordings ({regime})", done, len(numbers))
@@ -200,10 +186,24 @@ def _score(
 def _from_last_known_mv(
     window_set: WindowSet, positions: Int64[np.ndarray, " batch"]
 ) -> Float[Tensor, "batch time channel"]:
-    """The samples of windows in mV, from the last of the history up to the largest horizon."""
+    """Return the samples of windows in mV, from the last known one up to the largest horizon."""
     mean_mv, sd_mv = window_set.calibration_mv(window_set.index["recording"][positions])
     samples_z = window_set.segment(positions, window_set.settings.window_samples)[:, window_set.context - 1 :]
     return to_mv(samples_z, mean_mv, sd_mv)
+
+
+def _all_scores(
+    forecasters: Mapping[str, Forecaster], sums: Mapping[Regime, Mapping[str, ForecasterSums]], window_set: WindowSet
+) -> dict[str, Any]:
+    """Return the scores, distribution scores and errors by recording of each forecaster in each regime."""
+    found: dict[str, list[Any]] = {"scores": [], "distributions": [], "by_recording": []}
+    for key, each in forecasters.items():
+        for regime, of_regime in sums.items():
+            own = of_regime[key]
+            found["scores"] += _scores(key, regime, each.horizons, own.errors)
+            found["distributions"] += own.distribution.scores(key, regime) if own.distribution else ()
+            found["by_recording"] += own.by_recording(key, regime, each.horizons, window_set)
+    return {name: tuple(values) for name, values in found.items()}
 
 
 def _scores(name: str, regime: Regime, horizons: Sequence[int], sums: ErrorSums) -> Iterator[Score]:

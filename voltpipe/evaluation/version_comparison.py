@@ -1,4 +1,4 @@
-"""Two or more forecasters on the same targets: how far each is ahead of the first, and how sure that is."""
+"""Comparison of several forecasters with the first of them on the same targets, with intervals."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -11,40 +11,40 @@ from voltpipe.evaluation.paired_gain import ERROR_RATE
 from voltpipe.evaluation.results import Evaluation, EvaluationError
 
 MEAN = "mean"
-"""Where a horizon stands, the mean over all."""
+"""Label of the mean over all horizons, in place of a horizon."""
 
 
 @dataclass(frozen=True)
 class VersionComparison:
-    """What was compared, and tidy tables of it."""
+    """Tidy tables of a comparison of forecasters."""
 
     names: tuple[str, ...]
-    """The first is what the others are compared with."""
+    """Names of the forecasters. The others are compared with the first."""
     where: str
-    """What the targets were, in words."""
+    """Description of the targets."""
     n_targets: int
-    """At each horizon."""
+    """Number of targets at each horizon."""
     first: Evaluation
-    """Its provenance is that of all but the forecasters, and its baselines are on the same targets."""
+    """Evaluation of the first. Its baselines and its provenance, except for the forecaster, hold for all."""
     gains: pd.DataFrame
-    """A row for each other forecaster, group and horizon.
+    """One row for each other forecaster, group and horizon.
 
-    `r2` and `first_r2` are pooled over the group's recordings, `gain` is their difference, `low` and `high` its 95 %
-    interval by a paired bootstrap over recordings (NaN of a single one), `n_recordings` how many there were.
+    `r2` and `first_r2` are pooled over the group's recordings. `gain` is their difference, and `low` and `high` are its
+    95 % interval by a paired bootstrap over recordings (NaN for a single recording). `n_recordings` is their number.
     """
     by_recording: pd.DataFrame
     """R2 (`r2`) by `recording`, `horizon` and `forecaster`."""
 
 
 def compare_versions(evaluations: Mapping[str, Evaluation], recordings: Collection[str]) -> VersionComparison:
-    """Compare evaluations by name, the first with each other one.
+    """Compare the first evaluation with each of the others.
 
     Args:
-        evaluations: on one window set, in the stricter regime, at the horizons that all have.
-        recordings: keys of the held-out recordings that count.
+        evaluations: evaluations by name, on one window set. The strictest regime and the common horizons are compared.
+        recordings: keys of the held-out recordings to compare on.
 
     Raises:
-        EvaluationError: they are not comparable, or nothing is left to compare them on.
+        EvaluationError: the evaluations are not comparable, or there is no recording to compare on.
     """
     (first_name, first), *others = evaluations.items()
     for name, other in others:
@@ -61,16 +61,17 @@ def compare_versions(evaluations: Mapping[str, Evaluation], recordings: Collecti
         )
     if not recordings:
         raise EvaluationError(
-            "At least one of them learned from each recording that is held out now. Record more, or compare others.",
+            "Every held-out recording was used to train at least one of these forecasters. "
+            "Expected a recording that none was trained on. Record more, or compare others.",
             code="no-common-held-out",
         )
     rate_hz = first.provenance.rate_hz
     labels = {duration_label(horizon, rate_hz): (horizon,) for horizon in horizons} | {MEAN: tuple(horizons)}
     gains = [
-        (name, each.group, label, each.r2, each.other_r2, each.paired.gain, *_bounds(each), each.paired.n_recordings)
+        (name, gain.group, label, gain.r2, gain.other_r2, gain.paired.gain, *_bounds(gain), gain.paired.n_recordings)
         for name, other in others
-        for label, of in labels.items()
-        for each in _groups(other, first, recordings, of)
+        for label, label_horizons in labels.items()
+        for gain in _groups(other, first, recordings, label_horizons)
     ]
     columns = ["forecaster", "group", "horizon", "r2", "first_r2", "gain", "low", "high", "n_recordings"]
     return VersionComparison(
@@ -96,8 +97,8 @@ def _n_targets(evaluation: Evaluation, recordings: Collection[str]) -> int:
 def _groups(
     other: Evaluation, first: Evaluation, recordings: Collection[str], horizons: tuple[int, ...]
 ) -> tuple[GroupGain, ...]:
-    found = compare_forecasters(other, first, recordings, horizons, guarded=recordings, error_rate=ERROR_RATE)
-    return (found.whole, *found.groups)
+    comparison = compare_forecasters(other, first, recordings, horizons, guarded=recordings, error_rate=ERROR_RATE)
+    return (comparison.whole, *comparison.groups)
 
 
 def _bounds(gain: GroupGain) -> tuple[float | None, float | None]:

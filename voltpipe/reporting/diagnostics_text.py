@@ -4,7 +4,7 @@ import pandas as pd
 
 from voltpipe.evaluation.diagnostics.activity import BURSTS, RATE
 from voltpipe.evaluation.diagnostics.corruptions import level_text
-from voltpipe.evaluation.diagnostics.diagnostics import Diagnosis
+from voltpipe.evaluation.diagnostics.diagnostics import Diagnostics
 from voltpipe.evaluation.diagnostics.group_errors import out_of_proportion, widening
 from voltpipe.evaluation.diagnostics.novelty_detection import CLEAN
 from voltpipe.evaluation.diagnostics.robustness import failure_levels, planted_ranks
@@ -19,12 +19,12 @@ _TOO_MANY_ALARMS = 0.03
 _NOMINAL_COVERAGE = 0.8
 
 
-def worst_group_text(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> str:
+def worst_group_text(diagnostics: Diagnostics, forecaster: str, rate_hz: float) -> str:
     """Name the group of targets with the most disproportionate loss, at the shortest horizon.
 
     Where the ceiling is known, the loss is the reducible squared error. Elsewhere it is the whole squared error.
     """
-    table = diagnosis.errors_by_group
+    table = diagnostics.errors_by_group
     horizon = int(table["horizon"].min())
     own = table[(table["forecaster"] == forecaster) & (table["horizon"] == horizon)]
     ahead = duration_label(horizon, rate_hz)
@@ -55,9 +55,9 @@ def worst_group_text(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> s
     return loss_text + error_text
 
 
-def calibration_text(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> str:
+def calibration_text(diagnostics: Diagnostics, forecaster: str, rate_hz: float) -> str:
     """Name the group whose 80 % interval is most clearly too narrow, over all horizons; empty without intervals."""
-    table = diagnosis.errors_by_group
+    table = diagnostics.errors_by_group
     own = table[(table["forecaster"] == forecaster) & table["coverage80"].notna()]
     if own.empty:
         return ""
@@ -73,9 +73,9 @@ def calibration_text(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> s
     )
 
 
-def robustness_text(diagnosis: Diagnosis, forecaster: str) -> str:
+def robustness_text(diagnostics: Diagnostics, forecaster: str) -> str:
     """Return the level of each corruption from which a baseline forecasts better."""
-    table = diagnosis.robustness
+    table = diagnostics.robustness
     units = table.groupby("corruption")["unit"].first()
     broken = failure_levels(table, forecaster, int(table["horizon"].min()))
     behind = [f"{name} {level_text(level, units[name])}" for name, level in broken.items() if level]
@@ -128,9 +128,9 @@ def out_of_distribution_text(table: pd.DataFrame) -> str:
     return " ".join(parts)
 
 
-def resemblance_text(diagnosis: Diagnosis) -> str:
+def resemblance_text(diagnostics: Diagnostics) -> str:
     """List the activity measures by which roll-outs differ from recordings."""
-    table = diagnosis.resemblance
+    table = diagnostics.resemblance
     if table.empty:
         return (
             "Not tested. The test needs a predictive distribution one sample ahead, and two held-out recordings of "
@@ -141,7 +141,9 @@ def resemblance_text(diagnosis: Diagnosis) -> str:
     exceptions = f" It differs in: {', '.join(different)}." if different else ""
     measured = set(table["measure"])
     no_bursts = " Neither contains bursts." if RATE in measured and BURSTS not in measured else ""
-    return f"Roll-out activity resembles a recording in {n_similar} measures.{exceptions}{no_bursts}"
+    return (
+        f"Roll-out activity resembles a recording in {n_similar} measures.{exceptions}{no_bursts}{_divergence(table)}"
+    )
 
 
 def following_text(table: pd.DataFrame) -> str:
@@ -153,6 +155,7 @@ def following_text(table: pd.DataFrame) -> str:
     duration_text = (
         f"A roll-out stays closer to its own recording than to another one for {at_least}{lead['own']:.0f} ms "
         f"(95% CI over {int(lead['n_starts'])} starts: {lead['own_low']:.0f} to {lead['own_high']:.0f} ms)."
+        f"{_divergence(table)}"
     )
     spikes = table[table["measure"] == SPIKES]
     if spikes.empty:
@@ -164,9 +167,19 @@ def following_text(table: pd.DataFrame) -> str:
     )
 
 
-def leakage_text(diagnosis: Diagnosis) -> str:
+def _divergence(table: pd.DataFrame) -> str:
+    """Say how many roll-outs diverged. Tables of version 0.1 lack the number."""
+    if "n_diverged" not in table or not table["n_diverged"].iloc[0]:
+        return ""
+    n_diverged, n_starts, after_ms = table[["n_diverged", "n_all_starts", "diverged_after_ms"]].iloc[0]
+    return (
+        f" The roll-out diverges after {after_ms:.3g} ms in {n_diverged:.0f} of {n_starts:.0f} starts, left out here."
+    )
+
+
+def leakage_text(diagnostics: Diagnostics) -> str:
     """Name the leakage checks that failed."""
-    failed = [check.name.replace("_", " ") for check in diagnosis.honesty if not check.passed]
+    failed = [check.name.replace("_", " ") for check in diagnostics.honesty if not check.passed]
     if failed:
-        return f"{len(failed)} of {len(diagnosis.honesty)} checks failed: {', '.join(failed)}."
-    return f"All {len(diagnosis.honesty)} checks passed."
+        return f"{len(failed)} of {len(diagnostics.honesty)} checks failed: {', '.join(failed)}."
+    return f"All {len(diagnostics.honesty)} checks passed."

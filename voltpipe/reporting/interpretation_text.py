@@ -14,7 +14,7 @@ from voltpipe.evaluation.interpretation.channel_influence import (
     influence_auroc,
 )
 from voltpipe.evaluation.interpretation.interpretation import Interpretation
-from voltpipe.evaluation.interpretation.sanity_check import MOST_ALIKE, rank_correlation
+from voltpipe.evaluation.interpretation.sanity_check import MAX_CORRELATION, rank_correlation
 from voltpipe.evaluation.isolation import Failure, attempt
 from voltpipe.evaluation.labels import duration_label, forecaster_label
 from voltpipe.evaluation.results import Evaluation
@@ -153,7 +153,7 @@ def _order_text(table: pd.DataFrame) -> str:
         return ""
     conclusion = (
         "was not learned: random weights give nearly the same one"
-        if correlation > MOST_ALIKE
+        if correlation > MAX_CORRELATION
         else "was learned: random weights give a different one"
     )
     return f" This ranking of the history {conclusion} (rank correlation {correlation:.2f})."

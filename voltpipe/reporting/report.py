@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from voltpipe.evaluation.connectivity_scores import mean_agreement, summarize_connectivity
-from voltpipe.evaluation.diagnostics.diagnostics import LOOK_UP, Diagnosis
+from voltpipe.evaluation.diagnostics.diagnostics import LOOK_UP, Diagnostics
 from voltpipe.evaluation.figure_data import FigureData
-from voltpipe.evaluation.interpretation.interpretation import Interpretation
+from voltpipe.evaluation.interpretation.interpretation import CONNECTIVITY, Interpretation
 from voltpipe.evaluation.isolation import attempt_each
 from voltpipe.evaluation.labels import PUBLISHED_WARNING, duration_label, forecaster_label, regime_label
 from voltpipe.evaluation.paired_gain import gain_over_baseline
@@ -28,11 +28,11 @@ from voltpipe.reporting.diagnostics_text import (
     robustness_text,
     worst_group_text,
 )
-from voltpipe.reporting.figures.connectivity_figure import CONNECTIVITY, connectivity_figure
-from voltpipe.reporting.figures.diagnostics_figures import diagnosis_figures
+from voltpipe.reporting.figures.connectivity_figure import connectivity_figure
+from voltpipe.reporting.figures.diagnostics_figures import diagnostics_figures
 from voltpipe.reporting.figures.evaluation_figures import figures
 from voltpipe.reporting.figures.figure_style import RenderedFigure
-from voltpipe.reporting.figures.interactive_figures import diagnosis_explorers, embed_figures
+from voltpipe.reporting.figures.interactive_figures import diagnostics_explorers, embed_figures
 from voltpipe.reporting.figures.interpretation_figures import interpretation_figures
 from voltpipe.reporting.interpretation_text import interpretation_section
 from voltpipe.reporting.page import finding, provenance_text, render_template, template_figures
@@ -57,7 +57,7 @@ def write_report(
     evaluation: Evaluation,
     detail: FigureData | None,
     connectivity: pd.DataFrame,
-    diagnosis: Diagnosis | None = None,
+    diagnostics: Diagnostics | None = None,
     interpretation: Interpretation | None = None,
     failed: Mapping[str, str] | None = None,
     links: Mapping[str, str] | None = None,
@@ -71,12 +71,12 @@ def write_report(
         evaluation: the scores.
         detail: data of the figures; None if they could not be computed.
         connectivity: table of estimated connections.
-        diagnosis: the diagnostics; the page omits their sections if None.
+        diagnostics: the diagnostics; the page omits their sections if None.
         interpretation: the interpretation; the page omits its section if None.
         failed: reasons why other parts failed, by name.
         links: addresses by name, shown in the provenance section.
     """
-    parts = (evaluation, detail, connectivity, diagnosis, interpretation)
+    parts = (evaluation, detail, connectivity, diagnostics, interpretation)
     general, drawn, undrawn = _draw_all(*parts)
     paths = {name: folder / f"{name}.png" for name in drawn}
     for name, path in paths.items():
@@ -85,7 +85,7 @@ def write_report(
     html_path = folder / REPORT_FILE
     with atomic_write(html_path) as temporary:
         page = render_page(
-            evaluation, drawn, general, connectivity, diagnosis, interpretation, links, failed=failed, undrawn=undrawn
+            evaluation, drawn, general, connectivity, diagnostics, interpretation, links, failed=failed, undrawn=undrawn
         )
         temporary.write_text(page, encoding="utf-8")
     return Report(html_path, paths, undrawn)
@@ -95,14 +95,14 @@ def _draw_all(
     evaluation: Evaluation,
     detail: FigureData | None,
     connectivity: pd.DataFrame,
-    diagnosis: Diagnosis | None,
+    diagnostics: Diagnostics | None,
     interpretation: Interpretation | None,
 ) -> tuple[tuple[str, ...], dict[str, RenderedFigure], dict[str, str]]:
     """Draw each figure in isolation; return the names of the general figures, the figures, and reasons of failures."""
     general = figures(evaluation, detail) if detail else {}
     others: dict[str, Callable[[], RenderedFigure]] = {}
-    if diagnosis:
-        others |= diagnosis_figures(evaluation, diagnosis)
+    if diagnostics:
+        others |= diagnostics_figures(evaluation, diagnostics)
     if interpretation:
         others |= interpretation_figures(evaluation, interpretation)
     if len(connectivity):
@@ -115,7 +115,7 @@ def render_page(
     drawn: dict[str, RenderedFigure],
     general: Sequence[str],
     connectivity: pd.DataFrame,
-    diagnosis: Diagnosis | None,
+    diagnostics: Diagnostics | None,
     interpretation: Interpretation | None = None,
     links: Mapping[str, str] | None = None,
     *,
@@ -126,11 +126,11 @@ def render_page(
     protocol, rate_hz = evaluation.provenance.protocol, evaluation.provenance.rate_hz
     all_failed = {
         **(failed or {}),
-        **(diagnosis.failed if diagnosis else {}),
+        **(diagnostics.failed if diagnostics else {}),
         **(interpretation.failed if interpretation else {}),
     }
     explorers, no_explorers = attempt_each(
-        diagnosis_explorers(diagnosis, evaluation.forecaster, rate_hz) if diagnosis else {}
+        diagnostics_explorers(diagnostics, evaluation.forecaster, rate_hz) if diagnostics else {}
     )
     return render_template(
         REPORT_FILE,
@@ -145,7 +145,7 @@ def render_page(
         failed=all_failed,
         undrawn={**(undrawn or {}), **no_explorers},
         connectivity=_connectivity_section(evaluation, connectivity, all_failed),
-        diagnosis=_diagnosis_section(evaluation, diagnosis) if diagnosis else None,
+        diagnostics=_diagnostics_section(evaluation, diagnostics) if diagnostics else None,
         interpretation=interpretation_section(evaluation, interpretation, connectivity) if interpretation else None,
         explorers=embed_figures(explorers),
         figures=template_figures(drawn, provenance_text(evaluation.provenance)),
@@ -183,22 +183,25 @@ def _connectivity_section(evaluation: Evaluation, table: pd.DataFrame, failed: M
     }
 
 
-def _diagnosis_section(evaluation: Evaluation, diagnosis: Diagnosis) -> dict[str, object]:
-    inputs = diagnosis, evaluation.forecaster, evaluation.provenance.rate_hz
+def _diagnostics_section(evaluation: Evaluation, diagnostics: Diagnostics) -> dict[str, object]:
+    inputs = diagnostics, evaluation.forecaster, evaluation.provenance.rate_hz
     texts: dict[str, tuple[str, Callable[[], str]]] = {
         "worst_group": ("errors_by_group", lambda: worst_group_text(*inputs)),
         "calibration": ("errors_by_group", lambda: calibration_text(*inputs)),
-        "out_of_distribution": ("out_of_distribution", lambda: out_of_distribution_text(diagnosis.out_of_distribution)),
-        "robustness": ("robustness", lambda: robustness_text(diagnosis, evaluation.forecaster)),
-        "bad_channels": ("bad_channels", lambda: bad_channels_text(diagnosis.bad_channels)),
-        "resemblance": ("resemblance", lambda: resemblance_text(diagnosis)),
-        "following": ("following", lambda: following_text(diagnosis.following)),
-        "leakage_checks": ("honesty", lambda: leakage_text(diagnosis)),
+        "out_of_distribution": (
+            "out_of_distribution",
+            lambda: out_of_distribution_text(diagnostics.out_of_distribution),
+        ),
+        "robustness": ("robustness", lambda: robustness_text(diagnostics, evaluation.forecaster)),
+        "bad_channels": ("bad_channels", lambda: bad_channels_text(diagnostics.bad_channels)),
+        "resemblance": ("resemblance", lambda: resemblance_text(diagnostics)),
+        "following": ("following", lambda: following_text(diagnostics.following)),
+        "leakage_checks": ("honesty", lambda: leakage_text(diagnostics)),
     }
     return {
-        **{name: finding(diagnosis.failed, part, text) for name, (part, text) in texts.items()},
-        "measures": list(diagnosis.resemblance.itertuples()),
-        "honesty": diagnosis.honesty,
+        **{name: finding(diagnostics.failed, part, text) for name, (part, text) in texts.items()},
+        "measures": list(diagnostics.resemblance.itertuples()),
+        "honesty": diagnostics.honesty,
     }
 
 

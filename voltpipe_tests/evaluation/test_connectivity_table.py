@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from voltpipe.evaluation.connectivity_scores import connectivity_metrics, summarize_connectivity
-from voltpipe.evaluation.connectivity_table import true_networks_mv, write_connectivity
+from voltpipe.evaluation.connectivity_table import true_networks_mv
 from voltpipe.simulation.network import draw_network
 from voltpipe.windows.splits import Split
 
@@ -60,17 +60,17 @@ def test_what_is_found_is_compared_with_the_truth(connectivity):
     assert connectivity_metrics([found, unknown]) == {"connectivity/connections": 2}
 
 
-def test_a_forecaster_without_coupling_finds_none(no_connectivity, tmp_path):
+def test_a_forecaster_without_coupling_has_no_connectivity(no_connectivity):
     assert no_connectivity.empty
     assert summarize_connectivity(no_connectivity) == ()
     assert connectivity_metrics([]) == {}
-    write_connectivity(tmp_path / "none.parquet", no_connectivity)
-    assert list(pd.read_parquet(tmp_path / "none.parquet")) == list(no_connectivity)
 
 
-def test_a_table_is_read_as_it_was_written(connectivity, tmp_path):
-    write_connectivity(tmp_path / "some.parquet", connectivity)
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "some.parquet"), connectivity)
+@pytest.mark.parametrize("table", ["connectivity", "no_connectivity"])
+def test_a_table_survives_its_file(table, request, tmp_path):
+    table = request.getfixturevalue(table)
+    table.to_parquet(tmp_path / "table.parquet", index=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "table.parquet"), table)
 
 
 @pytest.fixture

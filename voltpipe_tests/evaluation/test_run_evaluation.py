@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from voltpipe.evaluation.diagnostics.rollouts import make_rollouts
+from voltpipe.evaluation.interpretation.interpretation import interpret
 from voltpipe.evaluation.isolation import attempt, read_failures, write_failures
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.results import EvaluationError
-from voltpipe.evaluation.run_evaluation import FullEvaluation, run_diagnostics, run_interpretation, run_scoring
+from voltpipe.evaluation.run_evaluation import FullEvaluation, run_diagnostics, run_scoring
 from voltpipe.forecasting.training.fitting import with_distribution
 from voltpipe.reporting.report import write_report
 from voltpipe.windows.splits import Split
@@ -45,10 +46,10 @@ def unstable(window_set, forecaster_by):
 def folder(unstable, window_set, tmp_path_factory):
     """The three runs, each written by itself into the same folder."""
     folder = tmp_path_factory.mktemp("evaluation")
-    scoring = run_scoring(unstable, window_set)
-    scoring.write(folder)
-    run_diagnostics(unstable, window_set, scoring.evaluation).write(folder)
-    run_interpretation(unstable, window_set).write(folder)
+    scores = run_scoring(unstable, window_set)
+    scores.write(folder)
+    run_diagnostics(unstable, window_set, scores.evaluation).write(folder)
+    interpret(unstable, window_set).write(folder)
     return folder
 
 
@@ -72,9 +73,9 @@ def test_each_part_fails_for_itself(folder):
     assert all(np.isfinite(score.r2) for score in found.evaluation.scores)
     assert found.evaluation.score("lstm", Regime.TEST, 1).r2 < 0
     assert found.detail is not None
-    assert found.diagnosis.failed.keys() == {"resemblance", "following"}
-    assert all(len(table) for table in (found.diagnosis.errors_by_group, found.diagnosis.robustness))
-    assert [check.name for check in found.diagnosis.honesty] == [
+    assert found.diagnostics.failed.keys() == {"resemblance", "following"}
+    assert all(len(table) for table in (found.diagnostics.errors_by_group, found.diagnostics.robustness))
+    assert [check.name for check in found.diagnostics.honesty] == [
         "leak_probe",
         "other_moments",
         "time_reversal",
@@ -88,11 +89,11 @@ def test_each_part_fails_for_itself(folder):
 
 def test_the_page_shows_what_failed_in_its_section(folder, tmp_path):
     found = FullEvaluation.read(folder)
-    report = write_report(tmp_path, **vars(found))
+    report = write_report(tmp_path, connectivity=found.connectivity, **vars(found))
     page = report.html_path.read_text()
     failed = dict(re.findall(r'<details class="section" id="(\w+)"[^>]* data-failed="([\w ]+)"', page))
     assert failed == {"resemblance": "resemblance following", "interpretation": "attribution"}
-    for reason in found.diagnosis.failed.values():
+    for reason in found.diagnostics.failed.values():
         assert reason in page
     assert not report.undrawn
     assert {"errors_by_group", "robustness", "ablations", "r2_by_horizon"} <= report.figure_paths.keys()
@@ -101,8 +102,8 @@ def test_the_page_shows_what_failed_in_its_section(folder, tmp_path):
 
 def test_a_figure_that_cannot_be_drawn_is_named_on_the_page(folder, tmp_path):
     found = FullEvaluation.read(folder)
-    damaged = replace(found.diagnosis, robustness=found.diagnosis.robustness.drop(columns="r2"))
-    report = write_report(tmp_path, **vars(replace(found, diagnosis=damaged)))
+    damaged = replace(found.diagnostics, robustness=found.diagnostics.robustness.drop(columns="r2"))
+    report = write_report(tmp_path, connectivity=found.connectivity, **vars(replace(found, diagnostics=damaged)))
     page = report.html_path.read_text()
     assert report.undrawn.keys() == {"robustness"}
     assert re.findall(r'data-undrawn="(\w+)"', page) == ["robustness", "corruptions"]
@@ -112,7 +113,7 @@ def test_a_figure_that_cannot_be_drawn_is_named_on_the_page(folder, tmp_path):
 
 def test_figures_that_lack_their_data_leave_the_scores_on_the_page(folder, tmp_path):
     found = replace(FullEvaluation.read(folder), detail=None, failed={"figure_data": "no space for arrays"})
-    page = write_report(tmp_path, **vars(found)).html_path.read_text()
+    page = write_report(tmp_path, connectivity=found.connectivity, **vars(found)).html_path.read_text()
     assert 'id="forecasts" data-failed="figure_data"' in page
     assert "no space for arrays" in page
     assert 'id="figure-robustness"' in page

@@ -9,7 +9,7 @@ import pytest
 
 import voltpipe
 from voltpipe.cli.train_and_register import run_summary
-from voltpipe.evaluation.diagnostics.diagnostics import Diagnosis
+from voltpipe.evaluation.diagnostics.diagnostics import Diagnostics
 from voltpipe.evaluation.interpretation.interpretation import Interpretation
 from voltpipe.lake.files import read_json
 from voltpipe.lake.keys import RecordingKey
@@ -290,7 +290,7 @@ def test_each_evaluation_is_checked_and_diagnosed(materialized):
     pages = list(materialized.lake.reports.glob("*/report.html"))
     assert len(pages) == 2
     for page in pages:
-        assert "look_up" in set(Diagnosis.read(page.parent).errors_by_group.forecaster)
+        assert "look_up" in set(Diagnostics.read(page.parent).errors_by_group.forecaster)
         assert 'id="errors"' in page.read_text()
         assert Interpretation.read(page.parent).asked
         assert 'id="interpretation"' in page.read_text()

@@ -1,4 +1,4 @@
-"""What is asked of a forecaster beyond its scores: where it errs, what faults cost, what it imagines, is it all honest.
+"""Diagnostics: where a forecaster errs, what corruptions cost, how good its roll-outs are, and leakage checks.
 
-Scores and their baselines are made in `evaluation` itself. Nothing is fitted here either.
+Nothing is fitted here.
 """

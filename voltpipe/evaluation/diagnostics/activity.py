@@ -1,6 +1,6 @@
-"""Measures of neural activity, as physiologists know them: of a recording, or of what a forecaster imagines.
+"""Measures of neural activity, and the distance between the activity of roll-outs and of recordings.
 
-Each gives values (a channel's, a pair's, an interval's) whose distribution describes the activity.
+A measure gives one value for each channel, pair or interval. The distribution of these values describes the activity.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +21,8 @@ from voltpipe.signals.spike_trains import pairwise_onset_statistics
 from voltpipe.windows.window_set import WindowSet
 
 RATE, BURSTS = "firing rate", "bursts of a channel"
+FACTOR = 2.0
+"""Largest distance that counts as resembling, in noise floors. A further recording would rarely be twice as far."""
 _FANO_MS = 50.0
 _CORRELATION_MS = 10.0
 _TILING_MS = 5.0
@@ -29,19 +31,21 @@ _LEAST_INTERVALS = 3
 _BURST_SPIKES, _BURST_INTERVAL_MS = 4, 100.0
 _BALANCE_MS = 100.0
 _VOLTAGES = 5000
-
+_ROLLOUT_S = 1.0
+_MOST_SAMPLES = 1000
+_COLUMNS = ("measure", "unit", "recorded", "imagined", "distance", "noise_floor", "resembles")
 Values = Float64[np.ndarray, " value"]
 
 
 @dataclass(frozen=True)
 class Activity:
-    """A stretch of voltages, and the spikes in them; None where spikes cannot be seen."""
+    """Voltages of a segment, and the spikes in them; None if spikes cannot be detected."""
 
     voltage_mv: Float32[np.ndarray, "time channel"]
     rate_hz: float
     spikes: Bool[np.ndarray, "time channel"] | None
     effects: tuple[int, ...] = ()
-    """1 for a channel that excites, -1 for one that inhibits, 0 where that is not known; none where it is of none."""
+    """Effect of each channel: 1 excites, -1 inhibits, 0 unknown; empty if unknown for all."""
 
     @classmethod
     def of(
@@ -51,18 +55,18 @@ class Activity:
         reset: ResetVoltage | None,
         effects: tuple[int, ...] = (),
     ) -> "Activity":
-        """With spikes where the voltage first stands at the reset."""
+        """Detect spikes at the first samples at the reset voltage."""
         if reset is None:
             return cls(voltage_mv, rate_hz, None)
         at_reset = is_at_reset(torch.from_numpy(voltage_mv), reset.voltage_mv, reset.tolerance_mv)
         return cls(voltage_mv, rate_hz, spike_onsets(at_reset).numpy(), effects)
 
     def samples(self, duration_ms: float) -> int:
-        """At least one."""
+        """Return a duration in samples, at least one."""
         return max(1, round(duration_ms * self.rate_hz / 1000))
 
     def counts(self, bin_ms: float) -> Float64[np.ndarray, "bin channel"]:
-        """Spikes in whole bins."""
+        """Return the number of spikes in each whole bin."""
         assert self.spikes is not None
         n_samples = self.samples(bin_ms)
         n_bins = len(self.spikes) // n_samples
@@ -72,14 +76,75 @@ class Activity:
 
 @dataclass(frozen=True)
 class ActivityMeasure:
-    """What is measured, in which unit, and whether spikes must be seen for it."""
+    """Measure of activity, with its unit."""
 
     name: str
     unit: str
     needs_spikes: bool
     of: Callable[[Activity], Values]
     in_order: bool = False
-    """Whether the values belong to places (frequencies) and are compared one by one, not as a distribution."""
+    """Whether the values belong to frequencies and are compared one by one, not as a distribution."""
+
+
+def rollout_activity_distance(forecaster: Forecaster, window_set: WindowSet) -> pd.DataFrame:
+    """Compare roll-outs from the beginnings of held-out recordings of one organoid with the recorded future.
+
+    The table is that of `activity_distance`, with the columns of `Rollouts.divergence`. It is empty if the forecaster
+    cannot roll out, or fewer than two such recordings are held out (see `make_rollouts`).
+
+    Raises:
+        EvaluationError: too many roll-outs diverge.
+    """
+    n_samples = min(round(_ROLLOUT_S * window_set.rate_hz), _MOST_SAMPLES)
+    rollouts = make_rollouts(forecaster, window_set, n_samples=n_samples, n_starts=1)
+    if rollouts is None:
+        return activity_distance([], [])
+    imagined, recorded = (
+        [
+            Activity.of(each_mv[rollouts.n_known :], rollouts.rate_hz, rollouts.reset, rollouts.effects)
+            for each_mv in voltages_mv
+        ]
+        for voltages_mv in (rollouts.imagined_mv, rollouts.recorded_mv)
+    )
+    return activity_distance(imagined, recorded).assign(**rollouts.divergence())
+
+
+def activity_distance(imagined: Sequence[Activity], recorded: Sequence[Activity]) -> pd.DataFrame:
+    """Compare the activity of roll-outs with that of recordings, one row for each measure.
+
+    - `recorded`, `imagined`: means of the measured values, in recordings and in roll-outs.
+    - `distance`: mean distance between roll-outs and recordings, over all pairs. It is the Wasserstein distance of the
+      distributions in the measure's unit, or for a spectrum the root of the mean squared difference.
+    - `noise_floor`: the same distance among recordings.
+    - `resembles`: whether `distance` is below `FACTOR` noise floors.
+
+    A measure that cannot be computed, or is zero everywhere, is left out.
+
+    Args:
+        imagined: roll-outs; without any, the table is empty.
+        recorded: at least two recordings, each as long as a roll-out, because short segments differ more.
+    """
+    rows = []
+    for measure in MEASURES if imagined else ():
+        if measure.needs_spikes and any(each.spikes is None for each in (*imagined, *recorded)):
+            continue
+        own, truth = [[measure.of(each) for each in activities] for activities in (imagined, recorded)]
+        if not all(map(len, (*own, *truth))) or not any(map(np.any, (*own, *truth))):
+            continue
+        between = _distance(measure)
+        distance = float(np.mean([between(a, b) for a, b in product(own, truth)]))
+        noise_floor = float(np.mean([between(a, b) for a, b in combinations(truth, 2)]))
+        means = (float(np.mean([values.mean() for values in each])) for each in (truth, own))
+        rows.append((measure.name, measure.unit, *means, distance, noise_floor, distance < FACTOR * noise_floor))
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+def _distance(measure: ActivityMeasure) -> Callable[[Values, Values], float]:
+    return _root_mean_square if measure.in_order else lambda a, b: float(wasserstein_distance(a, b))
+
+
+def _root_mean_square(a: Values, b: Values) -> float:
+    return float(np.sqrt(np.mean((a - b) ** 2)))
 
 
 def _voltages_mv(activity: Activity) -> Values:
@@ -112,13 +177,13 @@ def _intervals_ms(activity: Activity) -> Values:
 
 
 def _irregularities(activity: Activity) -> Values:
-    """The coefficient of variation of each channel's intervals: 0 of a clock, 1 of a Poisson process."""
+    """Return the coefficient of variation of each channel's intervals: 0 for a clock, 1 for a Poisson process."""
     intervals = [each for each in _intervals_of_channels_ms(activity) if len(each) >= _LEAST_INTERVALS]
     return np.array([each.std() / each.mean() for each in intervals])
 
 
 def _fano_factors(activity: Activity) -> Values:
-    """Variance over mean of the counts in 50 ms of each channel that spikes."""
+    """Return variance over mean of the spike counts in 50 ms, for each channel that spikes."""
     counts = activity.counts(_FANO_MS)
     mean = counts.mean(0)
     return np.asarray(counts.var(0)[mean > 0] / mean[mean > 0])
@@ -130,19 +195,18 @@ def _count_correlations(activity: Activity) -> Values:
 
 def _tilings(activity: Activity) -> Values:
     assert activity.spikes is not None
-    found = pairwise_onset_statistics(
-        [torch.from_numpy(activity.spikes)], n_lags=activity.samples(_TILING_MS)
-    ).tiling.numpy()
-    return np.asarray(found[~np.eye(len(found), dtype=bool)])
+    statistics = pairwise_onset_statistics([torch.from_numpy(activity.spikes)], n_lags=activity.samples(_TILING_MS))
+    tiling = statistics.tiling.numpy()
+    return np.asarray(tiling[~np.eye(len(tiling), dtype=bool)])
 
 
 def _population_counts(activity: Activity) -> Values:
-    """Spikes of all channels in 10 ms; the large ones are bursts."""
+    """Return the spike counts of all channels in 10 ms. Large counts are population bursts."""
     return np.asarray(activity.counts(_CORRELATION_MS).sum(1))
 
 
 def _avalanche_sizes(activity: Activity) -> Values:
-    """Spikes in a row of samples none of which is without one (Beggs and Plenz 2003, J. Neurosci. 23:11167)."""
+    """Return the spikes in each series of samples without a silent one (Beggs, Plenz 2003, J. Neurosci. 23:11167)."""
     assert activity.spikes is not None
     of_all = activity.spikes.sum(1)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], of_all > 0, [False]])))
@@ -151,10 +215,10 @@ def _avalanche_sizes(activity: Activity) -> Values:
 
 
 def _bursts_of_channels(activity: Activity) -> list[Values]:
-    """The number of spikes in each burst of each channel.
+    """Return the number of spikes in each burst of each channel.
 
-    Four spikes or more, each within a quarter of the channel's mean interval of the one before, and within 100 ms
-    (Wagenaar, Pine and Potter 2006, BMC Neurosci. 7:11).
+    A burst is four spikes or more. Each follows the one before within a quarter of the channel's mean interval and
+    within 100 ms (Wagenaar, Pine and Potter 2006, BMC Neurosci. 7:11).
     """
     bursts = []
     for intervals_ms in _intervals_of_channels_ms(activity):
@@ -171,14 +235,14 @@ def _burst_rates_hz(activity: Activity) -> Values:
 
 
 def _shares_in_bursts(activity: Activity) -> Values:
-    """Of the spikes of each channel that has any."""
+    """Return the share of spikes in bursts, for each channel that spikes."""
     assert activity.spikes is not None
     in_bursts, n_spikes = [bursts.sum() for bursts in _bursts_of_channels(activity)], activity.spikes.sum(0)
     return np.asarray(np.array(in_bursts)[n_spikes > 0] / n_spikes[n_spikes > 0])
 
 
 def _excitatory_shares(activity: Activity) -> Values:
-    """Of the spikes in each 100 ms, those of channels that excite; none where no channel is known to, or to inhibit."""
+    """Return the share of excitatory spikes in each 100 ms; empty unless channels of both types are known."""
     effects = np.array(activity.effects)
     if not {1, -1} <= set(activity.effects):
         return np.empty(0)
@@ -188,7 +252,7 @@ def _excitatory_shares(activity: Activity) -> Values:
 
 
 def _of_pairs(values: Float64[np.ndarray, "time channel"]) -> Values:
-    """Pearson correlations of all pairs of channels that vary."""
+    """Return the Pearson correlations of all pairs of channels that vary."""
     varying = values[:, values.std(0) > 0]
     if varying.shape[1] < 2:
         return np.empty(0)
@@ -211,65 +275,3 @@ MEASURES = (
     ActivityMeasure("share of spikes in bursts", "", True, _shares_in_bursts),
     ActivityMeasure("excitatory share of spikes", "", True, _excitatory_shares),
 )
-
-
-_IMAGINED_S = 1.0
-_MOST_SAMPLES = 1000
-
-
-def rollout_activity_distance(forecaster: Forecaster, window_set: WindowSet) -> pd.DataFrame:
-    """Roll-outs from the beginnings of held-out recordings of one organoid, beside what was recorded next.
-
-    Empty where the forecaster cannot run free, or less than two such recordings were held out (see `make_rollouts`).
-    """
-    n_samples = min(round(_IMAGINED_S * window_set.rate_hz), _MOST_SAMPLES)
-    runs = make_rollouts(forecaster, window_set, n_samples=n_samples, n_starts=1)
-    if runs is None:
-        return activity_distance([], [])
-    imagined, recorded = (
-        [Activity.of(run_mv[runs.n_known :], runs.rate_hz, runs.reset, runs.effects) for run_mv in runs_mv]
-        for runs_mv in (runs.imagined_mv, runs.recorded_mv)
-    )
-    return activity_distance(imagined, recorded)
-
-
-_COLUMNS = ("measure", "unit", "recorded", "imagined", "distance", "noise_floor", "resembles")
-FACTOR = 2.0
-"""A recording more is on average as far from the others as these from each other, seldom twice as far."""
-
-
-def activity_distance(imagined: Sequence[Activity], recorded: Sequence[Activity]) -> pd.DataFrame:
-    """A row for each measure.
-
-    `recorded` and `imagined` are means of the measured values. `distance` is how far the values of imagined activity
-    lie from those of recordings, on average over all pairs of the two: Wasserstein's distance of the distributions in
-    the measure's unit, or for a spectrum the root of the mean squared difference. `noise_floor` is the same among
-    recordings; what is imagined `resembles` the recorded if it is less than twice as far from them. What cannot be
-    measured, or is nought everywhere, is left out.
-
-    Args:
-        imagined: free-running roll-outs; without any the table is empty.
-        recorded: two recordings at least, each as long as a roll-out, as short stretches differ more.
-    """
-    rows = []
-    for measure in MEASURES if imagined else ():
-        if measure.needs_spikes and any(each.spikes is None for each in (*imagined, *recorded)):
-            continue
-        own, truth = [[measure.of(each) for each in activities] for activities in (imagined, recorded)]
-        if not all(map(len, (*own, *truth))) or not any(map(np.any, (*own, *truth))):
-            continue
-        apart = _distance(measure)
-        distances = [apart(a, b) for a, b in product(own, truth)]
-        floor = [apart(a, b) for a, b in combinations(truth, 2)]
-        distance, noise_floor = float(np.mean(distances)), float(np.mean(floor))
-        means = (float(np.mean([values.mean() for values in each])) for each in (truth, own))
-        rows.append((measure.name, measure.unit, *means, distance, noise_floor, distance < FACTOR * noise_floor))
-    return pd.DataFrame(rows, columns=list(_COLUMNS))
-
-
-def _distance(measure: ActivityMeasure) -> Callable[[Values, Values], float]:
-    return _root_mean_square if measure.in_order else lambda a, b: float(wasserstein_distance(a, b))
-
-
-def _root_mean_square(a: Values, b: Values) -> float:
-    return float(np.sqrt(np.mean((a - b) ** 2)))

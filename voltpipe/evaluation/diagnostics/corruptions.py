@@ -1,4 +1,4 @@
-"""What can go wrong with a recording, from hardly at all to badly: applied to what a forecaster is shown."""
+"""Corruptions of a forecaster's inputs, from mild to severe."""
 
 import math
 from collections.abc import Callable
@@ -15,31 +15,31 @@ from voltpipe.windows.window_set import WindowSet
 
 @dataclass(frozen=True)
 class CorruptedInputs:
-    """Histories before they are corrupted, and what corrupting them needs to know."""
+    """Histories before corruption, with the statistics and random draws that corruptions need."""
 
     history_mv: Float[Tensor, "window context channel"]
     mean_mv: Float[Tensor, " channel"]
     sd_mv: Float[Tensor, " channel"]
-    """Of the training samples."""
+    """SD of the training samples."""
     rate_hz: float
     generator: torch.Generator = field(default_factory=torch.Generator)
 
-    def drawn(self, seed: int) -> "CorruptedInputs":
-        """The same with draws of its own."""
+    def with_seed(self, seed: int) -> "CorruptedInputs":
+        """Return a copy with its own random draws."""
         return replace(self, generator=torch.Generator().manual_seed(seed))
 
     def rand(self, *shape: int) -> Tensor:
-        """Even draws from 0 to 1."""
+        """Return uniform draws from 0 to 1."""
         return torch.rand(shape, generator=self.generator)
 
-    def some(self, share: float, *shape: int) -> Tensor:
-        """True for a random share."""
+    def random_mask(self, share: float, *shape: int) -> Tensor:
+        """Return a mask that is true for a random share."""
         return self.rand(*shape) < share
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One kind of fault. At level 0 nothing is wrong."""
+    """Kind of corruption. Level 0 changes nothing."""
 
     name: str
     unit: str
@@ -47,83 +47,83 @@ class Corruption:
     apply: Callable[[CorruptedInputs, float], Float[Tensor, "window context channel"]]
 
     def at(self, level: float) -> Callable[[CorruptedInputs], Tensor]:
-        """The fault at a level."""
-        return lambda shown: self.apply(shown, level)
+        """Return the corruption at a level, as a function of inputs."""
+        return lambda inputs: self.apply(inputs, level)
 
 
 def level_text(level: float, unit: str) -> str:
-    """A level with its unit."""
+    """Return a level with its unit, as text."""
     return f"{level:.0%}" if unit == "share" else f"{level:g} {unit}"
 
 
-def _noise(shown: CorruptedInputs, sd_mv: float) -> Tensor:
-    return shown.history_mv + sd_mv * torch.randn(shown.history_mv.shape, generator=shown.generator)
+def _noise(inputs: CorruptedInputs, sd_mv: float) -> Tensor:
+    return inputs.history_mv + sd_mv * torch.randn(inputs.history_mv.shape, generator=inputs.generator)
 
 
-def _hum(shown: CorruptedInputs, amplitude_mv: float, mains_hz: float) -> Tensor:
-    """The same in all channels, at a random phase of each window."""
-    n_windows, context, _ = shown.history_mv.shape
-    time_s = torch.arange(context) / shown.rate_hz
-    phase = 2 * torch.pi * (mains_hz * time_s + shown.rand(n_windows, 1))
-    return shown.history_mv + amplitude_mv * torch.sin(phase)[..., None]
+def _hum(inputs: CorruptedInputs, amplitude_mv: float, mains_hz: float) -> Tensor:
+    """Add the same hum to all channels, at a random phase in each window."""
+    n_windows, context, _ = inputs.history_mv.shape
+    time_s = torch.arange(context) / inputs.rate_hz
+    phase = 2 * torch.pi * (mains_hz * time_s + inputs.rand(n_windows, 1))
+    return inputs.history_mv + amplitude_mv * torch.sin(phase)[..., None]
 
 
-def _offset(shown: CorruptedInputs, offset_mv: float) -> Tensor:
-    """Up in one half of the channels, down in the other."""
-    sign = 1.0 - 2.0 * (torch.arange(shown.history_mv.shape[2]) % 2)
-    return shown.history_mv + offset_mv * sign
+def _offset(inputs: CorruptedInputs, offset_mv: float) -> Tensor:
+    """Shift one half of the channels up and the other half down."""
+    sign = 1.0 - 2.0 * (torch.arange(inputs.history_mv.shape[2]) % 2)
+    return inputs.history_mv + offset_mv * sign
 
 
-def _dropped(shown: CorruptedInputs, share: float) -> Tensor:
-    """The sample before is seen again, in all channels."""
-    n_windows, context, _ = shown.history_mv.shape
-    lost = shown.some(share, n_windows, context)
+def _dropped(inputs: CorruptedInputs, share: float) -> Tensor:
+    """Repeat the previous sample in all channels where a sample is lost."""
+    n_windows, context, _ = inputs.history_mv.shape
+    lost = inputs.random_mask(share, n_windows, context)
     lost[:, 0] = False
     last_seen = torch.where(lost, 0, torch.arange(context)).cummax(dim=1).values
-    return shown.history_mv.gather(1, last_seen[..., None].expand_as(shown.history_mv))
+    return inputs.history_mv.gather(1, last_seen[..., None].expand_as(inputs.history_mv))
 
 
-def _dead(shown: CorruptedInputs, share: float) -> Tensor:
-    """Channels that stand at their training mean."""
-    dead = shown.some(share, shown.history_mv.shape[2])
-    return torch.where(dead, shown.mean_mv, shown.history_mv)
+def _dead(inputs: CorruptedInputs, share: float) -> Tensor:
+    """Set a random share of channels to their training mean."""
+    dead = inputs.random_mask(share, inputs.history_mv.shape[2])
+    return torch.where(dead, inputs.mean_mv, inputs.history_mv)
 
 
-def _swapped(shown: CorruptedInputs, share: float) -> Tensor:
-    """Channels that are plugged into each other's places."""
-    n_channels = shown.history_mv.shape[2]
-    chosen = torch.nonzero(shown.some(share, n_channels))[:, 0]
+def _swapped(inputs: CorruptedInputs, share: float) -> Tensor:
+    """Permute a random share of channels."""
+    n_channels = inputs.history_mv.shape[2]
+    chosen = torch.nonzero(inputs.random_mask(share, n_channels))[:, 0]
     order = torch.arange(n_channels)
     order[chosen] = chosen.roll(1)
-    return shown.history_mv[..., order]
+    return inputs.history_mv[..., order]
 
 
-def _clipped(shown: CorruptedInputs, share: float) -> Tensor:
-    """The lowest and the highest voltages of each channel cannot be told apart."""
-    reach_mv = shown.sd_mv * float(torch.special.ndtri(torch.tensor(1 - share / 2))) if share else torch.inf
-    return shown.history_mv.clamp(shown.mean_mv - reach_mv, shown.mean_mv + reach_mv)
+def _clipped(inputs: CorruptedInputs, share: float) -> Tensor:
+    """Clip the lowest and highest voltages of each channel."""
+    reach_mv = inputs.sd_mv * float(torch.special.ndtri(torch.tensor(1 - share / 2))) if share else torch.inf
+    return inputs.history_mv.clamp(inputs.mean_mv - reach_mv, inputs.mean_mv + reach_mv)
 
 
-def _late(shown: CorruptedInputs, most_samples: float) -> Tensor:
-    """Each channel lags by a number of samples of its own; what came before the window is its beginning, mirrored."""
-    _, context, n_channels = shown.history_mv.shape
-    lag = (shown.rand(n_channels) * (most_samples + 1)).long()
+def _late(inputs: CorruptedInputs, most_samples: float) -> Tensor:
+    """Delay each channel by its own number of samples. The mirrored beginning fills the gap."""
+    _, context, n_channels = inputs.history_mv.shape
+    lag = (inputs.rand(n_channels) * (most_samples + 1)).long()
     rows = (torch.arange(context)[:, None] - lag).abs()
-    return shown.history_mv.gather(1, rows.expand(len(shown.history_mv), -1, -1))
+    return inputs.history_mv.gather(1, rows.expand(len(inputs.history_mv), -1, -1))
 
 
-def _gain(shown: CorruptedInputs, error_percent: float) -> Tensor:
-    """About the training mean."""
-    return shown.mean_mv + (1 + error_percent / 100) * (shown.history_mv - shown.mean_mv)
+def _gain(inputs: CorruptedInputs, error_percent: float) -> Tensor:
+    """Scale the deviation from the training mean."""
+    return inputs.mean_mv + (1 + error_percent / 100) * (inputs.history_mv - inputs.mean_mv)
 
 
 def corruptions(typical_sd_mv: float) -> tuple[Corruption, ...]:
-    """All kinds of faults.
+    """Return all corruptions.
 
-    What is added to the voltage is graded by how much that varies: from about a fiftieth of its SD to twice it.
+    Levels of added voltage depend on the SD of the signal: from about 1/50 of it to twice it.
 
     Args:
-        typical_sd_mv: of a channel.
+        typical_sd_mv: SD of a typical channel, in mV.
     """
     step_mv = _round_number(typical_sd_mv / 5)
     added_mv = tuple(float(f"{times * step_mv:.3g}") for times in (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0))
@@ -143,12 +143,12 @@ def corruptions(typical_sd_mv: float) -> tuple[Corruption, ...]:
 
 
 def corruptions_of(window_set: WindowSet) -> tuple[Corruption, ...]:
-    """The same, graded by the median channel of a window set."""
+    """Return all corruptions, with levels for the median channel of a window set."""
     _, sd_mv = window_set.calibration_mv(np.arange(len(window_set.recordings)))
     return corruptions(float(sd_mv.median()))
 
 
 def _round_number(value: float) -> float:
-    """1, 2 or 5 times a power of ten, not above a value."""
+    """Return the largest 1, 2 or 5 times a power of ten that does not exceed a value."""
     decade = 10.0 ** math.floor(math.log10(value))
     return decade * max(digit for digit in (1, 2, 5) if digit * decade <= value)

@@ -1,4 +1,4 @@
-"""All diagnostics as one result: where a forecaster fails, and what its score is worth."""
+"""All diagnostics as one result: where a forecaster fails, and the leakage checks of its scores."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -22,15 +22,17 @@ from voltpipe.progress import NO_EVALUATION_PROGRESS, EvaluationProgress
 from voltpipe.windows.window_set import WindowSet
 
 LOOK_UP, AUTOREGRESSION = "look_up", "autoregression"
+BASELINES_USED = (LOOK_UP, AUTOREGRESSION)
+"""Names of the baselines that diagnostics use."""
 TABLES = ("errors_by_group", "robustness", "bad_channels", "out_of_distribution", "resemblance", "following")
-"""The diagnostics that give a table."""
+"""Names of the diagnostics that give a table."""
 _HONESTY_FILE = "honesty.json"
 _FAILURES_FILE = "failed_diagnostics.json"
 
 
 @dataclass(frozen=True)
-class Diagnosis:
-    """Tidy tables, and the checks of the evaluation itself; all of the strictest regime that has windows.
+class Diagnostics:
+    """Tidy tables, and leakage checks, of the strictest regime that has windows.
 
     The table of a diagnostic that failed is empty.
     """
@@ -39,16 +41,17 @@ class Diagnosis:
     robustness: pd.DataFrame
     bad_channels: pd.DataFrame
     out_of_distribution: pd.DataFrame
-    """Empty where the forecaster does not judge what it is shown."""
+    """Novelty detection; empty for a forecaster without a novelty detector."""
     resemblance: pd.DataFrame
-    """Empty where the forecaster cannot run free, or too little was held out to compare with."""
+    """Activity of roll-outs; empty if the forecaster cannot roll out, or too little was held out to compare with."""
     following: pd.DataFrame
-    """Likewise."""
+    """Distance of roll-outs to the recorded future; empty in the same cases."""
     honesty: tuple[LeakageCheck, ...]
+    """Leakage checks."""
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Why diagnostics failed, by the table's name."""
+    """Reasons of the diagnostics that failed, by name."""
 
-    def also(self, check: LeakageCheck) -> "Diagnosis":
+    def with_check(self, check: LeakageCheck) -> "Diagnostics":
         """Return a copy with one more check."""
         return replace(self, honesty=(*self.honesty, check))
 
@@ -61,8 +64,8 @@ class Diagnosis:
         write_failures(folder / _FAILURES_FILE, self.failed)
 
     @classmethod
-    def read(cls, folder: Path) -> "Diagnosis":
-        """Read what `write` wrote."""
+    def read(cls, folder: Path) -> "Diagnostics":
+        """Read diagnostics that `write` wrote."""
         return cls(
             **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},
             honesty=tuple(LeakageCheck(**check) for check in read_json(folder / _HONESTY_FILE).values()),
@@ -75,22 +78,22 @@ def diagnose(
     baselines: Mapping[str, Forecaster],
     window_set: WindowSet,
     progress: EvaluationProgress = NO_EVALUATION_PROGRESS,
-) -> Diagnosis:
-    """Diagnose a forecaster on held-out windows, next to the look-up and the autoregression.
+) -> Diagnostics:
+    """Diagnose a forecaster on held-out windows, next to the lookup table and the autoregression.
 
-    Each diagnostic is run apart: one that raises is noted as failed and does not stop the others.
+    Diagnostics are isolated from each other: one that raises is noted as failed and does not stop the others.
 
     Args:
-        forecaster: is named by its architecture.
-        baselines: by name; the look-up is needed.
-        window_set: where the held-out windows are.
-        progress: is told of each part that is done.
+        forecaster: the forecaster, which is named after its architecture.
+        baselines: baselines by name; the lookup table is required.
+        window_set: window set with held-out windows.
+        progress: listener that is called after each diagnostic.
     """
-    others = {name: baselines[name] for name in (LOOK_UP, AUTOREGRESSION) if name in baselines}
-    contenders = {forecaster.config.architecture: forecaster, **others}
+    used = {name: baselines[name] for name in BASELINES_USED if name in baselines}
+    forecasters = {forecaster.config.architecture: forecaster, **used}
     parts: dict[str, Callable[[], object]] = {
         "errors_by_group": lambda: errors_by_group(forecaster, baselines[LOOK_UP], window_set),
-        "robustness": lambda: robustness(contenders, window_set),
+        "robustness": lambda: robustness(forecasters, window_set),
         "bad_channels": lambda: bad_channels(forecaster, window_set),
         "out_of_distribution": lambda: novelty_detection_table(forecaster, window_set),
         "resemblance": lambda: rollout_activity_distance(forecaster, window_set),
@@ -99,14 +102,14 @@ def diagnose(
     }
     found: dict[str, Any] = {}
     failed: dict[str, str] = {}
-    for name, made in zip(parts, run_in_threads(_inferring, parts.values()), strict=True):
-        if isinstance(made, Failure):
-            failed[name] = made.reason
-        found[name] = pd.DataFrame() if isinstance(made, Failure) else made
+    for name, result in zip(parts, run_in_threads(_attempt_inference, parts.values()), strict=True):
+        if isinstance(result, Failure):
+            failed[name] = result.reason
+        found[name] = pd.DataFrame() if isinstance(result, Failure) else result
         progress("diagnosed", len(found), len(parts))
-    return Diagnosis(**found, failed=failed)
+    return Diagnostics(**found, failed=failed)
 
 
 @torch.inference_mode()
-def _inferring(part: Callable[[], object]) -> object:
+def _attempt_inference(part: Callable[[], object]) -> object:
     return attempt(part)

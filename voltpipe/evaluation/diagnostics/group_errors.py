@@ -20,52 +20,121 @@ from voltpipe.simulation.ceiling import irreducible_error_mv2
 from voltpipe.windows.window_set import WindowSet
 
 _BLOCKS_PER_RECORDING = 10
-"""Errors within such a stretch of a recording may resemble each other; stretches are what is resampled."""
+"""Number of blocks of a recording. Errors within a block may resemble each other, so the bootstrap resamples blocks."""
 _RESAMPLES = 500
 _INTERVAL = (0.025, 0.975)
+_MOST_WINDOWS = 4000
+_SUMS = ("count", "total", "squared", "error", "inside", "least")
+_COUNT, _TOTAL, _SQUARED, _ERROR, _INSIDE, _LEAST = range(len(_SUMS))
+_SCORES = ("r2", "rmse_mv", "bias_mv", "coverage80", "loss_mv2")
+_COLUMNS = {
+    "kind": "str",
+    "group": "str",
+    "forecaster": "str",
+    "horizon": "int64",
+    "n_targets": "int64",
+    "share_of_targets": "float64",
+    "share_of_error": "float64",
+    "share_of_loss": "float64",
+    "ceiling_r2": "float64",
+    **{f"{score}{end}": "float64" for score in _SCORES for end in ("", "_low", "_high")},
+}
+
+
+def errors_by_group(forecaster: Forecaster, look_up: Forecaster, window_set: WindowSet) -> pd.DataFrame:
+    """Return errors on held-out windows of the strictest regime, by group and horizon (see `GroupErrors.table`)."""
+    regime, windows = strictest_regime_windows(forecaster, window_set)
+    windows = windows[:: -(-len(windows) // _MOST_WINDOWS)]
+    forecasters = {forecaster.config.architecture: forecaster, look_up.config.architecture: look_up}
+    horizons = forecaster.horizons
+    own_rows = {name: [each.horizons.index(horizon) for horizon in horizons] for name, each in forecasters.items()}
+    sums = GroupErrors(window_set, groupings(window_set, forecaster.couplings()), horizons, list(forecasters))
+    used = {name: forecaster_for_regime(each, window_set, regime) for name, each in forecasters.items()}
+    for positions in batches_by_recording(windows, window_set):
+        number = int(window_set.index["recording"][positions[0]])
+        batch = window_set.batch(positions)
+        origin_rows = window_set.index["start_row"][positions].astype(np.int64) + window_set.context - 1
+        forecasts_mv = {name: predict_mv(use(number), batch)[:, own_rows[name]] for name, use in used.items()}
+        truth_mv = batch.target_mv()[:, [window_set.horizons.index(horizon) for horizon in horizons]]
+        history_mv = batch.history_mv()
+        present_mv = history_mv[:, -1]
+        sums.add(
+            TargetTimes(history_mv, number, origin_rows),
+            forecasts_mv,
+            truth_mv,
+            bands_mv={
+                name: band_mv(each, present_mv, forecasts_mv[name])
+                for name, each in forecasters.items()
+                if each.distribution and each.horizons == horizons
+            },
+            least_mv2=irreducible_error_mv2(window_set.manifest.preparation, window_set.rate_hz, horizons, present_mv),
+        )
+    return sums.table()
+
+
+def out_of_proportion(table: pd.DataFrame) -> pd.Series:
+    """Return a lower bound of the difference between each group's share of the loss and its share of the targets.
+
+    Loss is counted from the best possible forecast where known, and otherwise from the truth. The lower bound is that
+    of the interval, widened for the number of groups of the kind (Bonferroni), because the largest is searched for.
+
+    Args:
+        table: rows of a table of errors by group, for one forecaster and horizon.
+    """
+    loss = table["loss_mv2"].fillna(table["rmse_mv"] ** 2)
+    low = table["loss_mv2_low"].fillna(table["rmse_mv_low"] ** 2)
+    n_groups = table["kind"].map(table["kind"].value_counts())
+    least = loss - (loss - low) * widening(n_groups)
+    whole = (loss * table["n_targets"]).groupby(table["kind"]).transform("sum")
+    return least * table["n_targets"] / whole.where(whole > 0) - table["share_of_targets"]
+
+
+def widening(n_groups: int | pd.Series) -> float | pd.Series:
+    """Return the factor by which intervals must be wider to hold for all of `n_groups` groups at once (Bonferroni)."""
+    return ndtri(1 - _INTERVAL[0] / n_groups) / ndtri(1 - _INTERVAL[0])
 
 
 class GroupErrors:
-    """Sums over the targets of each group, growing batch by batch.
+    """Accumulator of errors by group of targets.
 
     Args:
-        window_set: whose held-out windows are scored.
-        groupings: the ways to divide targets.
-        horizons: in samples; of all contenders.
-        contenders: their names.
+        window_set: window set with held-out windows.
+        groupings: divisions of the targets into groups.
+        horizons: horizons in samples, which all forecasters have.
+        forecasters: names of the forecasters.
     """
 
     def __init__(
-        self, window_set: WindowSet, groupings: Sequence[Grouping], horizons: Sequence[int], contenders: Sequence[str]
+        self, window_set: WindowSet, groupings: Sequence[Grouping], horizons: Sequence[int], forecasters: Sequence[str]
     ) -> None:
         self._window_set, self._groupings = window_set, tuple(groupings)
-        self._horizons, self._contenders = tuple(horizons), tuple(contenders)
+        self._horizons, self._names = tuple(horizons), tuple(forecasters)
         self._first_group = np.cumsum([0, *(len(grouping.names) for grouping in groupings)])
         self._blocks: dict[tuple[int, int], np.ndarray] = {}
 
     def add(
         self,
-        moments: TargetTimes,
+        times: TargetTimes,
         forecasts_mv: Mapping[str, Float[Tensor, "window horizon channel"]],
         truth_mv: Float[Tensor, "window horizon channel"],
         *,
         bands_mv: Mapping[str, Float[Tensor, "2 window horizon channel"]] | None = None,
         least_mv2: Float[Tensor, "window horizon channel"] | None = None,
     ) -> None:
-        """Take in some windows of one recording, and what each contender forecast from them.
+        """Add windows of one recording.
 
         Args:
-            moments: the windows.
-            forecasts_mv: by contender.
-            truth_mv: what came.
-            bands_mv: the ends of the 80 % interval, of contenders that have one.
-            least_mv2: squared error that the best possible forecast is to be expected to make, where that is known.
+            times: the windows.
+            forecasts_mv: forecasts in mV, by forecaster.
+            truth_mv: targets in mV.
+            bands_mv: ends of the 80 % interval in mV, by forecaster, for those with a predictive distribution.
+            least_mv2: expected squared error of the best possible forecast, where known.
         """
         if not self._groupings:
             return
-        groups = torch.stack([each.group_of(moments) for each in self._groupings])
+        groups = torch.stack([each.group_of(times) for each in self._groupings])
         groups = groups + torch.from_numpy(self._first_group[:-1])[:, None, None]
-        blocks, block_of = self._blocks_of(moments)
+        blocks, block_of = self._blocks_of(times)
         n_groups = int(self._first_group[-1])
         places = (torch.from_numpy(block_of)[:, None] * n_groups + groups).flatten()
 
@@ -75,12 +144,12 @@ class GroupErrors:
             return np.asarray(sums.reshape(len(blocks), n_groups).numpy())
 
         deviation_mv = truth_mv - self._window_set.train_mean_mv()
-        found = np.empty((len(blocks), len(self._contenders), len(self._horizons), len(_SUMS), n_groups))
+        found = np.empty((len(blocks), len(self._names), len(self._horizons), len(_SUMS), n_groups))
         for row in range(len(self._horizons)):
             found[:, :, row, _COUNT] = summed(torch.ones_like(truth_mv[:, row]))[:, None]
             found[:, :, row, _TOTAL] = summed(deviation_mv[:, row].square())[:, None]
             found[:, :, row, _LEAST] = np.nan if least_mv2 is None else summed(least_mv2[:, row])[:, None]
-            for number, name in enumerate(self._contenders):
+            for number, name in enumerate(self._names):
                 error_mv = forecasts_mv[name][:, row] - truth_mv[:, row]
                 found[:, number, row, _SQUARED] = summed(error_mv.square())
                 found[:, number, row, _ERROR] = summed(error_mv)
@@ -90,28 +159,32 @@ class GroupErrors:
                     inside = (low_mv < truth_mv[:, row]) & (truth_mv[:, row] <= high_mv)
                     found[:, number, row, _INSIDE] = summed(inside.float())
         for block, sums in zip(blocks, found, strict=True):
-            key = moments.recording, int(block)
+            key = times.recording, int(block)
             self._blocks[key] = self._blocks[key] + sums if key in self._blocks else sums
 
-    def _blocks_of(self, moments: TargetTimes) -> tuple[np.ndarray, np.ndarray]:
-        """Which blocks of the recording the windows lie in, and each window's by its position among them."""
-        recording = self._window_set.recordings[moments.recording]
+    def _blocks_of(self, times: TargetTimes) -> tuple[np.ndarray, np.ndarray]:
+        """Return the blocks that contain the windows, and the position of each window's block among them."""
+        recording = self._window_set.recordings[times.recording]
         n_rows = recording.stop_row - recording.start_row
         blocks, block_of = np.unique(
-            (moments.origin_rows - recording.start_row) * _BLOCKS_PER_RECORDING // n_rows, return_inverse=True
+            (times.origin_rows - recording.start_row) * _BLOCKS_PER_RECORDING // n_rows, return_inverse=True
         )
         return blocks, block_of
 
     def table(self) -> pd.DataFrame:
-        """A row for each group, contender and horizon that has targets.
+        """Return one row for each group, forecaster and horizon that has targets.
 
-        `kind` and `group` name the group; `horizon` is in samples. `r2` (about the channels' training means),
-        `rmse_mv`, `bias_mv` (mean of forecast less truth), `coverage80` (the share of truths inside the 80 % interval)
-        and `loss_mv2` (mean squared error above that of the best possible forecast) stand with their 95 % intervals by
-        a bootstrap over tenths of recordings (`_low`, `_high`; see Kuensch, Annals of Statistics 17, 1989).
-        `ceiling_r2` is the R2 of the best possible forecast. `share_of_targets`, `share_of_error` and `share_of_loss`
-        are the group's shares of all targets, of all squared error and of all loss of its kind. NaN is what cannot be
-        known: of forecasters without a distribution, or of recordings that are not simulated.
+        - `kind`, `group`: the grouping and the group. `horizon` is in samples.
+        - `r2` (about the channels' training means), `rmse_mv`, `bias_mv` (mean of forecast minus truth), `coverage80`
+          (share of truths inside the 80 % interval), `loss_mv2` (mean squared error above that of the best possible
+          forecast). Each has a 95 % interval (`_low`, `_high`) by a bootstrap over tenths of recordings (Kuensch,
+          Annals of Statistics 17, 1989).
+        - `ceiling_r2`: R2 of the best possible forecast.
+        - `share_of_targets`, `share_of_error`, `share_of_loss`: the group's shares of all targets, all squared error
+          and all loss of its kind.
+
+        A value is NaN if it is unknown, because the forecaster has no predictive distribution or the recordings are not
+        simulated.
         """
         parts = [pd.DataFrame(columns=list(_COLUMNS))]
         if self._blocks:
@@ -131,15 +204,15 @@ class GroupErrors:
         with np.errstate(divide="ignore", invalid="ignore"):
             ceiling_r2 = 1 - least / whole[:, :, _TOTAL]
         places = np.nonzero(count)
-        contenders, horizons, groups = places
+        forecasters, horizons, groups = places
         scores = {name: values[places] for name, values in _scores(whole).items()}
         resampled = _scores(np.tensordot(drawn.astype(float), blocks, axes=1))
-        bounds = {name: _interval(values[:, contenders, horizons, groups]) for name, values in resampled.items()}
+        bounds = {name: _interval(values[:, forecasters, horizons, groups]) for name, values in resampled.items()}
         return pd.DataFrame(
             {
                 "kind": grouping.kind,
                 "group": np.array(grouping.names)[groups],
-                "forecaster": np.array(self._contenders)[contenders],
+                "forecaster": np.array(self._names)[forecasters],
                 "horizon": np.array(self._horizons)[horizons],
                 "n_targets": count[places],
                 "share_of_targets": _share(count)[places],
@@ -153,47 +226,8 @@ class GroupErrors:
         )
 
 
-def widening(n_groups: int | pd.Series) -> float | pd.Series:
-    """How much wider intervals must be to hold for all of so many groups at once (Bonferroni)."""
-    return ndtri(1 - _INTERVAL[0] / n_groups) / ndtri(1 - _INTERVAL[0])
-
-
-def out_of_proportion(table: pd.DataFrame) -> pd.Series:
-    """By how much a group's share of the loss, at the least, exceeds its share of the targets.
-
-    Loss is counted from the best possible forecast where that is known, and from the truth elsewhere. Its lower bound
-    is that of the interval, lowered for as many groups as the kind has (Bonferroni), as the largest is looked for.
-
-    Args:
-        table: rows of a table of errors by group, of one forecaster and horizon.
-    """
-    loss = table["loss_mv2"].fillna(table["rmse_mv"] ** 2)
-    low = table["loss_mv2_low"].fillna(table["rmse_mv_low"] ** 2)
-    n_groups = table["kind"].map(table["kind"].value_counts())
-    least = loss - (loss - low) * widening(n_groups)
-    whole = (loss * table["n_targets"]).groupby(table["kind"]).transform("sum")
-    return least * table["n_targets"] / whole.where(whole > 0) - table["share_of_targets"]
-
-
-_SUMS = ("count", "total", "squared", "error", "inside", "least")
-_COUNT, _TOTAL, _SQUARED, _ERROR, _INSIDE, _LEAST = range(len(_SUMS))
-_SCORES = ("r2", "rmse_mv", "bias_mv", "coverage80", "loss_mv2")
-_COLUMNS = {
-    "kind": "str",
-    "group": "str",
-    "forecaster": "str",
-    "horizon": "int64",
-    "n_targets": "int64",
-    "share_of_targets": "float64",
-    "share_of_error": "float64",
-    "share_of_loss": "float64",
-    "ceiling_r2": "float64",
-    **{f"{score}{end}": "float64" for score in _SCORES for end in ("", "_low", "_high")},
-}
-
-
 def _scores(sums: Float64[np.ndarray, "*any horizon sum group"]) -> dict[str, np.ndarray]:
-    """NaN where a group has no targets."""
+    """Return the scores by name; NaN if a group has no targets."""
     count, total, squared, error, inside, least = np.moveaxis(sums, -2, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         r2, rmse_mv = 1 - squared / total, np.sqrt(squared / count)
@@ -202,7 +236,7 @@ def _scores(sums: Float64[np.ndarray, "*any horizon sum group"]) -> dict[str, np
 
 
 def _interval(resampled: Float64[np.ndarray, "resample row"]) -> np.ndarray:
-    """Of each row's values; NaN where it has none."""
+    """Return the 95 % interval of each row's values; NaN if it has none."""
     known = ~np.isnan(resampled).all(0)
     ends = np.full((2, resampled.shape[1]), np.nan)
     ends[:, known] = np.nanquantile(resampled[:, known], _INTERVAL, axis=0)
@@ -210,42 +244,6 @@ def _interval(resampled: Float64[np.ndarray, "resample row"]) -> np.ndarray:
 
 
 def _share(of_groups: Float64[np.ndarray, "contender horizon group"]) -> np.ndarray:
-    """Zero where there is nothing to share; NaN where not even the sum is above zero."""
+    """Return each group's share of the sum: zero for a group with nothing, NaN if the sum is not above zero."""
     whole = of_groups.sum(-1, keepdims=True)
     return np.where(of_groups == 0, 0.0, of_groups / np.where(whole > 0, whole, np.nan))
-
-
-_MOST_WINDOWS = 4000
-
-
-def errors_by_group(forecaster: Forecaster, look_up: Forecaster, window_set: WindowSet) -> pd.DataFrame:
-    """Errors on held-out windows of the strictest regime, by group, at each horizon (see `GroupErrors.table`)."""
-    regime, windows = strictest_regime_windows(forecaster, window_set)
-    windows = windows[:: -(-len(windows) // _MOST_WINDOWS)]
-    contenders = {forecaster.config.architecture: forecaster, look_up.config.architecture: look_up}
-    horizons = forecaster.horizons
-    own_rows = {
-        name: [contender.horizons.index(horizon) for horizon in horizons] for name, contender in contenders.items()
-    }
-    sums = GroupErrors(window_set, groupings(window_set, forecaster.couplings()), horizons, list(contenders))
-    used = {name: forecaster_for_regime(contender, window_set, regime) for name, contender in contenders.items()}
-    for positions in batches_by_recording(windows, window_set):
-        number = int(window_set.index["recording"][positions[0]])
-        batch = window_set.batch(positions)
-        origin_rows = window_set.index["start_row"][positions].astype(np.int64) + window_set.context - 1
-        forecasts_mv = {name: predict_mv(use(number), batch)[:, own_rows[name]] for name, use in used.items()}
-        truth_mv = batch.target_mv()[:, [window_set.horizons.index(horizon) for horizon in horizons]]
-        history_mv = batch.history_mv()
-        present_mv = history_mv[:, -1]
-        sums.add(
-            TargetTimes(history_mv, number, origin_rows),
-            forecasts_mv,
-            truth_mv,
-            bands_mv={
-                name: band_mv(contender, present_mv, forecasts_mv[name])
-                for name, contender in contenders.items()
-                if contender.distribution and contender.horizons == horizons
-            },
-            least_mv2=irreducible_error_mv2(window_set.manifest.preparation, window_set.rate_hz, horizons, present_mv),
-        )
-    return sums.table()

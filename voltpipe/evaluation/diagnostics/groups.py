@@ -1,4 +1,4 @@
-"""Into which groups the targets of an evaluation fall: by channel, by moment, by what the channel is about to do."""
+"""Groups of the targets of an evaluation: by channel, by recording, by time, and by voltage and spikes before them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,34 +24,34 @@ _QUARTERS = ("first quarter", "second quarter", "third quarter", "last quarter")
 
 @dataclass(frozen=True)
 class TargetTimes:
-    """Some windows of one recording: what was known when each of their forecasts was made."""
+    """Windows of one recording, with what was known when each of their forecasts was made."""
 
     history_mv: Float[Tensor, "window context channel"]
     recording: int
-    """Its number in the window set."""
+    """Number of the recording in the window set."""
     origin_rows: Int64[np.ndarray, " window"]
-    """The row of the last known sample."""
+    """Row of the last known sample of each window."""
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """One way to divide targets: the groups' names, and which group each channel of each window falls into."""
+    """Division of targets into groups: the names of the groups, and the group of each channel of each window."""
 
     kind: str
     names: tuple[str, ...]
     group_of: Callable[[TargetTimes], Int64[Tensor, "window channel"]]
-    """By the position in `names`."""
+    """Function that returns the group as a position in `names`."""
 
 
 def groupings(window_set: WindowSet, couplings: Mapping[str, Connectivity] | None = None) -> tuple[Grouping, ...]:
-    """The ways to divide the targets of a window set; what needs visible spikes is left out where there are none.
+    """Return the groupings of the targets of a window set. Those that need spikes are left out if none are detected.
 
-    Borders (of voltages, rates, states) come from the training rows alone.
+    Borders between voltages, rates and states come only from the training rows.
 
     Args:
-        window_set: whose targets are divided.
-        couplings: what a forecaster found of who drives whom, by organoid: a channel's type is inferred from what its
-            spikes do to others.
+        window_set: the window set.
+        couplings: connectivity that a forecaster learned, by organoid. The type of a channel is inferred from the
+            effect of its spikes on other channels.
     """
     values_mv = training_samples_mv(window_set)
     found = [
@@ -59,7 +59,7 @@ def groupings(window_set: WindowSet, couplings: Mapping[str, Connectivity] | Non
         _by_channel("neuron type", window_set.channel_types, tuple(dict.fromkeys(window_set.channel_types))),
         _by_recording("recording", [recording.key for recording in window_set.recordings]),
         _by_recording("organoid", [recording.organoid for recording in window_set.recordings]),
-        _by_recording("condition", [recording.condition or "not said" for recording in window_set.recordings]),
+        _by_recording("condition", [recording.condition or "not stated" for recording in window_set.recordings]),
         _by_inferred_type(window_set, couplings or {}),
         Grouping("part of the recording", _QUARTERS, _quarter_of(window_set)),
         _by_voltage(values_mv),
@@ -72,7 +72,7 @@ def groupings(window_set: WindowSet, couplings: Mapping[str, Connectivity] | Non
 
 def _by_channel(kind: str, label_of_channel: Sequence[str], names: Sequence[str]) -> Grouping:
     groups = torch.tensor([names.index(label) for label in label_of_channel])
-    return Grouping(kind, tuple(names), lambda moments: groups.expand(len(moments.history_mv), -1))
+    return Grouping(kind, tuple(names), lambda times: groups.expand(len(times.history_mv), -1))
 
 
 def _by_inferred_type(window_set: WindowSet, couplings: Mapping[str, Connectivity]) -> Grouping:
@@ -84,8 +84,8 @@ def _by_inferred_type(window_set: WindowSet, couplings: Mapping[str, Connectivit
     }
     of_recording = [of_organoid.get(recording.organoid, unknown) for recording in window_set.recordings]
 
-    def group_of(moments: TargetTimes) -> Int64[Tensor, "window channel"]:
-        return of_recording[moments.recording].expand(len(moments.history_mv), -1)
+    def group_of(times: TargetTimes) -> Int64[Tensor, "window channel"]:
+        return of_recording[times.recording].expand(len(times.history_mv), -1)
 
     return Grouping("inferred type", tuple(kind.value for kind in kinds) if couplings else (), group_of)
 
@@ -93,37 +93,37 @@ def _by_inferred_type(window_set: WindowSet, couplings: Mapping[str, Connectivit
 def _by_recording(kind: str, label_of_recording: Sequence[str]) -> Grouping:
     names = list(dict.fromkeys(label_of_recording))
     groups = [names.index(label) for label in label_of_recording]
-    return Grouping(kind, tuple(names), lambda moments: _all(moments, groups[moments.recording]))
+    return Grouping(kind, tuple(names), lambda times: _all(times, groups[times.recording]))
 
 
-def _all(moments: TargetTimes, group: int) -> Int64[Tensor, "window channel"]:
-    n_windows, _, n_channels = moments.history_mv.shape
+def _all(times: TargetTimes, group: int) -> Int64[Tensor, "window channel"]:
+    n_windows, _, n_channels = times.history_mv.shape
     return torch.full((n_windows, n_channels), group)
 
 
 def _quarter_of(window_set: WindowSet) -> Callable[[TargetTimes], Int64[Tensor, "window channel"]]:
-    def group_of(moments: TargetTimes) -> Int64[Tensor, "window channel"]:
-        recording = window_set.recordings[moments.recording]
-        done = (moments.origin_rows - recording.start_row) / (recording.stop_row - recording.start_row)
+    def group_of(times: TargetTimes) -> Int64[Tensor, "window channel"]:
+        recording = window_set.recordings[times.recording]
+        done = (times.origin_rows - recording.start_row) / (recording.stop_row - recording.start_row)
         quarters = torch.from_numpy((done * len(_QUARTERS)).astype(np.int64))
-        return quarters[:, None].expand(-1, moments.history_mv.shape[2])
+        return quarters[:, None].expand(-1, times.history_mv.shape[2])
 
     return group_of
 
 
 def _by_voltage(values_mv: Float[Tensor, " value"]) -> Grouping:
-    """By the present voltage, hence by the distance to threshold: borders of equal shares of all training samples."""
+    """Group by present voltage, and so by distance to threshold, with equal shares of the training samples."""
     edges_mv = _edges(values_mv, _VOLTAGE_SHARES)
     return Grouping(
         "present voltage",
         _ranges(edges_mv.tolist(), "mV"),
-        lambda moments: torch.bucketize(moments.history_mv[:, -1].contiguous(), edges_mv, right=True),
+        lambda times: torch.bucketize(times.history_mv[:, -1].contiguous(), edges_mv, right=True),
     )
 
 
 def _by_rate(window_set: WindowSet, reset: ResetVoltage) -> Grouping:
     spikes = sum(
-        _spikes(stretch.samples_mv(), reset).sum(0) for stretch in training_segments(window_set, n_before=0, n_after=0)
+        _spikes(segment.samples_mv(), reset).sum(0) for segment in training_segments(window_set, n_before=0, n_after=0)
     )
     assert isinstance(spikes, Tensor)
     n_rows = sum(stop - start for _, start, stop in window_set.train_rows())
@@ -131,16 +131,16 @@ def _by_rate(window_set: WindowSet, reset: ResetVoltage) -> Grouping:
     edges_hz = _edges(rate_hz, _RATE_SHARES)
     groups = torch.bucketize(rate_hz, edges_hz, right=True)
     names = _ranges(edges_hz.tolist(), "spikes/s")
-    return Grouping("firing rate", names, lambda moments: groups.expand(len(moments.history_mv), -1))
+    return Grouping("firing rate", names, lambda times: groups.expand(len(times.history_mv), -1))
 
 
 def _by_time_since_spike(window_set: WindowSet, reset: ResetVoltage) -> Grouping:
     samples = [round(ms * window_set.rate_hz / 1000) for ms in _SINCE_SPIKE_MS]
     edges = torch.tensor(sorted({edge for edge in samples if 0 < edge < window_set.context}))
 
-    def group_of(moments: TargetTimes) -> Int64[Tensor, "window channel"]:
-        since = _spikes(moments.history_mv, reset).flip(1).int().cummax(1).values
-        ago = (since == 0).sum(1)  # as many samples as the history has, where there was none
+    def group_of(times: TargetTimes) -> Int64[Tensor, "window channel"]:
+        since = _spikes(times.history_mv, reset).flip(1).int().cummax(1).values
+        ago = (since == 0).sum(1)  # the length of the history if it has no spike
         return torch.bucketize(ago, edges, right=True)
 
     return Grouping(
@@ -149,7 +149,7 @@ def _by_time_since_spike(window_set: WindowSet, reset: ResetVoltage) -> Grouping
 
 
 def _by_state(window_set: WindowSet, reset: ResetVoltage) -> Grouping:
-    """By how many channels of the network spiked of late."""
+    """Group by the share of channels that spiked in the last 10 ms."""
     n_samples = min(max(1, round(_STATE_MS * window_set.rate_hz / 1000)), window_set.context)
 
     def activity(voltage_mv: Float[Tensor, "*batch time channel"]) -> Float64[Tensor, "*batch time"]:
@@ -164,9 +164,9 @@ def _by_state(window_set: WindowSet, reset: ResetVoltage) -> Grouping:
     edges = _edges(training, _STATE_SHARES)
     names = ("quiet", "usual", "busy") if len(edges) == len(_STATE_SHARES) else ("usual", "busy")
 
-    def group_of(moments: TargetTimes) -> Int64[Tensor, "window channel"]:
-        state = torch.bucketize(activity(moments.history_mv)[:, -1].contiguous(), edges)
-        return state[:, None].expand(-1, moments.history_mv.shape[2])
+    def group_of(times: TargetTimes) -> Int64[Tensor, "window channel"]:
+        state = torch.bucketize(activity(times.history_mv)[:, -1].contiguous(), edges)
+        return state[:, None].expand(-1, times.history_mv.shape[2])
 
     return Grouping("network state", names, group_of)
 
@@ -176,13 +176,13 @@ def _spikes(voltage_mv: Float[Tensor, "*batch time channel"], reset: ResetVoltag
 
 
 def _edges(values: Float[Tensor, " value"], shares: Sequence[float]) -> Float[Tensor, " edge"]:
-    """The values below which these shares of all lie; fewer where some are equal."""
+    """Return the values below which these shares of all values lie; fewer if some are equal."""
     some = values[:: max(1, len(values) // 100_000)]
     return torch.from_numpy(np.unique(np.quantile(some.numpy(), shares))).to(values.dtype)
 
 
 def _ranges(edges: Sequence[float], unit: str) -> tuple[str, ...]:
-    """Names of the ranges between ascending edges."""
+    """Return the names of the ranges between ascending edges."""
     ends = [f"{edge:.3g}" for edge in edges]
     if not ends:
         return ("all",)

@@ -1,4 +1,4 @@
-"""Checks of the evaluation itself, made in every evaluation: could its scores come from a leak, or from the scoring?"""
+"""Leakage checks of every evaluation: whether its scores could come from a leak, or from the way of scoring."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,102 +19,140 @@ from voltpipe.windows.leakage import rows_in_windows
 from voltpipe.windows.splits import Split
 from voltpipe.windows.window_set import WindowSet, to_mv
 
+CHECKS = ("leak_probe", "other_moments", "time_reversal")
+SEED_SPREAD = "seed_spread"
 _MOST_WINDOWS = 500
 _LEAST_WINDOWS = 50
 _MOST_PRODUCTS = 3e10
 _ROWS_AT_ONCE = 1 << 14
 _CHANCE_R2 = 0.01
-"""Of what knows nothing, on so few windows."""
+"""R2 that a forecast without any knowledge may reach by chance on this few windows."""
+_SEED_DEPENDENT = frozenset({"seed", "epochs", "best_epoch", "stopped_because", "elapsed_s", "resumed_after_epoch"})
+"""Settings and results that may differ between two trainings that differ only in the seed."""
+_SPREADS = 2.0
 
 
 @dataclass(frozen=True)
 class LeakageCheck:
-    """One check, and what it found, in words with figures."""
+    """Result of one check, with its finding as text."""
 
     name: str
     passed: bool
     finding: str
     r2: float | None
-    """Of whatever was tried, at the shortest horizon; None if the check itself failed."""
-
-
-CHECKS = ("leak_probe", "other_moments", "time_reversal")
+    """R2 that the check measured, at the shortest horizon; None if the check itself failed."""
 
 
 def run_leakage_checks(forecaster: Forecaster, look_up: Forecaster, window_set: WindowSet) -> tuple[LeakageCheck, ...]:
-    """Check an evaluation on some hundred windows of its strictest regime, at the shortest horizon.
+    """Check an evaluation on up to 500 windows of its strictest regime, at the shortest horizon.
 
-    Three things are tried. A memoriser forecasts what followed the training moment that is most like the present one,
-    over all channels at once: where held-out samples are also trained on, it is perfect, and where none is, a look-up
-    beats it. Forecasts are scored against the truth of other moments, of which they say no more than where the voltage
-    is on the whole. And time runs backwards: a forecaster that has learned how the voltage goes on is worse at saying
-    how it came about.
+    - `leak_probe`: a memorizer forecasts the sample that followed the nearest training sample, over all channels at
+      once. It is perfect if held-out samples were trained on. Otherwise the lookup table beats it.
+    - `other_moments`: forecasts are scored against the truth of other windows. They should know only the general level
+      of the voltage there.
+    - `time_reversal`: time runs backward. A forecaster that has learned the dynamics is worse at the past than at the
+      future.
 
-    Each is tried apart: a check that raises has failed, with the reason as its finding.
+    Checks are isolated from each other. A check that raises counts as failed, with the reason as its finding.
 
     Args:
-        forecaster: that was evaluated.
-        look_up: the conditional mean, fitted on the same training rows.
-        window_set: with held-out windows.
+        forecaster: the forecaster that was scored.
+        look_up: lookup table, fitted on the same training rows.
+        window_set: window set with held-out windows.
     """
 
     @cache
-    def tried() -> _Trial:
+    def trial() -> _Trial:
         return _Trial(forecaster, window_set)
 
     checks: tuple[Callable[[], LeakageCheck], ...] = (
-        lambda: _leak_probe(tried().memoriser_r2(), tried().look_up_r2(look_up)),
-        lambda: _other_moments(tried().other_moments_r2(), tried().own_r2()),
-        lambda: _time_reversal(tried().reversed_r2(), tried().own_r2()),
+        lambda: _leak_probe(trial().memorizer_r2(), trial().look_up_r2(look_up)),
+        lambda: _other_moments(trial().other_moments_r2(), trial().own_r2()),
+        lambda: _time_reversal(trial().reversed_r2(), trial().own_r2()),
     )
     return tuple(check_or_failure(name, check) for name, check in zip(CHECKS, checks, strict=True))
 
 
+def seed_spread(evaluation: Evaluation, others: Iterable[Evaluation]) -> LeakageCheck:
+    """Check that the lead over the best baseline exceeds twice the SD over seeds, at the shortest horizon.
+
+    Args:
+        evaluation: evaluation of the forecaster.
+        others: evaluations of any forecasters. Those that differ only in the seed are used. Without any, the check
+            passes and says that the spread is unknown.
+    """
+    regime, horizon = evaluation.regimes[0], evaluation.horizons[0]
+
+    def r2_of(one: Evaluation) -> float:
+        return one.score(one.forecaster, regime, horizon).r2
+
+    baselines = [evaluation.find_score(name, regime, horizon) for name in evaluation.baselines]
+    lead = r2_of(evaluation) - max((score.r2 for score in baselines if score), default=0.0)
+    r2_by_seed = {_seed(one): r2_of(one) for one in others if _apart_from_seed(one) == _apart_from_seed(evaluation)}
+    r2_by_seed[_seed(evaluation)] = r2_of(evaluation)
+    if len(r2_by_seed) < 2:
+        finding = (
+            f"The forecaster leads the best baseline by {lead:+.3f} R2. The spread between seeds is unknown, because "
+            "no other training differs only in its seed (`voltpipe train --seed`)."
+        )
+        return LeakageCheck(SEED_SPREAD, True, finding, 0.0)
+    spread = float(np.std(list(r2_by_seed.values()), ddof=1))
+    passed = abs(lead) > _SPREADS * spread
+    meaning = "The lead exceeds the spread." if passed else "The lead may come from the seed alone."
+    finding = (
+        f"The forecaster leads the best baseline by {lead:+.3f} R2. "
+        f"{len(r2_by_seed)} seeds differ by {spread:.4f} (SD). {meaning}"
+    )
+    return LeakageCheck(SEED_SPREAD, passed, finding, spread)
+
+
 def check_or_failure(name: str, check: Callable[[], LeakageCheck]) -> LeakageCheck:
-    """Make a check; if it raises, it has failed and its finding is the reason."""
+    """Make a check. If it raises, it counts as failed and its finding is the reason."""
     made = attempt(check)
     return (
-        LeakageCheck(name, False, f"it could not be made: {made.reason}", None) if isinstance(made, Failure) else made
+        LeakageCheck(name, False, f"The check could not be made: {made.reason}", None)
+        if isinstance(made, Failure)
+        else made
     )
 
 
-def _leak_probe(memoriser_r2: float, look_up_r2: float) -> LeakageCheck:
-    passed = memoriser_r2 <= look_up_r2
-    meaning = "held-out samples were not trained on" if passed else "held-out samples were trained on"
-    finding = f"a memoriser of the training windows has R2 {memoriser_r2:.3f}, a look-up {look_up_r2:.3f}: {meaning}"
-    return LeakageCheck("leak_probe", passed, finding, memoriser_r2)
+def _leak_probe(memorizer_r2: float, look_up_r2: float) -> LeakageCheck:
+    passed = memorizer_r2 <= look_up_r2
+    meaning = "Held-out samples were not trained on." if passed else "Held-out samples were trained on."
+    finding = (
+        f"A memorizer of the training windows has R2 {memorizer_r2:.3f}, the lookup table {look_up_r2:.3f}. {meaning}"
+    )
+    return LeakageCheck("leak_probe", passed, finding, memorizer_r2)
 
 
 def _other_moments(shuffled_r2: float, r2: float) -> LeakageCheck:
     passed = shuffled_r2 <= _CHANCE_R2
-    meaning = "the score is for what comes next" if passed else "so much is for knowing the level of the voltage alone"
-    finding = f"against the truth of other moments R2 is {shuffled_r2:.3f} instead of {r2:.3f}: {meaning}"
+    meaning = (
+        "The score is for the right future."
+        if passed
+        else "That part of the score is for the level of the voltage alone."
+    )
+    finding = f"Against the truth of other windows, R2 is {shuffled_r2:.3f} instead of {r2:.3f}. {meaning}"
     return LeakageCheck("other_moments", passed, finding, shuffled_r2)
 
 
 def _time_reversal(reversed_r2: float, r2: float) -> LeakageCheck:
     passed = reversed_r2 <= r2 + _CHANCE_R2
     meaning = (
-        "it forecasts the future better than the past, or as well where the voltage looks alike in both directions"
+        "The future is not forecast worse than the past. Both are equal if the voltage is symmetric in time."
         if passed
-        else "it forecasts the past better than the future, which it was never trained for"
+        else "The past is forecast better than the future, without any training for it."
     )
-    finding = f"with time running backwards R2 is {reversed_r2:.3f} instead of {r2:.3f}: {meaning}"
+    finding = f"With time reversed, R2 is {reversed_r2:.3f} instead of {r2:.3f}. {meaning}"
     return LeakageCheck("time_reversal", passed, finding, reversed_r2)
 
 
-def _some(windows: Int64[np.ndarray, " window"], window_set: WindowSet) -> Int64[np.ndarray, " fewer"]:
-    """Evenly spread ones, the fewer the more there is to remember."""
-    affordable = int(_MOST_PRODUCTS / window_set.samples_z.numel())
-    return evenly_spaced(windows, max(_LEAST_WINDOWS, min(_MOST_WINDOWS, affordable)))
-
-
 class _Trial:
-    """Some held-out windows, and what is true at the forecaster's shortest horizon."""
+    """Held-out windows, and forecasts and truth at the forecaster's shortest horizon."""
 
     def __init__(self, forecaster: Forecaster, window_set: WindowSet) -> None:
         regime, windows = strictest_regime_windows(forecaster, window_set)
-        windows = _some(windows, window_set)
+        windows = _evenly_spaced(windows, window_set)
         self.used = forecaster_for_regime(forecaster, window_set, regime)
         self.window_set, self.horizon = window_set, forecaster.horizons[0]
         self.recordings = window_set.index["recording"][windows]
@@ -131,23 +169,23 @@ class _Trial:
 
     @cached_property
     def own_mv(self) -> Float[Tensor, "window channel"]:
-        """The forecaster's forecasts."""
+        """Forecasts of the forecaster, in mV."""
         return self.forecast_mv(self.used, self.history_z)
 
     def own_r2(self) -> float:
-        """R2 of the forecaster."""
+        """Return R2 of the forecaster."""
         return self.r2(self.own_mv, self.true_z)
 
     def look_up_r2(self, look_up: Forecaster) -> float:
-        """R2 of the conditional mean."""
+        """Return R2 of the lookup table."""
         return self.r2(self.forecast_mv(lambda _: look_up, self.history_z), self.true_z)
 
-    def memoriser_r2(self) -> float:
-        """R2 of what followed the training moment that is most like the present one."""
-        return self.r2(self.memorised_mv(), self.true_z)
+    def memorizer_r2(self) -> float:
+        """Return R2 of the memorizer."""
+        return self.r2(self.memorized_mv(), self.true_z)
 
     def other_moments_r2(self) -> float:
-        """R2 of the forecasts against the truth of other moments."""
+        """Return R2 of the forecasts against the truth of other windows."""
         return self.r2(self.own_mv.roll(len(self.own_mv) // 2, 0), self.true_z)
 
     def _mv(self, values_z: Float[Tensor, "window channel"]) -> Float[Tensor, "window channel"]:
@@ -156,22 +194,22 @@ class _Trial:
     def forecast_mv(
         self, used: Callable[[int], Forecaster], history_z: Float[Tensor, "window context channel"]
     ) -> Float[Tensor, "window channel"]:
-        """By the forecaster that `used` gives for each recording's number."""
+        """Forecast with the forecaster that `used` returns for each recording's number."""
         forecast_z = torch.empty_like(history_z[:, 0])
         for number in np.unique(self.recordings):
             own = torch.from_numpy(self.recordings == number)
-            of_it = used(int(number)).predict_z(history_z[own], self.mean_mv[own], self.sd_mv[own])
-            forecast_z[own] = of_it[:, 0]
+            own_z = used(int(number)).predict_z(history_z[own], self.mean_mv[own], self.sd_mv[own])
+            forecast_z[own] = own_z[:, 0]
         return self._mv(forecast_z)
 
     def reversed_r2(self) -> float:
-        """R2 of forecasting what was before each window, from the window read backwards."""
+        """Return R2 of forecasting the sample before each window, from the window read backward."""
         context = self.window_set.context
-        backwards_z = self.window_z.flip(1)[:, -(context + self.horizon) :]
-        return self.r2(self.forecast_mv(self.used, backwards_z[:, :context]), backwards_z[:, -1])
+        backward_z = self.window_z.flip(1)[:, -(context + self.horizon) :]
+        return self.r2(self.forecast_mv(self.used, backward_z[:, :context]), backward_z[:, -1])
 
-    def memorised_mv(self) -> Float[Tensor, "window channel"]:
-        """What followed the row of a training window that is nearest to each present sample, over all channels."""
+    def memorized_mv(self) -> Float[Tensor, "window channel"]:
+        """Return the voltage that followed the training row nearest to each present sample, over all channels."""
         present_z = self.window_z[:, self.window_set.context - 1]
         least = torch.full((len(present_z),), torch.inf)
         followed_z = torch.zeros_like(present_z)
@@ -185,42 +223,10 @@ class _Trial:
         return self._mv(followed_z)
 
 
-SEED_SPREAD = "seed_spread"
-_OF_A_RUN = frozenset({"seed", "epochs", "best_epoch", "stopped_because", "elapsed_s", "resumed_after_epoch"})
-"""What may differ between two trainings with the same settings."""
-_SPREADS = 2.0
-
-
-def seed_spread(evaluation: Evaluation, others: Iterable[Evaluation]) -> LeakageCheck:
-    """Is the lead over the best baseline more than twice the SD over seeds, at the shortest horizon?
-
-    Args:
-        evaluation: that of the forecaster in question.
-        others: evaluations of any forecasters; those count that differ in their seed alone. Without any, the check
-            passes and says that the spread is not known.
-    """
-    regime, horizon = evaluation.regimes[0], evaluation.horizons[0]
-
-    def r2_of(one: Evaluation) -> float:
-        return one.score(one.forecaster, regime, horizon).r2
-
-    baselines = [evaluation.find_score(name, regime, horizon) for name in evaluation.baselines]
-    lead = r2_of(evaluation) - max((score.r2 for score in baselines if score), default=0.0)
-    like = {_seed(one): r2_of(one) for one in others if _apart_from_seed(one) == _apart_from_seed(evaluation)}
-    like[_seed(evaluation)] = r2_of(evaluation)
-    if len(like) < 2:
-        finding = (
-            f"it leads the best baseline by {lead:+.3f} R2; how much of that another seed would change is not known, "
-            "as no other training here differs from this one in its seed alone (`voltpipe train --seed`)"
-        )
-        return LeakageCheck(SEED_SPREAD, True, finding, 0.0)
-    spread = float(np.std(list(like.values()), ddof=1))
-    passed = abs(lead) > _SPREADS * spread
-    meaning = "that is not the seed" if passed else "that may be no more than the seed"
-    finding = (
-        f"it leads the best baseline by {lead:+.3f} R2, and {len(like)} seeds differ by {spread:.4f} (SD): {meaning}"
-    )
-    return LeakageCheck(SEED_SPREAD, passed, finding, spread)
+def _evenly_spaced(windows: Int64[np.ndarray, " window"], window_set: WindowSet) -> Int64[np.ndarray, " fewer"]:
+    """Return evenly spaced windows; fewer if there are more training samples to search."""
+    affordable = int(_MOST_PRODUCTS / window_set.samples_z.numel())
+    return evenly_spaced(windows, max(_LEAST_WINDOWS, min(_MOST_WINDOWS, affordable)))
 
 
 def _seed(evaluation: Evaluation) -> Any:
@@ -229,5 +235,5 @@ def _seed(evaluation: Evaluation) -> Any:
 
 def _apart_from_seed(evaluation: Evaluation) -> dict[str, Any]:
     settings = dict(evaluation.provenance.settings)
-    training = {name: value for name, value in settings.pop("training").items() if name not in _OF_A_RUN}
+    training = {name: value for name, value in settings.pop("training").items() if name not in _SEED_DEPENDENT}
     return {"windows_of": evaluation.provenance.window_set_digest, "training": training, **settings}

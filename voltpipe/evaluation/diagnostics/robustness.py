@@ -1,4 +1,4 @@
-"""What one bad channel costs: itself, and those that hear it."""
+"""Loss of skill under corrupted inputs, and from a single bad channel."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -18,29 +18,38 @@ from voltpipe.evaluation.results import NOTICEABLE_R2
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import WindowSet
 
+DEAD, SWAPPED = "one dead channel", "two swapped channels"
+_MOST_WINDOWS = 60
+_SEED = 0
+_TRIALS = 3
 _COLUMNS = ("corruption", "unit", "level", "forecaster", "horizon", "n_targets", "r2")
+_BAD_CHANNEL_COLUMNS = ("fault", "planted", "channel", "is_planted", "clean_rmse_mv", "rmse_mv", "n_windows")
+ForecastMv = Float[Tensor, "_ horizon channel"]
+Corrupt = Callable[[CorruptedInputs], Tensor]
+"""Function that returns corrupted histories, in mV."""
 
 
-def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> pd.DataFrame:
-    """R2 of each contender by kind of fault, level and horizon, each contender being shown the same.
+def robustness(forecasters: Mapping[str, Forecaster], window_set: WindowSet) -> pd.DataFrame:
+    """Return R2 of each forecaster by corruption, level and horizon. All forecasters get the same inputs.
 
-    Some windows of the strictest regime are corrupted; the truth is not. At level 0 nothing is wrong.
+    The histories of some windows of the strictest regime are corrupted; the truth is not. At level 0 nothing is
+    corrupted.
 
     Args:
-        contenders: by name, the forecaster first.
-        window_set: with held-out windows.
+        forecasters: forecasters by name, the evaluated one first.
+        window_set: window set with held-out windows.
     """
-    forecasts = CorruptedForecasts(contenders, window_set)
+    forecasts = CorruptedForecasts(forecasters, window_set)
     n_targets = forecasts.n_windows * window_set.n_channels
 
-    def r2_by_horizon(fault: Fault) -> dict[tuple[str, int], float]:
-        sums = {name: ErrorSums(len(each.horizons), window_set.train_mean_mv()) for name, each in contenders.items()}
-        for name, forecast_mv, truth_mv in forecasts.after(fault):
+    def r2_by_horizon(corrupt: Corrupt) -> dict[tuple[str, int], float]:
+        sums = {name: ErrorSums(len(each.horizons), window_set.train_mean_mv()) for name, each in forecasters.items()}
+        for name, forecast_mv, truth_mv in forecasts.after(corrupt):
             sums[name].add(forecast_mv, truth_mv)
         return {
             (name, horizon): r2
-            for name, contender in contenders.items()
-            for horizon, r2 in zip(contender.horizons, sums[name].r2(), strict=True)
+            for name, each in forecasters.items()
+            for horizon, r2 in zip(each.horizons, sums[name].r2(), strict=True)
         }
 
     clean = r2_by_horizon(no_corruption)
@@ -54,7 +63,7 @@ def robustness(contenders: Mapping[str, Forecaster], window_set: WindowSet) -> p
 
 
 def failure_levels(table: pd.DataFrame, forecaster: str, horizon: int) -> dict[str, float | None]:
-    """The lowest level of each fault at which another contender is noticeably ahead; None where none ever is."""
+    """Return the lowest level of each corruption at which another forecaster is noticeably ahead; None if none is."""
     levels: dict[str, float | None] = {}
     for corruption, faulty in table[table["horizon"] == horizon].groupby("corruption", sort=False):
         r2 = faulty.pivot(index="level", columns="forecaster", values="r2")
@@ -63,65 +72,15 @@ def failure_levels(table: pd.DataFrame, forecaster: str, horizon: int) -> dict[s
     return levels
 
 
-_MOST_WINDOWS = 60
-_SEED = 0
-
-ForecastMv = Float[Tensor, "_ horizon channel"]
-Fault = Callable[[CorruptedInputs], Tensor]
-"""Gives histories with something wrong with them."""
-
-
-def no_corruption(shown: CorruptedInputs) -> Tensor:
-    """The histories as they were recorded."""
-    return shown.history_mv
-
-
-class CorruptedForecasts:
-    """Forecasts of some windows of the strictest regime, after whatever is done to their histories.
-
-    Args:
-        contenders: by name, the forecaster first; all are shown the same.
-        window_set: with held-out windows.
-    """
-
-    def __init__(self, contenders: Mapping[str, Forecaster], window_set: WindowSet) -> None:
-        regime, windows = strictest_regime_windows(next(iter(contenders.values())), window_set)
-        windows = evenly_spaced(windows, _MOST_WINDOWS)
-        self.window_set, self.contenders = window_set, contenders
-        self.n_windows = len(windows)
-        self._used = {
-            name: forecaster_for_regime(contender, window_set, regime) for name, contender in contenders.items()
-        }
-        recordings = window_set.index["recording"][windows]
-        self._batches = {int(n): window_set.batch(windows[recordings == n]) for n in np.unique(recordings)}
-
-    def after(self, fault: Fault) -> Iterator[tuple[str, ForecastMv, ForecastMv]]:
-        """Of one recording after the other, each contender's name, its forecasts and the truth, in mV."""
-        mean_mv, sd_mv = self.window_set.train_mean_mv(), self.window_set.calibration_mv(0)[1]
-        for number, batch in self._batches.items():
-            shown = CorruptedInputs(batch.history_mv(), mean_mv, sd_mv, self.window_set.rate_hz).drawn(_SEED + number)
-            history_z = (fault(shown) - batch.mean_mv[:, None]) / batch.sd_mv[:, None]
-            corrupted = replace(batch, history_z=history_z)
-            for name, of_recording in self._used.items():
-                contender = of_recording(number)
-                rows = [self.window_set.horizons.index(horizon) for horizon in contender.horizons]
-                yield name, predict_mv(contender, corrupted), batch.target_mv()[:, rows]
-
-
-DEAD, SWAPPED = "one dead channel", "two swapped channels"
-_TRIALS = 3
-_BAD_CHANNEL_COLUMNS = ("fault", "planted", "channel", "is_planted", "clean_rmse_mv", "rmse_mv", "n_windows")
-
-
 def bad_channels(forecaster: Forecaster, window_set: WindowSet) -> pd.DataFrame:
-    """RMSE of each channel at the shortest horizon while one channel is bad, some channels one after the other.
+    """Return RMSE of each channel at the shortest horizon while one channel is bad, for a few bad channels in turn.
 
-    The channel `planted` stands at its training mean, or changes places with the next; the truth does not. So
-    `is_planted` are one channel or two.
+    The channel `planted` is constant at its training mean, or is swapped with the next channel. The truth does not
+    change. `is_planted` marks the one or two bad channels.
 
     Args:
-        forecaster: is named by its architecture.
-        window_set: with held-out windows, of two channels at least; else the table is empty.
+        forecaster: the forecaster, which is named after its architecture.
+        window_set: window set with held-out windows. If it has one channel, the table is empty.
     """
     forecasts = CorruptedForecasts({forecaster.config.architecture: forecaster}, window_set)
     names, n_channels = window_set.channel_names, window_set.n_channels
@@ -138,10 +97,10 @@ def bad_channels(forecaster: Forecaster, window_set: WindowSet) -> pd.DataFrame:
 
 
 def planted_ranks(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each fault and planted channel.
+    """Return one row for each fault and planted channel.
 
-    `found` says whether the channels at fault come out first in errors by channel; `clean_rmse_mv` and `rmse_mv` are
-    theirs, and `others_lose` is the share by which the mean squared error of all other channels grew.
+    `found` says whether the bad channels have the largest errors. `clean_rmse_mv` and `rmse_mv` are their errors, and
+    `others_lose` is the relative increase of the mean squared error of all other channels.
     """
     rows = []
     for (fault, planted), trial in table.groupby(["fault", "planted"], sort=False):
@@ -152,17 +111,54 @@ def planted_ranks(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["fault", "planted", "found", "clean_rmse_mv", "rmse_mv", "others_lose"])
 
 
-def _with_bad(shown: CorruptedInputs, bad: tuple[int, ...]) -> Tensor:
-    """One channel dead, or two in each other's place."""
-    history_mv = shown.history_mv.clone()
-    history_mv[..., list(bad)] = shown.mean_mv[bad[0]] if len(bad) == 1 else shown.history_mv[..., list(bad[::-1])]
+class CorruptedForecasts:
+    """Forecasts of some windows of the strictest regime, from corrupted histories.
+
+    Args:
+        forecasters: forecasters by name, the evaluated one first. All get the same inputs.
+        window_set: window set with held-out windows.
+    """
+
+    def __init__(self, forecasters: Mapping[str, Forecaster], window_set: WindowSet) -> None:
+        regime, windows = strictest_regime_windows(next(iter(forecasters.values())), window_set)
+        windows = evenly_spaced(windows, _MOST_WINDOWS)
+        self.window_set, self.forecasters = window_set, forecasters
+        self.n_windows = len(windows)
+        self._used = {name: forecaster_for_regime(each, window_set, regime) for name, each in forecasters.items()}
+        recordings = window_set.index["recording"][windows]
+        self._batches = {int(n): window_set.batch(windows[recordings == n]) for n in np.unique(recordings)}
+
+    def after(self, corrupt: Corrupt) -> Iterator[tuple[str, ForecastMv, ForecastMv]]:
+        """Yield the name, forecasts and truth, in mV, of each forecaster on each recording in turn."""
+        mean_mv, sd_mv = self.window_set.train_mean_mv(), self.window_set.calibration_mv(0)[1]
+        for number, batch in self._batches.items():
+            inputs = CorruptedInputs(batch.history_mv(), mean_mv, sd_mv, self.window_set.rate_hz).with_seed(
+                _SEED + number
+            )
+            history_z = (corrupt(inputs) - batch.mean_mv[:, None]) / batch.sd_mv[:, None]
+            corrupted = replace(batch, history_z=history_z)
+            for name, of_recording in self._used.items():
+                used = of_recording(number)
+                rows = [self.window_set.horizons.index(horizon) for horizon in used.horizons]
+                yield name, predict_mv(used, corrupted), batch.target_mv()[:, rows]
+
+
+def no_corruption(inputs: CorruptedInputs) -> Tensor:
+    """Return the histories as recorded."""
+    return inputs.history_mv
+
+
+def _with_bad(inputs: CorruptedInputs, bad: tuple[int, ...]) -> Tensor:
+    """Return histories with one channel at its training mean, or with two channels swapped."""
+    history_mv = inputs.history_mv.clone()
+    history_mv[..., list(bad)] = inputs.mean_mv[bad[0]] if len(bad) == 1 else inputs.history_mv[..., list(bad[::-1])]
     return history_mv
 
 
-def _rmse_mv(forecasts: CorruptedForecasts, fault: Fault) -> list[float]:
-    """Of each channel."""
+def _rmse_mv(forecasts: CorruptedForecasts, corrupt: Corrupt) -> list[float]:
+    """Return RMSE of each channel, in mV."""
     squared = [
-        (forecast_mv[:, 0] - truth_mv[:, 0]).double().square() for _, forecast_mv, truth_mv in forecasts.after(fault)
+        (forecast_mv[:, 0] - truth_mv[:, 0]).double().square() for _, forecast_mv, truth_mv in forecasts.after(corrupt)
     ]
     of_channels: list[float] = torch.cat(squared).mean(0).sqrt().tolist()
     return of_channels

@@ -1,5 +1,5 @@
-"""What a forecast follows from: what ablations cost, which samples and channels count, who is heard, which filters.
+"""Interpretation: ablations, attribution to samples and channels, influence between channels, temporal filters.
 
-Everything is asked of held-out windows, and nothing is fitted. Instead of a sample that is taken away stands one that
-was recorded at another moment, so that a forecaster is never shown what no tissue does.
+All of it uses held-out windows, and nothing is fitted. A hidden input is replaced by samples that were recorded at
+another time, so that a forecaster never gets inputs that no organoid produces.
 """

@@ -1,10 +1,9 @@
-"""Attribution: which samples a forecast goes back to, of the channel itself and of the others.
+"""Attribution of a forecast to samples, of the channel itself and of the other channels.
 
-A forecast is explained against that of another moment of the same recording. Integrated gradients (Sundararajan et al.
-2017, https://arxiv.org/abs/1703.01365) follow the way from one moment to the other. What they give to all samples must
-add up to the difference of the forecasts, and does so only where a gradient crosses every step of the forecaster. Where
-it does not, as with a look-up of voltages or where spikes are recognised, samples are exchanged for those of the other
-moment, some at a time (occlusion).
+A forecast is compared with that of another time in the same recording. Integrated gradients (Sundararajan et al. 2017,
+https://arxiv.org/abs/1703.01365) follow the path from one history to the other. Their sum over all samples must equal
+the difference of the forecasts. It does so only if every step of the forecaster has a gradient. Lookup tables and spike
+detection have none. In that case, groups of samples are replaced by those of the other time (occlusion).
 """
 
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from voltpipe.windows.window_set import to_mv
 OWN, OTHERS = "own", "others"
 TRAINED, RANDOM = "trained", "random"
 MOST_MISSED = 0.1
-"""Share of the differences of forecasts that integrated gradients may miss and still stand alone."""
+"""Share of the differences of forecasts that integrated gradients may miss before occlusion is used as well."""
 
 _STEPS = 16
 _CHECKED_WINDOWS = 4
@@ -37,73 +36,73 @@ _COLUMNS = ("method", "weights", "horizon", "from_ms", "to_ms", "source", "attri
 
 
 class Method(StrEnum):
-    """How forecasts were attributed."""
+    """Method of attribution."""
 
     INTEGRATED_GRADIENTS = "integrated gradients"
     OCCLUSION = "occlusion"
 
 
-class Explained:
-    """One channel's forecast in each window, and the other moment it is compared with.
+class ExplainedForecasts:
+    """Forecast of one channel in each window, and the other time that it is compared with.
 
     Args:
-        used: gives the forecaster for a recording, by its number.
-        horizons: of its forecasts.
-        moments: the windows; in each another channel is forecast, as far as there are channels.
+        used: function from a recording's number to the forecaster for it.
+        horizons: horizons of the forecaster, in samples.
+        windows: the windows. The forecast channel differs between windows, as far as there are channels.
     """
 
     def __init__(
-        self, used: Callable[[int], Forecaster], horizons: tuple[int, ...], moments: ReplacementWindows
+        self, used: Callable[[int], Forecaster], horizons: tuple[int, ...], windows: ReplacementWindows
     ) -> None:
-        n_windows, n_channels = len(moments), moments.window_set.n_channels
-        self.used, self.horizons, self.moments = used, horizons, moments
+        n_windows, n_channels = len(windows), windows.window_set.n_channels
+        self.used, self.horizons, self.windows = used, horizons, windows
         self.receivers = torch.from_numpy(
             evenly_spaced(np.arange(n_channels), n_windows)[np.arange(n_windows) % n_channels]
         )
-        self.elsewhere_z = moments.elsewhere_z()[0]
+        self.elsewhere_z = windows.elsewhere_z()[0]
         self.sources = (OWN, OTHERS)[:n_channels]
-        self.edges = [0, *kept_samples(moments.window_set), moments.window_set.context]
-        """Where the parts of a history begin and end, in samples back from its end."""
+        self.edges = [0, *kept_samples(windows.window_set), windows.window_set.context]
+        """Borders between parts of a history, in samples before its end."""
 
     def occluded_mv(self) -> Float[Tensor, "window horizon part source"]:
-        """What a forecast loses when a part of the history, its own or that of all others, is another's."""
-        history_z, elsewhere_z = (self._in_front(each) for each in (self.moments.batch.history_z, self.elsewhere_z))
+        """Return the change of the forecast if a part of the history of its own or the other channels is replaced."""
+        history_z, elsewhere_z = (self._in_front(each) for each in (self.windows.batch.history_z, self.elsewhere_z))
         numbers = torch.repeat_interleave(torch.arange(len(self.edges) - 1), torch.tensor(self.edges).diff()).flip(0)
         mask = 2 * numbers[:, None] + (torch.arange(history_z.shape[-1]) > 0)
         with torch.no_grad():
             changes_mv = FeatureAblation(self._forecasts_mv).attribute(history_z, elsewhere_z, feature_mask=mask[None])
-        # All samples of a part bear its change: one is taken where it begins, of the first and of the second channel.
+        # All samples of a part have its change. Take the first sample, in the first and in the second channel.
         of_parts: Tensor = changes_mv.flip(1)[:, self.edges[:-1], :2]
-        return of_parts.reshape(len(self.moments), len(self.horizons), *of_parts.shape[1:])
+        return of_parts.reshape(len(self.windows), len(self.horizons), *of_parts.shape[1:])
 
     def _forecasts_mv(
         self, in_front_z: Float[Tensor, "window context channel"]
     ) -> Float[Tensor, " window_and_horizon"]:
-        forecast_mv = self.moments.forecast_mv(self.used, self._in_front(in_front_z), np.arange(len(self.moments)))
+        forecast_mv = self.windows.forecast_mv(self.used, self._in_front(in_front_z), np.arange(len(self.windows)))
         return self._in_front(forecast_mv)[..., 0].flatten()
 
     def _in_front(self, values: Float[Tensor, "window any channel"]) -> Float[Tensor, "window any channel"]:
-        """The channel that is forecast changes places with the first; and back again, the second time."""
-        windows, changed = torch.arange(len(values)), values.clone()
-        changed[windows, :, 0] = values[windows, :, self.receivers]
-        changed[windows, :, self.receivers] = values[windows, :, 0]
+        """Swap the forecast channel with the first channel. A second call swaps it back."""
+        rows, changed = torch.arange(len(values)), values.clone()
+        changed[rows, :, 0] = values[rows, :, self.receivers]
+        changed[rows, :, self.receivers] = values[rows, :, 0]
         return changed
 
     def integrated_mv(self, column: int) -> tuple[Float[Tensor, "window part source"], float]:
-        """Integrated gradients at one horizon, and which share of the differences of forecasts they miss."""
+        """Return integrated gradients at one horizon, and the share of the differences of forecasts that they miss."""
         attributed = torch.empty_like(self.elsewhere_z)
         missed, differences = 0.0, 0.0
-        for number in np.unique(self.moments.recordings):
-            rows = torch.from_numpy(np.flatnonzero(self.moments.recordings == number))
+        for number in np.unique(self.windows.recordings):
+            rows = torch.from_numpy(np.flatnonzero(self.windows.recordings == number))
             forecast = _OneForecast(self.used(int(number)), column)
-            calibration = self.moments.batch.mean_mv[rows], self.moments.batch.sd_mv[rows], self.receivers[rows]
-            history_z, elsewhere_z = self.moments.batch.history_z[rows], self.elsewhere_z[rows]
+            calibration = self.windows.batch.mean_mv[rows], self.windows.batch.sd_mv[rows], self.receivers[rows]
+            history_z, elsewhere_z = self.windows.batch.history_z[rows], self.elsewhere_z[rows]
             attributed[rows] = IntegratedGradients(forecast).attribute(
                 history_z,
                 elsewhere_z,
                 additional_forward_args=calibration,
                 n_steps=_STEPS,
-                internal_batch_size=max(len(rows), windows_per_batch(self.moments.window_set)),
+                internal_batch_size=max(len(rows), windows_per_batch(self.windows.window_set)),
             )
             with torch.no_grad():
                 difference = forecast(history_z, *calibration) - forecast(elsewhere_z, *calibration)
@@ -118,7 +117,7 @@ class Explained:
 
 
 class _OneForecast:
-    """Of one channel in each window, in mV, with its gradient."""
+    """Differentiable forecast of one channel in each window, in mV."""
 
     def __init__(self, forecaster: Forecaster, column: int) -> None:
         forecaster.module.eval()
@@ -133,7 +132,7 @@ class _OneForecast:
     ) -> Float[Tensor, " batch"]:
         where = torch.arange(len(history_z)), receivers
         forecast_z = self.forecaster.forecast_z(history_z, mean_mv, sd_mv)[:, self.column]
-        # Adding nothing, so that there is a gradient, of zero, even where none flows from the history.
+        # Adding zero gives a gradient of zero even if the forecast does not depend on the history.
         return to_mv(forecast_z[where], mean_mv[where], sd_mv[where]) + 0 * history_z.sum((1, 2))
 
 
@@ -141,51 +140,52 @@ def attribution_table(
     used: Callable[[int], Forecaster],
     untrained: Callable[[int], Forecaster],
     horizons: tuple[int, ...],
-    moments: ReplacementWindows,
+    windows: ReplacementWindows,
 ) -> pd.DataFrame:
-    """Mean absolute attribution in mV, by horizon, part of the history (`from_ms` to `to_ms` back) and source.
+    """Return the mean absolute attribution in mV, by horizon, part of the history and source.
 
-    Integrated gradients where they are complete, otherwise they are there for the shortest horizon alone, with what
-    share they miss, and occlusion for all horizons. Rows of random `weights` say by the same method what is so before
-    anything is learned; of integrated gradients at the shortest horizon alone.
+    A part is from `from_ms` to `to_ms` before the end of the history. If integrated gradients are complete, they are
+    given for up to three horizons. Otherwise they are given only for the shortest horizon, with the share that they
+    miss (`missed`), and occlusion is given for all horizons. Rows with random `weights` show the same before training,
+    by the same method; integrated gradients only at the shortest horizon.
 
     Args:
-        used: gives the forecaster for a recording, by its number.
-        untrained: likewise the one with random weights.
-        horizons: of their forecasts.
-        moments: the windows.
+        used: function from a recording's number to the forecaster for it.
+        untrained: function from a recording's number to the forecaster with random weights.
+        horizons: horizons of the forecasters, in samples.
+        windows: the windows.
     """
-    few = moments.some(_CHECKED_WINDOWS)
-    checked = Explained(used, horizons, few)
+    few = windows.some(_CHECKED_WINDOWS)
+    checked = ExplainedForecasts(used, horizons, few)
     attribution_mv, missed = checked.integrated_mv(0)
     rows = []
     if missed > MOST_MISSED:
         rows += _rows(checked, Method.INTEGRATED_GRADIENTS, TRAINED, horizons[0], attribution_mv, missed)
-        for weights, each in ((TRAINED, used), (RANDOM, untrained)):
-            explained = Explained(each, horizons, moments)
+        for weights, of_recording in ((TRAINED, used), (RANDOM, untrained)):
+            explained = ExplainedForecasts(of_recording, horizons, windows)
             occluded_mv = explained.occluded_mv()
             for column, horizon in enumerate(horizons):
                 rows += _rows(explained, Method.OCCLUSION, weights, horizon, occluded_mv[:, column], np.nan)
     else:
-        explained = Explained(used, horizons, moments)
+        explained = ExplainedForecasts(used, horizons, windows)
         for column in evenly_spaced(np.arange(len(horizons)), _HORIZONS_EXPLAINED):
             found = explained.integrated_mv(int(column))
             rows += _rows(explained, Method.INTEGRATED_GRADIENTS, TRAINED, horizons[column], *found)
-        explained = Explained(untrained, horizons, few)
+        explained = ExplainedForecasts(untrained, horizons, few)
         rows += _rows(explained, Method.INTEGRATED_GRADIENTS, RANDOM, horizons[0], *explained.integrated_mv(0))
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def _rows(
-    explained: Explained,
+    explained: ExplainedForecasts,
     method: Method,
     weights: str,
     horizon: int,
     attribution_mv: Float[Tensor, "window part source"],
     missed: float,
 ) -> list[tuple[object, ...]]:
-    sample_ms = 1000 / explained.moments.window_set.rate_hz
-    n_windows = len(explained.moments)
+    sample_ms = 1000 / explained.windows.window_set.rate_hz
+    n_windows = len(explained.windows)
     return [
         (method.value, weights, horizon, start * sample_ms, stop * sample_ms, source, float(value), missed, n_windows)
         for (start, stop), values in zip(pairwise(explained.edges), attribution_mv.abs().mean(0), strict=True)

@@ -1,4 +1,4 @@
-"""Whom a forecast follows from: one channel at a time is replaced by what it did at another moment."""
+"""Influence of one channel on forecasts: its history is replaced by that of another time."""
 
 from collections.abc import Callable, Iterator
 
@@ -21,65 +21,65 @@ from voltpipe.evaluation.interpretation.input_replacement import (
 from voltpipe.forecasting.forecaster import Forecaster
 
 ON_ITSELF, ON_OTHERS = "one channel, on itself", "one channel, on the others"
-
+INFLUENCE, UNTRAINED = "influence in this forecaster", "influence with random weights"
 _MOST_SENDERS, _LEAST_WINDOWS, _MOST_HISTORIES = 100, 3, 300
 
 
 class ShuffledChannels:
-    """Forecasts of windows in which one channel, its history, is another moment's; for each of some channels.
+    """Forecasts of windows in which the history of one channel is replaced, for each of some channels in turn.
 
     Args:
-        used: gives the forecaster for a recording, by its number.
-        horizons: of its forecasts.
-        moments: the windows, of one organoid; each channel is replaced in a few of them, or in all if it is alone.
+        used: function from a recording's number to the forecaster for it.
+        horizons: horizons of the forecaster, in samples.
+        windows: windows of one organoid. Each channel is replaced in a few of them, or in all if it is the only one.
     """
 
     def __init__(
-        self, used: Callable[[int], Forecaster], horizons: tuple[int, ...], moments: ReplacementWindows
+        self, used: Callable[[int], Forecaster], horizons: tuple[int, ...], windows: ReplacementWindows
     ) -> None:
-        self.moments, self.horizons = moments, horizons
+        self.windows, self.horizons = windows, horizons
         self.senders = evenly_spaced(
-            np.arange(moments.window_set.n_channels), affordable(_MOST_SENDERS, moments.window_set)
+            np.arange(windows.window_set.n_channels), affordable(_MOST_SENDERS, windows.window_set)
         )
-        self.windows_each = min(max(_LEAST_WINDOWS, _MOST_HISTORIES // len(self.senders)), len(moments))
+        self.windows_each = min(max(_LEAST_WINDOWS, _MOST_HISTORIES // len(self.senders)), len(windows))
         self.sender = np.repeat(self.senders, self.windows_each)
-        self.rows = np.arange(len(self.sender)) % len(moments)
-        as_it_is_mv = moments.forecast_mv(used, moments.batch.history_z, np.arange(len(moments)))
-        self.forecast_mv = as_it_is_mv[self.rows]
-        self.without_mv = torch.stack([self._without_mv(used, each_z) for each_z in moments.elsewhere_z()])
+        self.rows = np.arange(len(self.sender)) % len(windows)
+        unchanged_mv = windows.forecast_mv(used, windows.batch.history_z, np.arange(len(windows)))
+        self.forecast_mv = unchanged_mv[self.rows]
+        self.without_mv = torch.stack([self._without_mv(used, each_z) for each_z in windows.elsewhere_z()])
 
     def _without_mv(
-        self, used: Callable[[int], Forecaster], elsewhere_z: Float[Tensor, "window context channel"]
+        self, used: Callable[[int], Forecaster], replacement_z: Float[Tensor, "window context channel"]
     ) -> Float[Tensor, "history horizon channel"]:
-        history_z = self.moments.batch.history_z[self.rows]
+        history_z = self.windows.batch.history_z[self.rows]
         where = torch.arange(len(self.rows)), slice(None), torch.from_numpy(self.sender)
-        history_z[where] = elsewhere_z[self.rows][where]
-        return self.moments.forecast_mv(used, history_z, self.rows)
+        history_z[where] = replacement_z[self.rows][where]
+        return self.windows.forecast_mv(used, history_z, self.rows)
 
     def influence_mv(self) -> Float[Tensor, "sender receiver"]:
-        """How much the forecast of each channel changes: root mean square over windows and horizons."""
+        """Return the change of the forecast of each channel: root mean square over windows and horizons."""
         squared_mv2 = (self.without_mv - self.forecast_mv).square().mean((0, 2))
         return squared_mv2.reshape(len(self.senders), self.windows_each, -1).mean(1).sqrt()
 
     def own_changes_mv(self) -> Float[Tensor, "draw history horizon"]:
-        """By how much the forecast of the channel itself changes, and which way."""
+        """Return the signed change of the forecast of the replaced channel, in mV."""
         itself = torch.arange(len(self.rows)), slice(None), torch.from_numpy(self.sender)
         return torch.stack([(each_mv - self.forecast_mv)[itself] for each_mv in self.without_mv])
 
     def pooled_losses(self) -> pd.DataFrame:
-        """What it costs the channel itself, and all others, on average over channels; as rows of the ablations."""
-        unit, units = units_of(self.moments)
-        itself = torch.nn.functional.one_hot(torch.from_numpy(self.sender), self.moments.window_set.n_channels).float()
+        """Return the loss of R2 of the replaced channel and of all others, as rows of the ablation table."""
+        unit, units = units_of(self.windows)
+        itself = torch.nn.functional.one_hot(torch.from_numpy(self.sender), self.windows.window_set.n_channels).float()
         parts = [
             pd.DataFrame(self._losses(np.arange(len(self.rows)), counted, units[self.rows])).assign(ablation=name)
-            for name, counted in ((ON_ITSELF, itself), (ON_OTHERS, 1 - itself))[: self.moments.window_set.n_channels]
+            for name, counted in ((ON_ITSELF, itself), (ON_OTHERS, 1 - itself))[: self.windows.window_set.n_channels]
         ]
-        return pd.concat(parts).assign(kept_ms=np.nan, n_windows=len(self.moments), unit=unit)
+        return pd.concat(parts).assign(kept_ms=np.nan, n_windows=len(self.windows), unit=unit)
 
     def losses_by_channel(self) -> pd.DataFrame:
-        """R2 over all channels that is lost without each, by horizon, with an interval over windows."""
-        everything = torch.ones(self.windows_each, self.moments.window_set.n_channels)
-        names = self.moments.window_set.channel_names
+        """Return the loss of R2 over all channels without each channel, by horizon, with an interval over windows."""
+        everything = torch.ones(self.windows_each, self.windows.window_set.n_channels)
+        names = self.windows.window_set.channel_names
         parts = []
         for sender in self.senders:
             histories = np.flatnonzero(self.sender == sender)
@@ -95,20 +95,20 @@ class ShuffledChannels:
         units: Int64[np.ndarray, " history"],
     ) -> Iterator[R2Drop]:
         forecast_mv, without_mv = self.forecast_mv[histories], self.without_mv[:, histories]
-        return r2_drops(self.moments, self.horizons, self.rows[histories], forecast_mv, without_mv, counted, units)
+        return r2_drops(self.windows, self.horizons, self.rows[histories], forecast_mv, without_mv, counted, units)
 
 
 def influence_table(trained: ShuffledChannels, untrained: ShuffledChannels) -> pd.DataFrame:
-    """A row for each pair of different channels: how much the sender's history changes the receiver's forecast.
+    """Return the change of the receiver's forecast by the sender's history, one row for each pair of channels.
 
-    `influence_mv` is of the trained forecaster, `untrained_mv` of the same with its weights in random order.
-    `is_connected_truth` is missing where the truth is not known.
+    `influence_mv` is that of the trained forecaster, and `untrained_mv` that of the same with its weights in random
+    order. `is_connected_truth` is missing if the truth is unknown.
     """
-    moments = trained.moments
-    names = np.array(moments.window_set.channel_names)
+    windows = trained.windows
+    names = np.array(windows.window_set.channel_names)
     sender, receiver = np.nonzero(trained.senders[:, None] != np.arange(len(names)))
-    organoid = moments.window_set.recordings[int(moments.recordings[0])].organoid
-    truth_mv = true_networks_mv(moments.window_set).get(organoid)
+    organoid = windows.window_set.recordings[int(windows.recordings[0])].organoid
+    truth_mv = true_networks_mv(windows.window_set).get(organoid)
     table = pd.DataFrame(
         {
             "organoid": organoid,
@@ -123,11 +123,13 @@ def influence_table(trained: ShuffledChannels, untrained: ShuffledChannels) -> p
     return table.astype({"organoid": "str", "sender": "str", "receiver": "str", "is_connected_truth": "boolean"})
 
 
-INFLUENCE, UNTRAINED = "influence in this forecaster", "the same of random weights"
-
-
 def influence_auroc(influence: pd.DataFrame) -> dict[str, float] | None:
-    """The chance that a connected pair has more influence than an unconnected one, also without training."""
+    """Return the AUROC of connected pairs by influence, with and without training.
+
+    It is the probability that a connected pair has more influence than an unconnected one.
+
+    Returns None if the truth is unknown, or if all or no pairs are connected.
+    """
     truth = influence["is_connected_truth"] if len(influence) else pd.Series(dtype="boolean")
     if truth.empty or truth.isna().any() or truth.nunique() < 2:
         return None

@@ -1,4 +1,4 @@
-"""Some held-out windows, and other moments of the same recordings to put in their place."""
+"""Held-out windows whose inputs are replaced by those of other times, and the loss of R2 that this causes."""
 
 from collections.abc import Callable, Iterator
 from copy import copy
@@ -16,28 +16,25 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.windows.window_set import Batch, WindowSet
 
 N_DRAWS = 2
-"""Other moments that each window is compared with."""
-
+"""Number of other times that each window is compared with."""
 _MOST_OTHERS = 200
 _MOST_VALUES = 1 << 24
 _REFERENCE_VALUES = 100 * 150
 _LEAST = 8
 _SEED = 0
-
-
-def affordable(at_most: int, window_set: WindowSet) -> int:
-    """As many forecasts of usual windows, of 100 channels and 150 samples; fewer of larger ones, but some."""
-    values = window_set.n_channels * window_set.context
-    return min(at_most, max(_LEAST, at_most * _REFERENCE_VALUES // values))
+_ERROR_RATE = 0.025
+"""Error rate on either side of an interval."""
+_LEAST_RECORDINGS = 3
+_BLOCKS = 8
 
 
 class ReplacementWindows:
-    """Windows in order of recording and time, each with others of the same recording, which share no sample with it.
+    """Windows in order of recording and time. Each has other windows of its recording that share no sample with it.
 
     Args:
-        window_set: where the windows are.
-        pool: the positions in its index of all that may be taken.
-        at_most: how many to take, evenly spread; fewer where they are large.
+        window_set: the window set.
+        pool: index positions of the windows to choose from.
+        at_most: largest number of windows, which are evenly spaced; fewer are taken if they are large.
     """
 
     def __init__(self, window_set: WindowSet, pool: Int64[np.ndarray, " window"], at_most: int) -> None:
@@ -47,7 +44,7 @@ class ReplacementWindows:
         self._take(np.array([window for window in chosen if len(self.others(window)) >= N_DRAWS], np.int64))
 
     def some(self, at_most: int) -> "ReplacementWindows":
-        """Fewer of them, evenly spread."""
+        """Return a copy with at most `at_most` of the windows, evenly spaced."""
         fewer = copy(self)
         fewer._take(evenly_spaced(self.windows, at_most))
         return fewer
@@ -61,7 +58,7 @@ class ReplacementWindows:
         return len(self.windows)
 
     def truth_mv(self, horizons: tuple[int, ...]) -> Float[Tensor, "window horizon channel"]:
-        """What followed."""
+        """Return the targets, in mV."""
         return self.batch.target_mv()[:, [self.window_set.horizons.index(horizon) for horizon in horizons]]
 
     def forecast_mv(
@@ -70,9 +67,9 @@ class ReplacementWindows:
         history_z: Float[Tensor, "history context channel"],
         rows: Int64[np.ndarray, " history"],
     ) -> Float[Tensor, "history horizon channel"]:
-        """Forecast histories that stand in the place of those of the windows at `rows`.
+        """Forecast histories that replace those of the windows at `rows`.
 
-        `used` gives the forecaster as it is used on a recording, by the recording's number.
+        `used` is a function from a recording's number to the forecaster for it.
         """
         forecasts: list[Tensor] = [torch.empty(0)] * len(rows)
         for number in np.unique(self.recordings[rows]):
@@ -81,24 +78,24 @@ class ReplacementWindows:
                 own, range(windows_per_batch(self.window_set), len(own), windows_per_batch(self.window_set))
             ):
                 where = torch.from_numpy(rows[some])
-                shown = Batch(
+                replaced = Batch(
                     history_z[some], self.batch.target_z[where], self.batch.mean_mv[where], self.batch.sd_mv[where]
                 )
-                for row, forecast in zip(some, predict_mv(used(int(number)), shown), strict=True):
+                for row, forecast in zip(some, predict_mv(used(int(number)), replaced), strict=True):
                     forecasts[row] = forecast
         return torch.stack(forecasts)
 
     def elsewhere_z(self) -> Float[Tensor, "draw window context channel"]:
-        """Whole histories of other moments, drawn at random."""
+        """Return whole histories of other times, drawn at random."""
         generator = np.random.default_rng(_SEED)
         drawn = np.array([generator.choice(self.others(window), N_DRAWS, replace=False) for window in self.windows])
         return torch.stack([self.window_set.segment(of_one_draw, self.window_set.context) for of_one_draw in drawn.T])
 
     def other_past_z(self, n_kept: int) -> Float[Tensor, "draw window context channel"]:
-        """The histories with other samples before the last `n_kept`.
+        """Return the histories with other samples before the last `n_kept`.
 
-        Each channel's are those that came before, at another moment, when the channel stood at the voltage nearest to
-        the oldest that is kept: as they might have been, and without a step.
+        In each channel they are the samples before another time at which its voltage was nearest to that of the oldest
+        kept sample. The result is a plausible history without a step.
         """
         context, channels = self.window_set.context, torch.arange(self.window_set.n_channels)
         histories_z = self.batch.history_z.expand(N_DRAWS, -1, -1, -1).clone()
@@ -112,44 +109,36 @@ class ReplacementWindows:
         return histories_z
 
     def others(self, window: np.int64) -> Int64[np.ndarray, " other"]:
-        """Windows of the same recording that share no sample with it."""
+        """Return windows of the same recording that share no sample with a window."""
         index = self.window_set.index
         pool = self._pools[int(index["recording"][window])]
         apart = np.abs(index["start_row"][pool] - index["start_row"][window])
         return np.asarray(pool[apart >= self.window_set.settings.window_samples])
 
 
-def _pools(window_set: WindowSet, pool: Int64[np.ndarray, " window"]) -> dict[int, Int64[np.ndarray, " other"]]:
-    """Some windows of each recording, by its number."""
-    at_most = min(_MOST_OTHERS, max(_LEAST, _MOST_VALUES // (window_set.n_channels * window_set.context)))
-    recordings = window_set.index["recording"][pool]
-    of_each = {int(number): pool[recordings == number] for number in np.unique(recordings)}
-    return {number: evenly_spaced(windows, at_most) for number, windows in of_each.items()}
-
-
-_ERROR_RATE = 0.025
-"""On either side of an interval."""
-_LEAST_RECORDINGS = 3
-_BLOCKS = 8
+def affordable(at_most: int, window_set: WindowSet) -> int:
+    """Return `at_most` for windows of up to 100 channels and 150 samples, and a smaller number for larger windows."""
+    values = window_set.n_channels * window_set.context
+    return min(at_most, max(_LEAST, at_most * _REFERENCE_VALUES // values))
 
 
 @dataclass(frozen=True)
 class R2Drop:
-    """R2 at one horizon, what is lost of it, and the 95 % interval of that."""
+    """R2 at one horizon, its loss without an input, and the 95 % interval of the loss."""
 
     horizon: int
     r2: float
     r2_moved: float
-    """By how much forecasts move with what is not known, as a share of the variance: what right use of it is worth."""
+    """Variance of forecasts due to the hidden input, as a share of the total: the loss if its use is optimal."""
     r2_lost: float
     low: float
-    """NaN where there is but one unit to judge by."""
+    """Lower end of the interval; NaN if there is only one unit."""
     high: float
     n_targets: int
 
 
 def r2_drops(
-    moments: ReplacementWindows,
+    windows: ReplacementWindows,
     horizons: tuple[int, ...],
     rows: Int64[np.ndarray, " history"],
     forecast_mv: Float[Tensor, "history horizon channel"],
@@ -157,30 +146,30 @@ def r2_drops(
     counted: Float[Tensor, "history channel"],
     units: Int64[np.ndarray, " history"],
 ) -> Iterator[R2Drop]:
-    """By horizon: R2 of the forecasts, less that of forecasts in which something is not known.
+    """Yield for each horizon R2 of the forecasts, and its loss if an input is hidden.
 
-    What is not known was replaced by what it was at two other moments. A forecast from one of them is misled as well,
-    which costs up to twice as much; what is wanted is the error of the mean of all such forecasts. Its square has the
-    same expectation as the product of the errors of two that were drawn independently.
+    The hidden input was replaced by its values at two other times. A forecast from one replacement is also misled,
+    which costs up to twice as much. The quantity of interest is the error of the mean over all replacements. Its square
+    has the same expectation as the product of the errors of two independent replacements.
 
     Args:
-        moments: the windows.
-        horizons: of the forecasts.
-        rows: which window each history belongs to.
-        forecast_mv: from the histories as they are.
-        without_mv: two forecasts without.
+        windows: the windows.
+        horizons: horizons of the forecasts, in samples.
+        rows: position of the window of each history.
+        forecast_mv: forecasts from the unchanged histories.
+        without_mv: forecasts from two replacements.
         counted: 1 for the channels that are counted, 0 for others.
-        units: the number of what is taken to vary independently, such as each one's recording.
+        units: number of the independent unit of each history, such as its recording.
     """
-    truth_mv = moments.truth_mv(horizons)[rows]
-    first, second = (truth_mv - each for each in without_mv)
+    truth_mv = windows.truth_mv(horizons)[rows]
+    first, second = truth_mv - without_mv
     kept, lost, moved, total = (
         _by_unit((counted[:, None] * values).double().sum(-1), units)
         for values in (
             (truth_mv - forecast_mv).square(),
             first * second,
             (forecast_mv - without_mv[0]) * (forecast_mv - without_mv[1]),
-            (truth_mv - moments.window_set.train_mean_mv()).square(),
+            (truth_mv - windows.window_set.train_mean_mv()).square(),
         )
     )
     for column, horizon in enumerate(horizons):
@@ -191,12 +180,19 @@ def r2_drops(
         yield R2Drop(horizon, 1 - error, movement, gain.gain, low, high, int(counted.sum()))
 
 
-def units_of(moments: ReplacementWindows) -> tuple[str, Int64[np.ndarray, " window"]]:
-    """What is taken to vary independently: recordings, or blocks of windows where there are few; and of each window."""
-    recordings = np.unique(moments.recordings, return_inverse=True)[1]
+def units_of(windows: ReplacementWindows) -> tuple[str, Int64[np.ndarray, " window"]]:
+    """Return the independent unit (recordings, or blocks of windows if there are few) and each window's unit number."""
+    recordings = np.unique(windows.recordings, return_inverse=True)[1]
     if len(np.unique(recordings)) >= _LEAST_RECORDINGS:
         return "recordings", np.asarray(recordings, np.int64)
-    return "blocks of windows", np.arange(len(moments)) * min(_BLOCKS, len(moments)) // len(moments)
+    return "blocks of windows", np.arange(len(windows)) * min(_BLOCKS, len(windows)) // len(windows)
+
+
+def _pools(window_set: WindowSet, pool: Int64[np.ndarray, " window"]) -> dict[int, Int64[np.ndarray, " other"]]:
+    """Return evenly spaced windows of each recording, by its number."""
+    at_most = min(_MOST_OTHERS, max(_LEAST, _MOST_VALUES // (window_set.n_channels * window_set.context)))
+    recordings = window_set.index["recording"][pool]
+    return {int(number): evenly_spaced(pool[recordings == number], at_most) for number in np.unique(recordings)}
 
 
 def _by_unit(

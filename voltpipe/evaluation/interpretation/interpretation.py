@@ -1,4 +1,4 @@
-"""All that forecasts follow from as one result: tidy tables, and a check of the attributions."""
+"""All of the interpretation as one result: connectivity, ablations, attribution, influence, filters, sanity check."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Int64
 from scipy.signal import freqz
 
+from voltpipe.evaluation.connectivity_scores import connectivity_metrics, summarize_connectivity
+from voltpipe.evaluation.connectivity_table import connectivity_table, no_connectivity
 from voltpipe.evaluation.held_out_windows import forecaster_for_regime, strictest_regime_windows
 from voltpipe.evaluation.interpretation.ablations import COUPLING, ablation_table
 from voltpipe.evaluation.interpretation.attribution import attribution_table
@@ -30,20 +32,28 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.lake.files import atomic_write, read_json, write_json
 from voltpipe.windows.window_set import WindowSet
 
-TABLES = ("ablations", "channels", "attribution", "influence", "filters", "responses")
+CONNECTIVITY = "connectivity"
+TABLES = (CONNECTIVITY, "ablations", "channels", "attribution", "influence", "filters", "responses")
+"""Names of the tables, and of their files."""
 SANITY = "attribution_sanity"
 _SANITY_FILE = f"{SANITY}.json"
 _FAILURES_FILE = "failed_interpretation.json"
 _ABLATED_WINDOWS = 96
 _SHUFFLED_WINDOWS = 40
 _EXPLAINED_WINDOWS = 16
-_NOT_ASKED = SanityCheck(False, "too little was held out to compare attributions", None)
+_TOO_LITTLE = SanityCheck(False, "Too little was held out to compare attributions.", None)
+_N_FREQUENCIES = 65
+_LEAST_GAIN = 1e-4
 
 
 @dataclass(frozen=True)
 class Interpretation:
-    """Tables about windows of the strictest regime that has any; the table of a part that failed is empty."""
+    """Learned connectivity, and tables about windows of the strictest regime that has any.
 
+    The table of a part that failed is empty.
+    """
+
+    connectivity: pd.DataFrame
     ablations: pd.DataFrame
     channels: pd.DataFrame
     attribution: pd.DataFrame
@@ -52,16 +62,16 @@ class Interpretation:
     responses: pd.DataFrame
     sanity: SanityCheck
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Why parts failed, by the table's name."""
+    """Reasons of the parts that failed, by name."""
 
     @property
     def asked(self) -> bool:
-        """Return whether enough was held out; if not, there is nothing but the filters."""
+        """Return whether enough was held out. If not, there are only connectivity and filters."""
         needs_windows = ("ablations", "channels", "attribution", "influence")
         return any(name in self.failed or len(getattr(self, name)) for name in needs_windows)
 
     def write(self, folder: Path) -> None:
-        """Write each table as Parquet, check and failures as JSON, each as an atomic write."""
+        """Write each table as Parquet, and the sanity check and failures as JSON, each as an atomic write."""
         for name in TABLES:
             with atomic_write(folder / f"{name}.parquet") as aside:
                 getattr(self, name).to_parquet(aside, index=False)
@@ -70,81 +80,48 @@ class Interpretation:
 
     @classmethod
     def read(cls, folder: Path) -> "Interpretation":
-        """Read what `write` wrote."""
+        """Read an interpretation that `write` wrote."""
         return cls(
             **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},
             sanity=SanityCheck(**read_json(folder / _SANITY_FILE)),
             failed=read_failures(folder / _FAILURES_FILE),
         )
 
+    def metrics(self) -> dict[str, float]:
+        """Return its numbers by MLflow metric name."""
+        return {**connectivity_metrics(summarize_connectivity(self.connectivity)), **interpretation_metrics(self)}
+
 
 def interpret(forecaster: Forecaster, window_set: WindowSet) -> Interpretation:
-    """Ask what forecasts of held-out windows follow from.
+    """Interpret a forecaster: connectivity, filters, and the inputs that forecasts of held-out windows depend on.
 
-    Each part is run apart: one that raises is noted as failed and does not stop the others.
+    Parts are isolated from each other: one that raises is noted as failed and does not stop the others.
 
     Args:
-        forecaster: that was evaluated.
-        window_set: with held-out windows.
+        forecaster: the forecaster that was scored.
+        window_set: window set with held-out windows.
     """
+    connectivity = attempt(lambda: connectivity_table(forecaster, window_set))
     with cpu_threads(1):
         filters = attempt(lambda: filter_table(forecaster))
-        made: dict[str, Any] = {
+        parts: dict[str, Any] = {
+            CONNECTIVITY: connectivity,
             "filters": filters,
             "responses": attempt(lambda: response_table(required(filters), window_set.rate_hz)),
             **_of_windows(forecaster, window_set),
         }
-    failed = {name: each.reason for name, each in made.items() if isinstance(each, Failure)}
-    tables = {name: pd.DataFrame() if name in failed else made.get(name, pd.DataFrame()) for name in TABLES}
-    sanity = made.get(SANITY, _NOT_ASKED)
+    failed = {name: part.reason for name, part in parts.items() if isinstance(part, Failure)}
+    tables = {name: pd.DataFrame() if name in failed else parts.get(name, pd.DataFrame()) for name in TABLES}
+    if CONNECTIVITY in failed:
+        tables[CONNECTIVITY] = no_connectivity()
+    sanity = parts.get(SANITY, _TOO_LITTLE)
     if isinstance(sanity, Failure):
-        sanity = SanityCheck(False, f"they could not be compared: {sanity.reason}", None)
+        sanity = SanityCheck(False, f"Attributions could not be compared: {sanity.reason}", None)
     return Interpretation(**tables, sanity=sanity, failed=failed)
 
 
-def _of_windows(forecaster: Forecaster, window_set: WindowSet) -> dict[str, Any]:
-    """Make the parts that need held-out windows, or their failures; nothing where too little was held out."""
-    regime, pool = strictest_regime_windows(forecaster, window_set)
-    used, horizons = forecaster_for_regime(forecaster, window_set, regime), forecaster.horizons
-
-    @cache
-    def untrained(recording: int) -> Forecaster:
-        return with_random_weights(used(recording), seed=recording)
-
-    moments = ReplacementWindows(window_set, pool, _ABLATED_WINDOWS)
-    of_one = ReplacementWindows(window_set, _of_first_organoid(window_set, pool), _SHUFFLED_WINDOWS)
-    if not (len(moments) and len(of_one)):
-        return {}
-
-    def ablations() -> pd.DataFrame:
-        found = ablation_table(used, horizons, moments)
-        return pd.concat([found, required(trained).pooled_losses()[list(found)]], ignore_index=True)
-
-    with torch.no_grad():
-        trained, random = (attempt(partial(ShuffledChannels, each, horizons, of_one)) for each in (used, untrained))
-        found_ablations = attempt(ablations)
-    return {
-        "ablations": found_ablations,
-        "channels": attempt(lambda: required(trained).losses_by_channel()),
-        "attribution": attempt(lambda: attribution_table(used, untrained, horizons, moments.some(_EXPLAINED_WINDOWS))),
-        "influence": attempt(lambda: influence_table(required(trained), required(random))),
-        SANITY: attempt(lambda: sanity_check(required(trained), required(random))),
-    }
-
-
-def _of_first_organoid(window_set: WindowSet, pool: Int64[np.ndarray, " window"]) -> Int64[np.ndarray, " chosen"]:
-    """Other organoids are other networks, of which each channel is another in each."""
-    organoids = np.array([recording.organoid for recording in window_set.recordings])
-    of_windows = organoids[window_set.index["recording"][pool]]
-    return np.asarray(pool[of_windows == of_windows[0]])
-
-
-_N_FREQUENCIES = 65
-_LEAST_GAIN = 1e-4
-
-
 def filter_table(forecaster: Forecaster) -> pd.DataFrame:
-    """A row for each filter and tap: `weight` is what the voltage `lag_ms` ago counts; none without convolution."""
+    """Return the `weight` of the voltage `lag_ms` ago, one row for each filter and tap; empty without convolution."""
     if not isinstance(forecaster.module, HasVoltageFilters):
         return pd.DataFrame({"filter": np.empty(0, np.int64), "lag_ms": np.empty(0), "weight": np.empty(0)})
     weights = forecaster.module.voltage_filters().detach().numpy()
@@ -154,7 +131,7 @@ def filter_table(forecaster: Forecaster) -> pd.DataFrame:
 
 
 def response_table(filters: pd.DataFrame, rate_hz: float) -> pd.DataFrame:
-    """The gain of each filter at frequencies up to half the rate, in dB (0: as strong as it came; -80 at least)."""
+    """Return the gain of each filter in dB, at least -80, at frequencies up to half the sampling rate."""
     responses = []
     for number, taps in filters.groupby("filter"):
         frequency_hz, response = freqz(taps["weight"], worN=_N_FREQUENCIES, fs=rate_hz, include_nyquist=True)
@@ -165,11 +142,50 @@ def response_table(filters: pd.DataFrame, rate_hz: float) -> pd.DataFrame:
 
 
 def interpretation_metrics(interpretation: Interpretation) -> dict[str, float]:
-    """Figures under their MLflow names: `interpretation/r2_lost/coupling/h1` and so on, and `influence_auroc`."""
+    """Return numbers by MLflow metric name: `interpretation/r2_lost/coupling/h1` and so on, and `influence_auroc`."""
     ablations = interpretation.ablations
     coupling = ablations[ablations["ablation"] == COUPLING] if len(ablations) else ablations
-    figures = {f"r2_lost/coupling/h{row.horizon}": float(row.r2_lost) for row in coupling.itertuples()}
+    metrics = {f"r2_lost/coupling/h{row.horizon}": float(row.r2_lost) for row in coupling.itertuples()}
     found = influence_auroc(interpretation.influence)
     if found:
-        figures["influence_auroc"] = found[INFLUENCE]
-    return {f"interpretation/{name}": value for name, value in figures.items()}
+        metrics["influence_auroc"] = found[INFLUENCE]
+    return {f"interpretation/{name}": value for name, value in metrics.items()}
+
+
+def _of_windows(forecaster: Forecaster, window_set: WindowSet) -> dict[str, Any]:
+    """Return the parts that need held-out windows, or their failures; empty if too little was held out."""
+    regime, pool = strictest_regime_windows(forecaster, window_set)
+    used, horizons = forecaster_for_regime(forecaster, window_set, regime), forecaster.horizons
+
+    @cache
+    def untrained(recording: int) -> Forecaster:
+        return with_random_weights(used(recording), seed=recording)
+
+    windows = ReplacementWindows(window_set, pool, _ABLATED_WINDOWS)
+    of_one_organoid = ReplacementWindows(window_set, _of_first_organoid(window_set, pool), _SHUFFLED_WINDOWS)
+    if not (len(windows) and len(of_one_organoid)):
+        return {}
+
+    def ablations() -> pd.DataFrame:
+        found = ablation_table(used, horizons, windows)
+        return pd.concat([found, required(trained).pooled_losses()[list(found)]], ignore_index=True)
+
+    with torch.no_grad():
+        trained, random = (
+            attempt(partial(ShuffledChannels, each, horizons, of_one_organoid)) for each in (used, untrained)
+        )
+        found_ablations = attempt(ablations)
+    return {
+        "ablations": found_ablations,
+        "channels": attempt(lambda: required(trained).losses_by_channel()),
+        "attribution": attempt(lambda: attribution_table(used, untrained, horizons, windows.some(_EXPLAINED_WINDOWS))),
+        "influence": attempt(lambda: influence_table(required(trained), required(random))),
+        SANITY: attempt(lambda: sanity_check(required(trained), required(random))),
+    }
+
+
+def _of_first_organoid(window_set: WindowSet, pool: Int64[np.ndarray, " window"]) -> Int64[np.ndarray, " chosen"]:
+    """Keep windows of the first organoid, because the same channel is another neuron in another organoid."""
+    organoids = np.array([recording.organoid for recording in window_set.recordings])
+    of_windows = organoids[window_set.index["recording"][pool]]
+    return np.asarray(pool[of_windows == of_windows[0]])

@@ -1,7 +1,7 @@
-"""Would attributions look the same had nothing been learned?
+"""Sanity check of attributions against those of random weights.
 
-After Adebayo et al. (2018), Sanity Checks for Saliency Maps, https://arxiv.org/abs/1810.03292: an explanation that a
-forecaster with random weights gets as well explains its architecture, or the recording, but not what was learned.
+After Adebayo et al. (2018), Sanity Checks for Saliency Maps, https://arxiv.org/abs/1810.03292: if random weights give
+the same explanation, it explains the architecture or the recording, not what was learned.
 """
 
 from copy import deepcopy
@@ -15,47 +15,49 @@ from scipy.stats import spearmanr
 from voltpipe.evaluation.interpretation.channel_influence import ShuffledChannels
 from voltpipe.forecasting.forecaster import Forecaster
 
-MOST_ALIKE = 0.5
-"""Rank correlation above which attributions do not tell a trained forecaster from one with random weights."""
+MAX_CORRELATION = 0.5
+"""Rank correlation above which attributions do not distinguish a trained forecaster from random weights."""
 
 
 @dataclass(frozen=True)
 class SanityCheck:
-    """Whether attributions speak of what was learned, and what was found, in words with figures."""
+    """Result of the check whether attributions reflect what was learned, with its finding as text."""
 
     passed: bool
     finding: str
     rank_correlation: float | None
-    """Between attributions of the trained forecaster and of the same with random weights; None without any."""
+    """Rank correlation of attributions between the trained forecaster and random weights; None if there is none."""
 
 
 def sanity_check(trained: ShuffledChannels, untrained: ShuffledChannels) -> SanityCheck:
-    """Compare how much each channel's forecast owes to each other one, or where that is nothing, to its own history.
+    """Compare the influence of channels on each other or, if there is none, of each channel's history on itself.
 
-    The latter with its sign. How much counts by how long ago it was is not compared: the last samples count most with
-    random weights as well.
+    The latter is compared with its sign. The dependence on lag is not compared, because the last samples count most
+    with random weights too.
     """
     of_others = [
-        each.influence_mv().numpy()[each.senders[:, None] != np.arange(each.moments.window_set.n_channels)]
+        each.influence_mv().numpy()[each.senders[:, None] != np.arange(each.windows.window_set.n_channels)]
         for each in (trained, untrained)
     ]
-    alike = rank_correlation(*of_others)
-    if alike is not None:
-        return _check(alike, "how much each channel's forecast owes to each other channel")
+    correlation = rank_correlation(*of_others)
+    if correlation is not None:
+        return _check(correlation, "The influence of channels on each other")
     own = (each.own_changes_mv().flatten().numpy() for each in (trained, untrained))
-    return _check(rank_correlation(*own), "how a channel's own history moves its forecast")
+    return _check(rank_correlation(*own), "The influence of each channel's own history on its forecast")
 
 
-def _check(alike: float | None, what: str) -> SanityCheck:
-    if alike is None:
-        return SanityCheck(False, "its forecasts, or those of random weights, do not depend on the history", None)
-    passed = alike <= MOST_ALIKE
-    meaning = "it was learned" if passed else "random weights say much the same, so it explains nothing"
+def _check(correlation: float | None, what: str) -> SanityCheck:
+    if correlation is None:
+        return SanityCheck(
+            False, "Forecasts of the forecaster or of random weights do not depend on the history.", None
+        )
+    passed = correlation <= MAX_CORRELATION
+    meaning = "It was learned." if passed else "It was not learned, so it explains nothing."
     finding = (
-        f"{what} has a rank correlation of {alike:.2f} with the same of random weights "
-        f"(at most {MOST_ALIKE:g} expected): {meaning}"
+        f"{what} has a rank correlation of {correlation:.2f} with that of random weights "
+        f"(expected: at most {MAX_CORRELATION:g}). {meaning}"
     )
-    return SanityCheck(passed, finding, alike)
+    return SanityCheck(passed, finding, correlation)
 
 
 def rank_correlation(first: Float[np.ndarray, " value"], second: Float[np.ndarray, " value"]) -> float | None:
@@ -68,10 +70,10 @@ def rank_correlation(first: Float[np.ndarray, " value"], second: Float[np.ndarra
 
 @torch.no_grad()
 def with_random_weights(forecaster: Forecaster, *, seed: int) -> Forecaster:
-    """The same architecture with the values of each learned array in random order.
+    """Return a copy of the forecaster with the values of each learned array in random order.
 
-    Sizes and spreads of all weights stay, and what they mean is gone. Tables and couplings that were estimated are
-    learned as well, so they are shuffled like weights; scales, and where bins and the reset lie, are kept.
+    The distribution of all weights stays, and their meaning is lost. Estimated tables and couplings are learned too,
+    so they are shuffled like weights. Scales, bins and the reset voltage are kept.
     """
     module = deepcopy(forecaster.module)
     generator = torch.Generator().manual_seed(seed)

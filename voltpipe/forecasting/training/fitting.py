@@ -3,7 +3,7 @@
 Distributions and the limits of novelty read validation windows. Everything else reads training windows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import isqrt
 
@@ -170,8 +170,8 @@ def _quantiles(
     return quantiles.where(counts > 0, 0.0)
 
 
-def fit_baselines(window_set: WindowSet) -> dict[str, Forecaster]:
-    """Fit all baselines on the training samples, at all horizons of the window set. Return them by name.
+def fit_baselines(window_set: WindowSet, names: Iterable[str] = BASELINES) -> dict[str, Forecaster]:
+    """Fit baselines on the training samples, at all horizons of the window set. Return them by name.
 
     If there are validation windows, each baseline gets a predictive distribution from them.
 
@@ -184,7 +184,8 @@ def fit_baselines(window_set: WindowSet) -> dict[str, Forecaster]:
         forecaster.module.fit(window_set)
         return with_distribution(forecaster, window_set)
 
-    return dict(zip(BASELINES, run_in_threads(fit_baseline, BASELINES), strict=True))
+    chosen = tuple(names)
+    return dict(zip(chosen, run_in_threads(fit_baseline, chosen), strict=True))
 
 
 FALSE_ALARMS = 0.01

@@ -86,22 +86,22 @@ def forecast_evaluation(
 
     result = read_result(Path(trained_forecaster.folder))
     folder = lake.lake.reports / Path(trained_forecaster.folder).name
-    scoring = run_scoring(
+    scores = run_scoring(
         result.forecaster,
         WindowSet(Path(trained_forecaster.window_set_folder)),
         history=result.history,
         training={**trained_forecaster.settings.model_dump(mode="json", exclude_none=True), **result.facts()},
         progress=DagsterEvaluationProgress(context.op_execution_context, context.asset_key),
     )
-    scoring.write(folder)
-    metrics = scoring.evaluation.metrics()
+    scores.write(folder)
+    metrics = scores.evaluation.metrics()
     TrackedRun(tracking.store, trained_forecaster.mlflow_run_id).log_scores(metrics, folder / EVALUATION_FILE)
     # Plain numbers under their MLflow names, so that Dagster plots them over successive materializations.
     yield dg.Output(
         EvaluatedValue(folder=str(folder), trained=trained_forecaster),
-        metadata={**score_metadata(scoring.evaluation), **metrics},
+        metadata={**score_metadata(scores.evaluation), **metrics},
     )
-    yield from _checks(["figure_data"], scoring.failed)
+    yield from _checks(["figure_data"], scores.failed)
 
 
 @dg.asset(
@@ -121,22 +121,22 @@ def diagnostics(
     from voltpipe.windows.window_set import WindowSet
 
     folder, trained = Path(forecast_evaluation.folder), forecast_evaluation.trained
-    diagnosis = run_diagnostics(
+    found = run_diagnostics(
         read_result(Path(trained.folder)).forecaster,
         WindowSet(Path(trained.window_set_folder)),
         Evaluation.read(folder / EVALUATION_FILE),
         others=_readable(path for path in lake.lake.reports.glob(f"*/{EVALUATION_FILE}") if path.parent != folder),
         progress=DagsterEvaluationProgress(context.op_execution_context, context.asset_key),
     )
-    diagnosis.write(folder)
-    yield dg.MaterializeResult(metadata={"failed": dict(diagnosis.failed)})
-    yield from _checks(DIAGNOSTIC_CHECKS, diagnosis.failed)
-    by_name = {check.name: check for check in diagnosis.honesty}
+    found.write(folder)
+    yield dg.MaterializeResult(metadata={"failed": dict(found.failed)})
+    yield from _checks(DIAGNOSTIC_CHECKS, found.failed)
+    by_name = {check.name: check for check in found.honesty}
     for name in LEAKAGE_CHECKS:
         if check := by_name.get(name):
             yield _finding(name, check.passed, check.finding, "R2", check.r2)
         else:
-            yield _finding(name, False, diagnosis.failed["honesty"], "R2", None)
+            yield _finding(name, False, found.failed["honesty"], "R2", None)
 
 
 @dg.asset(
@@ -152,20 +152,20 @@ def diagnostics(
 @retry_transient
 def interpretation(forecast_evaluation: EvaluatedValue) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """The learned connectivity, and the inputs that forecasts depend on."""
-    from voltpipe.evaluation.run_evaluation import run_interpretation
+    from voltpipe.evaluation.interpretation.interpretation import interpret
     from voltpipe.forecasting.training.training_result import read_result
     from voltpipe.windows.window_set import WindowSet
 
     folder, trained = Path(forecast_evaluation.folder), forecast_evaluation.trained
     forecaster = read_result(Path(trained.folder)).forecaster
-    explanation = run_interpretation(forecaster, WindowSet(Path(trained.window_set_folder)))
-    explanation.write(folder)
-    failed, sanity = explanation.interpretation.failed, explanation.interpretation.sanity
+    found = interpret(forecaster, WindowSet(Path(trained.window_set_folder)))
+    found.write(folder)
+    failed, sanity = found.failed, found.sanity
     yield dg.MaterializeResult(
         metadata={
             "failed": dict(failed),
-            **connectivity_metadata(explanation.connectivity, forecaster.config.architecture),
-            **explanation.metrics(),
+            **connectivity_metadata(found.connectivity, forecaster.config.architecture),
+            **found.metrics(),
         }
     )
     yield from _checks(INTERPRETATION_CHECKS, failed)
@@ -203,7 +203,7 @@ def evaluation_report(
         "trained by": tracking.dagster_run_link(trained.dagster_run_id),
         "tracked by": tracking.mlflow_run_link(run.run_id),
     }
-    report = write_report(folder, **vars(full), links=links)
+    report = write_report(folder, connectivity=full.connectivity, **vars(full), links=links)
     run.log_report(full.metrics(), folder)
     yield dg.Output(
         ReportedValue(html=str(report.html_path)),

@@ -7,10 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm, to_rgba
 from matplotlib.figure import Figure
 
+from voltpipe.evaluation.interpretation.interpretation import CONNECTIVITY
 from voltpipe.forecasting.connectivity.connectivity import SenderType
 from voltpipe.reporting.figures.figure_style import FAINT, INK, RenderedFigure, new_figure, render
-
-CONNECTIVITY = "connectivity"
 
 _RAISES, _LOWERS = "#d55e00", "#2f8fd0"
 _COLORS = LinearSegmentedColormap.from_list(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from voltpipe.evaluation.diagnostics.activity import FACTOR
 from voltpipe.evaluation.diagnostics.corruptions import level_text
-from voltpipe.evaluation.diagnostics.diagnostics import Diagnosis
+from voltpipe.evaluation.diagnostics.diagnostics import Diagnostics
 from voltpipe.evaluation.diagnostics.novelty_detection import CLEAN
 from voltpipe.evaluation.diagnostics.robustness import failure_levels
 from voltpipe.evaluation.diagnostics.rollouts import DISTANCE, LEAD, SPIKES
@@ -35,7 +35,7 @@ _LARGEST_RATIO = 100.0
 """Ratio of distances at which marks are clipped; also used where the distance between recordings is zero."""
 
 
-def diagnosis_figures(evaluation: Evaluation, diagnosis: Diagnosis) -> Drawings:
+def diagnostics_figures(evaluation: Evaluation, diagnostics: Diagnostics) -> Drawings:
     """Return the drawing functions of all diagnostics that have data."""
     name, provenance = evaluation.forecaster, evaluation.provenance
     rate_hz = provenance.rate_hz
@@ -47,7 +47,7 @@ def diagnosis_figures(evaluation: Evaluation, diagnosis: Diagnosis) -> Drawings:
         RESEMBLANCE: partial(resemblance_figure, subtitle=subtitle),
         FOLLOWING: partial(following_figure, subtitle=subtitle),
     }
-    tables = {figure: getattr(diagnosis, figure) for figure in drawings}
+    tables = {figure: getattr(diagnostics, figure) for figure in drawings}
     return {figure: partial(draw, tables[figure]) for figure, draw in drawings.items() if len(tables[figure])}
 
 

@@ -17,7 +17,7 @@ from bokeh.resources import Resources
 from bokeh.transform import dodge
 from markupsafe import Markup
 
-from voltpipe.evaluation.diagnostics.diagnostics import Diagnosis
+from voltpipe.evaluation.diagnostics.diagnostics import Diagnostics
 from voltpipe.evaluation.labels import duration_label, forecaster_label
 from voltpipe.reporting.figures.figure_style import BASELINES, FORECASTER
 
@@ -192,10 +192,10 @@ _MOST_GROUPS = 40
 """Maximum number of groups per grouping: those with the largest share of squared error. The Parquet file has all."""
 
 
-def diagnosis_explorers(diagnosis: Diagnosis, forecaster: str, rate_hz: float) -> dict[str, Callable[[], Model]]:
+def diagnostics_explorers(diagnostics: Diagnostics, forecaster: str, rate_hz: float) -> dict[str, Callable[[], Model]]:
     """Return the drawing functions of the interactive figures that have data."""
     colors = BASELINES | {forecaster: FORECASTER}
-    errors, corruptions = diagnosis.errors_by_group, diagnosis.robustness
+    errors, corruptions = diagnostics.errors_by_group, diagnostics.robustness
     explorers: dict[str, Callable[[], Model]] = {}
     if len(errors):
         explorers[ERRORS] = lambda: _errors(_with_labels(errors, rate_hz), colors)

@@ -1,4 +1,4 @@
-"""A diagnosis holds all its parts, and is read as it was written."""
+"""A diagnostics holds all its parts, and is read as it was written."""
 
 import re
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 
 from voltpipe.evaluation.diagnostics.activity import MEASURES, rollout_activity_distance
 from voltpipe.evaluation.diagnostics.corruptions import corruptions
-from voltpipe.evaluation.diagnostics.diagnostics import Diagnosis, diagnose
+from voltpipe.evaluation.diagnostics.diagnostics import Diagnostics, diagnose
 from voltpipe.evaluation.diagnostics.novelty_detection import CLEAN
 from voltpipe.evaluation.diagnostics.rollouts import DISTANCE, LEAD, SPIKES, rollout_horizon
 from voltpipe.evaluation.scoring import score_forecaster
@@ -33,43 +33,43 @@ def window_set(window_set_of):
 
 
 @pytest.fixture(scope="module")
-def diagnosis(slow_to_make, window_set) -> Diagnosis:
+def diagnostics(slow_to_make, window_set) -> Diagnostics:
     baselines = fit_baselines(window_set)
     return diagnose(fit_novelty_detector(baselines["look_up"], window_set), baselines, window_set)
 
 
-def test_it_asks_everything(diagnosis):
-    kinds = set(diagnosis.errors_by_group.kind)
+def test_it_asks_everything(diagnostics):
+    kinds = set(diagnostics.errors_by_group.kind)
     assert {"channel", "recording", "present voltage", "time since its spike", "firing rate"} <= kinds
-    assert set(diagnosis.errors_by_group.forecaster) == {"look_up"}
-    assert set(diagnosis.robustness.corruption) == {corruption.name for corruption in corruptions(5.0)}
-    assert set(diagnosis.out_of_distribution.corruption) == {CLEAN, *diagnosis.robustness.corruption}
-    assert set(diagnosis.robustness.forecaster) == {"look_up", "autoregression"}
-    assert set(diagnosis.resemblance.measure) <= {measure.name for measure in MEASURES}
-    assert set(diagnosis.following.measure) == {DISTANCE, SPIKES, LEAD}
-    assert diagnosis.bad_channels.is_planted.sum() == 9  # three channels dead, and three pairs swapped
-    assert [check.passed for check in diagnosis.honesty] == [True] * 3
+    assert set(diagnostics.errors_by_group.forecaster) == {"look_up"}
+    assert set(diagnostics.robustness.corruption) == {corruption.name for corruption in corruptions(5.0)}
+    assert set(diagnostics.out_of_distribution.corruption) == {CLEAN, *diagnostics.robustness.corruption}
+    assert set(diagnostics.robustness.forecaster) == {"look_up", "autoregression"}
+    assert set(diagnostics.resemblance.measure) <= {measure.name for measure in MEASURES}
+    assert set(diagnostics.following.measure) == {DISTANCE, SPIKES, LEAD}
+    assert diagnostics.bad_channels.is_planted.sum() == 9  # three channels dead, and three pairs swapped
+    assert [check.passed for check in diagnostics.honesty] == [True] * 3
 
 
-def test_channels_that_do_not_hear_each_other_are_imagined_so(diagnosis):
-    found = diagnosis.resemblance.set_index("measure")
+def test_channels_that_do_not_hear_each_other_are_imagined_so(diagnostics):
+    found = diagnostics.resemblance.set_index("measure")
     assert found.loc["spike-count correlation", "resembles"]
 
 
-def test_it_is_read_as_it_was_written(diagnosis, tmp_path):
-    diagnosis.write(tmp_path)
-    found = Diagnosis.read(tmp_path)
+def test_it_is_read_as_it_was_written(diagnostics, tmp_path):
+    diagnostics.write(tmp_path)
+    found = Diagnostics.read(tmp_path)
     for name in ("errors_by_group", "robustness", "bad_channels", "out_of_distribution", "resemblance", "following"):
-        pd.testing.assert_frame_equal(getattr(found, name), getattr(diagnosis, name), check_dtype=False)
-    assert found.honesty == diagnosis.honesty
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(diagnostics, name), check_dtype=False)
+    assert found.honesty == diagnostics.honesty
 
 
 @pytest.fixture(scope="module")
-def page(diagnosis, window_set, no_connectivity, tmp_path_factory) -> str:
+def page(diagnostics, window_set, no_connectivity, tmp_path_factory) -> str:
     baselines = fit_baselines(window_set)
     evaluation, errors = score_forecaster(baselines.pop("look_up"), window_set, baselines)
     folder = tmp_path_factory.mktemp("report")
-    report = write_report(folder, evaluation, errors.detail(), no_connectivity, diagnosis)
+    report = write_report(folder, evaluation, errors.detail(), no_connectivity, diagnostics)
     assert {
         "errors_by_group",
         "robustness",
@@ -87,12 +87,12 @@ def test_the_page_shows_all_of_it_once(page):
         assert drawn in page
 
 
-def test_the_page_says_it_in_words(page, diagnosis):
+def test_the_page_says_it_in_words(page, diagnostics):
     # Near the threshold a spike may or may not come: there the error is made.
     assert re.search(r" 1 ms ahead, \d+% .* 2\d% .*: present voltage, -5\d.* mV", page)
     for name in ("leak_probe", "other_moments", "time_reversal"):
         assert f'data-check="{name}" data-passed="true"' in page
-    assert all(escape(check.finding[1:]) in page for check in diagnosis.honesty)
+    assert all(escape(check.finding[1:]) in page for check in diagnostics.honesty)
 
 
 def test_what_cannot_run_free_is_not_asked_to(window_set, forecaster_by):
@@ -101,12 +101,12 @@ def test_what_cannot_run_free_is_not_asked_to(window_set, forecaster_by):
     assert rollout_horizon(rule, window_set).empty
 
 
-def test_the_group_whose_interval_is_too_narrow_is_named(diagnosis):
+def test_the_group_whose_interval_is_too_narrow_is_named(diagnostics):
     def text_of(low, high):
-        table = diagnosis.errors_by_group.assign(coverage80=0.8, coverage80_low=0.79, coverage80_high=0.81)
+        table = diagnostics.errors_by_group.assign(coverage80=0.8, coverage80_low=0.79, coverage80_high=0.81)
         first = (table.kind == "firing rate") & (table.horizon == 1)
         table.loc[table.index[first][0], ["coverage80", "coverage80_low", "coverage80_high"]] = [0.71, low, high]
-        return calibration_text(replace(diagnosis, errors_by_group=table), "look_up", 1000.0)
+        return calibration_text(replace(diagnostics, errors_by_group=table), "look_up", 1000.0)
 
     assert re.search(r"firing rate: below .* 1 ms .*71\.0% .*70\.0% to 72\.0%", text_of(0.70, 0.72))
     assert "firing rate" not in text_of(0.55, 0.85)

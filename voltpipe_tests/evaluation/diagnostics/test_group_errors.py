@@ -128,7 +128,7 @@ def test_conditions_and_types_found_are_ways_to_divide(window_set, coupled):
         moments, _ = moments_of(window_set, recording)
         return np.array(by_kind[kind].names)[by_kind[kind].group_of(moments).numpy()][0].tolist()
 
-    assert names_of("condition", 0) == ["not said"] * 3
+    assert names_of("condition", 0) == ["not stated"] * 3
     assert names_of("condition", 1) == ["ttx"] * 3
     assert names_of("inferred type", 1) == ["excitatory", "unknown", "inhibitory"]
     assert names_of("inferred type", 2) == ["unknown"] * 3  # of beta nothing is known

@@ -77,7 +77,7 @@ BY_NAME = {corruption.name: corruption for corruption in corruptions(5.0)}
 def shown() -> CorruptedInputs:
     history_mv = torch.from_numpy(np.random.default_rng(0).normal(-55, 2, (4, 30, 40)).astype(np.float32))
     mean_mv, sd_mv = torch.full((40,), -55.0), torch.full((40,), 2.0)
-    return CorruptedInputs(history_mv, mean_mv, sd_mv, 1000.0).drawn(1)
+    return CorruptedInputs(history_mv, mean_mv, sd_mv, 1000.0).with_seed(1)
 
 
 @pytest.mark.parametrize("corruption", corruptions(5.0), ids=lambda corruption: corruption.name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from voltpipe.evaluation.interpretation.attribution import Explained, Method, attribution_table
+from voltpipe.evaluation.interpretation.attribution import ExplainedForecasts, Method, attribution_table
 from voltpipe.evaluation.interpretation.input_replacement import ReplacementWindows
 from voltpipe.reporting.interpretation_text import attribution_text
 from voltpipe.windows.splits import Split
@@ -32,13 +32,13 @@ def test_all_of_a_forecast_goes_back_to_the_one_sample_it_reads(hearing, moments
     assert table["missed"].max() < 1e-5
     (counts,) = counting(table)
     assert (counts.from_ms, counts.to_ms, counts.source) == (2.0, 5.0, "others")
-    explained = Explained(lambda _: hearing, (1,), moments)
+    explained = ExplainedForecasts(lambda _: hearing, (1,), moments)
     change_mv = (moments.batch.history_z - explained.elsewhere_z)[:, -5, 3] * (explained.receivers != 3)
     assert counts.attribution_mv == pytest.approx(float(change_mv.abs().mean()))
 
 
 def test_occlusion_says_the_same_of_a_linear_forecaster(alone, moments):
-    explained = Explained(lambda _: alone, (1,), moments)
+    explained = ExplainedForecasts(lambda _: alone, (1,), moments)
     integrated_mv, missed = explained.integrated_mv(0)
     torch.testing.assert_close(explained.occluded_mv()[:, 0], integrated_mv, atol=1e-5, rtol=0)
     assert missed < 1e-5
