@@ -1,4 +1,4 @@
-"""Scores beside their baselines and ceilings, figures, and the HTML pages: of a forecaster, and of the whole lake.
+"""Scores with their baselines and ceilings, diagnostics and interpretation, as plain data on held-out windows.
 
-What is computed here is plain data; where it is stored or shown besides is the business of tracking and pipeline.
+Figures, prose and MLflow do not belong here.
 """

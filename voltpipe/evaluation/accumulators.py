@@ -25,16 +25,16 @@ _RELIABILITY_BINS = 10
 
 
 def bounds(percent: int) -> tuple[int, int]:
-    """Which of `LEVELS` bound a central interval."""
+    """Return the positions in `LEVELS` of the bounds of a central interval."""
     lower = (100 - percent) // 5 - 1
     return lower, len(LEVELS) - 1 - lower
 
 
 class DistributionSums:
-    """What the scores of one forecaster's distribution in one regime need to know of its targets.
+    """Accumulator for the scores of one forecaster's predictive distribution in one regime.
 
     Args:
-        forecaster: one with a distribution.
+        forecaster: a forecaster with a distribution.
     """
 
     def __init__(self, forecaster: Forecaster) -> None:
@@ -45,7 +45,7 @@ class DistributionSums:
         self._pinball_mv = torch.zeros(len(LEVELS), n_horizons, dtype=torch.float64)
         self._width_mv, self._covered = torch.zeros(2, len(INTERVALS), n_horizons, dtype=torch.float64)
         self._covered_by_place: dict[int, Tensor] = {}
-        """How often the interval held the truth, by recording: horizon times channel."""
+        """Number of truths inside the interval by recording (horizon, channel)."""
         self._windows: dict[int, int] = {}
         self._spikes = [SpikeSums() for _ in self._horizons]
 
@@ -159,14 +159,14 @@ class SpikeSums:
 
 
 class ErrorSums:
-    """What R2, RMSE and MAE of one forecaster in one regime need to know of its targets.
+    """Accumulator for R2, RMSE and MAE of one forecaster in one regime.
 
-    R2 = 1 - SSE / SST in mV. SST is taken about each channel's *training* mean, so that R2 = 0 is what a
-    forecaster reaches that knows nothing but that mean.
+    R2 = 1 - SSE / SST in mV. SST is taken about each channel's *training* mean, so a forecaster that knows only that
+    mean has R2 = 0.
 
     Args:
-        n_horizons: how many horizons are forecast.
-        train_mean_mv: each channel's mean over the training samples.
+        n_horizons: number of horizons.
+        train_mean_mv: mean of each channel over the training samples.
     """
 
     def __init__(self, n_horizons: int, train_mean_mv: Float[Tensor, " channel"]) -> None:
@@ -247,7 +247,7 @@ class ForecasterSums:
 
     @classmethod
     def of(cls, contender: Forecaster, window_set: WindowSet) -> "ForecasterSums":
-        """Nothing yet."""
+        """Return empty accumulators."""
         errors = ErrorSums(len(contender.horizons), window_set.train_mean_mv())
         return cls(errors, DistributionSums(contender) if contender.distribution else None)
 

@@ -1,4 +1,4 @@
-"""What the figures need beyond the scores: distributions of errors, and forecasts next to the truth."""
+"""Forecasts in mV, batch by batch."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def predict_mv(forecaster: Forecaster, batch: Batch) -> Float[Tensor, "batch hor
 
 
 def windows_per_batch(window_set: WindowSet) -> int:
-    """How many windows are gathered at a time; keeps memory bounded whatever the context and the channels."""
+    """Return the number of windows per batch, which bounds memory for any context and channel count."""
     return max(1, _BATCH_SAMPLES // (window_set.settings.window_samples * window_set.n_channels))
 
 

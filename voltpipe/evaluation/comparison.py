@@ -12,7 +12,7 @@ from voltpipe.lake.keys import RecordingKey
 
 @dataclass(frozen=True)
 class GroupGain:
-    """A forecaster beside another on all targets, or on those of one organoid or type of channel."""
+    """Comparison of two forecasters on all targets, or on those of one organoid or channel type."""
 
     group: str
     r2: float
@@ -23,11 +23,11 @@ class GroupGain:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A forecaster beside another."""
+    """Comparison of two forecasters."""
 
     whole: GroupGain
     groups: tuple[GroupGain, ...]
-    """By organoid, where there are several, and by type of channel, where there are several."""
+    """Comparisons by organoid and by channel type, if there are several."""
 
 
 def compare_forecasters(
@@ -53,7 +53,7 @@ def compare_forecasters(
     other_sums = _sums(other, guarded, horizons)
 
     def gain(group: str, parts: Collection[tuple[str, str]]) -> GroupGain:
-        """Of recordings and types of channels."""
+        """Return the groups of recordings and channel types."""
         keys = sorted({key for key, _ in parts})
         own, others, total = (
             np.array([sum(by_part[part][row] for part in parts if part[0] == key) for key in keys])

@@ -1,4 +1,4 @@
-"""How much connectivity was found, and how right it is where the truth is known."""
+"""Connectivity statistics: how much was found, and how accurate it is if the truth is known."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from voltpipe.forecasting.connectivity.connectivity import Connectivity, SenderT
 
 @dataclass(frozen=True)
 class ConnectivityAccuracy:
-    """How much of the true connectivity was found, over all pairs of different channels that could be measured."""
+    """Accuracy of the estimated connectivity over all measurable pairs of different channels."""
 
     auroc: float
     """The chance that a connected pair gets a higher probability than an unconnected one (Mann-Whitney; ties half)."""
@@ -68,7 +68,7 @@ COUPLING = "coupling"
 
 @dataclass(frozen=True)
 class PairRanking:
-    """How well a measure tells connected pairs from the others."""
+    """Ranking of connected against unconnected pairs by one measure."""
 
     auroc: float
     """The chance that a connected pair ranks above an unconnected one."""
@@ -78,10 +78,10 @@ class PairRanking:
 
 @dataclass(frozen=True)
 class ConnectivityAgreement:
-    """How what was found compares with the truth, over all pairs that could be measured."""
+    """Agreement of the estimate with the truth over all measurable pairs."""
 
     rankings: Mapping[str, PairRanking]
-    """Of the coupling, and of measures that go by spike trains alone, by name."""
+    """Rankings by name: of the coupling, and of measures that use spike trains alone."""
     sign_accuracy: float
     """The share of connected pairs whose weight has the true sign."""
     senders_named: float
@@ -90,14 +90,14 @@ class ConnectivityAgreement:
 
 @dataclass(frozen=True)
 class ConnectivitySummary:
-    """What was found in one organoid."""
+    """Connectivity that was found in one organoid."""
 
     organoid: str
     n_channels: int
     n_connections: int
     """Pairs that are more likely connected than not."""
     senders: Mapping[SenderType, int]
-    """How many channels send what."""
+    """Number of channels by sender type."""
     agreement: ConnectivityAgreement | None
     """None where the truth is not known."""
 

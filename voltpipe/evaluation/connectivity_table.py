@@ -1,4 +1,4 @@
-"""Who drives whom, pair by pair: what a forecaster found of it, what spike trains say, and the truth where known."""
+"""Connectivity table: estimate, spike-train statistics and truth for each pair of channels."""
 
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def write_connectivity(path: Path, table: pd.DataFrame) -> None:
 
 
 def _spike_trains(organoid: str, window_set: WindowSet, coupling: Connectivity) -> PairwiseSpikeStatistics:
-    """Of the same training rows, at the same lags."""
+    """Compute spike-train statistics of the same training rows, at the same lags."""
     n_lags = len(coupling.delay_profile)
     rows = [row for row in window_set.train_rows() if window_set.recordings[row[0]].organoid == organoid]
     pieces = segments(window_set, rows, n_before=n_lags + 1, n_after=n_lags)

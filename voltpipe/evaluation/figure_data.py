@@ -1,4 +1,4 @@
-"""What the figures need beyond the scores: distributions of errors, and forecasts next to the truth."""
+"""Data for figures beyond the scores: error distributions, and forecasts with the recorded voltage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,9 +31,9 @@ class Example:
     recording: str
     channel: str
     origin_s: float
-    """When the last known sample was recorded, from the beginning of the conditioned recording."""
+    """Time of the last history sample, in s from the start of the conditioned recording."""
     error_quantile: float
-    """Where its squared error stands among all windows, and among the channels of its window; 0 is the smallest."""
+    """Rank of its squared error among all windows and among the channels of its window, from 0 (smallest) to 1."""
     history_mv: Float32[np.ndarray, " context"]
     truth_mv: Float32[np.ndarray, " time"]
     """Every sample up to the largest horizon."""
@@ -48,7 +48,7 @@ class ExampleSegment:
 
     recording: str
     start_s: float
-    """When the first sample was recorded, from the beginning of the conditioned recording."""
+    """Time of the first sample, in s from the start of the conditioned recording."""
     channels: tuple[str, ...]
     truth_mv: Float32[np.ndarray, "time channel"]
     forecast_mv: Float32[np.ndarray, "time horizon channel"]
@@ -57,14 +57,14 @@ class ExampleSegment:
 
 @dataclass(frozen=True)
 class FigureData:
-    """What the figures show of one regime; horizons and channels are those of the forecaster."""
+    """Figure data of one regime. Horizons and channels are those of the forecaster."""
 
     regime: Regime
     horizons: tuple[int, ...]
     channel_names: tuple[str, ...]
     channel_types: tuple[str, ...]
     r2_by_channel: dict[str, Float64[np.ndarray, "horizon channel"]]
-    """By forecaster or baseline; NaN for a channel that never leaves its training mean."""
+    """R2 of each channel by forecaster or baseline; NaN for a channel that stays at its training mean."""
     error_edges_mv: Float64[np.ndarray, " edge"]
     error_counts: Int64[np.ndarray, "horizon bin"]
     joint_edges_mv: Float64[np.ndarray, " joint_edge"]
@@ -93,7 +93,7 @@ class ErrorCounts:
 
     @classmethod
     def of(cls, n_horizons: int, window_set: WindowSet) -> "ErrorCounts":
-        """Nothing yet; bins depend on calibrations alone, so evaluations on one window set share them."""
+        """Return empty counts. Bins depend on calibrations alone, so evaluations on one window set share them."""
         mean_mv, sd_mv = window_set.calibration_mv(np.arange(len(window_set.recordings)))
         typical_sd_mv = sd_mv.median().item()
         half_mv = _ERROR_SPAN_SD * typical_sd_mv
@@ -106,7 +106,7 @@ class ErrorCounts:
         )
 
     def emptied(self) -> "ErrorCounts":
-        """Nothing, in the same bins."""
+        """Return empty counts in the same bins."""
         return ErrorCounts(
             self.error_edges_mv,
             self.joint_edges_mv,

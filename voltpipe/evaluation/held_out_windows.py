@@ -1,4 +1,4 @@
-"""Which windows were held out, and how a forecaster is used there."""
+"""Held-out windows of each regime, and the forecaster as it is used there."""
 
 from collections.abc import Callable
 from functools import cache
@@ -13,7 +13,7 @@ from voltpipe.windows.splits import Split
 from voltpipe.windows.window_set import WindowSet, to_mv
 
 _MOST_TARGETS = 1 << 19
-"""Of a regime, at each horizon. More of them change no digit that is shown, and at 20 kHz there is no end of them."""
+"""Largest number of targets of a regime at each horizon. More change no digit that is shown."""
 
 
 def regime_windows(forecaster: Forecaster, window_set: WindowSet) -> dict[Regime, Int64[np.ndarray, " window"]]:
@@ -43,7 +43,7 @@ def strictest_regime_windows(
 
 
 def held_out_digests(forecaster: Forecaster, window_set: WindowSet) -> tuple[Regime, dict[str, str]]:
-    """The same regime, and the digests of the raw files of the recordings that it holds out, by key."""
+    """Return the strictest regime that has windows, and the raw digests of its recordings by key."""
     regime, windows = strictest_regime_windows(forecaster, window_set)
     held_out = [window_set.recordings[number] for number in np.unique(window_set.index["recording"][windows])]
     return regime, {recording.key: recording.digest for recording in held_out}

@@ -17,7 +17,7 @@ _OWN_FOLDER = "voltpipe"
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a part gave no result."""
+    """Failure of one part of the evaluation, with its reason."""
 
     error: Exception
 

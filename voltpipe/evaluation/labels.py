@@ -1,4 +1,4 @@
-"""What things are called where people read them."""
+"""Names of forecasters, baselines and regimes for readers."""
 
 from voltpipe.evaluation.regimes import ADAPTATION_MS, Regime
 from voltpipe.windows.settings import Protocol
@@ -20,7 +20,7 @@ _REGIMES = {
 
 
 def regime_label(regime: Regime, protocol: Protocol) -> str:
-    """What was held out, in words."""
+    """Return the description of a regime."""
     return "shuffled windows (published protocol)" if protocol == Protocol.PUBLISHED else _REGIMES[regime]
 
 

@@ -1,6 +1,7 @@
-"""How much better one forecaster is than another on the same targets, and how sure that is.
+"""Paired gain of one forecaster over another on the same targets, with its interval.
 
-The unit is the recording: windows of one recording overlap and resemble each other, and say nothing of the next one.
+The unit is the recording: windows of one recording overlap and resemble each other, and say nothing about the next
+recording.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class PairedGain:
     lower: float | None
     """The true gain lies below this at most as often as the error rate says; None for a single recording."""
     upper: float | None
-    """Likewise above this."""
+    """Upper bound of a tie."""
 
 
 def paired_gain(
@@ -62,7 +63,7 @@ def paired_gain(
 
 
 ERROR_RATE = 0.025
-"""Of each bound: together they are a 95 % interval."""
+"""Probability of each bound. Together they give a 95 % interval."""
 
 
 def gain_over_baseline(evaluation: Evaluation, baseline: str, regime: Regime, horizon: int) -> PairedGain | None:

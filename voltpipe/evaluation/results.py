@@ -1,4 +1,4 @@
-"""An evaluation: the scores of a forecaster beside those of its baselines, and where they come from."""
+"""Result models of an evaluation: scores of a forecaster and its baselines, and their provenance."""
 
 from datetime import datetime
 from functools import cached_property
@@ -17,33 +17,43 @@ from voltpipe.windows.settings import Protocol
 class ReliabilityBin(FrozenModel):
     """Forecasts that gave a spike about the same chance."""
 
-    chance: float = Field(description="mean of what was forecast")
-    frequency: float = Field(description="how often there was a spike")
+    chance: float = Field(description="Mean forecast probability of a spike.")
+    frequency: float = Field(description="Fraction of targets with a spike.")
     n_targets: int
 
 
 class SpikeScore(FrozenModel):
-    """How well it was forecast whether a channel spikes within a horizon."""
+    """Score of the spike probability of a channel within a horizon."""
 
-    rate: float = Field(description="how often there was a spike")
-    auc: float = Field(description="how often a target with a spike was given a higher chance than one without")
-    brier: float = Field(description="mean squared difference between chance and outcome (0 or 1)")
-    reliability: tuple[ReliabilityBin, ...] = Field(description="by chance, ascending")
+    rate: float = Field(description="Fraction of targets with a spike.")
+    auc: float = Field(
+        description="Probability that a target with a spike has a higher forecast than one without (AUC)."
+    )
+    brier: float = Field(description="Mean squared difference between forecast probability and outcome (Brier score).")
+    reliability: tuple[ReliabilityBin, ...] = Field(description="Reliability by forecast probability, ascending.")
 
 
 class DistributionScore(FrozenModel):
-    """How one forecaster's predictive distribution did in one regime at one horizon."""
+    """Score of one predictive distribution in one regime at one horizon."""
 
     forecaster: str
     regime: Regime
-    horizon: int = Field(description="samples ahead")
-    crps_mv: float = Field(description="continuous ranked probability score: twice the mean pinball loss over levels")
-    pinball_mv: dict[float, float] = Field(description="mean pinball loss by level")
-    coverage: dict[int, float] = Field(description="share of truths inside each central interval, by nominal percent")
-    width_mv: dict[int, float] = Field(description="mean width of each central interval, by nominal percent")
-    coverage80_recordings: tuple[float, float] = Field(description="of the 80 % interval: lowest and highest recording")
-    coverage80_channels: tuple[float, float] = Field(description="likewise the 10 % and 90 % quantile over channels")
-    spikes: SpikeScore | None = Field(description="none where spikes are not seen, or none or all targets have one")
+    horizon: int = Field(description="Horizon in samples.")
+    crps_mv: float = Field(description="Continuous ranked probability score: twice the mean pinball loss over levels.")
+    pinball_mv: dict[float, float] = Field(description="Mean pinball loss by level.")
+    coverage: dict[int, float] = Field(
+        description="Fraction of truths inside each central interval, by nominal percent."
+    )
+    width_mv: dict[int, float] = Field(description="Mean width of each central interval, by nominal percent.")
+    coverage80_recordings: tuple[float, float] = Field(
+        description="Coverage of the 80 % interval in the lowest and the highest recording."
+    )
+    coverage80_channels: tuple[float, float] = Field(
+        description="Coverage of the 80 % interval: 10 % and 90 % quantile over channels."
+    )
+    spikes: SpikeScore | None = Field(
+        description="Score of the spike probability; None if no spikes are detected, or if all or no targets have one."
+    )
 
 
 class RecordingErrors(FrozenModel):
@@ -51,12 +61,12 @@ class RecordingErrors(FrozenModel):
 
     forecaster: str
     regime: Regime
-    recording: str = Field(description="partition key")
+    recording: str = Field(description="Partition key.")
     channel_type: str
-    horizons: tuple[int, ...] = Field(description="samples ahead, ascending")
-    squared_error_mv2: tuple[float, ...] = Field(description="SSE, by horizon")
-    total_mv2: tuple[float, ...] = Field(description="SST about the channels' training means, by horizon")
-    n_targets: int = Field(description="windows times channels")
+    horizons: tuple[int, ...] = Field(description="Horizons in samples, ascending.")
+    squared_error_mv2: tuple[float, ...] = Field(description="SSE by horizon.")
+    total_mv2: tuple[float, ...] = Field(description="SST about the training mean of each channel, by horizon.")
+    n_targets: int = Field(description="Number of windows times channels.")
 
 
 EVALUATION_FILE = "metrics.json"
@@ -72,32 +82,34 @@ class EvaluationError(VoltpipeError):
 
 
 class Score(FrozenModel):
-    """How one forecaster did in one regime at one horizon."""
+    """Score of one forecaster in one regime at one horizon."""
 
     forecaster: str
     regime: Regime
-    horizon: int = Field(description="samples ahead")
-    r2: float = Field(description="1 - SSE/SST in mV over all targets, SST about the channels' training means")
-    r2_channel_median: float = Field(description="median over channels of the channel's own R2")
+    horizon: int = Field(description="Horizon in samples.")
+    r2: float = Field(
+        description="1 - SSE/SST in mV over all targets, with SST about the training mean of each channel."
+    )
+    r2_channel_median: float = Field(description="Median over channels of the R2 of a channel.")
     rmse_mv: float
     mae_mv: float
-    n_targets: int = Field(description="windows times channels")
+    n_targets: int = Field(description="Number of windows times channels.")
 
 
 class Provenance(FrozenModel):
-    """What an evaluation was made from."""
+    """Provenance of an evaluation."""
 
     window_set_digest: str
     protocol: Protocol
-    preparation: str | None = Field(description="the reference preparation that was simulated; None for a real one")
+    preparation: str | None = Field(description="Reference preparation that was simulated; None for real recordings.")
     organoids: tuple[str, ...]
     recordings: dict[str, tuple[str, ...]] = Field(
-        description="keys of the recordings with windows in training, in validation and in each regime"
+        description="Keys of the recordings with windows in training, in validation and in each regime."
     )
     n_channels: int
     rate_hz: float
-    trained_on: tuple[str, ...] = Field(description="organoids whose recordings the forecaster was trained on")
-    settings: dict[str, dict[str, Any]] = Field(description="settings of windows, architecture and training")
+    trained_on: tuple[str, ...] = Field(description="Organoids whose recordings the forecaster was trained on.")
+    settings: dict[str, dict[str, Any]] = Field(description="Settings of windows, architecture and training.")
     code_revision: str
     created_utc: datetime
 
@@ -106,17 +118,17 @@ class Evaluation(FrozenModel):
     """A forecaster's scores, never without those of its baselines on the same targets."""
 
     forecaster: str
-    scores: tuple[Score, ...] = Field(description="the forecaster's first, then its baselines'")
+    scores: tuple[Score, ...] = Field(description="Scores of the forecaster, then of its baselines.")
     distributions: tuple[DistributionScore, ...] = Field(
-        (), description="of the predictive distributions, in the same order; not all forecasters have one"
+        (), description="Scores of predictive distributions in the same order, where a forecaster has one."
     )
     by_recording: tuple[RecordingErrors, ...] = Field(
-        (), description="errors on each recording and type of channel, in the same order"
+        (), description="Errors by recording and channel type, in the same order."
     )
-    ceiling_r2: dict[int, float] = Field(description="by horizon, best possible R2; empty where it is not known")
-    ceiling_standard_error: dict[int, float] = Field(description="by horizon, of `ceiling_r2`")
+    ceiling_r2: dict[int, float] = Field(description="Best possible R2 by horizon; empty if unknown.")
+    ceiling_standard_error: dict[int, float] = Field(description="Standard error of `ceiling_r2` by horizon.")
     observable_ceiling_r2: dict[int, float] = Field(
-        {}, description="by horizon, R2 possible from 1 ms samples and the true connectivity; empty where not known"
+        {}, description="R2 possible from 1 ms samples and the true connectivity, by horizon; empty if unknown."
     )
     provenance: Provenance
 

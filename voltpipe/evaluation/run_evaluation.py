@@ -40,7 +40,7 @@ class Scoring:
     detail: FigureData | None
     """None if the data of the figures could not be made."""
     failed: Mapping[str, str]
-    """Why they could not, under FIGURE_DATA."""
+    """Reason why figure data are missing, under FIGURE_DATA."""
 
     def write(self, folder: Path) -> None:
         """Write scores and figure data in files of their own, each as an atomic write."""
@@ -58,17 +58,17 @@ def run_scoring(
     training: Mapping[str, Any] | None = None,
     progress: EvaluationProgress = NO_EVALUATION_PROGRESS,
 ) -> Scoring:
-    """Score a forecaster next to baselines fitted on the same training rows, and the ceilings where they are known.
+    """Score a forecaster next to baselines fitted on the same training rows, and next to known ceilings.
 
     Args:
-        forecaster: that was trained on the window set.
-        window_set: with held-out windows.
-        history: the training's epochs.
-        training: its settings and facts; JSON-able.
-        progress: is told of each recording that is scored.
+        forecaster: trained on the window set.
+        window_set: window set with held-out windows.
+        history: epochs of the training.
+        training: settings and facts of the training, as JSON values.
+        progress: called after each recording.
 
     Raises:
-        EvaluationError: nothing is held out, or it forecasts NaN.
+        EvaluationError: nothing is held out, or the forecaster returns NaN.
     """
     preparation, rate_hz = window_set.manifest.preparation, window_set.rate_hz
     ceiling = ceiling_by_horizon(preparation, rate_hz)
@@ -99,11 +99,11 @@ def run_diagnostics(
     """Find where a forecaster fails, and check its scores.
 
     Args:
-        forecaster: that was evaluated.
-        window_set: with held-out windows.
-        evaluation: its scores.
-        others: evaluations of other forecasters, among which those of other seeds are looked for.
-        progress: is told of each diagnostic that is done.
+        forecaster: the evaluated forecaster.
+        window_set: window set with held-out windows.
+        evaluation: scores of the forecaster.
+        others: evaluations of other forecasters, from which those with another seed are used.
+        progress: called after each diagnostic.
     """
     found = diagnose(forecaster, fit_baselines(window_set), window_set, progress)
     return found.also(check_or_failure(SEED_SPREAD, lambda: seed_spread(evaluation, others)))
@@ -111,7 +111,7 @@ def run_diagnostics(
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a forecaster learned of the connectivity, and what its forecasts follow from."""
+    """Connectivity that a forecaster learned, and the inputs that its forecasts follow from."""
 
     connectivity: pd.DataFrame
     interpretation: Interpretation
@@ -152,7 +152,7 @@ class FullEvaluation:
     diagnosis: Diagnosis
     interpretation: Interpretation
     failed: Mapping[str, str]
-    """Why figure data could not be made, under FIGURE_DATA."""
+    """Reason why figure data could not be made, under FIGURE_DATA."""
 
     def metrics(self) -> dict[str, float]:
         """Return all of its numbers under their MLflow names."""

@@ -70,24 +70,24 @@ def score_forecaster(
     training: Mapping[str, Any] | None = None,
     progress: EvaluationProgress = NO_EVALUATION_PROGRESS,
 ) -> tuple[Evaluation, RegimeErrors]:
-    """Score a forecaster beside its baselines, on the same held-out windows, in each regime apart.
+    """Score a forecaster and its baselines on the same held-out windows, in each regime.
 
     Args:
-        forecaster: is named by its architecture.
-        window_set: where the held-out windows are.
+        forecaster: named by its architecture.
+        window_set: window set with held-out windows.
         baselines: by name, fitted on the same training rows.
-        ceiling_r2: the best possible R2 by horizon in samples, where the recordings are simulated.
-        ceiling_standard_error: of these figures.
-        observable_ceiling_r2: the R2 possible from 1 ms samples and the true connectivity, by horizon in samples.
-        training: what is to be known of the training (settings, device, duration); JSON-able, shown as provenance.
-        progress: is told of each recording that is scored.
+        ceiling_r2: best possible R2 by horizon in samples, if the recordings are simulated.
+        ceiling_standard_error: standard error of `ceiling_r2`.
+        observable_ceiling_r2: R2 possible from 1 ms samples and the true connectivity, by horizon in samples.
+        training: settings, device and duration of the training as JSON values, for provenance.
+        progress: called after each recording.
 
     Returns:
-        The scores, and the errors of the strictest regime that has windows, from which figure data can be made.
+        The scores, and the errors of the strictest regime that has windows, from which figure data are made.
 
     Raises:
-        EvaluationError: nothing is held out, the windows are too short for the forecaster, or it forecasts NaN.
-        ForecasterError: it is for recordings of another rate, other channels, or another conditioning.
+        EvaluationError: nothing is held out, the windows are too short, or the forecaster returns NaN.
+        ForecasterError: the forecaster needs another rate, other channels or another conditioning.
     """
     contenders = _contenders(forecaster, baselines)
     for key, contender in contenders.items():

@@ -11,17 +11,17 @@ from voltpipe.evaluation.paired_gain import ERROR_RATE
 from voltpipe.evaluation.results import Evaluation, EvaluationError
 
 MEAN = "mean"
-"""Where a horizon stands, the mean over all."""
+"""Label of the mean over all horizons."""
 
 
 @dataclass(frozen=True)
 class VersionComparison:
-    """What was compared, and tidy tables of it."""
+    """Comparison of versions, as tidy tables."""
 
     names: tuple[str, ...]
     """The first is what the others are compared with."""
     where: str
-    """What the targets were, in words."""
+    """Description of the comparison set."""
     n_targets: int
     """At each horizon."""
     first: Evaluation

@@ -1,4 +1,4 @@
-"""What is asked of a forecaster beyond its scores: where it errs, what faults cost, what it imagines, is it all honest.
+"""Diagnostics beyond the scores: errors by group, corruptions, roll-outs, novelty and leakage checks.
 
-Scores and their baselines are made in `evaluation` itself. Nothing is fitted here either.
+Scores and baselines are made in `voltpipe.evaluation` itself. Nothing is fitted here.
 """

@@ -1,6 +1,6 @@
-"""Measures of neural activity, as physiologists know them: of a recording, or of what a forecaster imagines.
+"""Activity measures from physiology, for recordings and for roll-outs.
 
-Each gives values (a channel's, a pair's, an interval's) whose distribution describes the activity.
+Each measure returns values per channel, pair or interval, whose distribution describes the activity.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,13 +35,13 @@ Values = Float64[np.ndarray, " value"]
 
 @dataclass(frozen=True)
 class Activity:
-    """A stretch of voltages, and the spikes in them; None where spikes cannot be seen."""
+    """Segment of voltages and its spikes; None if spikes are not detected."""
 
     voltage_mv: Float32[np.ndarray, "time channel"]
     rate_hz: float
     spikes: Bool[np.ndarray, "time channel"] | None
     effects: tuple[int, ...] = ()
-    """1 for a channel that excites, -1 for one that inhibits, 0 where that is not known; none where it is of none."""
+    """Effect of each channel: 1 excitatory, -1 inhibitory, 0 unknown; empty if all are unknown."""
 
     @classmethod
     def of(
@@ -51,18 +51,18 @@ class Activity:
         reset: ResetVoltage | None,
         effects: tuple[int, ...] = (),
     ) -> "Activity":
-        """With spikes where the voltage first stands at the reset."""
+        """Detect spikes at the first sample at reset."""
         if reset is None:
             return cls(voltage_mv, rate_hz, None)
         at_reset = is_at_reset(torch.from_numpy(voltage_mv), reset.voltage_mv, reset.tolerance_mv)
         return cls(voltage_mv, rate_hz, spike_onsets(at_reset).numpy(), effects)
 
     def samples(self, duration_ms: float) -> int:
-        """At least one."""
+        """Return the number of samples in a duration, at least one."""
         return max(1, round(duration_ms * self.rate_hz / 1000))
 
     def counts(self, bin_ms: float) -> Float64[np.ndarray, "bin channel"]:
-        """Spikes in whole bins."""
+        """Count the spikes of each channel in whole bins."""
         assert self.spikes is not None
         n_samples = self.samples(bin_ms)
         n_bins = len(self.spikes) // n_samples
@@ -72,14 +72,14 @@ class Activity:
 
 @dataclass(frozen=True)
 class ActivityMeasure:
-    """What is measured, in which unit, and whether spikes must be seen for it."""
+    """Measure of activity: name, unit, and whether it needs spikes."""
 
     name: str
     unit: str
     needs_spikes: bool
     of: Callable[[Activity], Values]
     in_order: bool = False
-    """Whether the values belong to places (frequencies) and are compared one by one, not as a distribution."""
+    """Whether the values have an order (frequencies) and are compared one by one, not as a distribution."""
 
 
 def _voltages_mv(activity: Activity) -> Values:
@@ -112,13 +112,13 @@ def _intervals_ms(activity: Activity) -> Values:
 
 
 def _irregularities(activity: Activity) -> Values:
-    """The coefficient of variation of each channel's intervals: 0 of a clock, 1 of a Poisson process."""
+    """Return the coefficient of variation of the intervals of each channel: 0 for a clock, 1 for a Poisson process."""
     intervals = [each for each in _intervals_of_channels_ms(activity) if len(each) >= _LEAST_INTERVALS]
     return np.array([each.std() / each.mean() for each in intervals])
 
 
 def _fano_factors(activity: Activity) -> Values:
-    """Variance over mean of the counts in 50 ms of each channel that spikes."""
+    """Return variance over mean of the spike counts in 50 ms, for each channel with spikes."""
     counts = activity.counts(_FANO_MS)
     mean = counts.mean(0)
     return np.asarray(counts.var(0)[mean > 0] / mean[mean > 0])
@@ -137,12 +137,12 @@ def _tilings(activity: Activity) -> Values:
 
 
 def _population_counts(activity: Activity) -> Values:
-    """Spikes of all channels in 10 ms; the large ones are bursts."""
+    """Count the spikes of all channels in 10 ms. Large counts are bursts."""
     return np.asarray(activity.counts(_CORRELATION_MS).sum(1))
 
 
 def _avalanche_sizes(activity: Activity) -> Values:
-    """Spikes in a row of samples none of which is without one (Beggs and Plenz 2003, J. Neurosci. 23:11167)."""
+    """Count the spikes in each run of samples with spikes (Beggs and Plenz 2003, J. Neurosci. 23:11167)."""
     assert activity.spikes is not None
     of_all = activity.spikes.sum(1)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], of_all > 0, [False]])))
@@ -151,9 +151,9 @@ def _avalanche_sizes(activity: Activity) -> Values:
 
 
 def _bursts_of_channels(activity: Activity) -> list[Values]:
-    """The number of spikes in each burst of each channel.
+    """Count the spikes in each burst of each channel.
 
-    Four spikes or more, each within a quarter of the channel's mean interval of the one before, and within 100 ms
+    A burst has at least four spikes. Each follows within a quarter of the channel's mean interval, and within 100 ms
     (Wagenaar, Pine and Potter 2006, BMC Neurosci. 7:11).
     """
     bursts = []
@@ -171,14 +171,14 @@ def _burst_rates_hz(activity: Activity) -> Values:
 
 
 def _shares_in_bursts(activity: Activity) -> Values:
-    """Of the spikes of each channel that has any."""
+    """Return the fraction of spikes in bursts, for each channel with spikes."""
     assert activity.spikes is not None
     in_bursts, n_spikes = [bursts.sum() for bursts in _bursts_of_channels(activity)], activity.spikes.sum(0)
     return np.asarray(np.array(in_bursts)[n_spikes > 0] / n_spikes[n_spikes > 0])
 
 
 def _excitatory_shares(activity: Activity) -> Values:
-    """Of the spikes in each 100 ms, those of channels that excite; none where no channel is known to, or to inhibit."""
+    """Return the excitatory fraction of spikes in each 100 ms; empty unless both effects are known."""
     effects = np.array(activity.effects)
     if not {1, -1} <= set(activity.effects):
         return np.empty(0)
@@ -188,7 +188,7 @@ def _excitatory_shares(activity: Activity) -> Values:
 
 
 def _of_pairs(values: Float64[np.ndarray, "time channel"]) -> Values:
-    """Pearson correlations of all pairs of channels that vary."""
+    """Return the Pearson correlations of all pairs of varying channels."""
     varying = values[:, values.std(0) > 0]
     if varying.shape[1] < 2:
         return np.empty(0)
@@ -218,9 +218,10 @@ _MOST_SAMPLES = 1000
 
 
 def rollout_activity_distance(forecaster: Forecaster, window_set: WindowSet) -> pd.DataFrame:
-    """Roll-outs from the beginnings of held-out recordings of one organoid, beside what was recorded next.
+    """Compare roll-outs with recordings by their activity.
 
-    Empty where the forecaster cannot run free, or less than two such recordings were held out (see `make_rollouts`).
+    Roll-outs begin at the start of held-out recordings of one organoid. The table is empty if the forecaster has no
+    roll-outs, or fewer than two such recordings are held out (see `make_rollouts`).
     """
     n_samples = min(round(_IMAGINED_S * window_set.rate_hz), _MOST_SAMPLES)
     runs = make_rollouts(forecaster, window_set, n_samples=n_samples, n_starts=1)
@@ -235,21 +236,20 @@ def rollout_activity_distance(forecaster: Forecaster, window_set: WindowSet) -> 
 
 _COLUMNS = ("measure", "unit", "recorded", "imagined", "distance", "noise_floor", "resembles")
 FACTOR = 2.0
-"""A recording more is on average as far from the others as these from each other, seldom twice as far."""
+"""Largest ratio to the noise floor that counts as similar. A further recording rarely reaches it."""
 
 
 def activity_distance(imagined: Sequence[Activity], recorded: Sequence[Activity]) -> pd.DataFrame:
-    """A row for each measure.
+    """Compare the activity of roll-outs and recordings, one row per measure.
 
-    `recorded` and `imagined` are means of the measured values. `distance` is how far the values of imagined activity
-    lie from those of recordings, on average over all pairs of the two: Wasserstein's distance of the distributions in
-    the measure's unit, or for a spectrum the root of the mean squared difference. `noise_floor` is the same among
-    recordings; what is imagined `resembles` the recorded if it is less than twice as far from them. What cannot be
-    measured, or is nought everywhere, is left out.
+    `recorded` and `imagined` are the means of a measure. `distance` is the mean distance between a roll-out and a
+    recording: the Wasserstein distance of the distributions in the unit of the measure, or the root mean squared
+    difference of spectra. `noise_floor` is the mean distance between two recordings. A measure `resembles` if its
+    distance is less than twice the noise floor. Measures that cannot be taken, or are zero everywhere, are left out.
 
     Args:
-        imagined: free-running roll-outs; without any the table is empty.
-        recorded: two recordings at least, each as long as a roll-out, as short stretches differ more.
+        imagined: roll-outs; the table is empty without any.
+        recorded: at least two recordings, each as long as a roll-out, because short segments differ more.
     """
     rows = []
     for measure in MEASURES if imagined else ():

@@ -1,4 +1,4 @@
-"""What can go wrong with a recording, from hardly at all to badly: applied to what a forecaster is shown."""
+"""Corruptions of inputs, graded from clean to severe."""
 
 import math
 from collections.abc import Callable
@@ -15,31 +15,31 @@ from voltpipe.windows.window_set import WindowSet
 
 @dataclass(frozen=True)
 class CorruptedInputs:
-    """Histories before they are corrupted, and what corrupting them needs to know."""
+    """Clean histories, and what corrupting them needs."""
 
     history_mv: Float[Tensor, "window context channel"]
     mean_mv: Float[Tensor, " channel"]
     sd_mv: Float[Tensor, " channel"]
-    """Of the training samples."""
+    """Standard deviation of each channel over the training samples, in mV."""
     rate_hz: float
     generator: torch.Generator = field(default_factory=torch.Generator)
 
     def drawn(self, seed: int) -> "CorruptedInputs":
-        """The same with draws of its own."""
+        """Return a copy with its own random draws."""
         return replace(self, generator=torch.Generator().manual_seed(seed))
 
     def rand(self, *shape: int) -> Tensor:
-        """Even draws from 0 to 1."""
+        """Draw uniform numbers from 0 to 1."""
         return torch.rand(shape, generator=self.generator)
 
     def some(self, share: float, *shape: int) -> Tensor:
-        """True for a random share."""
+        """Draw a random mask with this fraction of True."""
         return self.rand(*shape) < share
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One kind of fault. At level 0 nothing is wrong."""
+    """Kind of corruption. Level 0 is clean."""
 
     name: str
     unit: str
@@ -47,12 +47,12 @@ class Corruption:
     apply: Callable[[CorruptedInputs, float], Float[Tensor, "window context channel"]]
 
     def at(self, level: float) -> Callable[[CorruptedInputs], Tensor]:
-        """The fault at a level."""
+        """Return the corruption at a level."""
         return lambda shown: self.apply(shown, level)
 
 
 def level_text(level: float, unit: str) -> str:
-    """A level with its unit."""
+    """Format a level with its unit."""
     return f"{level:.0%}" if unit == "share" else f"{level:g} {unit}"
 
 
@@ -61,7 +61,7 @@ def _noise(shown: CorruptedInputs, sd_mv: float) -> Tensor:
 
 
 def _hum(shown: CorruptedInputs, amplitude_mv: float, mains_hz: float) -> Tensor:
-    """The same in all channels, at a random phase of each window."""
+    """Add hum, equal in all channels, with a random phase per window."""
     n_windows, context, _ = shown.history_mv.shape
     time_s = torch.arange(context) / shown.rate_hz
     phase = 2 * torch.pi * (mains_hz * time_s + shown.rand(n_windows, 1))
@@ -69,13 +69,13 @@ def _hum(shown: CorruptedInputs, amplitude_mv: float, mains_hz: float) -> Tensor
 
 
 def _offset(shown: CorruptedInputs, offset_mv: float) -> Tensor:
-    """Up in one half of the channels, down in the other."""
+    """Shift one half of the channels up, the other down."""
     sign = 1.0 - 2.0 * (torch.arange(shown.history_mv.shape[2]) % 2)
     return shown.history_mv + offset_mv * sign
 
 
 def _dropped(shown: CorruptedInputs, share: float) -> Tensor:
-    """The sample before is seen again, in all channels."""
+    """Repeat the previous sample in all channels."""
     n_windows, context, _ = shown.history_mv.shape
     lost = shown.some(share, n_windows, context)
     lost[:, 0] = False
@@ -84,13 +84,13 @@ def _dropped(shown: CorruptedInputs, share: float) -> Tensor:
 
 
 def _dead(shown: CorruptedInputs, share: float) -> Tensor:
-    """Channels that stand at their training mean."""
+    """Replace dead channels by their training mean."""
     dead = shown.some(share, shown.history_mv.shape[2])
     return torch.where(dead, shown.mean_mv, shown.history_mv)
 
 
 def _swapped(shown: CorruptedInputs, share: float) -> Tensor:
-    """Channels that are plugged into each other's places."""
+    """Swap channels."""
     n_channels = shown.history_mv.shape[2]
     chosen = torch.nonzero(shown.some(share, n_channels))[:, 0]
     order = torch.arange(n_channels)
@@ -99,13 +99,13 @@ def _swapped(shown: CorruptedInputs, share: float) -> Tensor:
 
 
 def _clipped(shown: CorruptedInputs, share: float) -> Tensor:
-    """The lowest and the highest voltages of each channel cannot be told apart."""
+    """Clip the lowest and the highest voltages of each channel."""
     reach_mv = shown.sd_mv * float(torch.special.ndtri(torch.tensor(1 - share / 2))) if share else torch.inf
     return shown.history_mv.clamp(shown.mean_mv - reach_mv, shown.mean_mv + reach_mv)
 
 
 def _late(shown: CorruptedInputs, most_samples: float) -> Tensor:
-    """Each channel lags by a number of samples of its own; what came before the window is its beginning, mirrored."""
+    """Delay each channel by its own number of samples. The start of the window is mirrored."""
     _, context, n_channels = shown.history_mv.shape
     lag = (shown.rand(n_channels) * (most_samples + 1)).long()
     rows = (torch.arange(context)[:, None] - lag).abs()
@@ -113,17 +113,17 @@ def _late(shown: CorruptedInputs, most_samples: float) -> Tensor:
 
 
 def _gain(shown: CorruptedInputs, error_percent: float) -> Tensor:
-    """About the training mean."""
+    """Scale the voltage about the training mean."""
     return shown.mean_mv + (1 + error_percent / 100) * (shown.history_mv - shown.mean_mv)
 
 
 def corruptions(typical_sd_mv: float) -> tuple[Corruption, ...]:
-    """All kinds of faults.
+    """List all corruptions.
 
-    What is added to the voltage is graded by how much that varies: from about a fiftieth of its SD to twice it.
+    Added voltages are graded by the SD of the signal, from about a fiftieth of it to twice it.
 
     Args:
-        typical_sd_mv: of a channel.
+        typical_sd_mv: SD of a typical channel.
     """
     step_mv = _round_number(typical_sd_mv / 5)
     added_mv = tuple(float(f"{times * step_mv:.3g}") for times in (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0))
@@ -143,12 +143,12 @@ def corruptions(typical_sd_mv: float) -> tuple[Corruption, ...]:
 
 
 def corruptions_of(window_set: WindowSet) -> tuple[Corruption, ...]:
-    """The same, graded by the median channel of a window set."""
+    """List all corruptions, graded by the median channel of a window set."""
     _, sd_mv = window_set.calibration_mv(np.arange(len(window_set.recordings)))
     return corruptions(float(sd_mv.median()))
 
 
 def _round_number(value: float) -> float:
-    """1, 2 or 5 times a power of ten, not above a value."""
+    """Return the largest 1, 2 or 5 times a power of ten that is not above a value."""
     decade = 10.0 ** math.floor(math.log10(value))
     return decade * max(digit for digit in (1, 2, 5) if digit * decade <= value)

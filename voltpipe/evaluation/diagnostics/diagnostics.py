@@ -1,4 +1,4 @@
-"""All diagnostics as one result: where a forecaster fails, and what its score is worth."""
+"""All diagnostics as one result."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -23,14 +23,14 @@ from voltpipe.windows.window_set import WindowSet
 
 LOOK_UP, AUTOREGRESSION = "look_up", "autoregression"
 TABLES = ("errors_by_group", "robustness", "bad_channels", "out_of_distribution", "resemblance", "following")
-"""The diagnostics that give a table."""
+"""Names of the diagnostics that give a table."""
 _HONESTY_FILE = "honesty.json"
 _FAILURES_FILE = "failed_diagnostics.json"
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Tidy tables, and the checks of the evaluation itself; all of the strictest regime that has windows.
+    """Tidy tables and leakage checks of the strictest regime that has windows.
 
     The table of a diagnostic that failed is empty.
     """
@@ -39,14 +39,14 @@ class Diagnosis:
     robustness: pd.DataFrame
     bad_channels: pd.DataFrame
     out_of_distribution: pd.DataFrame
-    """Empty where the forecaster does not judge what it is shown."""
+    """Empty if the forecaster has no novelty detector."""
     resemblance: pd.DataFrame
-    """Empty where the forecaster cannot run free, or too little was held out to compare with."""
+    """Empty if the forecaster has no roll-outs, or too little was held out."""
     following: pd.DataFrame
-    """Likewise."""
+    """Empty if the forecaster has no roll-outs, or too little was held out."""
     honesty: tuple[LeakageCheck, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Why diagnostics failed, by the table's name."""
+    """Reasons why diagnostics failed, by name of the table."""
 
     def also(self, check: LeakageCheck) -> "Diagnosis":
         """Return a copy with one more check."""
@@ -76,15 +76,15 @@ def diagnose(
     window_set: WindowSet,
     progress: EvaluationProgress = NO_EVALUATION_PROGRESS,
 ) -> Diagnosis:
-    """Diagnose a forecaster on held-out windows, next to the look-up and the autoregression.
+    """Diagnose a forecaster on held-out windows, next to the lookup table and the autoregression.
 
-    Each diagnostic is run apart: one that raises is noted as failed and does not stop the others.
+    Each diagnostic runs on its own. One that raises is recorded as failed and does not stop the others.
 
     Args:
-        forecaster: is named by its architecture.
-        baselines: by name; the look-up is needed.
-        window_set: where the held-out windows are.
-        progress: is told of each part that is done.
+        forecaster: named by its architecture.
+        baselines: by name; the lookup table is required.
+        window_set: window set with held-out windows.
+        progress: called after each part.
     """
     others = {name: baselines[name] for name in (LOOK_UP, AUTOREGRESSION) if name in baselines}
     contenders = {forecaster.config.architecture: forecaster, **others}

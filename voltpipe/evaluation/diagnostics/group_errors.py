@@ -1,4 +1,4 @@
-"""Errors by group of targets, with intervals: where a forecaster is right and where it fails."""
+"""Errors by group of targets, with intervals."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -20,19 +20,19 @@ from voltpipe.simulation.ceiling import irreducible_error_mv2
 from voltpipe.windows.window_set import WindowSet
 
 _BLOCKS_PER_RECORDING = 10
-"""Errors within such a stretch of a recording may resemble each other; stretches are what is resampled."""
+"""Number of blocks per recording. Errors within a block are correlated, so blocks are resampled."""
 _RESAMPLES = 500
 _INTERVAL = (0.025, 0.975)
 
 
 class GroupErrors:
-    """Sums over the targets of each group, growing batch by batch.
+    """Accumulator of errors over the targets of each group.
 
     Args:
-        window_set: whose held-out windows are scored.
+        window_set: window set whose held-out windows are scored.
         groupings: the ways to divide targets.
-        horizons: in samples; of all contenders.
-        contenders: their names.
+        horizons: horizons in samples.
+        contenders: names of the forecasters.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class GroupErrors:
         bands_mv: Mapping[str, Float[Tensor, "2 window horizon channel"]] | None = None,
         least_mv2: Float[Tensor, "window horizon channel"] | None = None,
     ) -> None:
-        """Take in some windows of one recording, and what each contender forecast from them.
+        """Add windows of one recording, and the forecasts of each forecaster.
 
         Args:
             moments: the windows.
-            forecasts_mv: by contender.
-            truth_mv: what came.
-            bands_mv: the ends of the 80 % interval, of contenders that have one.
-            least_mv2: squared error that the best possible forecast is to be expected to make, where that is known.
+            forecasts_mv: forecasts by forecaster.
+            truth_mv: recorded voltages.
+            bands_mv: bounds of the 80 % interval, for forecasters that have one.
+            least_mv2: expected squared error of the best possible forecast, if known.
         """
         if not self._groupings:
             return
@@ -94,7 +94,7 @@ class GroupErrors:
             self._blocks[key] = self._blocks[key] + sums if key in self._blocks else sums
 
     def _blocks_of(self, moments: TargetTimes) -> tuple[np.ndarray, np.ndarray]:
-        """Which blocks of the recording the windows lie in, and each window's by its position among them."""
+        """Return the blocks of a recording that have windows, and the position of each window's block among them."""
         recording = self._window_set.recordings[moments.recording]
         n_rows = recording.stop_row - recording.start_row
         blocks, block_of = np.unique(
@@ -103,15 +103,15 @@ class GroupErrors:
         return blocks, block_of
 
     def table(self) -> pd.DataFrame:
-        """A row for each group, contender and horizon that has targets.
+        """Return one row for each group, forecaster and horizon that has targets.
 
-        `kind` and `group` name the group; `horizon` is in samples. `r2` (about the channels' training means),
-        `rmse_mv`, `bias_mv` (mean of forecast less truth), `coverage80` (the share of truths inside the 80 % interval)
-        and `loss_mv2` (mean squared error above that of the best possible forecast) stand with their 95 % intervals by
-        a bootstrap over tenths of recordings (`_low`, `_high`; see Kuensch, Annals of Statistics 17, 1989).
-        `ceiling_r2` is the R2 of the best possible forecast. `share_of_targets`, `share_of_error` and `share_of_loss`
-        are the group's shares of all targets, of all squared error and of all loss of its kind. NaN is what cannot be
-        known: of forecasters without a distribution, or of recordings that are not simulated.
+        `kind` and `group` name the group. `horizon` is in samples. `r2` (about the training mean of each channel),
+        `rmse_mv`, `bias_mv` (mean of forecast minus truth), `coverage80` (fraction of truths inside the 80 % interval)
+        and `loss_mv2` (mean squared error above that of the best possible forecast) have 95 % intervals, `_low` and
+        `_high`, from a bootstrap over tenths of recordings (Kuensch, Annals of Statistics 17, 1989). `ceiling_r2` is
+        the R2 of the best possible forecast. `share_of_targets`, `share_of_error` and `share_of_loss` are the fractions
+        of all targets, squared error and loss of the same kind. Unknown values are NaN: for forecasters without a
+        distribution, or recordings that are not simulated.
         """
         parts = [pd.DataFrame(columns=list(_COLUMNS))]
         if self._blocks:
@@ -154,15 +154,15 @@ class GroupErrors:
 
 
 def widening(n_groups: int | pd.Series) -> float | pd.Series:
-    """How much wider intervals must be to hold for all of so many groups at once (Bonferroni)."""
+    """Return the factor by which intervals widen to hold for several groups at once (Bonferroni)."""
     return ndtri(1 - _INTERVAL[0] / n_groups) / ndtri(1 - _INTERVAL[0])
 
 
 def out_of_proportion(table: pd.DataFrame) -> pd.Series:
-    """By how much a group's share of the loss, at the least, exceeds its share of the targets.
+    """Return the lower bound of a group's excess: its share of the loss minus its share of the targets.
 
-    Loss is counted from the best possible forecast where that is known, and from the truth elsewhere. Its lower bound
-    is that of the interval, lowered for as many groups as the kind has (Bonferroni), as the largest is looked for.
+    The loss is counted from the best possible forecast if known, else from the truth. The bound is lowered for the
+    number of groups of the kind (Bonferroni), because the largest is looked for.
 
     Args:
         table: rows of a table of errors by group, of one forecaster and horizon.
@@ -202,7 +202,7 @@ def _scores(sums: Float64[np.ndarray, "*any horizon sum group"]) -> dict[str, np
 
 
 def _interval(resampled: Float64[np.ndarray, "resample row"]) -> np.ndarray:
-    """Of each row's values; NaN where it has none."""
+    """Return quantiles of the values of each row; NaN for a row without values."""
     known = ~np.isnan(resampled).all(0)
     ends = np.full((2, resampled.shape[1]), np.nan)
     ends[:, known] = np.nanquantile(resampled[:, known], _INTERVAL, axis=0)

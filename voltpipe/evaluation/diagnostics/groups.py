@@ -40,7 +40,7 @@ class Grouping:
     kind: str
     names: tuple[str, ...]
     group_of: Callable[[TargetTimes], Int64[Tensor, "window channel"]]
-    """By the position in `names`."""
+    """Group of each target, as position in `names`."""
 
 
 def groupings(window_set: WindowSet, couplings: Mapping[str, Connectivity] | None = None) -> tuple[Grouping, ...]:
@@ -112,7 +112,7 @@ def _quarter_of(window_set: WindowSet) -> Callable[[TargetTimes], Int64[Tensor, 
 
 
 def _by_voltage(values_mv: Float[Tensor, " value"]) -> Grouping:
-    """By the present voltage, hence by the distance to threshold: borders of equal shares of all training samples."""
+    """Group by the present voltage, at quantiles of all training samples."""
     edges_mv = _edges(values_mv, _VOLTAGE_SHARES)
     return Grouping(
         "present voltage",
@@ -149,7 +149,7 @@ def _by_time_since_spike(window_set: WindowSet, reset: ResetVoltage) -> Grouping
 
 
 def _by_state(window_set: WindowSet, reset: ResetVoltage) -> Grouping:
-    """By how many channels of the network spiked of late."""
+    """Group by the number of channels that spiked recently."""
     n_samples = min(max(1, round(_STATE_MS * window_set.rate_hz / 1000)), window_set.context)
 
     def activity(voltage_mv: Float[Tensor, "*batch time channel"]) -> Float64[Tensor, "*batch time"]:

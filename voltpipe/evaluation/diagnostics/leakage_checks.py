@@ -24,7 +24,7 @@ _LEAST_WINDOWS = 50
 _MOST_PRODUCTS = 3e10
 _ROWS_AT_ONCE = 1 << 14
 _CHANCE_R2 = 0.01
-"""Of what knows nothing, on so few windows."""
+"""Largest R2 by chance of a forecaster that knows nothing, on so few windows."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LeakageCheck:
     passed: bool
     finding: str
     r2: float | None
-    """Of whatever was tried, at the shortest horizon; None if the check itself failed."""
+    """R2 that the check measured at the shortest horizon; None if the check failed."""
 
 
 CHECKS = ("leak_probe", "other_moments", "time_reversal")
@@ -44,18 +44,17 @@ CHECKS = ("leak_probe", "other_moments", "time_reversal")
 def run_leakage_checks(forecaster: Forecaster, look_up: Forecaster, window_set: WindowSet) -> tuple[LeakageCheck, ...]:
     """Check an evaluation on some hundred windows of its strictest regime, at the shortest horizon.
 
-    Three things are tried. A memoriser forecasts what followed the training moment that is most like the present one,
-    over all channels at once: where held-out samples are also trained on, it is perfect, and where none is, a look-up
-    beats it. Forecasts are scored against the truth of other moments, of which they say no more than where the voltage
-    is on the whole. And time runs backwards: a forecaster that has learned how the voltage goes on is worse at saying
-    how it came about.
+    There are three checks. A memorizer forecasts what followed the most similar training sample, over all channels at
+    once. It is perfect if held-out samples were trained on; otherwise the lookup table beats it. Forecasts are scored
+    against targets from other times, about which they can only know the mean voltage. And time is reversed: a
+    forecaster that learned dynamics forecasts the reversed recording worse.
 
-    Each is tried apart: a check that raises has failed, with the reason as its finding.
+    Each check runs on its own. One that raises counts as failed, with the reason as its finding.
 
     Args:
-        forecaster: that was evaluated.
-        look_up: the conditional mean, fitted on the same training rows.
-        window_set: with held-out windows.
+        forecaster: the evaluated forecaster.
+        look_up: lookup table fitted on the same training rows.
+        window_set: window set with held-out windows.
     """
 
     @cache
@@ -95,7 +94,7 @@ def _other_moments(shuffled_r2: float, r2: float) -> LeakageCheck:
 def _time_reversal(reversed_r2: float, r2: float) -> LeakageCheck:
     passed = reversed_r2 <= r2 + _CHANCE_R2
     meaning = (
-        "it forecasts the future better than the past, or as well where the voltage looks alike in both directions"
+        "it forecasts the future better than the past, or equally well if the voltage is symmetric in time"
         if passed
         else "it forecasts the past better than the future, which it was never trained for"
     )
@@ -156,7 +155,7 @@ class _Trial:
     def forecast_mv(
         self, used: Callable[[int], Forecaster], history_z: Float[Tensor, "window context channel"]
     ) -> Float[Tensor, "window channel"]:
-        """By the forecaster that `used` gives for each recording's number."""
+        """Forecast with the forecaster that `used` returns for each recording number."""
         forecast_z = torch.empty_like(history_z[:, 0])
         for number in np.unique(self.recordings):
             own = torch.from_numpy(self.recordings == number)
@@ -171,7 +170,7 @@ class _Trial:
         return self.r2(self.forecast_mv(self.used, backwards_z[:, :context]), backwards_z[:, -1])
 
     def memorised_mv(self) -> Float[Tensor, "window channel"]:
-        """What followed the row of a training window that is nearest to each present sample, over all channels."""
+        """Return what followed the training sample nearest to each present sample, over all channels."""
         present_z = self.window_z[:, self.window_set.context - 1]
         least = torch.full((len(present_z),), torch.inf)
         followed_z = torch.zeros_like(present_z)
@@ -187,7 +186,7 @@ class _Trial:
 
 SEED_SPREAD = "seed_spread"
 _OF_A_RUN = frozenset({"seed", "epochs", "best_epoch", "stopped_because", "elapsed_s", "resumed_after_epoch"})
-"""What may differ between two trainings with the same settings."""
+"""Settings that may differ between two trainings with the same settings."""
 _SPREADS = 2.0
 
 

@@ -1,4 +1,4 @@
-"""Whether a forecaster notices that what it is shown is not what it was trained on."""
+"""Novelty detection: how well corrupted inputs are distinguished from clean ones."""
 
 import numpy as np
 import pandas as pd
@@ -32,15 +32,15 @@ Scores = Float64[np.ndarray, " _"]
 
 
 def novelty_detection_table(forecaster: Forecaster, window_set: WindowSet) -> pd.DataFrame:
-    """How well faulty held-out windows are told from clean ones, of the strictest regime.
+    """Measure how well corrupted held-out windows are distinguished from clean ones, in the strictest regime.
 
-    A row for each fault, level and share of false alarms: the share of faulty windows that are recognised there. Of
-    each level one row is that of the forecaster's own limit (`is_limit`). `auc` is the chance that a faulty window has
-    a higher score than a clean one. The row `CLEAN` has the share of clean windows above the limit.
+    The table has one row for each corruption, level and false-alarm rate, with the fraction of corrupted windows that
+    are detected. `is_limit` marks the row of the forecaster's own limit. `auc` is the probability that a corrupted
+    window scores higher than a clean one. The row `CLEAN` has the fraction of clean windows above the limit.
 
     Args:
-        forecaster: without `familiarity` the table is empty.
-        window_set: with held-out windows.
+        forecaster: a forecaster; without a novelty detector the table is empty.
+        window_set: window set with held-out windows.
     """
     familiarity = forecaster.familiarity
     if familiarity is None:

@@ -1,4 +1,4 @@
-"""What one bad channel costs: itself, and those that hear it."""
+"""Robustness: errors under corruptions, and the cost of one bad channel."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -96,7 +96,7 @@ class CorruptedForecasts:
         self._batches = {int(n): window_set.batch(windows[recordings == n]) for n in np.unique(recordings)}
 
     def after(self, fault: Fault) -> Iterator[tuple[str, ForecastMv, ForecastMv]]:
-        """Of one recording after the other, each contender's name, its forecasts and the truth, in mV."""
+        """Yield name, forecasts and truth in mV of each forecaster, recording by recording."""
         mean_mv, sd_mv = self.window_set.train_mean_mv(), self.window_set.calibration_mv(0)[1]
         for number, batch in self._batches.items():
             shown = CorruptedInputs(batch.history_mv(), mean_mv, sd_mv, self.window_set.rate_hz).drawn(_SEED + number)
@@ -114,14 +114,14 @@ _BAD_CHANNEL_COLUMNS = ("fault", "planted", "channel", "is_planted", "clean_rmse
 
 
 def bad_channels(forecaster: Forecaster, window_set: WindowSet) -> pd.DataFrame:
-    """RMSE of each channel at the shortest horizon while one channel is bad, some channels one after the other.
+    """Measure the RMSE of each channel at the shortest horizon while one channel is bad, for several channels in turn.
 
-    The channel `planted` stands at its training mean, or changes places with the next; the truth does not. So
-    `is_planted` are one channel or two.
+    The channel `planted` stays at its training mean, or is swapped with the next one. The truth does not change. So
+    `is_planted` marks one or two channels.
 
     Args:
-        forecaster: is named by its architecture.
-        window_set: with held-out windows, of two channels at least; else the table is empty.
+        forecaster: named by its architecture.
+        window_set: window set with held-out windows. With a single channel the table is empty.
     """
     forecasts = CorruptedForecasts({forecaster.config.architecture: forecaster}, window_set)
     names, n_channels = window_set.channel_names, window_set.n_channels
@@ -160,7 +160,7 @@ def _with_bad(shown: CorruptedInputs, bad: tuple[int, ...]) -> Tensor:
 
 
 def _rmse_mv(forecasts: CorruptedForecasts, fault: Fault) -> list[float]:
-    """Of each channel."""
+    """Return the RMSE of each channel in mV."""
     squared = [
         (forecast_mv[:, 0] - truth_mv[:, 0]).double().square() for _, forecast_mv, truth_mv in forecasts.after(fault)
     ]

@@ -1,4 +1,4 @@
-"""How long a roll-out follows the truth, before it is no nearer to it than to what was recorded elsewhere."""
+"""Roll-outs, and how long they follow the recorded voltage."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,19 +26,19 @@ _EFFECTS = {SenderType.EXCITATORY.value: 1, SenderType.INHIBITORY.value: -1}
 
 @dataclass(frozen=True)
 class Rollouts:
-    """What a forecaster imagined, and what was recorded: (run, time, channel) in mV, each beginning with `known`."""
+    """Roll-outs and recordings (run, time, channel) in mV, each with `known` samples first."""
 
     imagined_mv: Float32[np.ndarray, "run time channel"]
     recorded_mv: Float32[np.ndarray, "run time channel"]
     recordings: tuple[str, ...]
-    """Of which recording each run is."""
+    """Recording of each run."""
     n_known: int
-    """Samples at the beginning that were known, and so are alike in both."""
+    """Number of known samples at the beginning, equal in both."""
     rate_hz: float
     reset: ResetVoltage | None
-    """Where the voltage stands after a spike; None where spikes are not seen."""
+    """Reset voltage; None if spikes are not detected."""
     effects: tuple[int, ...]
-    """Of each channel's spikes, as `Activity` has them."""
+    """Effect of each channel, as in `Activity`."""
 
 
 def make_rollouts(
@@ -123,7 +123,7 @@ def _with_room(
 
 
 def _effects(forecaster: Forecaster, window_set: WindowSet, organoid: str) -> tuple[int, ...]:
-    """By the channels' types, or where these are not known, by what the forecaster holds their spikes to do."""
+    """Return the effects by channel type, or by the estimated connectivity if types are unknown."""
     known = tuple(_EFFECTS.get(kind, 0) for kind in window_set.channel_types)
     if any(known) or organoid not in (couplings := forecaster.couplings()):
         return known
@@ -153,9 +153,9 @@ PerStart = Float64[np.ndarray, "start value"]
 
 
 def rollout_horizon(forecaster: Forecaster, window_set: WindowSet) -> pd.DataFrame:
-    """Roll-outs from several moments of each of some held-out recordings, beside what followed (see `followed`).
+    """Compare roll-outs from several times of held-out recordings with what followed (see `rollout_horizon_table`).
 
-    Empty where the forecaster cannot run free, or less than two recordings of one organoid were held out.
+    The table is empty if the forecaster has no roll-outs, or fewer than two recordings of one organoid are held out.
     """
     n_samples = min(round(_RUN_MS * window_set.rate_hz / 1000), _MOST_SAMPLES)
     runs = make_rollouts(forecaster, window_set, n_samples=n_samples, n_starts=_STARTS)
@@ -163,13 +163,13 @@ def rollout_horizon(forecaster: Forecaster, window_set: WindowSet) -> pd.DataFra
 
 
 def rollout_horizon_table(runs: Rollouts) -> pd.DataFrame:
-    """How near roll-outs stay to the truth, and to the truth of another recording (`shuffled`), with 95 % intervals.
+    """Measure the distance of roll-outs to the truth, and to another recording (`shuffled`), with 95 % intervals.
 
-    `distance` is the root of the mean squared difference over channels, `time_ms` after the start. `spike F1` is
-    2 TP / (2 TP + FP + FN) over all spikes up to then, where a true positive is a spike within 2 ms of a recorded one
-    of its channel, each used once; left out where no spike was to be seen. `nearer to the truth` says how long the
-    distance to the truth stays below that to another recording, in ms, at most as long as the runs are. Intervals are
-    bootstraps over starts.
+    `distance` is the root mean squared difference over channels, `time_ms` after the start. `spike F1` is 2 TP / (2 TP
+    + FP + FN) over all spikes so far. A true positive is a spike within 2 ms of a recorded spike of its channel; each
+    is used once. It is left out if there are no spikes. `nearer to the truth` is the time in ms for which the distance
+    to the truth stays below that to another recording, at most the length of the runs. Intervals are bootstraps over
+    starts.
     """
     others = _of_other_recordings(runs.recordings)
     weights = _weights(len(runs.recordings))
@@ -234,7 +234,7 @@ def _spike_trains(runs: Rollouts, voltage_mv: np.ndarray) -> Bool[np.ndarray, "s
 def _matches(
     imagined: Bool[np.ndarray, "start time channel"], recorded: Bool[np.ndarray, "start time channel"], tolerance: int
 ) -> Float64[np.ndarray, "start 2"]:
-    """Of each start, the spikes that match, and all spikes of both."""
+    """Count matching spikes and all spikes of each start."""
     matching = [
         sum(n_matching(np.flatnonzero(a), np.flatnonzero(b), tolerance) for a, b in zip(run.T, truth.T, strict=True))
         for run, truth in zip(imagined, recorded, strict=True)
@@ -243,7 +243,7 @@ def _matches(
 
 
 def n_matching(a: Int64[np.ndarray, " _"], b: Int64[np.ndarray, " _"], tolerance: int) -> int:
-    """How many ascending moments of the one lie within a tolerance of one of the other, each being used once."""
+    """Count the times of one train that lie within a tolerance of the other, each used once."""
     here = there = matching = 0
     while here < len(a) and there < len(b):
         apart = a[here] - b[there]
@@ -253,6 +253,6 @@ def n_matching(a: Int64[np.ndarray, " _"], b: Int64[np.ndarray, " _"], tolerance
 
 
 def _interval(values: Float64[np.ndarray, " resample"]) -> tuple[float, float, float]:
-    """The value itself, which stands first, and the interval of the others."""
+    """Return the first value, and the interval of the others."""
     low, high = np.quantile(values[1:], _INTERVAL)
     return float(values[0]), float(low), float(high)

@@ -1,5 +1,4 @@
-"""What a forecast follows from: what ablations cost, which samples and channels count, who is heard, which filters.
+"""Interpretation: ablations, attribution, channel influence and temporal filters, on held-out windows.
 
-Everything is asked of held-out windows, and nothing is fitted. Instead of a sample that is taken away stands one that
-was recorded at another moment, so that a forecaster is never shown what no tissue does.
+Nothing is fitted. A hidden input is replaced by samples recorded at another time, so inputs stay realistic.
 """

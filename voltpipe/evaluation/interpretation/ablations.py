@@ -88,7 +88,7 @@ def kept_samples(window_set: WindowSet, kept_ms: Sequence[float] = KEPT_MS) -> d
 def _kept_channels(
     moments: ReplacementWindows,
 ) -> tuple[Int64[np.ndarray, " history"], Float[Tensor, "history channel"]]:
-    """Which window each history is of, and (1) which channels are kept in it."""
+    """Return the window of each history, and a mask of the channels that it keeps."""
     n_channels = moments.window_set.n_channels
     n_groups = min(_GROUPS, n_channels)
     rows = np.repeat(np.arange(len(moments)), min(_GROUPS_TRIED, n_groups))

@@ -28,7 +28,7 @@ from voltpipe.windows.window_set import to_mv
 OWN, OTHERS = "own", "others"
 TRAINED, RANDOM = "trained", "random"
 MOST_MISSED = 0.1
-"""Share of the differences of forecasts that integrated gradients may miss and still stand alone."""
+"""Largest fraction of the forecast differences that integrated gradients may miss."""
 
 _STEPS = 16
 _CHECKED_WINDOWS = 4
@@ -37,7 +37,7 @@ _COLUMNS = ("method", "weights", "horizon", "from_ms", "to_ms", "source", "attri
 
 
 class Method(StrEnum):
-    """How forecasts were attributed."""
+    """Method of attribution."""
 
     INTEGRATED_GRADIENTS = "integrated gradients"
     OCCLUSION = "occlusion"
@@ -63,10 +63,10 @@ class Explained:
         self.elsewhere_z = moments.elsewhere_z()[0]
         self.sources = (OWN, OTHERS)[:n_channels]
         self.edges = [0, *kept_samples(moments.window_set), moments.window_set.context]
-        """Where the parts of a history begin and end, in samples back from its end."""
+        """Bounds of the parts of a history, in samples back from its end."""
 
     def occluded_mv(self) -> Float[Tensor, "window horizon part source"]:
-        """What a forecast loses when a part of the history, its own or that of all others, is another's."""
+        """Measure the change of forecasts if a part of the history, of the channel or of all others, is replaced."""
         history_z, elsewhere_z = (self._in_front(each) for each in (self.moments.batch.history_z, self.elsewhere_z))
         numbers = torch.repeat_interleave(torch.arange(len(self.edges) - 1), torch.tensor(self.edges).diff()).flip(0)
         mask = 2 * numbers[:, None] + (torch.arange(history_z.shape[-1]) > 0)
@@ -118,7 +118,7 @@ class Explained:
 
 
 class _OneForecast:
-    """Of one channel in each window, in mV, with its gradient."""
+    """Return the forecast of one channel in each window in mV, with its gradient."""
 
     def __init__(self, forecaster: Forecaster, column: int) -> None:
         forecaster.module.eval()

@@ -1,4 +1,4 @@
-"""Whom a forecast follows from: one channel at a time is replaced by what it did at another moment."""
+"""Channel influence: the change of forecasts if one channel is replaced by its voltage at another time."""
 
 from collections.abc import Callable, Iterator
 
@@ -57,17 +57,17 @@ class ShuffledChannels:
         return self.moments.forecast_mv(used, history_z, self.rows)
 
     def influence_mv(self) -> Float[Tensor, "sender receiver"]:
-        """How much the forecast of each channel changes: root mean square over windows and horizons."""
+        """Return the change of the forecast of each channel: root mean square over windows and horizons."""
         squared_mv2 = (self.without_mv - self.forecast_mv).square().mean((0, 2))
         return squared_mv2.reshape(len(self.senders), self.windows_each, -1).mean(1).sqrt()
 
     def own_changes_mv(self) -> Float[Tensor, "draw history horizon"]:
-        """By how much the forecast of the channel itself changes, and which way."""
+        """Return size and sign of the change of the channel's own forecast."""
         itself = torch.arange(len(self.rows)), slice(None), torch.from_numpy(self.sender)
         return torch.stack([(each_mv - self.forecast_mv)[itself] for each_mv in self.without_mv])
 
     def pooled_losses(self) -> pd.DataFrame:
-        """What it costs the channel itself, and all others, on average over channels; as rows of the ablations."""
+        """Return the mean cost for the channel itself and for all others, as rows of the ablations."""
         unit, units = units_of(self.moments)
         itself = torch.nn.functional.one_hot(torch.from_numpy(self.sender), self.moments.window_set.n_channels).float()
         parts = [

@@ -61,7 +61,7 @@ class ReplacementWindows:
         return len(self.windows)
 
     def truth_mv(self, horizons: tuple[int, ...]) -> Float[Tensor, "window horizon channel"]:
-        """What followed."""
+        """Targets of the windows."""
         return self.batch.target_mv()[:, [self.window_set.horizons.index(horizon) for horizon in horizons]]
 
     def forecast_mv(
@@ -70,9 +70,9 @@ class ReplacementWindows:
         history_z: Float[Tensor, "history context channel"],
         rows: Int64[np.ndarray, " history"],
     ) -> Float[Tensor, "history horizon channel"]:
-        """Forecast histories that stand in the place of those of the windows at `rows`.
+        """Forecast histories that replace those of the windows at `rows`.
 
-        `used` gives the forecaster as it is used on a recording, by the recording's number.
+        `used` returns the forecaster for the number of a recording.
         """
         forecasts: list[Tensor] = [torch.empty(0)] * len(rows)
         for number in np.unique(self.recordings[rows]):
@@ -95,10 +95,10 @@ class ReplacementWindows:
         return torch.stack([self.window_set.segment(of_one_draw, self.window_set.context) for of_one_draw in drawn.T])
 
     def other_past_z(self, n_kept: int) -> Float[Tensor, "draw window context channel"]:
-        """The histories with other samples before the last `n_kept`.
+        """Replace the samples before the last `n_kept` of each history.
 
-        Each channel's are those that came before, at another moment, when the channel stood at the voltage nearest to
-        the oldest that is kept: as they might have been, and without a step.
+        Replacements are what preceded the time at which the channel was nearest in voltage to the oldest kept sample,
+        so the history has no step.
         """
         context, channels = self.window_set.context, torch.arange(self.window_set.n_channels)
         histories_z = self.batch.history_z.expand(N_DRAWS, -1, -1, -1).clone()
@@ -140,7 +140,7 @@ class R2Drop:
     horizon: int
     r2: float
     r2_moved: float
-    """By how much forecasts move with what is not known, as a share of the variance: what right use of it is worth."""
+    """Variance of forecasts due to hidden inputs, as a fraction of the variance: their value if used correctly."""
     r2_lost: float
     low: float
     """NaN where there is but one unit to judge by."""
@@ -157,20 +157,20 @@ def r2_drops(
     counted: Float[Tensor, "history channel"],
     units: Int64[np.ndarray, " history"],
 ) -> Iterator[R2Drop]:
-    """By horizon: R2 of the forecasts, less that of forecasts in which something is not known.
+    """Return by horizon the R2 of the forecasts minus that of forecasts with hidden inputs.
 
-    What is not known was replaced by what it was at two other moments. A forecast from one of them is misled as well,
-    which costs up to twice as much; what is wanted is the error of the mean of all such forecasts. Its square has the
-    same expectation as the product of the errors of two that were drawn independently.
+    A hidden input is replaced by its values at two other times. A single replacement also misleads the forecaster,
+    which costs up to twice as much. What is wanted is the error of the mean of all such forecasts. Its square has the
+    same expectation as the product of the errors of two independent draws.
 
     Args:
         moments: the windows.
-        horizons: of the forecasts.
-        rows: which window each history belongs to.
-        forecast_mv: from the histories as they are.
-        without_mv: two forecasts without.
-        counted: 1 for the channels that are counted, 0 for others.
-        units: the number of what is taken to vary independently, such as each one's recording.
+        horizons: horizons of the forecasts.
+        rows: window of each history.
+        forecast_mv: forecasts from the unchanged histories.
+        without_mv: two forecasts with hidden inputs.
+        counted: 1 for channels that count, 0 for others.
+        units: number of the independent unit of each history, such as its recording.
     """
     truth_mv = moments.truth_mv(horizons)[rows]
     first, second = (truth_mv - each for each in without_mv)
@@ -192,7 +192,7 @@ def r2_drops(
 
 
 def units_of(moments: ReplacementWindows) -> tuple[str, Int64[np.ndarray, " window"]]:
-    """What is taken to vary independently: recordings, or blocks of windows where there are few; and of each window."""
+    """Return the independent units (recordings, or blocks of windows if there are few), and that of each window."""
     recordings = np.unique(moments.recordings, return_inverse=True)[1]
     if len(np.unique(recordings)) >= _LEAST_RECORDINGS:
         return "recordings", np.asarray(recordings, np.int64)

@@ -52,7 +52,7 @@ class Interpretation:
     responses: pd.DataFrame
     sanity: SanityCheck
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Why parts failed, by the table's name."""
+    """Reasons why parts failed, by name of the table."""
 
     @property
     def asked(self) -> bool:

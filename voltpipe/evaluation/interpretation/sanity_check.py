@@ -21,7 +21,7 @@ MOST_ALIKE = 0.5
 
 @dataclass(frozen=True)
 class SanityCheck:
-    """Whether attributions speak of what was learned, and what was found, in words with figures."""
+    """Result of the sanity check: whether attributions depend on learned weights, and the finding."""
 
     passed: bool
     finding: str
@@ -68,10 +68,10 @@ def rank_correlation(first: Float[np.ndarray, " value"], second: Float[np.ndarra
 
 @torch.no_grad()
 def with_random_weights(forecaster: Forecaster, *, seed: int) -> Forecaster:
-    """The same architecture with the values of each learned array in random order.
+    """Return the same architecture with the values of each learned array in random order.
 
-    Sizes and spreads of all weights stay, and what they mean is gone. Tables and couplings that were estimated are
-    learned as well, so they are shuffled like weights; scales, and where bins and the reset lie, are kept.
+    Size and spread of the weights stay, and their meaning is lost. Estimated tables and couplings are learned too, so
+    they are shuffled. Scales, bins and the reset voltage are kept.
     """
     module = deepcopy(forecaster.module)
     generator = torch.Generator().manual_seed(seed)
