@@ -142,6 +142,7 @@ def segment_recording(
         raise RecordingError(
             f"voltpipe exported this recording filtered as {recording.facts[FILTERED_FACT]}, and does not filter "
             "twice. Use the original raw recording, or the profile membrane.",
+            code="already-filtered",
         )
     return replace(segments, centre_mv=_mean_and_sd(segments)[0]) if settings.common_reference else segments
 

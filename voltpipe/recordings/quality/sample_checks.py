@@ -105,6 +105,7 @@ def unit_range(
 def _wrong_unit(stated_unit: str, factor: float | None, measured: dict[str, float | int | str]) -> str:
     mean_mv, sd_mv = measured["median_mean_mv"], measured["median_sd_mv"]
     found = f"A mean of {mean_mv:.4g} mV and an SD of {sd_mv:.4g} mV are not plausible"
+    if factor is None:
         return f"{found} in any unit. Check the export's scaling."
     likely = unit_of(mv_per_unit(stated_unit) * factor)
     remedy = f"Write `unit: {likely}` into the sidecar." if likely else "Check the export's scaling."
