@@ -12,7 +12,7 @@ from typing import Any
 from voltpipe.lake.files import atomic_write
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import Lake
-from voltpipe.recordings.quality.assess_quality import CHECKS
+from voltpipe.recordings.quality.assess_quality import QUALITY_CHECKS
 from voltpipe.recordings.raw.catalogue import RecordingRecord, RecordingStatus, catalogue
 from voltpipe.recordings.raw.raw_folder import RawListing, list_raw
 from voltpipe.reporting.figures.figure_style import RenderedFigure
@@ -120,7 +120,7 @@ def _warnings(entries: Sequence[RecordingRecord]) -> list[dict[str, Any]]:
         for failed in entry.doubts if entry.standing is RecordingStatus.WARN else ():
             messages.setdefault(failed.name, {})[str(entry.key)] = failed.message
     return [
-        {"check": check, "expected": CHECKS.get(check, ""), "messages": of_check}
+        {"check": check, "expected": QUALITY_CHECKS.get(check, ""), "messages": of_check}
         for check, of_check in sorted(messages.items(), key=lambda item: -len(item[1]))
     ]
 

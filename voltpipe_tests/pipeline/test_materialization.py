@@ -195,7 +195,8 @@ def test_connectivity_is_shown_on_the_assets_and_kept_as_an_artifact(materialize
     assert metrics["connectivity/connections"] == 0
     for asset in ("interpretation", "evaluation_report"):
         said = str(materialized.latest(asset).metadata["who drives whom"].value)
-        assert said == "Nothing is said of who drives whom: CNN-LSTM estimates no coupling of channels."
+        assert "CNN-LSTM" in said
+        assert "|" not in said  # no table of connections
 
 
 @pytest.fixture(params=["good_run", "poor_run"])

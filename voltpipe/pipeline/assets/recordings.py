@@ -19,7 +19,7 @@ from voltpipe.pipeline.op_config import op_config_schema, settings_from_config
 from voltpipe.pipeline.partitions import recording_asset
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.recordings.conditioning.condition_raw import ConditioningOutcome, condition_raw
-from voltpipe.recordings.quality.assess_quality import CHECKS
+from voltpipe.recordings.quality.assess_quality import QUALITY_CHECKS
 from voltpipe.recordings.quality.quality_report import Severity
 from voltpipe.recordings.raw.catalogue import RecordingHistory, read_quarantine
 from voltpipe.recordings.raw.raw_folder import open_raw, summarize_raw
@@ -80,7 +80,7 @@ def raw_recording(  # Dagster accepts only the bare class for an output without 
     code_version=code_version(__name__),
     check_specs=[
         dg.AssetCheckSpec(name, asset="conditioned_recording", description=description)
-        for name, description in CHECKS.items()
+        for name, description in QUALITY_CHECKS.items()
     ],
 )
 def conditioned_recording(
@@ -173,9 +173,9 @@ def _history_table(history: RecordingHistory) -> str:
 
 def _check_results(lake: Lake, outcomes: Mapping[str, ConditioningOutcome]) -> Iterator[dg.AssetCheckResult]:
     """Report each check for the whole lake, so that it stays red until a bad recording is corrected or removed."""
-    errors: dict[str, dict[str, str]] = {name: {} for name in CHECKS}
-    warnings: dict[str, dict[str, str]] = {name: {} for name in CHECKS}
-    statistics: dict[str, dict[str, object]] = {name: {} for name in CHECKS}
+    errors: dict[str, dict[str, str]] = {name: {} for name in QUALITY_CHECKS}
+    warnings: dict[str, dict[str, str]] = {name: {} for name in QUALITY_CHECKS}
+    statistics: dict[str, dict[str, object]] = {name: {} for name in QUALITY_CHECKS}
     for partition, outcome in outcomes.items():
         for check in outcome.report.checks if outcome.report else ():
             statistics[check.name][partition] = check.figures
@@ -184,7 +184,7 @@ def _check_results(lake: Lake, outcomes: Mapping[str, ConditioningOutcome]) -> I
     for key, entry in read_quarantine(lake).items():
         for check in entry.report.errors if entry.report else ():
             errors[check.name][str(key)] = check.message
-    for name in CHECKS:
+    for name in QUALITY_CHECKS:
         yield dg.AssetCheckResult(
             check_name=name,
             passed=not errors[name] and not warnings[name],

@@ -1,4 +1,4 @@
-"""Which channels of a recording are kept: by name, by quality, by count. The beginning decides, as for the z-score."""
+"""Channel selection by name, quality and count. Only the beginning of the recording decides, as for the z-score."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,13 +11,13 @@ from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.signals.noise import NoiseSample, is_outlier, noise_level_mv
 
 NOT_KEPT_FACT = "channels_not_kept"
-"""The fact that names the channels that a conditioning left out, by the settings that stand beside it."""
+"""Fact that names the channels that conditioning left out."""
 _PEAK_QUANTILE = 0.999
 
 
 @dataclass(frozen=True)
 class SelectedChannels:
-    """Some channels of a recording, as a `Recording`."""
+    """Selected channels of a recording, as a `Recording`."""
 
     rate_hz: float
     channel_names: tuple[str, ...]
@@ -30,15 +30,15 @@ class SelectedChannels:
     columns: Int[np.ndarray, " channel"]
 
     def read_mv(self, start_sample: int, stop_sample: int) -> Float32[np.ndarray, "time channel"]:
-        """The samples of the half-open range in mV."""
+        """Return the samples of the half-open range in mV."""
         return self.whole.read_mv(start_sample, stop_sample)[:, self.columns]
 
 
 def select_channels(recording: Recording, settings: ConditioningSettings) -> Recording:
-    """The recording with the channels that the settings keep, in its own order; itself if they keep all.
+    """Return the recording with the channels that the settings keep; the same object if they keep all.
 
     Raises:
-        RecordingError: a channel to keep is not there, or none is left.
+        RecordingError: a channel to keep does not exist, or none is left.
     """
     names = np.array(recording.channel_names)
     missing = [name for name in settings.keep_channels if name not in recording.channel_names]
@@ -52,7 +52,7 @@ def select_channels(recording: Recording, settings: ConditioningSettings) -> Rec
         kept = _best(_beginning_mv(recording, settings), kept, settings)
     if not kept.any():
         raise RecordingError(
-            "every channel is bad. Raise bad_channel_ratio, or turn off exclude_bad_channels.", code="channels-all-bad"
+            "Every channel is bad. Raise bad_channel_ratio, or turn off exclude_bad_channels.", code="channels-all-bad"
         )
     if kept.all():
         return recording
@@ -61,7 +61,7 @@ def select_channels(recording: Recording, settings: ConditioningSettings) -> Rec
 
 
 def keep_named_channels(recording: Recording, names: tuple[str, ...]) -> Recording:
-    """The recording with these of its channels, in this order; itself if it is so already."""
+    """Return the recording with these channels, in this order; the same object if it matches already."""
     if recording.channel_names == names:
         return recording
     return _selected(recording, np.array([recording.channel_names.index(name) for name in names]))

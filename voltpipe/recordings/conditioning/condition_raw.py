@@ -27,32 +27,31 @@ _QUALITY = QualitySettings()
 
 @dataclass(frozen=True)
 class ConditioningOutcome:
-    """The verdict on a raw recording."""
+    """Verdict on a raw recording."""
 
     verdict: Verdict
     reason: str
-    """Why it is in quarantine; empty if it is not."""
+    """Reason for quarantine; empty if it is not quarantined."""
     report: QualityReport | None
-    """None if the file could not be read far enough."""
+    """Results of the quality checks; None if the samples could not be read."""
     path: Path | None
-    """The conditioned file, if there is one."""
+    """Conditioned file; None if there is none."""
     figures: dict[str, float | int | str]
-    """What is worth showing of the conditioned recording; empty if there is none."""
+    """Statistics of the conditioned recording for pages; empty if there is none."""
     history: RecordingHistory | None
-    """Which version of the recording it is; None if not even that could be found out."""
+    """Versions of the recording; None if its content could not be read."""
     code: str = ""
-    """The code of the error that put it into quarantine; empty if it is not there."""
+    """Code of the error that caused quarantine; empty if there is none."""
 
 
 def condition_raw(
     lake: Lake, key: RecordingKey, settings: ConditioningSettings, quality: QualitySettings = _QUALITY
 ) -> ConditioningOutcome:
-    """Check and condition a raw recording, or put it into quarantine.
+    """Check and condition a raw recording, or quarantine it.
 
-    A recording that cannot be trusted is an outcome, not an exception; its former conditioned file is removed, or kept
-    aside if it was made of other content (see `history`). Faults of the machine (a full disk) are raised, and leave
-    everything as it was. What the sidecar says of the conditioning goes before `settings`, so that a recording stays
-    what it is whoever conditions it.
+    A recording that cannot be trusted is an outcome, not an exception. Its old conditioned file is removed, or moved to
+    `history/` if it was made from other content. Faults of the machine, such as a full disk, are raised and change
+    nothing. Conditioning settings in the sidecar override `settings`.
 
     Raises:
         LakeError: there is no such recording.
@@ -65,7 +64,7 @@ def condition_raw(
     with ExitStack() as held:
         try:
             raw = raw_path(lake, key)
-            state = raw_fingerprint(raw)  # before the first look, so that a change from here on is seen
+            state = raw_fingerprint(raw)  # before the file is opened, so that later changes are noticed
             source = read_source(raw)
             opened = open_raw(lake, key)
             seen = recording_overview(opened, raw)
@@ -75,17 +74,17 @@ def condition_raw(
             try:
                 calibrated = calibrate(recording, settings, hints.stimulation_intervals_s)
             except RecordingError:
-                # The checks tell all that is wrong, not only what first stood in the way of mean and SD.
+                # The checks name everything that is wrong, not only the first cause.
                 report = check_quality(recording, quality, settings)
                 report.demand()
                 raise
-            gauge = SignalStatisticsAccumulator(recording, settings)
+            statistics = SignalStatisticsAccumulator(recording, settings)
             with atomic_write(target) as aside:
-                metadata = calibrated.write(aside, key=key, source_digest=source.raw_digest, watch=gauge.add)
+                metadata = calibrated.write(aside, key=key, source_digest=source.raw_digest, watch=statistics.add)
                 kept_s = metadata.n_samples / metadata.rate_hz
-                report = run_quality_checks(recording, gauge.figures(), quality, settings, kept_s)
+                report = run_quality_checks(recording, statistics.figures(), quality, settings, kept_s)
                 report.demand()
-                # Of two duplicates conditioned at once, the second must see the first.
+                # If two duplicates are conditioned at once, the second must find the first.
                 held.enter_context(exclusive_lock(lake.conditioned / ".lock"))
                 report = report.with_checks(compare_with_lake(lake, key, metadata))
                 report.demand()

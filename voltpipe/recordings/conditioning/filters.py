@@ -1,9 +1,9 @@
-"""Causal filters that are fed a stretch of voltage piece by piece.
+"""Causal filters that process a segment chunk by chunk.
 
-A filter that also runs backwards (zero phase) carries later samples into earlier ones: white noise band-passed so
-lets its own future be predicted with R2 above 0.2. Here an output sample is made of that moment's voltage and
-earlier ones alone. What a stretch begins with is taken to have stood for ever, so that its offset rings nowhere; what
-still leans on that, the warm-up, is for the caller to drop. Pieces of any length give the same output.
+A zero-phase filter carries later samples into earlier ones: it makes white noise predictable with an R2 above 0.2. Here
+an output sample depends on present and earlier voltages alone. The voltage before a segment is assumed to equal its
+first sample, so that the offset does not ring. The caller drops the warm-up, in which this assumption matters. The
+chunk size does not change the output.
 """
 
 from collections.abc import Callable
@@ -18,43 +18,43 @@ from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, Profile
 
 _BAND_PASS_ORDER = 2
-"""Of the prototype: the slopes fall by 12 dB an octave on both sides."""
+"""Order of the prototype: both slopes fall by 12 dB per octave."""
 _BAND_PASS_WARM_UP = 2
-"""Periods of the lower edge, in which what the filter started from decays by 80 dB."""
+"""Periods of the lower edge in which the initial state decays by 80 dB."""
 _STOP_BAND_DB = 60.0
 _MOST_STEPS = 1000
-"""A ratio of rates is a fraction whose denominator is at most this."""
+"""Largest denominator of a ratio of rates."""
 
 
 Filter = Callable[[Float32[np.ndarray, "time channel"]], Float32[np.ndarray, "out channel"]]
-"""Takes the next samples of a stretch, gives what they make possible."""
+"""Takes the next samples of a segment and returns the next output samples."""
 
 
 @runtime_checkable
 class FilterDesign(Protocol):
-    """A filter's parameters; `begin()` gives the filter for a new stretch."""
+    """Parameters of a filter. `begin` makes the filter for a new segment."""
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """What it does, in words."""
+        """Descriptions of the filter steps, in order."""
 
     @property
     def rate_hz(self) -> float:
-        """The rate of what it gives."""
+        """Rate of the output in Hz."""
 
     @property
     def warm_up(self) -> int:
-        """Samples at a stretch's beginning, at the recording's rate, whose output leans on what came before it."""
+        """Number of input samples at the start of a segment whose output depends on the assumed past."""
 
     def begin(self) -> Filter:
-        """A filter that knows nothing of earlier stretches."""
+        """Make a filter without state."""
 
 
 def design_filter(settings: ConditioningSettings, rate_hz: float) -> FilterDesign:
-    """The filter of a profile, for a recording's rate.
+    """Design the filter of a profile for the rate of a recording.
 
     Raises:
-        RecordingError: the rate is too low for the profile, or stands in no simple ratio to the new one.
+        RecordingError: the rate is too low for the profile, or its ratio to the new rate is not simple.
     """
     if settings.profile is Profile.SPIKES:
         return BandPass(rate_hz, settings.spikes_lowest_hz, settings.spikes_highest_hz)
@@ -93,7 +93,7 @@ class BandPass:
         self.steps = (f"causal Butterworth band-pass {lowest_hz:g} to {highest_hz:g} Hz, order {_BAND_PASS_ORDER}",)
 
     def begin(self) -> Filter:
-        """A filter for a new stretch."""
+        """Make a filter for a new segment."""
         return _BandPassed(self.sections.astype(np.float32))
 
 
@@ -112,11 +112,11 @@ class _BandPassed:
 
 
 class Resample:
-    """A low-pass and anti-aliasing filter in one, and a lower rate.
+    """Low-pass anti-aliasing filter and resampling to a lower rate.
 
-    A linear-phase FIR filter (Kaiser window): frequencies up to `passband_share` of half the new rate pass whole, those
-    above half the new rate are damped by 60 dB. Nothing shifts its delay back, since that would show the future;
-    `steps` states it.
+    A linear-phase FIR filter (Kaiser window). Frequencies up to `passband_share` of half the new rate pass; those above
+    half the new rate are damped by 60 dB. The delay is not shifted back, because that would use future samples. `steps`
+    states the delay.
     """
 
     def __init__(self, rate_hz: float, new_rate_hz: float, passband_share: float) -> None:
@@ -134,7 +134,7 @@ class Resample:
         edge_hz = (1 + passband_share) / 2 * half_hz
         taps = signal.firwin(length | 1, edge_hz, window=("kaiser", beta), fs=raised_hz) * ratio.numerator
         self._taps = taps.astype(np.float32)
-        # Whole steps of the new rate, so that what follows falls on it too.
+        # A whole number of samples at the new rate, so that later samples fall on it too.
         self.warm_up = -(-len(taps) // (ratio.numerator * ratio.denominator)) * ratio.denominator
         delay_ms = 1000 * (len(taps) - 1) / 2 / raised_hz
         self.steps = (
@@ -144,21 +144,21 @@ class Resample:
         )
 
     def begin(self) -> Filter:
-        """A filter for a new stretch; its first output stands at the stretch's first sample."""
+        """Make a filter for a new segment. Its first output is at the first sample of the segment."""
         return _Resampled(self._taps, self._ratio.numerator, self._ratio.denominator)
 
 
 class _Resampled:
-    """A FIR filter with a memory, of which only the samples that are given are computed.
+    """FIR filter with state that computes only the output samples.
 
-    Each is a sum over its own samples, in their order, so that pieces of any length give the same; with many channels
-    that is ten times as fast as scipy's `upfirdn`.
+    Each output is a sum over its own input samples in order, so the chunk size does not matter. With many channels this
+    is ten times as fast as scipy's `upfirdn`.
     """
 
     def __init__(self, taps: Float32[np.ndarray, " tap"], up: int, down: int) -> None:
         self._up, self._down = up, down
         self._arms = [np.ascontiguousarray(taps[phase::up][::-1]) for phase in range(up)]
-        """By where an output stands between two samples: what each sample up to then is multiplied by."""
+        """Weights of the input samples, by the phase of the output between two input samples."""
         self._reach = len(self._arms[0])
         self._offset_mv: np.ndarray | None = None
         self._kept = np.empty((0, 0), np.float32)

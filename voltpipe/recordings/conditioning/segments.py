@@ -1,4 +1,4 @@
-"""A recording's voltage as it is conditioned, but for the z-score: stretches without a break, filtered one by one."""
+"""Segments of a recording, filtered one by one: conditioning without the z-score."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,42 +12,42 @@ from voltpipe.recordings.recording import Recording, sample_ranges
 from voltpipe.recordings.settings import ConditioningSettings
 
 Intervals = tuple[tuple[float, float], ...]
-"""Half-open intervals in s from a raw recording's first sample, gaps not counted."""
+"""Half-open intervals in s from the first sample of a raw recording, without gaps."""
 Watch = Callable[[int, Float32[np.ndarray, "time channel"]], None]
-"""Is shown a raw recording's chunks in order, each with its first sample."""
+"""Receives the chunks of a raw recording in order, each with its first sample."""
 
 
 @dataclass(frozen=True)
 class ConditionedSegments:
-    """A recording in stretches: what is left out of it, the filter, and the common reference."""
+    """Recording in segments: blanking, filter and common reference."""
 
     recording: Recording
     settings: ConditioningSettings
     stimulation_intervals_s: Intervals
     filter: FilterDesign
     centre_mv: Float32[np.ndarray, " channel"] | None = None
-    """Each channel's own level, about which the channels' common median is taken; None for no common reference."""
+    """Level of each channel, subtracted before the median over channels; None for no common reference."""
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """What is done to the voltage, in words, in order."""
+        """Descriptions of the processing steps, in order."""
         referenced = () if self.centre_mv is None else ("median of the channels, each about its own mean, subtracted",)
         return self.filter.steps + referenced
 
-    def pieces(self, watch: Watch | None = None) -> Iterator[tuple[int, int, Float32[np.ndarray, "time channel"]]]:
-        """Pieces of filtered voltage in mV, in order; of a stretch, each begins where the last ended.
+    def chunks(self, watch: Watch | None = None) -> Iterator[tuple[int, int, Float32[np.ndarray, "time channel"]]]:
+        """Yield the filtered voltage in mV chunk by chunk, in order.
 
         Args:
-            watch: sees every raw chunk, kept or not.
+            watch: receives every raw chunk, kept or not.
 
         Yields:
-            The half-open range of raw samples that the piece's stretch comes from, as far as it is seen, and the piece.
+            Start and stop of the raw samples of the segment so far, and the next filtered samples of the segment.
         """
         rate_ratio = self.filter.rate_hz / self.recording.rate_hz
         warm_up, warm_up_out = self.filter.warm_up, round(self.filter.warm_up * rate_ratio)
         blanking = Blanking(self.recording, self.settings, self.stimulation_intervals_s, warm_up=warm_up)
         borders = set(self.recording.segment_starts)
-        stretch_start = last_stop = -1
+        segment_start = last_stop = -1
         cold = 0
         filtered = self.filter.begin()
         for start, stop in sample_ranges(self.recording):
@@ -56,12 +56,12 @@ class ConditionedSegments:
                 watch(start, chunk)
             for run_start, run_stop in blanking.kept_runs(start, chunk):
                 if run_start != last_stop or run_start in borders:
-                    stretch_start, cold, filtered = run_start + warm_up, warm_up_out, self.filter.begin()
+                    segment_start, cold, filtered = run_start + warm_up, warm_up_out, self.filter.begin()
                 last_stop = run_stop
                 samples_mv = filtered(chunk[run_start - start : run_stop - start])
                 cold, samples_mv = max(cold - len(samples_mv), 0), samples_mv[cold:]
                 if len(samples_mv):
-                    yield stretch_start, run_stop, self._referenced(samples_mv)
+                    yield segment_start, run_stop, self._referenced(samples_mv)
 
     def _referenced(self, samples_mv: Float32[np.ndarray, "time channel"]) -> Float32[np.ndarray, "time channel"]:
         if self.centre_mv is None:
@@ -70,16 +70,16 @@ class ConditionedSegments:
 
 
 class Blanking:
-    """Says which samples of a recording are kept, as they pass in order.
+    """Selection of the samples that are kept, chunk by chunk.
 
-    A sample is left out where it is trimmed, lies in a stimulation interval, or where at least a share of the channels
-    is saturated, and for a margin after. Only earlier samples decide.
+    Left out are trimmed samples, stimulation intervals and times at which many channels are saturated, each with a
+    margin after it. Only earlier samples decide.
 
     Args:
-        recording: the recording whose samples pass.
-        settings: what is trimmed, what counts as saturated, and the margin.
-        stimulation_intervals_s: half-open intervals in s from the recording's first sample, gaps not counted.
-        warm_up: so many samples less are trimmed, for a filter that needs them.
+        recording: the raw recording.
+        settings: trimming, limits of saturation, and the margin.
+        stimulation_intervals_s: half-open intervals in s from the first sample, without gaps.
+        warm_up: number of trimmed samples that are kept as the filter's warm-up.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Blanking:
     def kept_runs(
         self, start_sample: int, samples_mv: Float32[np.ndarray, "time channel"]
     ) -> Iterator[tuple[int, int]]:
-        """Half-open ranges of the recording's samples to keep, none across a gap in time, out of the next chunk."""
+        """Yield the half-open sample ranges to keep from the next chunk. None crosses a gap in time."""
         kept = np.ones(len(samples_mv), bool)
         for first, last in self._left_out:
             kept[max(first - start_sample, 0) : max(last - start_sample, 0)] = False

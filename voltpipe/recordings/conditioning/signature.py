@@ -1,8 +1,8 @@
-"""The part of a conditioning that a forecaster's recordings have in common: what makes the voltage that it knows.
+"""Conditioning signature: the settings that all recordings of one forecaster share.
 
-It travels as plain JSON, from the conditioned recordings to the forecaster. Trim, calibration and the choice of
-channels are each recording's own, since forecasts are in mV and a forecaster names its channels; but a common reference
-is taken about levels that the calibration span gives.
+It is plain JSON that is handed from the conditioned recordings to the forecaster. Trim, calibration and channel
+selection are not part of it, because forecasts are in mV and a forecaster names its channels. A common reference is an
+exception: its levels come from the calibration span.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _OF_SATURATION = {"saturation_mv", "saturated_share"}
 
 
 def conditioning_signature(settings: ConditioningSettings) -> dict[str, Any]:
-    """The settings that make the voltage, by name; alike for recordings that one forecaster can be for."""
+    """Return the settings that determine the voltage. They are equal for all recordings of one forecaster."""
     names = _ALWAYS | _OF_PROFILE[settings.profile]
     if settings.common_reference:
         names |= _OF_REFERENCE
@@ -34,39 +34,41 @@ def conditioning_signature(settings: ConditioningSettings) -> dict[str, Any]:
 
 
 def settings_from_signature(conditioning: Mapping[str, Any]) -> ConditioningSettings:
-    """Settings that make the same of another recording, and trim no more of it than the voltage needs.
+    """Return settings that condition another recording in the same way, with no unnecessary trim.
 
     Args:
-        conditioning: as `conditioning_signature` gives it; empty for voltages as they were recorded.
+        conditioning: from `conditioning_signature`; empty for unconditioned voltages.
 
     Raises:
-        RecordingError: it holds what this version does not know.
+        RecordingError: it has settings that this version does not know.
     """
     try:
         return ConditioningSettings.model_validate({"trim_ms": 0.0, **conditioning})
     except ValidationError as error:
         odd = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise RecordingError(
-            f"this version of voltpipe does not know the conditioning: {odd}. Update voltpipe.",
+            f"This version of voltpipe does not know the conditioning: {odd}. Update voltpipe.",
             code="conditioning-unknown",
         ) from None
 
 
 def signature_label(conditioning: Mapping[str, Any]) -> str:
-    """The conditioning in words, e.g. `lfp (lfp_rate_hz 1000, lfp_passband_share 0.6), common reference`."""
-    said = _whole(conditioning)
-    of_profile = [f"{name} {_plain(value)}" for name, value in said.items() if name in _OF_PROFILE[said["profile"]]]
-    label = f"{said['profile']} ({', '.join(of_profile) or 'as recorded'})"
-    return f"{label}, common reference" if said["common_reference"] else label
+    """Describe a signature, for example `lfp (lfp_rate_hz 1000, lfp_passband_share 0.6), common reference`."""
+    settings = _whole(conditioning)
+    of_profile = [
+        f"{name} {_plain(value)}" for name, value in settings.items() if name in _OF_PROFILE[settings["profile"]]
+    ]
+    label = f"{settings['profile']} ({', '.join(of_profile) or 'as recorded'})"
+    return f"{label}, common reference" if settings["common_reference"] else label
 
 
 def signature_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """What differs, e.g. `profile spikes instead of lfp`; empty where nothing does."""
+    """Describe the difference, for example `profile spikes instead of lfp`; empty if there is none."""
     found, expected = _whole(found), _whole(expected)
     differing = [name for name in {**found, **expected} if found.get(name) != expected.get(name)]
-    # A profile that differs says enough: the settings of one mean nothing to the other.
-    told = [name for name in differing if name in found and name in expected] or differing
-    return ", ".join(f"{name} {_plain(found.get(name))} instead of {_plain(expected.get(name))}" for name in told)
+    # Settings that only one profile has are left out if another difference explains it.
+    named = [name for name in differing if name in found and name in expected] or differing
+    return ", ".join(f"{name} {_plain(found.get(name))} instead of {_plain(expected.get(name))}" for name in named)
 
 
 def _whole(conditioning: Mapping[str, Any]) -> dict[str, Any]:

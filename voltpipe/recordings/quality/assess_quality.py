@@ -1,4 +1,4 @@
-"""What must be true of a recording before anything is learned from it; each check with its figures."""
+"""The list of quality checks, and their run over a recording."""
 
 import numpy as np
 
@@ -8,26 +8,26 @@ from voltpipe.recordings.quality.signal_statistics import SignalStatistics, meas
 from voltpipe.recordings.recording import Recording
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
 
-CHECKS = {
+QUALITY_CHECKS = {
     "finite": "Every sample is a number.",
-    "gaps": "Time runs through without a gap; no window crosses one.",
+    "gaps": "Time has no gap. No window crosses a gap.",
     "dropped": "No sample is missing between time stamps.",
-    "flat": "Every channel varies, in its calibration span too.",
-    "clipping": "No channel is held at its lowest or highest value.",
-    "noise": "No channel is far louder or quieter than the others.",
-    "hum": "No channel hums at 50 or 60 Hz.",
+    "flat": "Every channel varies, also in its calibration span.",
+    "clipping": "No channel is clipped at its lowest or highest value.",
+    "noise": "No channel is much noisier or quieter than the others.",
+    "hum": "No channel has mains hum at 50 or 60 Hz.",
     "drift": "Means stay near those of the calibration span.",
     "rate": "The sampling rate is plausible.",
-    "unit_range": "Voltages are of a size that fits their unit.",
+    "unit_range": "The voltages are plausible for their unit.",
     "duration": "The recording is long enough after trimming.",
     "alike": "Rate and number of channels are those of the organoid's other recordings.",
     "duplicate": "No other recording has the same samples.",
 }
-"""Every check by name, with what is true where it passes."""
+"""Description of each check, by name: the statement that holds if it passes."""
 
 
 def check_quality(recording: Recording, settings: QualitySettings, conditioning: ConditioningSettings) -> QualityReport:
-    """Check a raw recording in a pass of its own; what it is to be conditioned with decides the least duration."""
+    """Measure and check a raw recording in one pass. `conditioning` decides the minimum duration."""
     return run_quality_checks(recording, measure_signal(recording, conditioning), settings, conditioning)
 
 
@@ -38,9 +38,16 @@ def run_quality_checks(
     conditioning: ConditioningSettings,
     kept_s: float | None = None,
 ) -> QualityReport:
-    """The checks of a recording whose figures have been taken; `kept_s` says how much conditioning left of it.
+    """Check a recording whose statistics were measured.
 
-    `recording_checks` compares it with the other recordings of the lake.
+    `compare_with_lake` compares it with other recordings.
+
+    Args:
+        recording: the raw recording.
+        figures: statistics of its samples.
+        settings: limits of the checks.
+        conditioning: decides the minimum duration.
+        kept_s: duration that conditioning kept, in s; None if it was not conditioned.
     """
     names = np.array(recording.channel_names)
     return QualityReport(

@@ -1,4 +1,4 @@
-"""What the quality checks of a recording found."""
+"""Results of the quality checks of a recording."""
 
 from enum import StrEnum
 
@@ -9,43 +9,43 @@ from voltpipe.schema import FrozenModel
 
 
 class Severity(StrEnum):
-    """What a failed check means."""
+    """Consequence of a failed check."""
 
     ERROR = "error"
     """The recording is not used."""
     WARN = "warn"
-    """It is used, but someone should look."""
+    """The recording is used, with a warning."""
 
 
 class CheckOutcome(FrozenModel):
-    """What one check found."""
+    """Result of one check."""
 
     name: str
     passed: bool
-    severity: Severity = Field(description="what it means if the check failed")
+    severity: Severity = Field(description="Consequence if the check fails.")
     message: str
     figures: dict[str, float | int | str] = Field(default_factory=dict)
 
 
 class QualityReport(FrozenModel):
-    """All checks of one recording."""
+    """Results of all checks of one recording."""
 
     checks: tuple[CheckOutcome, ...]
 
     @property
     def errors(self) -> tuple[CheckOutcome, ...]:
-        """The checks because of which the recording is not used."""
+        """Failed checks because of which the recording is not used."""
         return tuple(each for each in self.checks if not each.passed and each.severity is Severity.ERROR)
 
     def with_checks(self, checks: tuple[CheckOutcome, ...]) -> "QualityReport":
-        """The report with further checks."""
+        """Return the report with more checks."""
         return QualityReport(checks=self.checks + checks)
 
     def demand(self) -> None:
-        """Refuse a recording with errors.
+        """Raise an error if the recording must not be used.
 
         Raises:
-            RecordingError: names every error.
+            RecordingError: one or more checks failed; it names all of them.
         """
         if self.errors:
             raise RecordingError(

@@ -1,4 +1,4 @@
-"""Checks of a recording as a whole: its time, rate and length."""
+"""Checks of a recording as a whole: time, rate, duration, and comparison with other recordings."""
 
 from collections import Counter
 from contextlib import suppress
@@ -17,11 +17,11 @@ from voltpipe.recordings.store.conditioned_writer import ConditionedMetadata
 
 
 def gaps(recording: Recording) -> CheckOutcome:
-    """Gaps in time."""
+    """Check for gaps in time."""
     starts = recording.segment_starts
     lengths = np.diff([*starts, recording.n_samples])
     n_gaps = len(starts) - 1
-    message = "there is no gap in time"
+    message = "There is no gap in time."
     if n_gaps:
         message = f"{n_gaps} gaps in time, the first before sample {starts[1]}. No window crosses a gap."
     figures = {"gaps": n_gaps, "longest_stretch_s": float(lengths.max() / recording.rate_hz)}
@@ -29,10 +29,10 @@ def gaps(recording: Recording) -> CheckOutcome:
 
 
 def rate(recording: Recording, settings: QualitySettings) -> CheckOutcome:
-    """The sampling rate."""
+    """Check the sampling rate."""
     passed = settings.least_rate_hz <= recording.rate_hz <= settings.highest_rate_hz
     bounds = f"{settings.least_rate_hz:g} to {settings.highest_rate_hz:g} Hz"
-    message = f"{recording.rate_hz:g} Hz lies within {bounds}"
+    message = f"{recording.rate_hz:g} Hz lies within {bounds}."
     if not passed:
         message = f"{recording.rate_hz:g} Hz is not plausible. Expected {bounds}. Give it with the hint `rate_hz`."
     figures: dict[str, float | int | str] = {"rate_hz": recording.rate_hz}
@@ -40,12 +40,12 @@ def rate(recording: Recording, settings: QualitySettings) -> CheckOutcome:
 
 
 def duration(recording: Recording, conditioning: ConditioningSettings, kept_s: float | None) -> CheckOutcome:
-    """The length that is left after trimming and, where `kept_s` says it, after blanking."""
+    """Check the duration after trimming and, if `kept_s` is given, after blanking."""
     least_s = conditioning.least_samples(recording.rate_hz) / recording.rate_hz
     duration_s = recording.n_samples / recording.rate_hz
     long_enough = recording.n_samples >= conditioning.least_samples(recording.rate_hz)
-    message = f"{duration_s:g} s long, {least_s:g} s are needed" + (
-        "" if long_enough else ". Record longer or trim less."
+    message = f"The recording lasts {duration_s:g} s. Needed are {least_s:g} s." + (
+        "" if long_enough else " Record longer or trim less."
     )
     figures: dict[str, float | int | str] = {"duration_s": duration_s}
     enough_kept = kept_s is None or kept_s >= conditioning.least_kept_s
@@ -53,17 +53,17 @@ def duration(recording: Recording, conditioning: ConditioningSettings, kept_s: f
         figures["kept_s"] = kept_s
     if not enough_kept:
         message = (
-            f"trimming and blanking leave {kept_s:g} s, {conditioning.least_kept_s:g} s are needed. Record longer."
+            f"Trimming and blanking leave {kept_s:g} s. Needed are {conditioning.least_kept_s:g} s. Record longer."
         )
     passed = long_enough and enough_kept
     return CheckOutcome(name="duration", passed=passed, severity=Severity.ERROR, message=message, figures=figures)
 
 
 def dropped(recording: Recording, settings: QualitySettings) -> CheckOutcome:
-    """Samples that should be there by the time stamps, and are not."""
+    """Check for samples that are missing between time stamps."""
     n_dropped = int(recording.facts.get("dropped_samples", 0))
     share = n_dropped / (recording.n_samples + n_dropped)
-    message = "no sample is missing between time stamps"
+    message = "No sample is missing between time stamps."
     if n_dropped:
         message = (
             f"{n_dropped} samples ({share:.2%}) are missing between time stamps. Check the rig's buffers and disk."
@@ -80,10 +80,10 @@ def dropped(recording: Recording, settings: QualitySettings) -> CheckOutcome:
 def compare_with_lake(
     lake: Lake, key: RecordingKey, metadata: ConditionedMetadata
 ) -> tuple[CheckOutcome, CheckOutcome]:
-    """Whether a recording is like its organoid's others, and like none too much."""
+    """Check whether a recording matches the others of its organoid, and duplicates none."""
     others: dict[RecordingKey, tuple[str, float, int]] = {}
     for other, path in conditioned_paths(lake).items():
-        # A damaged file of another recording is that recording's affair.
+        # Damage to another file is reported for that recording.
         with suppress(RecordingError):
             if other != key:
                 others[other] = _identity(path, path.stat().st_mtime_ns)
@@ -95,7 +95,7 @@ def _alike(layouts: Counter[tuple[float, int]], metadata: ConditionedMetadata) -
     rate_hz, n_channels = metadata.rate_hz, len(metadata.channel_names)
     usual = max(layouts, key=lambda layout: (layouts[layout], layout), default=(rate_hz, n_channels))
     passed = usual == (rate_hz, n_channels)
-    message = "rate and number of channels are those of the organoid's other recordings"
+    message = "Rate and number of channels match the organoid's other recordings."
     if not passed:
         message = (
             f"{n_channels} channels at {rate_hz:g} Hz, but most of the organoid's other recordings have {usual[1]} at "
@@ -113,7 +113,9 @@ def _alike(layouts: Counter[tuple[float, int]], metadata: ConditionedMetadata) -
 def _duplicate(others: dict[RecordingKey, tuple[str, float, int]], samples_digest: str) -> CheckOutcome:
     same = [str(other) for other, identity in others.items() if identity[0] == samples_digest]
     message = (
-        f"has the same samples as {', '.join(same)}. Remove one of them." if same else "no other has these samples"
+        f"It has the same samples as {', '.join(same)}. Remove one of them."
+        if same
+        else "No other recording has these samples."
     )
     return CheckOutcome(
         name="duplicate",
@@ -126,9 +128,9 @@ def _duplicate(others: dict[RecordingKey, tuple[str, float, int]], samples_diges
 
 @lru_cache(maxsize=10_000)
 def _identity(path: Path, modified_ns: int) -> tuple[str, float, int]:
-    """Digest of the samples, rate, number of channels.
+    """Return digest of the samples, rate and number of channels.
 
-    Opening thousands of footers for each new recording would take longer than conditioning it.
+    It is cached, because opening thousands of files for each new recording takes longer than conditioning it.
     """
     recording = open_conditioned(path)
     return recording.samples_digest, recording.rate_hz, len(recording.channel_names)

@@ -1,4 +1,4 @@
-"""What one pass over a recording tells of its samples; the quality checks judge these figures."""
+"""Per-channel statistics of a recording, from one pass over its samples."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,16 @@ from voltpipe.signals.noise import HumMeter, NoiseSample, noise_level_mv
 from voltpipe.signals.running_statistics import ClippedRuns, RunningMoments
 
 _PARTS = 10
-"""Equal parts of a recording whose means tell its drift."""
+"""Number of equal parts of a recording whose means are compared for drift."""
 
 
 @dataclass(frozen=True)
 class SignalStatistics:
-    """Figures a channel. Samples that are not finite are counted, and left out of all other figures."""
+    """Statistics per channel. Samples that are not finite are counted, and excluded from all other statistics."""
 
     n_not_finite: Int[np.ndarray, " channel"]
     first_not_finite: Int[np.ndarray, " channel"]
-    """The first such sample; -1 where there is none."""
+    """First sample that is not finite; -1 if there is none."""
     mean_mv: Float64[np.ndarray, " channel"]
     sd_mv: Float64[np.ndarray, " channel"]
     low_mv: Float32[np.ndarray, " channel"]
@@ -28,17 +28,17 @@ class SignalStatistics:
     flat: Bool[np.ndarray, " channel"]
     """Whether the channel never changes, in the whole recording or in its calibration span."""
     clipped_share: Float64[np.ndarray, " channel"]
-    """Share of samples in runs of at least five that stand at the channel's lowest or highest value."""
+    """Fraction of samples in runs of at least five at the channel's lowest or highest value."""
     noise_mv: Float64[np.ndarray, " channel"]
-    """Median absolute deviation as an SD, of samples spread evenly over the recording."""
+    """Noise as SD (1.4826 x median absolute deviation), from evenly spaced samples."""
     hum_share: Float64[np.ndarray, "line channel"]
-    """Share of the variance at 50 and at 60 Hz."""
+    """Fraction of the variance at 50 and at 60 Hz."""
     drift_sd: Float64[np.ndarray, " channel"]
-    """How far the mean of any tenth of the recording lies from the calibration's, in SDs of the calibration."""
+    """Largest distance of a tenth's mean from the calibration mean, in SDs of the calibration."""
 
 
 class SignalStatisticsAccumulator:
-    """Takes a recording's chunks in order, and gives the figures at the end."""
+    """Accumulator of signal statistics over the chunks of a recording, in order."""
 
     def __init__(self, recording: Recording, settings: ConditioningSettings) -> None:
         n_channels, n_samples = len(recording.channel_names), recording.n_samples
@@ -56,7 +56,7 @@ class SignalStatisticsAccumulator:
         self._hum = HumMeter(recording.rate_hz, n_samples, n_channels)
 
     def add(self, start_sample: int, samples_mv: Float32[np.ndarray, "time channel"]) -> None:
-        """Take the next samples, the first of which is `start_sample`."""
+        """Add the next samples. The first is `start_sample`."""
         finite = np.isfinite(samples_mv)
         lows = highs = known = samples_mv
         if not finite.all():
@@ -79,7 +79,7 @@ class SignalStatisticsAccumulator:
         self._hum.add(start_sample, known)
 
     def figures(self) -> SignalStatistics:
-        """The figures of all samples, once the last has been added."""
+        """Return the statistics, after the last samples were added."""
         moments = RunningMoments(len(self._n_not_finite))
         for part in self._parts:
             moments.merge(part)
@@ -107,11 +107,11 @@ class SignalStatisticsAccumulator:
 
 
 def measure_signal(recording: Recording, settings: ConditioningSettings) -> SignalStatistics:
-    """Go once through a recording, a chunk at a time."""
-    gauge = SignalStatisticsAccumulator(recording, settings)
+    """Measure a recording in one pass, a chunk at a time."""
+    accumulator = SignalStatisticsAccumulator(recording, settings)
     for start, stop in sample_ranges(recording):
-        gauge.add(start, recording.read_mv(start, stop))
-    return gauge.figures()
+        accumulator.add(start, recording.read_mv(start, stop))
+    return accumulator.figures()
 
 
 class _Extremes:
@@ -122,7 +122,7 @@ class _Extremes:
     def add(
         self, lows: Float32[np.ndarray, "time channel"], highs: Float32[np.ndarray, "time channel"]
     ) -> tuple[Float32[np.ndarray, " channel"], Float32[np.ndarray, " channel"]]:
-        """Take the next samples; gives the extremes among them."""
+        """Add the next samples, and return their extremes."""
         low, high = lows.min(axis=0, initial=np.inf), highs.max(axis=0, initial=-np.inf)
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
         return low, high

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from voltpipe.recordings.quality.assess_quality import CHECKS, check_quality
+from voltpipe.recordings.quality.assess_quality import QUALITY_CHECKS, check_quality
 from voltpipe.recordings.quality.quality_report import Severity
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
@@ -32,7 +32,7 @@ def chunks_of_500(monkeypatch):
 def test_a_good_recording_passes_every_check(checked, signal_mv):
     checks = checked(signal_mv)
     assert all(check.passed for check in checks.values())
-    assert [*checks, "alike", "duplicate"] == list(CHECKS)
+    assert [*checks, "alike", "duplicate"] == list(QUALITY_CHECKS)
 
 
 def test_figures_do_not_depend_on_the_chunks(checked, signal_mv, monkeypatch):
