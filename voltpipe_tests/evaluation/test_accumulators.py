@@ -1,4 +1,4 @@
-"""The scores of a predictive distribution have the values that can be worked out by hand."""
+"""Scores of forecasts and predictive distributions match values by hand."""
 
 import re
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ def expect_minus_60_mv(history_z, mean_mv, sd_mv):
 
 @pytest.fixture(scope="module")
 def uniform(window_set_of, forecaster_by):
-    """Voltages drawn evenly from -70 to -50 mV, and a forecaster that expects -60 mV and knows how they scatter."""
+    """Uniform voltages from -70 to -50 mV, and a forecaster of -60 mV with the right distribution."""
     random = np.random.default_rng(0)
     window_set = window_set_of([random.uniform(-70, -50, (4000, 3)) for _ in SPLITS], SPLITS)
     return window_set, with_distribution(forecaster_by("look_up", expect_minus_60_mv, window_set), window_set)
@@ -37,7 +37,7 @@ def uniform(window_set_of, forecaster_by):
 
 @pytest.fixture(scope="module")
 def spiking(window_set_of, forecaster_by):
-    """Each sample stands at the reset, -70 mV, with a chance of 0.2, else it is drawn evenly from -60 to -50 mV."""
+    """Samples at the reset voltage, -70 mV, with probability 0.2, and otherwise uniform from -60 to -50 mV."""
     random = np.random.default_rng(1)
 
     def voltage_mv():
@@ -61,7 +61,7 @@ def evaluated_spikes(spiking):
     return evaluation, errors.detail()
 
 
-def test_intervals_lie_between_the_levels_that_bound_them():
+def test_each_interval_has_its_levels_as_ends():
     assert [(LEVELS[low], LEVELS[high]) for low, high in map(bounds, (50, 80, 95))] == [
         (0.25, 0.75),
         (0.1, 0.9),
@@ -69,7 +69,7 @@ def test_intervals_lie_between_the_levels_that_bound_them():
     ]
 
 
-def test_of_a_uniform_voltage_all_is_known(evaluated):
+def test_scores_of_a_uniform_voltage_have_their_theoretical_values(evaluated):
     evaluation, _ = evaluated
     for horizon in HORIZONS:
         score = evaluation.find_distribution("look_up", Regime.TEST, horizon)
@@ -86,7 +86,7 @@ def test_of_a_uniform_voltage_all_is_known(evaluated):
         assert score.spikes is None
 
 
-def test_the_chance_of_a_spike_is_right_where_spikes_come_by_chance(evaluated_spikes):
+def test_spike_probabilities_are_right_for_random_spikes(evaluated_spikes):
     evaluation, _ = evaluated_spikes
     # First seen within n samples, from a sample off the reset: 1 - 0.8**n. From one at the reset (0.2 of all), the
     # first sample cannot be an onset unless one off the reset lies between: 0 for n = 1, 0.8 * 0.2 for n = 2.
@@ -102,7 +102,7 @@ def test_the_chance_of_a_spike_is_right_where_spikes_come_by_chance(evaluated_sp
     assert nearest.brier == pytest.approx(0.8 * 0.2 * 0.8, abs=0.01)
 
 
-def test_scores_of_spikes_are_those_of_four_targets_by_hand():
+def test_spike_scores_of_four_targets_match_values_by_hand():
     sums = SpikeSums()
     sums.add(torch.tensor([[0.1, 0.1], [0.8, 0.8]]), torch.tensor([[False, True], [True, True]]))
     score = sums.score()
@@ -114,14 +114,14 @@ def test_scores_of_spikes_are_those_of_four_targets_by_hand():
     assert [b.chance for b in score.reliability] == pytest.approx([0.1, 0.8])
 
 
-def test_without_a_spike_or_without_silence_there_is_no_spike_score():
+def test_there_is_no_spike_score_if_no_target_or_every_target_has_a_spike():
     for spiked in (False, True):
         sums = SpikeSums()
         sums.add(torch.tensor([[0.1, 0.2]]), torch.tensor([[spiked, spiked]]))
         assert sums.score() is None
 
 
-def test_metrics_of_the_distribution_bear_their_names(evaluated_spikes, evaluated):
+def test_metrics_of_the_distribution_have_their_names(evaluated_spikes, evaluated):
     metrics = evaluated_spikes[0].metrics()
     score = evaluated_spikes[0].find_distribution("look_up", Regime.TEST, 5)
     assert metrics["test/crps_mv/h5"] == score.crps_mv
@@ -140,7 +140,7 @@ def test_baselines_are_scored_beside(uniform, forecaster_by):
     assert all(example.band_mv is None for example in errors.detail().examples)
 
 
-def test_the_table_names_what_is_shown(evaluated_spikes):
+def test_the_table_has_a_row_for_each_score(evaluated_spikes):
     table = distribution_table(evaluated_spikes[0], Regime.TEST)
     assert list(table) == [
         "CRPS (mV)",
@@ -185,7 +185,7 @@ class Still:
         return np.full((stop_sample - start_sample, len(self.channel_names)), -55, np.float32)
 
 
-def test_forecasts_along_a_recording_bear_quantiles_and_the_chance_of_a_spike(spiking, tmp_path):
+def test_forecasts_of_a_recording_include_quantiles_and_spike_probabilities(spiking, tmp_path):
     window_set, forecaster = spiking
 
     path = tmp_path / "forecast.parquet"
@@ -200,13 +200,13 @@ def test_forecasts_along_a_recording_bear_quantiles_and_the_chance_of_a_spike(sp
 
 
 def sums_of(forecast_mv, truth_mv, train_mean_mv):
-    """One horizon, one row a window, one column a channel."""
+    """Return the accumulator of one horizon, from one row per window and one column per channel."""
     sums = ErrorSums(1, torch.tensor(train_mean_mv))
     sums.add(torch.tensor(forecast_mv)[:, None], torch.tensor(truth_mv)[:, None])
     return sums
 
 
-def test_scores_of_two_windows_of_two_channels_are_those_worked_by_hand():
+def test_scores_of_two_windows_of_two_channels_match_values_by_hand():
     sums = sums_of([[-69.0, -60.0], [-70.0, -62.0]], [[-70.0, -60.0], [-68.0, -64.0]], [-69.0, -62.0])
 
     # errors 1, -2 and 0, 2; deviations from the training mean -1, 1 and 2, -2
@@ -227,7 +227,7 @@ def test_the_training_mean_scores_0_even_where_the_held_out_mean_differs():
     assert sums_of([[-60.0], [-60.0]], [[-50.0], [-52.0]], [-60.0]).r2() == [0.0]
 
 
-def test_batches_add_up_to_the_whole():
+def test_batches_add_up_to_all_windows():
     generator = torch.Generator().manual_seed(1)
     forecast_mv, truth_mv = torch.randn(2, 30, 2, 3, generator=generator)
     whole, parts = ErrorSums(2, torch.zeros(3)), ErrorSums(2, torch.zeros(3))

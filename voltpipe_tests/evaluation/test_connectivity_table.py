@@ -1,4 +1,4 @@
-"""Who drives whom is told pair by pair, and compared with the truth only where it is known."""
+"""Connectivity is listed pair by pair, and compared with the truth only where it is known."""
 
 import numpy as np
 import pandas as pd
@@ -21,20 +21,20 @@ def test_there_is_a_row_for_each_pair_of_different_channels(connectivity):
     np.testing.assert_allclose(connectivity["probability"], [0.9, 0.2, 0.4, 0.6, 0.0, 0.1])
 
 
-def test_the_interval_spans_196_standard_errors_and_what_was_not_measured_is_missing(connectivity):
+def test_the_interval_is_1_96_standard_errors_and_unmeasured_pairs_are_missing(connectivity):
     np.testing.assert_allclose(connectivity["measured_mv"], [0.6, 0.1, 0.2, NAN, 0.0, 0.1])
     np.testing.assert_allclose(connectivity["standard_error_mv"], [0.1, 0.1, 0.1, NAN, 0.1, 0.1])
     np.testing.assert_allclose(connectivity["low_mv"], [0.404, -0.096, 0.004, NAN, -0.196, -0.096], atol=1e-6)
     np.testing.assert_allclose(connectivity["high_mv"], [0.796, 0.296, 0.396, NAN, 0.196, 0.296], atol=1e-6)
 
 
-def test_spike_trains_tell_who_spikes_after_whom(connectivity):
+def test_spike_train_statistics_show_which_channel_follows_which(connectivity):
     assert connectivity["tiling"].idxmax() == connectivity["correlogram_z"].idxmax() == 0
     assert connectivity["tiling"][0] == pytest.approx(1.0)
     assert not connectivity["correlogram_z"][connectivity["receiver"] == "n2"].any()
 
 
-def test_without_a_truth_there_is_none_to_agree_with(connectivity):
+def test_there_is_no_agreement_without_a_truth(connectivity):
     assert connectivity["is_connected_truth"].isna().all()
     assert connectivity["true_weight_mv"].isna().all()
     (found,) = summarize_connectivity(connectivity)
@@ -44,7 +44,7 @@ def test_without_a_truth_there_is_none_to_agree_with(connectivity):
     assert connectivity_metrics([found]) == {"connectivity/connections": 2}
 
 
-def test_what_is_found_is_compared_with_the_truth(connectivity):
+def test_connectivity_is_compared_with_the_truth(connectivity):
     true_weight_mv = np.array([0.5, 0.0, 0.0, -2.0, 0.0, -2.0])
     known = connectivity.assign(true_weight_mv=true_weight_mv, is_connected_truth=true_weight_mv != 0)
     (found,) = summarize_connectivity(known)
@@ -75,18 +75,18 @@ def test_a_table_survives_its_file(table, request, tmp_path):
 
 @pytest.fixture
 def of_100(window_set_of):
-    """A window set of a hundred silent channels, said to be of a preparation and drawn from seeds."""
+    """Make a window set of silent channels with a given preparation and given network seeds."""
 
     def make(preparation, network_seeds, n_channels=100):
         window_set = window_set_of([np.zeros((50, n_channels))], [Split.TRAIN])
-        told = {"preparation": preparation, "network_seeds": network_seeds}
-        window_set.manifest = window_set.manifest.model_copy(update=told)
+        update = {"preparation": preparation, "network_seeds": network_seeds}
+        window_set.manifest = window_set.manifest.model_copy(update=update)
         return window_set
 
     return make
 
 
-def test_the_truth_is_the_network_of_the_seed_that_the_recordings_name(of_100):
+def test_the_truth_is_the_network_of_the_seed_in_the_recordings(of_100):
     for seed in (72, 73):
         assert np.array_equal(true_networks_mv(of_100("organoid", {"alpha": seed}))["alpha"], draw_network(seed))
 
@@ -100,5 +100,5 @@ def test_the_truth_is_the_network_of_the_seed_that_the_recordings_name(of_100):
         ("organoid", {"alpha": 72}, 99),
     ],
 )
-def test_no_other_recordings_are_compared_with_a_truth(of_100, preparation, network_seeds, n_channels):
+def test_other_recordings_have_no_truth(of_100, preparation, network_seeds, n_channels):
     assert true_networks_mv(of_100(preparation, network_seeds, n_channels)) == {}

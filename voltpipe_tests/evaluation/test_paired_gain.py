@@ -1,4 +1,4 @@
-"""How sure a gain is: worked out by hand, and by how often the rule is wrong on recordings that are drawn."""
+"""Bounds of a gain match values by hand, and their error rate holds on random recordings."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from voltpipe.evaluation.paired_gain import paired_gain
 
 
 def gain_of(gains, *, error_rate=0.05):
-    """One horizon; recordings of equal variance on which R2 is so much higher."""
+    """Return the paired gain at one horizon, on recordings of equal variance with these gains of R2."""
     total = np.full((len(gains), 1), 100.0)
     return paired_gain(50 - 100 * np.array(gains)[:, None], np.full_like(total, 50.0), total, error_rate=error_rate)
 
@@ -18,7 +18,7 @@ def test_the_gain_is_that_of_the_pooled_r2_averaged_over_horizons():
     assert paired.gain == pytest.approx(((20 / 400) + (30 / 200)) / 2)
 
 
-def test_bounds_are_those_of_student_where_recordings_weigh_alike():
+def test_bounds_are_those_of_student_if_recordings_have_equal_weight():
     gains = [0.01, 0.02, 0.03, 0.06]
     paired = gain_of(gains)
     # t with 3 degrees of freedom is 2.353; the bootstrap's standard error is right to a few per cent
@@ -26,7 +26,7 @@ def test_bounds_are_those_of_student_where_recordings_weigh_alike():
     assert paired.upper - paired.gain == pytest.approx(paired.gain - paired.lower)
 
 
-def test_one_recording_leaves_the_doubt_unknown():
+def test_one_recording_gives_no_bounds():
     assert (gain_of([0.02]).lower, gain_of([0.02]).upper) == (None, None)
 
 
@@ -35,14 +35,14 @@ def test_the_same_scores_give_the_same_bounds():
 
 
 @pytest.mark.parametrize("n_recordings", [2, 3, 8])
-def test_one_that_is_no_better_passes_as_rarely_as_is_said(n_recordings):
+def test_an_equal_forecaster_passes_at_the_error_rate(n_recordings):
     drawn = np.random.default_rng(n_recordings).normal(0, 0.003, (600, n_recordings))
     passed = np.mean([gain_of(gains).lower > 0 for gains in drawn])
     assert passed == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / 600))
 
 
 @pytest.mark.parametrize(("n_recordings", "found"), [(2, 0.62), (3, 0.99), (8, 1.0)])
-def test_a_gain_four_times_what_recordings_differ_by_is_found_with_three_of_them(n_recordings, found):
+def test_three_recordings_detect_a_gain_of_four_between_recording_sds(n_recordings, found):
     """Power: with the demo's gain of 0.02, recordings may differ by 0.005. Exact values by the noncentral t."""
     drawn = np.random.default_rng(n_recordings).normal(0.02, 0.005, (300, n_recordings))
     passed = np.mean([gain_of(gains).lower > 0 for gains in drawn])

@@ -1,4 +1,4 @@
-"""Known organoids, unseen ones and those adapted to are told apart, and none is forecast with what another knows."""
+"""Regimes separate known, unseen and adapted organoids, and no organoid is forecast with the coupling of another."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ N_CHANNELS = 12
 
 
 def network_mv(weights_mv: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
-    """Leaky neurons about -60 mV that spike from -53 mV on; a spike shifts its receivers one sample later."""
+    """Simulate leaky neurons at -60 mV that spike above -53 mV. A spike shifts its receivers one sample later."""
     noise_mv = np.random.default_rng(seed).normal(0, 2, (n_samples, N_CHANNELS))
     voltage_mv = np.full((n_samples, N_CHANNELS), -60.0)
     spikes, held = np.zeros((2, N_CHANNELS))
@@ -32,7 +32,7 @@ def network_mv(weights_mv: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
 
 
 def drawn_weights_mv(seed: int) -> np.ndarray:
-    """Nine neurons excite four others each by 2.5 mV, three inhibit four others each by 8 mV."""
+    """Draw weights: nine neurons each excite four others by 2.5 mV, and three each inhibit four others by 8 mV."""
     random = np.random.default_rng(seed)
     weights_mv = np.zeros((N_CHANNELS, N_CHANNELS), np.float32)
     for sender in range(N_CHANNELS):
@@ -43,7 +43,7 @@ def drawn_weights_mv(seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def two_organoids(window_set_of):
-    """Organoid `known` with a training and a held-out recording, and `other`, held out whole."""
+    """Window set of organoid `known`, with a training and a held-out recording, and `other`, which is held out."""
     known, other = drawn_weights_mv(0), drawn_weights_mv(1)
     recordings = [network_mv(known, 20_000, 0), network_mv(known, 1500, 1), network_mv(other, 12_000, 2)]
     return window_set_of(
@@ -63,7 +63,7 @@ def coupled(two_organoids) -> Forecaster:
     return forecaster
 
 
-def test_regimes_follow_from_who_was_trained_on(two_organoids, coupled, monkeypatch):
+def test_regimes_depend_on_the_training_organoids(two_organoids, coupled, monkeypatch):
     monkeypatch.setattr(held_out_windows, "ADAPTATION_MS", 8000.0)
     windows = regime_windows(coupled, two_organoids)
     assert list(windows) == [Regime.TEST, Regime.ZERO_SHOT, Regime.ADAPTED]
@@ -73,7 +73,7 @@ def test_regimes_follow_from_who_was_trained_on(two_organoids, coupled, monkeypa
     assert 0 <= first_target - two_organoids.recordings[2].start_row - 8000 < 100
 
 
-def test_of_very_many_windows_an_even_choice_is_scored(two_organoids, coupled, monkeypatch):
+def test_too_many_windows_are_thinned_out_evenly(two_organoids, coupled, monkeypatch):
     every = regime_windows(coupled, two_organoids)[Regime.TEST]
     monkeypatch.setattr(held_out_windows, "_MOST_TARGETS", 7 * two_organoids.n_channels)
     chosen = regime_windows(coupled, two_organoids)[Regime.TEST]
@@ -82,12 +82,12 @@ def test_of_very_many_windows_an_even_choice_is_scored(two_organoids, coupled, m
     np.testing.assert_array_equal(chosen, every[::step])
 
 
-def test_a_forecaster_without_coupling_has_nothing_to_adapt(two_organoids):
+def test_a_forecaster_without_coupling_has_no_adapted_regime(two_organoids):
     forecaster = Forecaster.unfitted("shared_cnn_lstm", two_organoids)
     assert list(regime_windows(forecaster, two_organoids)) == [Regime.TEST, Regime.ZERO_SHOT]
 
 
-def test_a_known_organoid_is_forecast_with_its_own_coupling_and_an_unseen_one_with_none(two_organoids, coupled):
+def test_known_organoids_use_their_own_coupling_and_unseen_ones_use_none(two_organoids, coupled):
     known = forecaster_for_regime(coupled, two_organoids, Regime.TEST)(1)
     unseen = forecaster_for_regime(coupled, two_organoids, Regime.ZERO_SHOT)(2)
     truth = torch.from_numpy(drawn_weights_mv(0))
@@ -97,7 +97,7 @@ def test_a_known_organoid_is_forecast_with_its_own_coupling_and_an_unseen_one_wi
     assert unseen.coupling_mv[0].sum(0)[apart].std() < 1e-6
 
 
-def test_adapting_finds_the_other_network_from_what_came_before_alone(two_organoids, coupled, monkeypatch):
+def test_adaptation_estimates_the_unseen_network_from_earlier_samples_only(two_organoids, coupled, monkeypatch):
     monkeypatch.setattr(held_out_windows, "ADAPTATION_MS", 8000.0)
     adapted = forecaster_for_regime(coupled, two_organoids, Regime.ADAPTED)(2)
     truth = torch.from_numpy(drawn_weights_mv(1))
@@ -114,7 +114,7 @@ def test_adapting_finds_the_other_network_from_what_came_before_alone(two_organo
     assert torch.equal(again.coupling_mv, adapted.coupling_mv)
 
 
-def test_all_are_scored_on_the_same_windows_of_each_regime(two_organoids, coupled, monkeypatch):
+def test_all_forecasters_are_scored_on_the_same_windows_of_each_regime(two_organoids, coupled, monkeypatch):
     monkeypatch.setattr(held_out_windows, "ADAPTATION_MS", 8000.0)
     persistence = Forecaster.unfitted("persistence", two_organoids)
     evaluation, _ = score_forecaster(coupled, two_organoids, {"persistence": persistence})
@@ -144,7 +144,7 @@ def test_adapting_to_all_of_a_recording_or_without_coupling_is_refused(two_organ
         adapt_to_beginning(shared, short, 100.0)
 
 
-def test_an_unseen_organoid_may_have_other_channels_and_its_forecaster_is_not_kept(coupled, tmp_path):
+def test_an_unseen_organoid_may_have_other_channels_and_its_forecaster_cannot_be_saved(coupled, tmp_path):
     names = tuple(f"electrode_{channel}" for channel in range(5))
     history_mv = np.random.default_rng(0).normal(-60, 4, (1, 40, 5)).astype(np.float32)
     unseen = coupled.for_recording("another", names)

@@ -1,4 +1,4 @@
-"""An optional part that fails leaves its reason, and stops neither the scores nor another part."""
+"""An optional part that fails leaves its reason, and stops neither the scores nor other parts."""
 
 import re
 from dataclasses import replace
@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from voltpipe.evaluation.diagnostics.rollouts import make_rollouts
+from voltpipe.evaluation.diagnostics.activity import rollout_activity_distance
+from voltpipe.evaluation.diagnostics.rollouts import make_rollouts, rollout_horizon
 from voltpipe.evaluation.interpretation.interpretation import interpret
 from voltpipe.evaluation.isolation import attempt, read_failures, write_failures
 from voltpipe.evaluation.regimes import Regime
 from voltpipe.evaluation.results import EvaluationError
 from voltpipe.evaluation.run_evaluation import FullEvaluation, run_diagnostics, run_scoring
 from voltpipe.forecasting.training.fitting import with_distribution
+from voltpipe.reporting.diagnostics_text import following_text
 from voltpipe.reporting.report import write_report
 from voltpipe.windows.splits import Split
 
@@ -30,9 +32,9 @@ def window_set(window_set_of):
 
 @pytest.fixture(scope="module")
 def unstable(window_set, forecaster_by):
-    """A linear autoregression whose coefficient is above one, so that its roll-outs leave every bound.
+    """A linear autoregression with a coefficient above one, whose roll-outs diverge.
 
-    No gradient crosses it, so attributions by gradients fail.
+    It has no gradient, so attribution by gradients fails.
     """
 
     def grow(history_z, *_):
@@ -44,7 +46,7 @@ def unstable(window_set, forecaster_by):
 
 @pytest.fixture(scope="module")
 def folder(unstable, window_set, tmp_path_factory):
-    """The three runs, each written by itself into the same folder."""
+    """Folder into which each of the three runs has written its results."""
     folder = tmp_path_factory.mktemp("evaluation")
     scores = run_scoring(unstable, window_set)
     scores.write(folder)
@@ -53,7 +55,7 @@ def folder(unstable, window_set, tmp_path_factory):
     return folder
 
 
-def test_a_roll_out_that_diverges_says_when_and_how_often(unstable, window_set):
+def test_an_error_says_when_and_how_often_roll_outs_diverge(unstable, window_set):
     with pytest.raises(EvaluationError) as diverged:
         make_rollouts(unstable, window_set, n_samples=100, n_starts=3)
     assert diverged.value.code == "roll-out-diverges"
@@ -63,12 +65,43 @@ def test_a_roll_out_that_diverges_says_when_and_how_often(unstable, window_set):
     assert 5 <= first_ms <= 25
 
 
-def test_a_short_enough_roll_out_of_the_same_forecaster_is_bounded(unstable, window_set):
+def test_short_roll_outs_of_the_same_forecaster_are_bounded(unstable, window_set):
     runs = make_rollouts(unstable, window_set, n_samples=4, n_starts=3)
     assert np.isfinite(runs.imagined_mv).all()
 
 
-def test_each_part_fails_for_itself(folder):
+@pytest.fixture(scope="module")
+def partly_unstable(window_set_of, forecaster_by):
+    """Three held-out recordings, and a forecaster whose roll-outs diverge only in the one with a raised channel."""
+    recordings_mv = [np.random.default_rng(seed).normal(-60, 5, (1100, 3)) for seed in range(5)]
+    recordings_mv[3][:, 0] += 20
+    splits = [Split.TRAIN, Split.VALIDATION, *[Split.TEST] * 3]
+    window_set = window_set_of(recordings_mv, splits, stride=5, means_mv=[-60.0] * 5, sds_mv=[5.0] * 5)
+
+    def grow_if_raised(history_z, *_):
+        is_raised = history_z[:, :, 0].mean(1)[:, None, None] > 1
+        return torch.where(is_raised, GROWTH * history_z[:, -1:], 0.0).expand(-1, 3, -1)
+
+    return with_distribution(forecaster_by("lstm", grow_if_raised, window_set), window_set), window_set
+
+
+def test_roll_outs_that_stay_bounded_are_measured_if_others_diverge(partly_unstable):
+    rollouts = make_rollouts(*partly_unstable, n_samples=100, n_starts=3)
+    assert rollouts.recordings == ("alpha--run_2",) * 3 + ("alpha--run_4",) * 3
+    assert rollouts.imagined_mv.shape == rollouts.recorded_mv.shape == (6, 120, 3)
+    assert np.isfinite(rollouts.imagined_mv).all()
+    assert rollouts.divergence() == {
+        "n_all_starts": 9,
+        "n_diverged": 3,
+        "diverged_after_ms": min(rollouts.diverged_after_ms),
+    }
+    following, resemblance = rollout_horizon(*partly_unstable), rollout_activity_distance(*partly_unstable)
+    assert following["n_starts"].unique().tolist() == [16]
+    assert re.search(r"after \d+ ms in 8 of 24 starts", following_text(following))
+    assert resemblance[["n_all_starts", "n_diverged"]].drop_duplicates().to_numpy().tolist() == [[3, 1]]
+
+
+def test_parts_fail_independently(folder):
     found = FullEvaluation.read(folder)
     assert all(np.isfinite(score.r2) for score in found.evaluation.scores)
     assert found.evaluation.score("lstm", Regime.TEST, 1).r2 < 0
@@ -87,7 +120,7 @@ def test_each_part_fails_for_itself(folder):
     assert found.metrics()["test/r2/h1"] == found.evaluation.score("lstm", Regime.TEST, 1).r2
 
 
-def test_the_page_shows_what_failed_in_its_section(folder, tmp_path):
+def test_the_page_shows_failures_in_their_sections(folder, tmp_path):
     found = FullEvaluation.read(folder)
     report = write_report(tmp_path, connectivity=found.connectivity, **vars(found))
     page = report.html_path.read_text()
@@ -111,7 +144,7 @@ def test_a_figure_that_cannot_be_drawn_is_named_on_the_page(folder, tmp_path):
     assert "errors_by_group" in report.figure_paths
 
 
-def test_figures_that_lack_their_data_leave_the_scores_on_the_page(folder, tmp_path):
+def test_a_page_without_figure_data_still_shows_the_scores(folder, tmp_path):
     found = replace(FullEvaluation.read(folder), detail=None, failed={"figure_data": "no space for arrays"})
     page = write_report(tmp_path, connectivity=found.connectivity, **vars(found)).html_path.read_text()
     assert 'id="forecasts" data-failed="figure_data"' in page

@@ -1,4 +1,4 @@
-"""A forecaster is scored beside its baselines on what was held out, and on nothing else."""
+"""A forecaster and its baselines are scored on held-out windows only."""
 
 from dataclasses import replace
 
@@ -20,17 +20,17 @@ HORIZONS = (1, 2, 5)
 
 
 def persist(history_z, mean_mv, sd_mv):
-    """The last value goes on."""
+    """Repeat the last value."""
     return history_z[:, -1:].expand(-1, len(HORIZONS), -1)
 
 
 def repeat_period(history_z, mean_mv, sd_mv):
-    """Right about anything that repeats every 10 samples."""
+    """Forecast a signal with a period of 10 samples exactly."""
     return torch.stack([history_z[:, horizon - 11] for horizon in HORIZONS], 1)
 
 
 def waves_mv(n_samples, n_channels, phase=0):
-    """Channels that repeat every 10 samples about -60 mV."""
+    """Return sine waves with a period of 10 samples about -60 mV."""
     return -60 + 5 * np.sin(2 * np.pi * (np.arange(n_samples)[:, None] + phase + np.arange(n_channels)) / 10)
 
 
@@ -68,7 +68,7 @@ def test_persistence_on_a_random_walk_loses_one_step_variance_a_sample(window_se
         assert score.r2 == pytest.approx(1 - horizon / total, abs=0.1 * horizon / total)
 
 
-def test_noise_of_known_sd_gives_that_rmse_in_mv_whatever_the_z_score(window_set_of, forecaster_by):
+def test_noise_of_known_sd_gives_that_rmse_in_mv_for_any_z_score(window_set_of, forecaster_by):
     window_set = window_set_of(
         [noise((200, 2)), -60 + 0.5 * noise((20_000, 2), 2)],
         [Split.TRAIN, Split.TEST],
@@ -152,7 +152,7 @@ def test_a_longer_history_than_the_windows_have_is_refused(window_set_of, foreca
         score_forecaster(forecaster_by("long", persist, window_set, context=21), window_set, {})
 
 
-def test_a_planted_bad_channel_comes_out_last(window_set_of, forecaster_by):
+def test_a_planted_bad_channel_has_the_lowest_r2(window_set_of, forecaster_by):
     recording_mv = waves_mv(300, 5)
     recording_mv[:, 3] = -60 + noise(300)
     window_set = window_set_of([waves_mv(300, 5), recording_mv], [Split.TRAIN, Split.TEST])
@@ -187,7 +187,7 @@ def noisy_detail(window_set_of, forecaster_by):
     return detail, recording_mv
 
 
-def test_examples_run_from_easy_to_hard_and_show_the_recording_itself(noisy_detail):
+def test_examples_are_sorted_from_easy_to_hard_and_show_the_recording(noisy_detail):
     detail, recording_mv = noisy_detail
 
     errors = [np.mean((e.forecast_mv - e.truth_mv[[0, 1, 4]]) ** 2) for e in detail.examples]
@@ -199,9 +199,9 @@ def test_examples_run_from_easy_to_hard_and_show_the_recording_itself(noisy_deta
         assert example.truth_mv == pytest.approx(channel_mv[last_known + 1 : last_known + 6], abs=1e-4)
 
 
-def test_the_worst_are_the_largest_errors_of_windows_apart(noisy_detail):
+def test_the_worst_forecasts_have_the_largest_errors_and_do_not_overlap(noisy_detail):
     detail, recording_mv = noisy_detail
-    truth_mv, forecast_mv = recording_mv[20:396], recording_mv[10:386]  # what repeats every 10
+    truth_mv, forecast_mv = recording_mv[20:396], recording_mv[10:386]  # the forecast repeats the last period
     largest_mv = np.abs(forecast_mv - truth_mv).max()
 
     errors_mv = [abs(e.forecast_mv[0] - e.truth_mv[0]) for e in detail.worst]
@@ -212,14 +212,14 @@ def test_the_worst_are_the_largest_errors_of_windows_apart(noisy_detail):
     assert 10 <= len(detail.worst) <= 400 // 25
 
 
-def test_the_stretch_holds_forecasts_made_at_each_of_its_samples(noisy_detail):
+def test_the_example_segment_has_a_forecast_at_each_sample(noisy_detail):
     detail, recording_mv = noisy_detail
     stretch = detail.stretch
     start = round(stretch.start_s * 1000)
     columns = [detail.channel_names.index(channel) for channel in stretch.channels]
 
     assert stretch.truth_mv == pytest.approx(recording_mv[start : start + 250, columns], abs=1e-4)
-    # What repeats every 10 samples is forecast 1 ahead from 9 samples back.
+    # A forecast 1 sample ahead repeats the sample 9 samples back.
     assert stretch.forecast_mv[:, 0] == pytest.approx(recording_mv[start - 9 : start + 241, columns], abs=1e-4)
 
 
@@ -241,7 +241,9 @@ def test_histograms_count_every_error_of_the_forecaster(noisy_detail):
         ({"conditioning": {"profile": "spikes"}}, "conditioning-differs", "membrane .* spikes"),
     ],
 )
-def test_a_forecaster_is_not_scored_on_what_it_is_not_for(window_set_of, forecaster_by, other, code, facts):
+def test_a_forecaster_is_not_scored_on_recordings_that_it_does_not_fit(
+    window_set_of, forecaster_by, other, code, facts
+):
     window_set = window_set_of([waves_mv(60, 1), waves_mv(60, 1)], [Split.TRAIN, Split.TEST])
     forecaster = forecaster_by("waves", repeat_period, window_set)
     forecaster = replace(forecaster, config=forecaster.config.model_copy(update=other))
@@ -249,7 +251,7 @@ def test_a_forecaster_is_not_scored_on_what_it_is_not_for(window_set_of, forecas
         score_forecaster(forecaster, window_set, {})
 
 
-def test_weights_that_belong_to_channels_are_not_scored_on_others(window_set_of, forecaster_by):
+def test_weights_of_particular_channels_are_not_scored_on_others(window_set_of, forecaster_by):
     window_set = window_set_of([waves_mv(60, 1), waves_mv(60, 1)], [Split.TRAIN, Split.TEST])
     bound = forecaster_by("waves", repeat_period, window_set)
     bound.module.bound_to_channels = True
@@ -260,7 +262,7 @@ def test_weights_that_belong_to_channels_are_not_scored_on_others(window_set_of,
         score_forecaster(bound, window_set, {})
 
 
-def test_the_published_protocol_has_no_stretch_of_test_samples(window_set_of, forecaster_by):
+def test_the_published_protocol_has_no_example_segment(window_set_of, forecaster_by):
     window_set = window_set_of(
         [waves_mv(60, 1), waves_mv(60, 1)], [Split.TRAIN, Split.TEST], protocol=Protocol.PUBLISHED
     )
@@ -273,7 +275,7 @@ def test_the_published_protocol_has_no_stretch_of_test_samples(window_set_of, fo
     assert detail.stretch is None
 
 
-def test_a_detail_survives_its_file(noisy_detail, tmp_path):
+def test_figure_data_survive_their_file(noisy_detail, tmp_path):
     detail, _ = noisy_detail
 
     write_figure_data(tmp_path / "detail.npz", detail)
@@ -290,7 +292,7 @@ def test_a_detail_survives_its_file(noisy_detail, tmp_path):
     )
 
 
-def test_a_damaged_detail_is_named(tmp_path):
+def test_an_error_names_damaged_figure_data(tmp_path):
     path = tmp_path / "detail.npz"
     path.write_bytes(b"not a zip")
 
@@ -300,7 +302,7 @@ def test_a_damaged_detail_is_named(tmp_path):
         read_figure_data(path)
 
 
-def test_metrics_bear_the_names_of_the_design(window_set_of, forecaster_by):
+def test_metrics_have_the_names_of_the_design(window_set_of, forecaster_by):
     window_set = window_set_of(
         [waves_mv(60, 1), waves_mv(60, 1), waves_mv(60, 1)], [Split.TRAIN, Split.TEST, Split.TIME]
     )
@@ -321,7 +323,7 @@ def test_metrics_bear_the_names_of_the_design(window_set_of, forecaster_by):
     assert metrics["observable_ceiling/r2/h1"] == 0.785
 
 
-def test_an_evaluation_survives_json_and_names_its_origin(window_set_of, forecaster_by, tmp_path):
+def test_an_evaluation_survives_json_and_has_its_provenance(window_set_of, forecaster_by, tmp_path):
     window_set = window_set_of([waves_mv(60, 1), waves_mv(60, 1)], [Split.TRAIN, Split.TEST])
     forecaster = forecaster_by("waves", repeat_period, window_set)
 

@@ -1,4 +1,4 @@
-"""Several forecasters side by side: what is better is said only where recordings agree."""
+"""A forecaster is called better only if recordings agree."""
 
 import re
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ RECORDINGS = ("alpha--a", "alpha--b", "alpha--c", "beta--d")
 
 
 def evaluation_with(squared_error_mv2, *, horizons=(1, 5), digest="d" * 64):
-    """SSE by recording, the same at each horizon, of an SST of 100 mV squared each."""
+    """Return an evaluation with this SSE by recording at each horizon, and an SST of 100 mV squared."""
     provenance = Provenance(
         window_set_digest=digest,
         protocol=Protocol.HELD_OUT,
@@ -79,7 +79,7 @@ def comparison():
     return compare_versions(evaluations, RECORDINGS)
 
 
-def test_it_is_said_of_each_whether_it_is_better_than_the_first(comparison):
+def test_each_version_is_called_better_than_the_first_or_not(comparison):
     assert comparison_standings(comparison) == {
         "version 2": Standing.BETTER,
         "version 3": Standing.WORSE,
@@ -105,7 +105,7 @@ def test_each_recording_has_its_score(comparison):
     )
 
 
-def test_recordings_that_do_not_count_are_left_out():
+def test_other_recordings_are_left_out():
     alone = compare_versions({"version 1": OLD, "version 4": MIXED}, ["alpha--a"])
     assert set(alone.by_recording["recording"]) == {"alpha--a"}
     assert comparison_standings(alone) == {"version 4": Standing.UNSURE}
@@ -124,7 +124,7 @@ def test_recordings_that_do_not_count_are_left_out():
         (BETTER, (), "no-common-held-out"),
     ],
 )
-def test_what_cannot_be_compared_is_said(other, recordings, code):
+def test_incomparable_evaluations_are_refused(other, recordings, code):
     with pytest.raises(EvaluationError, check=lambda error: error.code == code):
         compare_versions({"version 1": OLD, "version 2": other}, recordings)
 

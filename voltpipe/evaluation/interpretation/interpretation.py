@@ -33,7 +33,7 @@ from voltpipe.lake.files import atomic_write, read_json, write_json
 from voltpipe.windows.window_set import WindowSet
 
 CONNECTIVITY = "connectivity"
-TABLES = (CONNECTIVITY, "ablations", "channels", "attribution", "influence", "filters", "responses")
+INTERPRETATION_TABLES = (CONNECTIVITY, "ablations", "channels", "attribution", "influence", "filters", "responses")
 """Names of the tables, and of their files."""
 SANITY = "attribution_sanity"
 _SANITY_FILE = f"{SANITY}.json"
@@ -72,7 +72,7 @@ class Interpretation:
 
     def write(self, folder: Path) -> None:
         """Write each table as Parquet, and the sanity check and failures as JSON, each as an atomic write."""
-        for name in TABLES:
+        for name in INTERPRETATION_TABLES:
             with atomic_write(folder / f"{name}.parquet") as aside:
                 getattr(self, name).to_parquet(aside, index=False)
         write_json(folder / _SANITY_FILE, asdict(self.sanity))
@@ -82,7 +82,7 @@ class Interpretation:
     def read(cls, folder: Path) -> "Interpretation":
         """Read an interpretation that `write` wrote."""
         return cls(
-            **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},
+            **{name: pd.read_parquet(folder / f"{name}.parquet") for name in INTERPRETATION_TABLES},
             sanity=SanityCheck(**read_json(folder / _SANITY_FILE)),
             failed=read_failures(folder / _FAILURES_FILE),
         )
@@ -111,7 +111,9 @@ def interpret(forecaster: Forecaster, window_set: WindowSet) -> Interpretation:
             **_of_windows(forecaster, window_set),
         }
     failed = {name: part.reason for name, part in parts.items() if isinstance(part, Failure)}
-    tables = {name: pd.DataFrame() if name in failed else parts.get(name, pd.DataFrame()) for name in TABLES}
+    tables = {
+        name: pd.DataFrame() if name in failed else parts.get(name, pd.DataFrame()) for name in INTERPRETATION_TABLES
+    }
     if CONNECTIVITY in failed:
         tables[CONNECTIVITY] = no_connectivity()
     sanity = parts.get(SANITY, _TOO_LITTLE)

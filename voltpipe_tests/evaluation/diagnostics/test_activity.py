@@ -1,4 +1,4 @@
-"""The activity of a network is told from that of another, and not from itself."""
+"""Measures distinguish the activity of different networks, but not two recordings of one."""
 
 from dataclasses import replace
 
@@ -6,25 +6,25 @@ import numpy as np
 import pytest
 from ceilings.stepper import NetworkState
 
-from voltpipe.evaluation.diagnostics.activity import MEASURES, Activity, activity_distance
+from voltpipe.evaluation.diagnostics.activity import ACTIVITY_MEASURES, Activity, activity_distance
 from voltpipe.signals.spike_detection import ResetVoltage
 from voltpipe.simulation.network import BRUNEL_NETWORK, draw_network
 
 RESET = ResetVoltage(-70.0, 1e-3)
 RATE_HZ = 1000.0
 N_SAMPLES = 2000
-OF = {measure.name: measure.of for measure in MEASURES}
+OF = {measure.name: measure.of for measure in ACTIVITY_MEASURES}
 
 
 def activity(spikes: np.ndarray, seed: int = 0) -> Activity:
-    """Noise about -55 mV, at the reset for two samples from each spike on."""
+    """Return noise at -55 mV that is at the reset voltage for two samples from each spike."""
     voltage_mv = np.random.default_rng(seed).normal(-55, 2, spikes.shape).astype(np.float32)
     voltage_mv[spikes] = voltage_mv[1:][spikes[:-1]] = -70.0
     return Activity.of(voltage_mv, RATE_HZ, RESET)
 
 
 def poisson(seed: int, rate_hz: float = 20.0, *, together: float = 0.0, n_channels: int = 12) -> Activity:
-    """Independent spikes, and a share of moments at which a third of all channels spike together."""
+    """Return independent spikes, and a share of samples at which a third of all channels spike together."""
     rng = np.random.default_rng(seed)
     spikes = rng.random((4000, n_channels)) < rate_hz / RATE_HZ
     bursts = (rng.random((4000, 1)) < together) & (rng.random((4000, n_channels)) < 1 / 3)
@@ -78,29 +78,29 @@ def test_the_balance_of_excitation_and_inhibition_is_known():
     assert len(OF["excitatory share of spikes"](activity(spikes))) == 0
 
 
-def test_a_tone_stands_out_of_the_spectrum():
+def test_a_tone_is_the_peak_of_the_spectrum():
     time_s = np.arange(4096) / RATE_HZ
     voltage_mv = np.random.default_rng(0).normal(0, 0.1, (4096, 2)) + np.sin(2 * np.pi * 125 * time_s)[:, None]
     spectrum_db = OF["power spectrum"](Activity.of(voltage_mv.astype(np.float32), RATE_HZ, None))
     assert spectrum_db.argmax() + 1 == pytest.approx(125 / 1000 * 256, abs=1)
 
 
-def test_more_of_the_same_resembles_it():
+def test_activity_of_the_same_process_resembles_recordings():
     recorded = [poisson(seed, together=0.01) for seed in range(4)]
     found = activity_distance([poisson(9, together=0.01)], recorded)
-    # None of these channels bursts, nor is it known what they do.
+    # No channel bursts, and the effects of channels are unknown.
     assert set(OF) - set(found.measure) == {"excitatory share of spikes"}
     assert found.resembles.all()
 
 
-def test_spikes_that_do_not_come_together_are_told_by_what_depends_on_it():
+def test_missing_synchrony_shows_in_the_measures_of_synchrony():
     recorded = [poisson(seed, together=0.03) for seed in range(4)]
     alone = activity_distance([poisson(9, rate_hz=20 + 10)], recorded).set_index("measure")
     assert alone.loc[["firing rate", "voltage", "power spectrum"], "resembles"].all()
     assert not alone.loc[["spike-count correlation", "population activity", "avalanche size"], "resembles"].any()
 
 
-def test_without_visible_spikes_the_voltage_alone_is_compared():
+def test_without_spikes_only_the_voltage_is_compared():
     rng = np.random.default_rng(0)
     recorded = [Activity.of(rng.normal(size=(1000, 3)).astype(np.float32), RATE_HZ, None) for _ in range(3)]
     assert activity_distance(recorded[:1], recorded).measure.tolist() == [
@@ -132,6 +132,6 @@ def test_the_true_network_passes_and_a_shuffled_one_does_not(of_networks):
     order = rng.permuted(np.arange(N_SAMPLES)[:, None].repeat(100, axis=1), axis=0)
     shuffled_mv = np.take_along_axis(once_more.voltage_mv, order, axis=0)
     shuffled = activity_distance([Activity.of(shuffled_mv, RATE_HZ, RESET, once_more.effects)], recorded)
-    told = set(shuffled.measure[~shuffled.resembles])
-    assert {"power spectrum", "interval between spikes", "irregularity (CV)", "Fano factor"} <= told
-    assert "voltage" not in told
+    different = set(shuffled.measure[~shuffled.resembles])
+    assert {"power spectrum", "interval between spikes", "irregularity (CV)", "Fano factor"} <= different
+    assert "voltage" not in different

@@ -1,4 +1,4 @@
-"""Errors are laid at the door of the group that made them."""
+"""Errors are attributed to the group that made them."""
 
 from copy import copy
 from dataclasses import replace
@@ -19,7 +19,7 @@ PERIOD = 40
 
 @pytest.fixture(scope="module")
 def window_set(window_set_of):
-    """Noise about -55 mV; n0 spikes (stands at -60 mV) every 40 samples, n1 twice as often, n2 never."""
+    """Noise at -55 mV; n0 spikes (is at -60 mV) every 40 samples, n1 twice as often, n2 never."""
     rng = np.random.default_rng(0)
     recordings_mv = rng.normal(-55, 1, (3, N_SAMPLES, 3))
     recordings_mv[:, 5::PERIOD, 0] = recordings_mv[:, 12 :: PERIOD // 2, 1] = -60.0
@@ -31,7 +31,7 @@ def window_set(window_set_of):
     )
 
 
-def moments_of(window_set, recording: int) -> tuple[TargetTimes, torch.Tensor]:
+def times_of(window_set, recording: int) -> tuple[TargetTimes, torch.Tensor]:
     windows = np.flatnonzero(window_set.index["recording"] == recording)
     batch = window_set.batch(windows)
     rows = window_set.index["start_row"][windows].astype(np.int64) + window_set.context - 1
@@ -43,14 +43,14 @@ def table(window_set) -> pd.DataFrame:
     """`off` errs by 0.5 mV on n2 alone, and by another 2 mV in the second half of run_2; `right` never errs."""
     sums = GroupErrors(window_set, groupings(window_set), window_set.horizons, ["off", "right"])
     for recording in (1, 2):
-        moments, truth_mv = moments_of(window_set, recording)
+        times, truth_mv = times_of(window_set, recording)
         off_mv = truth_mv.clone()
         off_mv[..., 2] += 0.5
         if recording == 2:
             off_mv[N_SAMPLES // 2 :] += 2.0
         for part in np.array_split(np.arange(len(truth_mv)), 7):
             sums.add(
-                TargetTimes(moments.history_mv[part], recording, moments.origin_rows[part]),
+                TargetTimes(times.history_mv[part], recording, times.origin_rows[part]),
                 {"off": off_mv[part], "right": truth_mv[part]},
                 truth_mv[part],
             )
@@ -63,13 +63,13 @@ def row(table, kind, group, forecaster="off", horizon=1):
     return chosen.iloc[0]
 
 
-def test_who_never_errs_has_no_error_anywhere(table):
+def test_a_perfect_forecaster_has_no_error_in_any_group(table):
     right = table[table.forecaster == "right"]
     assert (right.r2 == 1).all()
     assert (right[["rmse_mv", "bias_mv", "bias_mv_low", "bias_mv_high"]] == 0).all(axis=None)
 
 
-def test_a_bad_channel_and_a_bad_stretch_stand_out(table):
+def test_a_bad_channel_and_a_bad_segment_have_the_largest_errors(table):
     by_channel = table.query("kind == 'channel' and forecaster == 'off' and horizon == 1").set_index("group")
     assert by_channel.share_of_error.idxmax() == "n2"
     assert by_channel.share_of_targets.tolist() == pytest.approx([1 / 3] * 3)
@@ -79,7 +79,7 @@ def test_a_bad_channel_and_a_bad_stretch_stand_out(table):
     assert row(table, "part of the recording", "first quarter").bias_mv == pytest.approx(0.5 / 3, rel=1e-4)
 
 
-def test_an_interval_is_as_wide_as_stretches_differ(table):
+def test_intervals_reflect_differences_between_blocks(table):
     steady, uneven = row(table, "recording", "alpha--run_1"), row(table, "recording", "beta--run_2")
     assert steady.bias_mv_high - steady.bias_mv_low < 1e-5
     assert uneven.bias_mv_low < uneven.bias_mv < uneven.bias_mv_high
@@ -87,8 +87,8 @@ def test_an_interval_is_as_wide_as_stretches_differ(table):
     assert uneven.bias_mv_high - uneven.bias_mv_low == pytest.approx(2 * 1.96 * 0.32, rel=0.25)
 
 
-def test_what_is_unavoidable_is_no_loss_and_intervals_are_counted(window_set):
-    moments, truth_mv = moments_of(window_set, 1)
+def test_irreducible_error_is_no_loss_and_coverage_is_counted(window_set):
+    times, truth_mv = times_of(window_set, 1)
     off_mv = truth_mv.clone()
     off_mv[..., 2] += 0.5  # squared: 0.25, of which 0.2 is unavoidable
     off_mv[..., 1] += 0.2  # squared: 0.04, all of it unavoidable
@@ -98,7 +98,7 @@ def test_what_is_unavoidable_is_no_loss_and_intervals_are_counted(window_set):
     half_width_mv[len(truth_mv) // 2 :, :, 1] = 0.1
     sums = GroupErrors(window_set, groupings(window_set), window_set.horizons, ["off", "right"])
     sums.add(
-        moments,
+        times,
         {"off": off_mv, "right": truth_mv},
         truth_mv,
         bands_mv={"off": torch.stack([off_mv - half_width_mv, off_mv + half_width_mv])},
@@ -116,7 +116,7 @@ def test_what_is_unavoidable_is_no_loss_and_intervals_are_counted(window_set):
     assert np.isnan(row(table, "channel", "n0", "right").coverage80)
 
 
-def test_conditions_and_types_found_are_ways_to_divide(window_set, coupled):
+def test_conditions_and_inferred_types_are_groupings(window_set, coupled):
     coupling = next(iter(coupled[0].couplings().values()))
     of_alpha = replace(coupling, sender_types=(SenderType.EXCITATORY, SenderType.UNKNOWN, SenderType.INHIBITORY))
     treated = [replace(r, condition=c) for r, c in zip(window_set.recordings, (None, "ttx", "ttx"), strict=True)]
@@ -125,8 +125,8 @@ def test_conditions_and_types_found_are_ways_to_divide(window_set, coupled):
     by_kind = {grouping.kind: grouping for grouping in groupings(conditioned, {"alpha": of_alpha})}
 
     def names_of(kind, recording):
-        moments, _ = moments_of(window_set, recording)
-        return np.array(by_kind[kind].names)[by_kind[kind].group_of(moments).numpy()][0].tolist()
+        times, _ = times_of(window_set, recording)
+        return np.array(by_kind[kind].names)[by_kind[kind].group_of(times).numpy()][0].tolist()
 
     assert names_of("condition", 0) == ["not stated"] * 3
     assert names_of("condition", 1) == ["ttx"] * 3
@@ -134,34 +134,34 @@ def test_conditions_and_types_found_are_ways_to_divide(window_set, coupled):
     assert names_of("inferred type", 2) == ["unknown"] * 3  # of beta nothing is known
 
 
-def test_the_groups_of_moments_are_what_their_names_say(window_set):
-    moments, _ = moments_of(window_set, 1)
+def test_groups_match_their_names(window_set):
+    times, _ = times_of(window_set, 1)
     by_kind = {grouping.kind: grouping for grouping in groupings(window_set)}
 
     def names_of(kind: str) -> np.ndarray:
-        return np.array(by_kind[kind].names)[by_kind[kind].group_of(moments).numpy()]
+        return np.array(by_kind[kind].names)[by_kind[kind].group_of(times).numpy()]
 
     assert names_of("neuron type")[0].tolist() == ["excitatory", "excitatory", "inhibitory"]
     rates = names_of("firing rate")[0].tolist()
     assert rates[2].startswith("below")
     assert rates[1].endswith("and more")
     since = names_of("time since its spike")
-    origin = moments.origin_rows - N_SAMPLES
+    origin = times.origin_rows - N_SAMPLES
     assert set(since[(origin - 5) % PERIOD < 2, 0]) == {"below 2 ms"}
     assert set(since[(origin - 5) % PERIOD == 3, 0]) == {"2 to 5 ms"}
     assert set(since[:, 2]) == {"10 ms and more"}
-    present_mv = moments.history_mv[:, -1].numpy()
+    present_mv = times.history_mv[:, -1].numpy()
     lowest = names_of("present voltage") == by_kind["present voltage"].names[0]
     assert present_mv[lowest].max() < present_mv[~lowest].min()
 
 
-def test_without_visible_spikes_what_needs_them_is_left_out(window_set_of):
+def test_without_spikes_their_groupings_are_left_out(window_set_of):
     voltage_mv = np.random.default_rng(1).normal(-55, 1, (200, 2))
     found = groupings(window_set_of([voltage_mv, voltage_mv], [Split.TRAIN, Split.TEST]))
     assert [grouping.kind for grouping in found] == ["channel", "recording", "part of the recording", "present voltage"]
 
 
-def test_what_loses_out_of_proportion_does_so_at_the_least():
+def test_the_disproportion_is_a_lower_bound():
     table = pd.DataFrame(
         {
             "kind": ["channel", "channel", "state", "state"],

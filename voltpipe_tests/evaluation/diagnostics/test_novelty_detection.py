@@ -1,4 +1,4 @@
-"""Faults that can be seen are told from what is clean, the worse the better, and others are not."""
+"""Visible corruptions are detected, severe ones better than mild ones, and invisible ones are not."""
 
 import re
 
@@ -13,7 +13,7 @@ from voltpipe.windows.splits import Split
 
 @pytest.fixture(scope="module")
 def persistence(window_set_of, forecaster_by):
-    """White noise of SD 2 mV about -55 mV on 20 channels, all alike; what is held out, too."""
+    """White noise of SD 2 mV about -55 mV on 20 equal channels, in training and held-out recordings."""
     rng = np.random.default_rng(0)
     splits = [Split.TRAIN, Split.VALIDATION, Split.TEST]
     window_set = window_set_of([rng.normal(-55, 2, (12_000, 20)) for _ in splits], splits, stride=10)
@@ -29,25 +29,25 @@ def auc(table, corruption: str) -> np.ndarray:
     return table[(table.corruption == corruption) & table.is_limit].auc.to_numpy()
 
 
-def test_so_many_clean_windows_raise_an_alarm_as_may(table):
+def test_clean_windows_exceed_the_limit_at_the_set_rate(table):
     clean = table[table.corruption == CLEAN]
     assert len(clean) == 1
     assert clean.recognised.item() == pytest.approx(FALSE_ALARMS, abs=0.01)
 
 
 @pytest.mark.parametrize("fault", ["noise", "50 Hz hum", "60 Hz hum", "drift", "dead channels", "gain error"])
-def test_a_fault_is_noticed_the_better_the_worse_it_is(table, fault):
+def test_worse_corruptions_are_detected_better(table, fault):
     found = auc(table, fault)
     assert found[-1] > 0.99
     assert (np.diff(found) > -0.05).all()
 
 
 @pytest.mark.parametrize("fault", ["swapped channels", "channels late"])
-def test_what_changes_nothing_that_can_be_seen_is_not_noticed(table, fault):
+def test_invisible_corruptions_are_not_detected(table, fault):
     np.testing.assert_allclose(auc(table, fault), 0.5, atol=0.2)
 
 
-def test_a_curve_goes_from_no_alarm_to_all(table):
+def test_a_curve_ends_with_all_windows_detected(table):
     curves = table[(table.corruption != CLEAN) & ~table.is_limit]
     for _, curve in curves.groupby(["corruption", "level"]):
         assert curve.recognised.is_monotonic_increasing
@@ -56,7 +56,7 @@ def test_a_curve_goes_from_no_alarm_to_all(table):
     assert (dead.recognised == 1).all()
 
 
-def test_it_is_said_in_words(table):
+def test_the_text_names_detected_and_undetected_corruptions(table):
     text = out_of_distribution_text(table)
     noticed, unnoticed = text.split("Not detected")
     assert re.search(r"50 Hz hum .*1 mV", noticed)
@@ -67,7 +67,7 @@ def test_it_is_said_in_words(table):
     assert re.search(r"20\.0%.* 1% ", text)
 
 
-def test_a_forecaster_that_does_not_judge_is_not_asked(persistence):
+def test_a_forecaster_without_novelty_detector_gives_an_empty_table(persistence):
     table = novelty_detection_table(*persistence)
     assert table.empty
     assert not re.search(r"\d", out_of_distribution_text(table))

@@ -1,4 +1,4 @@
-"""A channel that is bad comes out first in the errors by channel."""
+"""Corruptions and bad channels have the effects that their kind and level imply."""
 
 import re
 
@@ -23,7 +23,7 @@ N_CHANNELS = 9
 
 @pytest.fixture(scope="module")
 def window_set(window_set_of):
-    """Channels that change by 0.1 of their spread from sample to sample, each about a level of its own."""
+    """Channels that change by 0.1 of their SD from sample to sample, each about its own level."""
     rng = np.random.default_rng(0)
     voltage_mv = np.zeros((2, 4000, N_CHANNELS))
     for row in range(1, 4000):
@@ -36,7 +36,7 @@ def persistence(window_set, forecaster_by):
     return forecaster_by("persistence", lambda z, *_: z[:, -1:].expand(-1, 3, -1), window_set)
 
 
-def test_it_is_found_and_costs_those_nothing_that_do_not_hear_it(window_set, persistence):
+def test_a_bad_channel_is_found_and_costs_independent_channels_nothing(window_set, persistence):
     ranks = planted_ranks(bad_channels(persistence, window_set))
     assert ranks.planted.tolist() == ["n1", "n1", "n4", "n4", "n7", "n7"]
     assert set(ranks.fault) == {DEAD, SWAPPED}
@@ -47,7 +47,7 @@ def test_it_is_found_and_costs_those_nothing_that_do_not_hear_it(window_set, per
     assert re.search(f"{DEAD}.* 3 of 3 trials", text)
 
 
-def test_it_costs_those_that_hear_it(window_set, forecaster_by):
+def test_a_bad_channel_costs_the_channels_that_use_it(window_set, forecaster_by):
     def mean_of_neighbours(z, *_):
         return (0.9 * z[:, -1:] + 0.1 * z[:, -1:].roll(1, 2)).expand(-1, 3, -1)
 
@@ -63,7 +63,7 @@ def test_it_costs_those_that_hear_it(window_set, forecaster_by):
     }
 
 
-def test_a_single_channel_has_no_others(window_set_of, forecaster_by):
+def test_a_single_channel_gives_an_empty_table(window_set_of, forecaster_by):
     one_mv = np.random.default_rng(0).normal(-60, 1, (200, 1))
     window_set = window_set_of([one_mv, one_mv], [Split.TRAIN, Split.TEST])
     table = bad_channels(forecaster_by("p", lambda z, *_: z[:, -1:].expand(-1, 3, -1), window_set), window_set)
@@ -81,7 +81,7 @@ def shown() -> CorruptedInputs:
 
 
 @pytest.mark.parametrize("corruption", corruptions(5.0), ids=lambda corruption: corruption.name)
-def test_a_fault_changes_more_the_higher_its_level_and_nothing_at_zero(corruption):
+def test_a_corruption_changes_more_at_higher_levels_and_nothing_at_zero(corruption):
     changes = [
         float((corruption.apply(shown(), level) - shown().history_mv).square().mean()) for level in corruption.levels
     ]
@@ -90,7 +90,7 @@ def test_a_fault_changes_more_the_higher_its_level_and_nothing_at_zero(corruptio
     assert changes[-1] > 0
 
 
-def test_faults_are_what_their_names_say():
+def test_corruptions_do_what_their_names_say():
     clean = shown().history_mv
     dropped = BY_NAME["dropped samples"].apply(shown(), 0.5)
     assert torch.equal(dropped[:, 0], clean[:, 0])
@@ -115,7 +115,7 @@ def test_faults_are_what_their_names_say():
 
 @pytest.fixture(scope="module")
 def table(window_set_of, forecaster_by):
-    """White noise of SD 2 mV: persistence errs by twice its variance, and the mean by once."""
+    """Robustness on white noise of SD 2 mV. Persistence has twice its variance as error, and the mean once."""
     voltage_mv = np.random.default_rng(0).normal(-55, 2, (2, 3000, 60))
     window_set = window_set_of(list(voltage_mv), [Split.TRAIN, Split.TEST])
     contenders = {
@@ -130,19 +130,19 @@ def r2(table, corruption, level, forecaster):
     return chosen.r2.item()
 
 
-def test_noise_of_known_sd_costs_what_it_must(table):
+def test_noise_of_known_sd_costs_its_theoretical_value(table):
     for name, weight in (("persistence", 1.0), ("half", 0.5)):
         clean = r2(table, "noise", 0.0, name)
         for sd_mv in (1.0, 2.0):
             assert clean - r2(table, "noise", sd_mv, name) == pytest.approx((weight * sd_mv) ** 2 / 4, abs=0.12)
 
 
-def test_what_a_forecaster_does_not_look_at_costs_nothing(table):
+def test_unused_inputs_cost_nothing(table):
     assert r2(table, "dead channels", 0.0, "half") == r2(table, "noise", 0.0, "half")
     assert r2(table, "dead channels", 0.5, "persistence") > r2(table, "dead channels", 0.0, "persistence") + 0.3
 
 
-def test_the_level_at_which_another_is_ahead_is_named(table):
+def test_failure_levels_are_those_at_which_another_forecaster_is_ahead(table):
     always = failure_levels(table, "persistence", 1)
     assert set(always) == set(BY_NAME)
     assert always["noise"] == 0.0
@@ -150,7 +150,7 @@ def test_the_level_at_which_another_is_ahead_is_named(table):
 
 
 @pytest.mark.parametrize(("typical_sd_mv", "mildest_mv", "worst_mv"), [(5.8, 0.1, 10.0), (0.04, 0.0005, 0.05)])
-def test_what_is_added_is_graded_by_how_much_the_voltage_varies(typical_sd_mv, mildest_mv, worst_mv):
+def test_levels_of_added_voltage_depend_on_the_sd(typical_sd_mv, mildest_mv, worst_mv):
     of_noise, *_ = corruptions(typical_sd_mv)
     assert of_noise.levels[1] == pytest.approx(mildest_mv)
     assert of_noise.levels[-1] == pytest.approx(worst_mv)

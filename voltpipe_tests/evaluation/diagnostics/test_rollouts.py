@@ -1,4 +1,4 @@
-"""A run that is the truth never leaves it; one that becomes another leaves it then."""
+"""Roll-outs are compared with the truth until they diverge from it."""
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ RESET = ResetVoltage(-70.0, 1e-3)
 
 @pytest.fixture(scope="module")
 def recorded_mv() -> np.ndarray:
-    """Noise about -55 mV of four starts and five channels, and some spikes at least five samples apart."""
+    """Noise at -55 mV of four starts and five channels, with spikes at least five samples apart."""
     rng = np.random.default_rng(0)
     recorded_mv = rng.normal(-55, 2, (4, KNOWN + N_SAMPLES, 5)).astype(np.float32)
     for run in recorded_mv:
@@ -33,7 +33,7 @@ def lead(found: pd.DataFrame) -> list[float]:
     return found.loc[found.measure == LEAD, ["own", "own_low", "own_high"]].iloc[0].tolist()
 
 
-def test_a_copy_of_the_truth_hits_each_spike_and_never_leaves_it(recorded_mv):
+def test_a_copy_of_the_truth_has_each_spike_and_no_distance(recorded_mv):
     found = table(recorded_mv, recorded_mv)
     assert (found[found.measure == DISTANCE].own == 0).all()
     assert (found[found.measure == SPIKES].own == 1).all()
@@ -44,7 +44,7 @@ def test_a_copy_of_the_truth_hits_each_spike_and_never_leaves_it(recorded_mv):
     assert "1.00 over 5 ms" in following_text(found)
 
 
-def test_a_run_that_becomes_another_recording_follows_until_then(recorded_mv):
+def test_a_roll_out_that_turns_into_another_recording_follows_the_truth_until_then(recorded_mv):
     imagined_mv = recorded_mv.copy()
     imagined_mv[:, KNOWN + 20 :] = recorded_mv[OTHERS][:, KNOWN + 20 :]
     found = table(imagined_mv, recorded_mv)

@@ -1,4 +1,4 @@
-"""What is lost is what was used, no more and no less."""
+"""An ablation costs exactly the contribution of the hidden input."""
 
 import re
 
@@ -16,7 +16,7 @@ ALL_THERE_IS = 3 / 4
 
 
 @pytest.fixture(scope="module")
-def moments(echo_set):
+def windows(echo_set):
     return ReplacementWindows(echo_set, echo_set.windows(Split.TEST), 600)
 
 
@@ -27,8 +27,8 @@ def lost(table, **where):
     return table.iloc[0]
 
 
-def test_a_cut_behind_the_sample_that_is_read_costs_nothing_and_before_it_all(hearing, moments):
-    table = ablation_table(lambda _: hearing, (1,), moments, kept_ms=(4.0, 6.0))
+def test_hiding_samples_costs_everything_only_if_the_used_sample_is_hidden(hearing, windows):
+    table = ablation_table(lambda _: hearing, (1,), windows, kept_ms=(4.0, 6.0))
     cut, kept = (lost(table, ablation="history", kept_ms=ms) for ms in (4.0, 6.0))
     assert cut["r2"] == pytest.approx(ALL_THERE_IS, abs=0.05)
     assert cut["r2_lost"] == pytest.approx(ALL_THERE_IS, abs=0.15)
@@ -37,14 +37,14 @@ def test_a_cut_behind_the_sample_that_is_read_costs_nothing_and_before_it_all(he
     assert re.search(r" 6 ms .* 0\.001 ", ablation_text(table, 1000.0))
 
 
-def test_what_is_heard_of_others_is_lost_without_them_and_no_more_than_that(hearing, moments):
-    coupling = lost(ablation_table(lambda _: hearing, (1,), moments), ablation="coupling")
+def test_the_loss_without_other_channels_is_their_contribution(hearing, windows):
+    coupling = lost(ablation_table(lambda _: hearing, (1,), windows), ablation="coupling")
     assert coupling["r2_lost"] == pytest.approx(ALL_THERE_IS, abs=0.15)
     assert coupling["unit"] == "recordings"
 
 
-def test_who_hears_only_itself_loses_nothing_without_the_others(alone, moments):
-    table = ablation_table(lambda _: alone, (1,), moments)
+def test_independent_channels_lose_nothing_without_the_others(alone, windows):
+    table = ablation_table(lambda _: alone, (1,), windows)
     coupling = lost(table, ablation="coupling")
     assert (coupling["r2_lost"], coupling["low"], coupling["high"]) == (0, 0, 0)
     assert "95 %" not in ablation_text(table, 1000.0).split(".")[0]
@@ -52,26 +52,24 @@ def test_who_hears_only_itself_loses_nothing_without_the_others(alone, moments):
     assert lost(table, ablation="history", kept_ms=1.0)["r2_lost"] != 0
 
 
-def test_one_channel_alone_is_worth_all_there_is_and_the_others_nothing(hearing, moments):
-    table = ShuffledChannels(lambda _: hearing, (1,), moments).losses_by_channel().set_index("channel")
+def test_only_the_used_channel_has_a_loss(hearing, windows):
+    table = ShuffledChannels(lambda _: hearing, (1,), windows).losses_by_channel().set_index("channel")
     assert table.loc["n3", "r2_lost"] == pytest.approx(ALL_THERE_IS, abs=0.15)
     assert (table.loc[["n0", "n1", "n2"], ["r2_lost", "low", "high"]] == 0).all(axis=None)
 
 
-def test_what_a_channel_is_worth_to_itself_and_to_others_is_told_apart(hearing, alone, moments):
+def test_losses_of_a_channel_itself_and_of_others_are_separate(hearing, alone, windows):
     of_hearing, of_alone = (
-        ShuffledChannels(lambda _, each=each: each, (1,), moments).pooled_losses().set_index("ablation")["r2_lost"]
+        ShuffledChannels(lambda _, each=each: each, (1,), windows).pooled_losses().set_index("ablation")["r2_lost"]
         for each in (hearing, alone)
     )
     assert of_hearing[ON_ITSELF] == 0
-    assert of_hearing[ON_OTHERS] == pytest.approx(
-        ALL_THERE_IS / 3, abs=0.1
-    )  # one channel in three is all that is heard
+    assert of_hearing[ON_OTHERS] == pytest.approx(ALL_THERE_IS / 3, abs=0.1)  # only one of three channels is used
     assert of_alone[ON_OTHERS] == 0
     assert of_alone[ON_ITSELF] != 0
 
 
-def test_few_recordings_are_judged_by_blocks_of_windows(window_set_of, alone):
+def test_few_recordings_are_resampled_by_blocks_of_windows(window_set_of, alone):
     noise_mv = np.random.default_rng(0).normal(0, 1, (300, 4))
     window_set = window_set_of([noise_mv, noise_mv], [Split.TRAIN, Split.TEST])
     table = ablation_table(lambda _: alone, (1,), ReplacementWindows(window_set, window_set.windows(Split.TEST), 40))
@@ -84,10 +82,10 @@ def test_times_are_whole_samples_within_a_window(echo_set):
     assert kept_samples(echo_set, (0.2, 1.2)) == {1: 1.0}
 
 
-def test_how_far_forecasts_move_is_what_right_use_is_worth_and_misuse_is_not(forecaster_by, hearing, echo_set, moments):
+def test_movement_of_forecasts_is_the_loss_only_under_optimal_use(forecaster_by, hearing, echo_set, windows):
     wrong = forecaster_by("lstm", lambda *seen: -hearing.module(*seen), echo_set, horizons=(1,))
     of_right, of_wrong = (
-        lost(ablation_table(lambda _, each=each: each, (1,), moments), ablation="coupling") for each in (hearing, wrong)
+        lost(ablation_table(lambda _, each=each: each, (1,), windows), ablation="coupling") for each in (hearing, wrong)
     )
     assert of_right["r2_moved"] == pytest.approx(ALL_THERE_IS, abs=0.15)
     assert of_wrong["r2_moved"] == pytest.approx(of_right["r2_moved"])

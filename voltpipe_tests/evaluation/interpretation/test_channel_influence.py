@@ -1,4 +1,4 @@
-"""Who is heard is found, and only by who has learned it."""
+"""Influence shows the true senders, but only with learned weights."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ N = 12
 
 @pytest.fixture(scope="module")
 def truth():
-    """Who drives whom, each by a sixth of its voltage or of what is missing to it."""
+    """True connectivity, with weights of plus or minus 0.25 and of 0.5 on the channel itself."""
     generator = np.random.default_rng(0)
     weights = generator.choice([0.0, 0.25, -0.25], (N, N), p=[0.8, 0.1, 0.1])
     np.fill_diagonal(weights, 0.5)
@@ -32,7 +32,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def network(window_set_of, truth):
-    """Noise that goes round in a network, and a vector autoregression that learned it."""
+    """Noise that propagates through a network, and a vector autoregression fitted to it."""
     generator = np.random.default_rng(1)
     recordings_mv = np.zeros((3, 1500, N))
     for sample in range(1, 1500):
@@ -45,15 +45,15 @@ def network(window_set_of, truth):
 
 @pytest.fixture(scope="module")
 def both(network):
-    """Trained, and with random weights."""
-    forecaster, moments = network
+    """Influence in the trained forecaster, and with random weights."""
+    forecaster, windows = network
     untrained = with_random_weights(forecaster, seed=0)
     return tuple(
-        ShuffledChannels(lambda _, each=each: each, each.horizons, moments) for each in (forecaster, untrained)
+        ShuffledChannels(lambda _, each=each: each, each.horizons, windows) for each in (forecaster, untrained)
     )
 
 
-def test_true_senders_are_found_and_not_by_random_weights(both, truth):
+def test_trained_weights_show_the_true_senders_and_random_weights_do_not(both, truth):
     table = influence_table(*both)
     assert table["is_connected_truth"].isna().all()  # no simulation that can be drawn again
     assert influence_auroc(table) is None
@@ -64,14 +64,14 @@ def test_true_senders_are_found_and_not_by_random_weights(both, truth):
     assert 0.3 < found[UNTRAINED] < 0.7
 
 
-def test_attributions_of_random_weights_are_told_apart(both):
+def test_learned_attributions_pass_the_sanity_check(both):
     check = sanity_check(*both)
     assert check.passed
     assert abs(check.rank_correlation) < 0.3
     assert f"{check.rank_correlation:.2f}" in check.finding
 
 
-def test_attributions_that_random_weights_give_as_well_are_found_out(both):
+def test_attributions_equal_to_those_of_random_weights_fail_the_sanity_check(both):
     trained, _ = both
     check = sanity_check(trained, trained)
     assert not check.passed
@@ -79,9 +79,9 @@ def test_attributions_that_random_weights_give_as_well_are_found_out(both):
     assert "1.00" in check.finding
 
 
-def test_of_who_hears_only_itself_what_its_own_history_does_is_compared(alone, echo_set):
-    moments = ReplacementWindows(echo_set, echo_set.windows(Split.TEST), 20)
-    trained = ShuffledChannels(lambda _: alone, (1,), moments)
+def test_for_independent_channels_the_own_history_is_compared(alone, echo_set):
+    windows = ReplacementWindows(echo_set, echo_set.windows(Split.TEST), 20)
+    trained = ShuffledChannels(lambda _: alone, (1,), windows)
     assert "own history" in sanity_check(trained, trained).finding
     assert not sanity_check(trained, trained).passed
     table = influence_table(trained, trained)
@@ -89,7 +89,7 @@ def test_of_who_hears_only_itself_what_its_own_history_does_is_compared(alone, e
     assert "mV" not in influence_text(table, None)
 
 
-def test_forecasts_that_depend_on_nothing_have_no_attribution(forecaster_by, echo_set):
+def test_constant_forecasts_have_no_attribution(forecaster_by, echo_set):
     constant = forecaster_by("lstm", lambda history_z, *_: 0 * history_z[:, -1:], echo_set, horizons=(1,))
     shuffled = ShuffledChannels(
         lambda _: constant, (1,), ReplacementWindows(echo_set, echo_set.windows(Split.TEST), 20)

@@ -1,4 +1,4 @@
-"""What is put in the place of a history was recorded elsewhere, and might have been there."""
+"""Replacements of a history were recorded at other times and fit its kept samples."""
 
 import numpy as np
 import torch
@@ -7,40 +7,40 @@ from voltpipe.evaluation.interpretation.input_replacement import ReplacementWind
 from voltpipe.windows.splits import Split
 
 
-def moments_of(window_set, at_most=30):
+def windows_of(window_set, at_most=30):
     return ReplacementWindows(window_set, window_set.windows(Split.TEST), at_most)
 
 
-def test_other_moments_share_no_sample_with_a_window_and_are_of_the_same_recording(echo_set):
-    moments = moments_of(echo_set)
+def test_replacements_are_from_the_same_recording_and_share_no_sample(echo_set):
+    windows = windows_of(echo_set)
     starts = echo_set.index["start_row"]
-    for window in moments.windows:
-        others = moments.others(window)
+    for window in windows.windows:
+        others = windows.others(window)
         assert len(others) > 2
         assert (np.abs(starts[others] - starts[window]) >= echo_set.settings.window_samples).all()
         assert set(echo_set.index["recording"][others]) == {echo_set.index["recording"][window]}
 
 
-def test_another_past_leaves_what_is_kept_and_joins_it_without_a_step(window_set_of):
+def test_another_past_keeps_the_last_samples_and_joins_them_without_a_step(window_set_of):
     ramp_mv = np.tile(np.arange(40.0), 20)[:, None]  # a sawtooth: before 7 always comes 6
     window_set = window_set_of([ramp_mv, ramp_mv], [Split.TRAIN, Split.TEST])
-    moments = moments_of(window_set)
-    for past_z in moments.other_past_z(4):
-        torch.testing.assert_close(past_z, moments.batch.history_z)
+    windows = windows_of(window_set)
+    for past_z in windows.other_past_z(4):
+        torch.testing.assert_close(past_z, windows.batch.history_z)
     noise_mv = np.random.default_rng(0).normal(0, 1, (400, 2))
-    moments = moments_of(window_set_of([noise_mv, noise_mv], [Split.TRAIN, Split.TEST]))
-    first_z, second_z = moments.other_past_z(4)
-    assert torch.equal(first_z[:, -4:], moments.batch.history_z[:, -4:])
-    assert not torch.isclose(first_z[:, :-4], moments.batch.history_z[:, :-4]).all(1).any()
+    windows = windows_of(window_set_of([noise_mv, noise_mv], [Split.TRAIN, Split.TEST]))
+    first_z, second_z = windows.other_past_z(4)
+    assert torch.equal(first_z[:, -4:], windows.batch.history_z[:, -4:])
+    assert not torch.isclose(first_z[:, :-4], windows.batch.history_z[:, :-4]).all(1).any()
     assert not torch.isclose(first_z[:, :-4], second_z[:, :-4]).all(1).any()
 
 
-def test_a_recording_too_short_for_other_moments_gives_none(window_set_of):
+def test_a_recording_too_short_for_replacements_gives_no_windows(window_set_of):
     voltage_mv = np.random.default_rng(0).normal(0, 1, (40, 2))
-    assert len(moments_of(window_set_of([voltage_mv, voltage_mv], [Split.TRAIN, Split.TEST]))) == 0
+    assert len(windows_of(window_set_of([voltage_mv, voltage_mv], [Split.TRAIN, Split.TEST]))) == 0
 
 
-def test_fewer_windows_are_taken_where_they_are_large(echo_set):
+def test_fewer_large_windows_are_taken(echo_set):
     assert affordable(80, echo_set) == 80
-    assert len(moments_of(echo_set, 12)) == 12
-    assert list(moments_of(echo_set, 12).some(3).windows) == [moments_of(echo_set, 12).windows[i] for i in (0, 5, 11)]
+    assert len(windows_of(echo_set, 12)) == 12
+    assert list(windows_of(echo_set, 12).some(3).windows) == [windows_of(echo_set, 12).windows[i] for i in (0, 5, 11)]

@@ -1,4 +1,4 @@
-"""Filters are what a network does to the voltage, and their responses are those of the textbook."""
+"""Filters match the gradient of the model, and their responses match theory."""
 
 import re
 from dataclasses import asdict
@@ -33,7 +33,7 @@ def window_set(window_set_of):
     return window_set_of([noise_mv, noise_mv], [Split.TRAIN, Split.TEST])
 
 
-def test_two_equal_taps_pass_slow_changes_and_stop_the_fastest():
+def test_two_equal_taps_pass_low_and_stop_high_frequencies():
     response = response_table(pd.DataFrame({"filter": 0, "lag_ms": [0.0, 1.0], "weight": [0.5, 0.5]}), 1000.0)
     gain_db = response.set_index("frequency_hz")["gain_db"]
     assert gain_db[0] == pytest.approx(0)
@@ -42,7 +42,7 @@ def test_two_equal_taps_pass_slow_changes_and_stop_the_fastest():
     assert re.findall(r"\d+", filter_text(response, "cnn_lstm")) == ["1", "1", "125", "0", "375", "0"]
 
 
-def test_a_difference_passes_the_fastest_and_stops_what_stays():
+def test_a_difference_passes_high_and_stops_low_frequencies():
     response = response_table(pd.DataFrame({"filter": 0, "lag_ms": [0.0, 1.0], "weight": [1.0, -1.0]}), 1000.0)
     gain_db = response.set_index("frequency_hz")["gain_db"]
     assert (gain_db[0], gain_db[500]) == (pytest.approx(-80), pytest.approx(20 * np.log10(2)))
@@ -57,23 +57,23 @@ def test_a_difference_passes_the_fastest_and_stops_what_stays():
         ("cnn_lstm", "convolutions.0", lambda output, number: output[0, number]),
     ],
 )
-def test_taps_are_what_a_change_of_each_sample_does_to_the_filter(window_set, name, layer, of_last_sample):
-    """Measured with a gradient through the network itself."""
+def test_taps_are_the_gradient_of_the_filter(window_set, name, layer, of_last_sample):
+    """Compare with a gradient through the model."""
     forecaster = Forecaster.unfitted(name, window_set, {"hidden_units": 8} if name == "cnn_lstm" else None)
     forecaster.module.fit(window_set)
-    heard = []
-    attrgetter(layer)(forecaster.module).register_forward_hook(lambda _, __, output: heard.append(output))
+    outputs = []
+    attrgetter(layer)(forecaster.module).register_forward_hook(lambda _, __, output: outputs.append(output))
     history_z = window_set.batch(window_set.windows(Split.TEST)[:1]).history_z.requires_grad_()
     forecaster.module.eval()(history_z, torch.full((1, 3), -60.0), torch.full((1, 3), 5.0))
     per_sd = 1.0 if name == "cnn_lstm" else 5.0 / float(forecaster.module.spread_mv)
     filters = filter_table(forecaster)
     for number in (0, 5):
-        (gradient,) = torch.autograd.grad(of_last_sample(heard[-1], number)[1], history_z, retain_graph=True)
+        (gradient,) = torch.autograd.grad(of_last_sample(outputs[-1], number)[1], history_z, retain_graph=True)
         expected = filters.loc[filters["filter"] == number, "weight"].to_numpy() * per_sd
         np.testing.assert_allclose(gradient[0, :, 1].flip(0).numpy()[: len(expected)], expected, rtol=1e-4, atol=1e-7)
 
 
-def test_recurrences_are_filters_too_and_an_lstm_has_none(window_set):
+def test_state_space_and_multi_scale_have_filters_and_an_lstm_has_none(window_set):
     state_space = Forecaster.unfitted("state_space", window_set)
     assert filter_table(state_space)["lag_ms"].max() == state_space.module.memory_samples - 1
     assert len(filter_table(Forecaster.unfitted("multi_scale", window_set))) == 2 * 32
@@ -95,7 +95,7 @@ def held_out(window_set_of, n_channels: int, n_samples: int = 300):
 
 
 def section_of(forecaster, window_set, no_connectivity, interpretation=None):
-    """The page's section, and which figures it shows."""
+    """Return the section of the page, and the names of its figures."""
     evaluation, _ = score_forecaster(forecaster, window_set, {})
     interpretation = interpretation or interpret(forecaster, window_set)
     drawn, undrawn = attempt_each(interpretation_figures(evaluation, interpretation))
@@ -119,7 +119,7 @@ def test_every_architecture_can_be_interpreted(name, window_set_of):
     assert (found.attribution["attribution_mv"] > 0).any()
 
 
-def test_what_is_written_is_read(hearing, echo_set, tmp_path):
+def test_an_interpretation_survives_its_files(hearing, echo_set, tmp_path):
     interpretation = interpret(hearing, echo_set)
     interpretation.write(tmp_path)
     again = Interpretation.read(tmp_path)
@@ -132,7 +132,7 @@ def test_what_is_written_is_read(hearing, echo_set, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_page_says_what_forecasts_follow_from(hearing, echo_set, tmp_path, no_connectivity):
+def test_the_page_describes_the_interpretation(hearing, echo_set, tmp_path, no_connectivity):
     evaluation, errors = score_forecaster(hearing, echo_set, {})
     interpretation = interpret(hearing, echo_set)
     report = write_report(tmp_path, evaluation, errors.detail(), no_connectivity, interpretation=interpretation)
@@ -146,7 +146,7 @@ def test_the_page_says_what_forecasts_follow_from(hearing, echo_set, tmp_path, n
     assert "filters" not in figures
 
 
-def test_a_single_channel_has_no_others(window_set_of, forecaster_by, no_connectivity):
+def test_a_single_channel_has_no_influence(window_set_of, forecaster_by, no_connectivity):
     window_set = held_out(window_set_of, 1)
     forecaster = forecaster_by("lstm", lambda history_z, *_: history_z[:, -3:-2], window_set, horizons=(1,))
     page, figures = section_of(forecaster, window_set, no_connectivity)
@@ -154,7 +154,7 @@ def test_a_single_channel_has_no_others(window_set_of, forecaster_by, no_connect
     assert "influence" not in figures
 
 
-def test_too_little_held_out_is_said(window_set_of, forecaster_by, tmp_path, no_connectivity):
+def test_the_page_says_if_too_little_is_held_out(window_set_of, forecaster_by, tmp_path, no_connectivity):
     window_set = held_out(window_set_of, 2, n_samples=40)
     forecaster = forecaster_by("lstm", lambda history_z, *_: history_z[:, -1:], window_set, horizons=(1,))
     interpretation = interpret(forecaster, window_set)
@@ -168,9 +168,9 @@ def test_too_little_held_out_is_said(window_set_of, forecaster_by, tmp_path, no_
     assert "attribution" not in figures
 
 
-def test_at_a_high_rate_only_whole_milliseconds_within_a_window_are_cut(window_set_of, forecaster_by, no_connectivity):
-    said_mv = [np.random.default_rng(seed).normal(0, 1, 800) for seed in range(3)]
-    recordings_mv = [np.stack([each_mv, np.roll(each_mv, 18)], 1) for each_mv in said_mv]
+def test_at_a_high_rate_only_whole_milliseconds_within_a_window_are_kept(window_set_of, forecaster_by, no_connectivity):
+    noise_mv_by_recording = [np.random.default_rng(seed).normal(0, 1, 800) for seed in range(3)]
+    recordings_mv = [np.stack([each_mv, np.roll(each_mv, 18)], 1) for each_mv in noise_mv_by_recording]
     window_set = window_set_of(recordings_mv, [Split.TRAIN, Split.VALIDATION, Split.TEST])
     window_set.rate_hz = 15_000.0
     forecaster = forecaster_by(
