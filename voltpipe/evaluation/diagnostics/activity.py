@@ -195,7 +195,7 @@ def _of_pairs(values: Float64[np.ndarray, "time channel"]) -> Values:
     return np.asarray(np.corrcoef(varying.T)[np.triu_indices(varying.shape[1], 1)])
 
 
-MEASURES = (
+ACTIVITY_MEASURES = (
     ActivityMeasure("voltage", "mV", False, _voltages_mv),
     ActivityMeasure("power spectrum", "dB", False, _spectrum_db, in_order=True),
     ActivityMeasure("voltage correlation", "", False, _voltage_correlations),
@@ -252,7 +252,7 @@ def activity_distance(imagined: Sequence[Activity], recorded: Sequence[Activity]
         recorded: at least two recordings, each as long as a roll-out, because short segments differ more.
     """
     rows = []
-    for measure in MEASURES if imagined else ():
+    for measure in ACTIVITY_MEASURES if imagined else ():
         if measure.needs_spikes and any(each.spikes is None for each in (*imagined, *recorded)):
             continue
         own, truth = [[measure.of(each) for each in activities] for activities in (imagined, recorded)]

@@ -22,7 +22,7 @@ from voltpipe.progress import NO_EVALUATION_PROGRESS, EvaluationProgress
 from voltpipe.windows.window_set import WindowSet
 
 LOOK_UP, AUTOREGRESSION = "look_up", "autoregression"
-TABLES = ("errors_by_group", "robustness", "bad_channels", "out_of_distribution", "resemblance", "following")
+DIAGNOSTIC_TABLES = ("errors_by_group", "robustness", "bad_channels", "out_of_distribution", "resemblance", "following")
 """Names of the diagnostics that give a table."""
 _HONESTY_FILE = "honesty.json"
 _FAILURES_FILE = "failed_diagnostics.json"
@@ -54,7 +54,7 @@ class Diagnosis:
 
     def write(self, folder: Path) -> None:
         """Write each table as Parquet, checks and failures as JSON, each as an atomic write."""
-        for name in TABLES:
+        for name in DIAGNOSTIC_TABLES:
             with atomic_write(folder / f"{name}.parquet") as aside:
                 getattr(self, name).to_parquet(aside, index=False)
         write_json(folder / _HONESTY_FILE, {check.name: asdict(check) for check in self.honesty})
@@ -64,7 +64,7 @@ class Diagnosis:
     def read(cls, folder: Path) -> "Diagnosis":
         """Read what `write` wrote."""
         return cls(
-            **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},
+            **{name: pd.read_parquet(folder / f"{name}.parquet") for name in DIAGNOSTIC_TABLES},
             honesty=tuple(LeakageCheck(**check) for check in read_json(folder / _HONESTY_FILE).values()),
             failed=read_failures(folder / _FAILURES_FILE),
         )

@@ -30,7 +30,7 @@ from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.lake.files import atomic_write, read_json, write_json
 from voltpipe.windows.window_set import WindowSet
 
-TABLES = ("ablations", "channels", "attribution", "influence", "filters", "responses")
+INTERPRETATION_TABLES = ("ablations", "channels", "attribution", "influence", "filters", "responses")
 SANITY = "attribution_sanity"
 _SANITY_FILE = f"{SANITY}.json"
 _FAILURES_FILE = "failed_interpretation.json"
@@ -62,7 +62,7 @@ class Interpretation:
 
     def write(self, folder: Path) -> None:
         """Write each table as Parquet, check and failures as JSON, each as an atomic write."""
-        for name in TABLES:
+        for name in INTERPRETATION_TABLES:
             with atomic_write(folder / f"{name}.parquet") as aside:
                 getattr(self, name).to_parquet(aside, index=False)
         write_json(folder / _SANITY_FILE, asdict(self.sanity))
@@ -72,7 +72,7 @@ class Interpretation:
     def read(cls, folder: Path) -> "Interpretation":
         """Read what `write` wrote."""
         return cls(
-            **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},
+            **{name: pd.read_parquet(folder / f"{name}.parquet") for name in INTERPRETATION_TABLES},
             sanity=SanityCheck(**read_json(folder / _SANITY_FILE)),
             failed=read_failures(folder / _FAILURES_FILE),
         )
@@ -95,7 +95,9 @@ def interpret(forecaster: Forecaster, window_set: WindowSet) -> Interpretation:
             **_of_windows(forecaster, window_set),
         }
     failed = {name: each.reason for name, each in made.items() if isinstance(each, Failure)}
-    tables = {name: pd.DataFrame() if name in failed else made.get(name, pd.DataFrame()) for name in TABLES}
+    tables = {
+        name: pd.DataFrame() if name in failed else made.get(name, pd.DataFrame()) for name in INTERPRETATION_TABLES
+    }
     sanity = made.get(SANITY, _NOT_ASKED)
     if isinstance(sanity, Failure):
         sanity = SanityCheck(False, f"they could not be compared: {sanity.reason}", None)

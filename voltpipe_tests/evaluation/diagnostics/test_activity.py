@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from ceilings.stepper import NetworkState
 
-from voltpipe.evaluation.diagnostics.activity import MEASURES, Activity, activity_distance
+from voltpipe.evaluation.diagnostics.activity import ACTIVITY_MEASURES, Activity, activity_distance
 from voltpipe.signals.spike_detection import ResetVoltage
 from voltpipe.simulation.network import BRUNEL_NETWORK, draw_network
 
 RESET = ResetVoltage(-70.0, 1e-3)
 RATE_HZ = 1000.0
 N_SAMPLES = 2000
-OF = {measure.name: measure.of for measure in MEASURES}
+OF = {measure.name: measure.of for measure in ACTIVITY_MEASURES}
 
 
 def activity(spikes: np.ndarray, seed: int = 0) -> Activity:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from voltpipe.evaluation.diagnostics.activity import MEASURES, rollout_activity_distance
+from voltpipe.evaluation.diagnostics.activity import ACTIVITY_MEASURES, rollout_activity_distance
 from voltpipe.evaluation.diagnostics.corruptions import corruptions
 from voltpipe.evaluation.diagnostics.diagnostics import Diagnosis, diagnose
 from voltpipe.evaluation.diagnostics.novelty_detection import CLEAN
@@ -45,7 +45,7 @@ def test_it_asks_everything(diagnosis):
     assert set(diagnosis.robustness.corruption) == {corruption.name for corruption in corruptions(5.0)}
     assert set(diagnosis.out_of_distribution.corruption) == {CLEAN, *diagnosis.robustness.corruption}
     assert set(diagnosis.robustness.forecaster) == {"look_up", "autoregression"}
-    assert set(diagnosis.resemblance.measure) <= {measure.name for measure in MEASURES}
+    assert set(diagnosis.resemblance.measure) <= {measure.name for measure in ACTIVITY_MEASURES}
     assert set(diagnosis.following.measure) == {DISTANCE, SPIKES, LEAD}
     assert diagnosis.bad_channels.is_planted.sum() == 9  # three channels dead, and three pairs swapped
     assert [check.passed for check in diagnosis.honesty] == [True] * 3
