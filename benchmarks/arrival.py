@@ -33,9 +33,9 @@ from voltpipe.pipeline.jobs import CONDITIONED_KEY
 from voltpipe.pipeline.partitions import BATCH_SIZE, recording_keys
 from voltpipe.pipeline.resources import LakeResource
 from voltpipe.pipeline.sensors import RECORDINGS_PER_TICK, raw_recordings
-from voltpipe.recordings.raw.catalogue import Verdict
 from voltpipe.recordings.raw.history import read_source, record_verdict
 from voltpipe.recordings.raw.raw_folder import list_raw, raw_fingerprint
+from voltpipe.recordings.raw.recording_records import Verdict
 
 TICK_LIMIT_S, PAGE_LIMIT_S = 5.0, 5.0
 PORT = 3977

@@ -27,8 +27,8 @@ from numpy.lib.format import open_memmap
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import Lake
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
-from voltpipe.recordings.raw.catalogue import Verdict
 from voltpipe.recordings.raw.open_recording import open_recording
+from voltpipe.recordings.raw.recording_records import Verdict
 from voltpipe.recordings.settings import ConditioningSettings, Profile
 from voltpipe.recordings.store.conditioned_writer import CONTINUOUS, QUANTISED, ROW_GROUP_SAMPLES
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import Lake
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
-from voltpipe.recordings.raw.catalogue import Verdict
+from voltpipe.recordings.raw.recording_records import Verdict
 from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.recordings.store.conditioned_recording import ConditionedRecording, open_conditioned
 from voltpipe.simulation.raw_files import write_recording

@@ -27,7 +27,7 @@ from reference import REFERENCE_FOLDER, reference_window_set
 from voltpipe.forecasting.compute import Compute, flush_denormals, retain_allocator_memory
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module_registry import ARCHITECTURES
-from voltpipe.forecasting.recipe import Recipe
+from voltpipe.forecasting.optimizer_recipe import Recipe
 from voltpipe.forecasting.settings import Architecture, Device, Precision, TrainingSettings
 from voltpipe.forecasting.training.epoch import backpropagate, make_optimizer, take_step
 from voltpipe.simulation.settings import Preparation

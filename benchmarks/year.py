@@ -38,8 +38,8 @@ from voltpipe.pipeline.retraining_requests import POLICY_FILE, read_policy, retr
 from voltpipe.pipeline.runs import MLFLOW_RUN_TAG, unfinished_runs
 from voltpipe.progress import NO_TRAINING_PROGRESS
 from voltpipe.recordings.raw.arrivals import find_arrivals
-from voltpipe.recordings.raw.catalogue import Verdict, read_history
 from voltpipe.recordings.raw.raw_folder import list_raw
+from voltpipe.recordings.raw.recording_records import Verdict, read_history
 from voltpipe.tracking.mlflow_store import TRACKING_VARIABLE, TrackingStore
 from voltpipe.tracking.model_registry import MODEL_NAME, champion
 from voltpipe.tracking.run_lifecycle import IDENTITY_TAG

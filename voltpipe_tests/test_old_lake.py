@@ -11,7 +11,7 @@ from voltpipe.lake.files import file_digest, read_json
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import LAKE_VARIABLE
 from voltpipe.recordings.raw.arrivals import find_arrivals
-from voltpipe.recordings.raw.catalogue import catalogue, read_history
+from voltpipe.recordings.raw.recording_records import catalogue, read_history
 from voltpipe.recordings.store.conditioned_recording import open_conditioned
 from voltpipe.tracking.mlflow_store import TrackingStore
 from voltpipe.tracking.model_registry import champion

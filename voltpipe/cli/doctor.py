@@ -160,8 +160,8 @@ def _champion(lake: Lake) -> Iterator[CheckResult]:
 
 
 def _recordings(lake: Lake) -> Iterator[CheckResult]:
-    from voltpipe.recordings.raw.catalogue import read_quarantine
     from voltpipe.recordings.raw.raw_folder import list_raw
+    from voltpipe.recordings.raw.recording_records import read_quarantine
 
     listing, quarantine = list_raw(lake), read_quarantine(lake)
     yield CheckResult("recordings", f"{len(listing.found)} raw, {len(quarantine)} in quarantine")

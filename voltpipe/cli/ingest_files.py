@@ -10,8 +10,8 @@ from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import Lake
 from voltpipe.pipeline.launcher import Launcher
 from voltpipe.recordings.hints import Hints
-from voltpipe.recordings.raw.catalogue import RecordingRecord, RecordingStatus, catalogue
 from voltpipe.recordings.raw.ingest import ingest
+from voltpipe.recordings.raw.recording_records import RecordingRecord, RecordingStatus, catalogue
 
 
 class IngestOutcome(StrEnum):

@@ -37,7 +37,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="voltpipe")
 def main() -> None:
-    """Train and operate forecasters of the membrane voltage of neural tissue.
+    """Train and operate voltage forecasters for neural tissue.
 
     All data is kept in the data lake: data_lake/, or the folder named by VOLTPIPE_DATA_LAKE.
     """
@@ -57,8 +57,8 @@ def main() -> None:
 def simulate_command(preparation: str, organoid: str, file_format: str, **options: Any) -> None:
     """Simulate raw recordings of a reference preparation into the lake.
 
-    brunel draws a new network for each recording, as published, so each becomes an organoid of its own (NAME_000,
-    NAME_001, ...). organoid records one network several times.
+    With brunel, each recording has a new network, as published, and becomes an organoid of its own (ORGANOID_000,
+    ORGANOID_001, ...). With organoid, one network is recorded several times.
     """
     from voltpipe.simulation.raw_files import write_raw_files
 
@@ -71,16 +71,17 @@ def simulate_command(preparation: str, organoid: str, file_format: str, **option
 @click.argument("files", nargs=-1, required=True, type=_EXISTING, metavar="FILE...")
 @click.option("--organoid", required=True, help="Organoid under which the recordings are stored.")
 @click.option(
-    "--name", help="Name of the recording in the lake [default: the file name]. MaxWell's data.raw.h5 needs one."
+    "--name", help="Name of the recording in the lake. Default: the file name. Required for MaxWell's data.raw.h5."
 )
 @settings_options(Hints, leave_out=("conditioning",))
 @settings_options(ConditioningSettings)
 def ingest_command(files: tuple[Path, ...], organoid: str, name: str | None, **options: Any) -> None:
     """Copy recordings into the lake and condition them.
 
-    The first options are hints: they state what the files do not. Those from --profile on set the conditioning. Both
-    are kept in a sidecar next to each raw file. A recording that fails a quality check is quarantined with the reason.
-    The other recordings are still conditioned, but the exit status is 1.
+    The first options are hints: they supply metadata that a file lacks, or correct it. The options from --profile
+    onward set the conditioning. The given options are stored in a sidecar next to each raw file. A recording that fails
+    a required check is quarantined, with the reason. Then the exit status is 1; the other recordings are still
+    conditioned.
     """
     from voltpipe.cli.ingest_files import ingest_files
 
@@ -97,13 +98,13 @@ def ingest_command(files: tuple[Path, ...], organoid: str, name: str | None, **o
 
 
 @main.command("train")
-@click.option("--organoid", help="Organoid whose recordings are used [default: all organoids].")
+@click.option("--organoid", help="Organoid whose recordings are used. Default: all organoids.")
 @settings_options(TrainingSettings)
 def train_command(organoid: str | None, **options: Any) -> None:
     """Train a forecaster on the conditioned recordings, evaluate it, register it, and review it for promotion.
 
-    The training is a Dagster run on the lake's own instance, so the UI shows it with its assets. After an interruption,
-    repeat the command to resume from the last epoch.
+    The training runs in Dagster, so `voltpipe up` shows it with its assets. After an interruption, repeat the command
+    to resume from the last epoch.
     """
     from voltpipe.cli.train_and_register import train_and_register
 
@@ -112,7 +113,7 @@ def train_command(organoid: str | None, **options: Any) -> None:
 
 
 @main.command("search")
-@click.option("--organoid", help="Organoid whose recordings are used [default: all organoids].")
+@click.option("--organoid", help="Organoid whose recordings are used. Default: all organoids.")
 @settings_options(SearchSettings)
 def search_command(organoid: str | None, **options: Any) -> None:
     """Search for the training settings with the lowest validation loss. Each trial is a training.
@@ -133,7 +134,7 @@ def search_command(organoid: str | None, **options: Any) -> None:
     "--out", type=click.Path(path_type=Path), required=True, metavar="F.parquet", help="Parquet file to write."
 )
 @click.option("--every-ms", type=float, default=10.0, show_default=True, help="Interval between forecasts, in ms.")
-@click.option("--organoid", help="Recorded organoid [default: the one that the forecaster was trained on].")
+@click.option("--organoid", help="Recorded organoid. Default: the one that the forecaster was trained on.")
 @click.option(
     "--adapt-ms",
     type=click.FloatRange(min=0, min_open=True),
@@ -147,12 +148,12 @@ def forecast(
     """Forecast a recording in mV. The table has one row for each time, channel and horizon.
 
     FILE is a raw recording or a conditioned one from the lake. A raw recording is conditioned like the forecaster's
-    training data: filter, resampling, common reference, blanking. No forecast is made from samples that this leaves
-    out.
+    training data: filter, resampling, common reference, blanking. Samples that conditioning leaves
+    out are not used.
 
     For an organoid that the forecaster was not trained on, no connectivity is assumed. With --adapt-ms, its
-    connectivity is estimated from the beginning of the recording. The other options are hints: they state what the
-    file does not.
+    connectivity is estimated from the beginning of the recording. The options from --unit onward are hints: they
+    supply metadata that the file lacks, or correct it.
     """
     from voltpipe.inference.forecast_file import forecast_file
     from voltpipe.tracking.model_registry import load_forecaster
@@ -175,7 +176,7 @@ def reproduce_command(version: str, **options: Any) -> None:
     """Repeat the training of a registered forecaster and compare the results. The exit status is 1 if they differ.
 
     VERSION is a number or an alias, such as champion. Its conditioned recordings must be unchanged. The window set and
-    the training are repeated in a scratch folder, with the same seed, epochs and windows but without a time budget. On
+    the training are repeated in a scratch folder, with the same seed, epochs and windows but without a time limit. On
     the same processor with the same libraries, a CPU training must give identical weights. Otherwise R2 must agree
     within the tolerance.
     """
@@ -199,8 +200,8 @@ def reproduce_command(version: str, **options: Any) -> None:
 def rollback(version: str | None, why: str) -> None:
     """Make the previous champion, or the former champion VERSION, champion again.
 
-    Forecasts come from it at once. The version that it replaces becomes `previous`. A second rollback makes that
-    version champion again, but a promotion review does not.
+    Forecasts come from it at once. The version that it replaces becomes `previous`. Only another rollback, not a
+    promotion review, can make the replaced version champion again.
     """
     from voltpipe.tracking.audit_log import current_user
     from voltpipe.tracking.mlflow_store import TrackingStore
@@ -222,10 +223,10 @@ def history() -> None:
 @main.command()
 @click.argument("versions", nargs=-1, required=True, metavar="VERSION VERSION...")
 @click.option(
-    "--window-set", default="", metavar="DIGEST", help="First characters of the digest of the window set to score on."
+    "--window-set", default="", metavar="DIGEST", help="Digest, or its first characters, of the window set to score on."
 )
 def compare(versions: tuple[str, ...], window_set: str) -> None:
-    """Compare registered forecasters on held-out recordings that none of them learned from, and write a report.
+    """Compare registered forecasters on held-out recordings that none was trained on, and write a report.
 
     A VERSION is a number or an alias, such as champion. Each later version is compared with the first.
     """
@@ -263,12 +264,12 @@ def export(key: str, out: Path, session_start: datetime, species: str, age: str,
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on. Other machines can reach any address but a loopback one.",
+    help="Address to listen on. With any address but loopback, other machines can use the servers without login.",
 )
-@click.option("--dagster-port", type=int, default=3000, show_default=True, help="Port of Dagster's pages.")
-@click.option("--mlflow-port", type=int, default=5000, show_default=True, help="Port of MLflow's pages.")
+@click.option("--dagster-port", type=int, default=3000, show_default=True, help="Port of Dagster's web UI.")
+@click.option("--mlflow-port", type=int, default=5000, show_default=True, help="Port of MLflow's web UI.")
 def up(host: str, dagster_port: int, mlflow_port: int) -> None:
-    """Serve Dagster (pages and daemon) and MLflow until Ctrl-C."""
+    """Serve Dagster (web UI and daemon) and MLflow until Ctrl-C."""
     from voltpipe.cli.servers import serve
 
     serve(Lake.default(), host=host, dagster_port=dagster_port, mlflow_port=mlflow_port)
@@ -276,10 +277,10 @@ def up(host: str, dagster_port: int, mlflow_port: int) -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that `voltpipe up` would listen on.")
-@click.option("--dagster-port", type=int, default=3000, show_default=True, help="Port of Dagster's pages.")
-@click.option("--mlflow-port", type=int, default=5000, show_default=True, help="Port of MLflow's pages.")
+@click.option("--dagster-port", type=int, default=3000, show_default=True, help="Port of Dagster's web UI.")
+@click.option("--mlflow-port", type=int, default=5000, show_default=True, help="Port of MLflow's web UI.")
 def doctor(host: str, dagster_port: int, mlflow_port: int) -> None:
-    """Create or migrate the lake's stores, and report problems and their remedies.
+    """Check the lake and this machine; report problems and how to fix them. Missing stores are created.
 
     The exit status is 1 if there is a problem.
     """

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from voltpipe.forecasting.connectivity.connectivity import Connectivity
 from voltpipe.forecasting.connectivity.coupling_state import FoldCouplings
 from voltpipe.forecasting.connectivity.spike_triggered_average import SpikeTriggeredSums
-from voltpipe.forecasting.recipe import Recipe
+from voltpipe.forecasting.optimizer_recipe import Recipe
 from voltpipe.schema import Settings
 from voltpipe.windows.window_set import WindowSet
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from voltpipe.forecasting.recipe import Recipe
+from voltpipe.forecasting.optimizer_recipe import Recipe
 from voltpipe.schema import Settings
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import Lake
 from voltpipe.monitoring.retraining_policy import NewRecording
-from voltpipe.recordings.raw.catalogue import RecordingVersion, Verdict, read_history
+from voltpipe.recordings.raw.recording_records import RecordingVersion, Verdict, read_history
 from voltpipe.recordings.store.conditioned_recording import conditioned_paths
 from voltpipe.tracking.mlflow_store import TrackingError, TrackingStore
 from voltpipe.tracking.model_registry import RegisteredForecaster, newest_versions, serving_version

@@ -17,9 +17,11 @@ class Hints(Settings):
 
     unit: str | None = Field(None, description="Unit of the stored numbers: V, mV, uV, nV or pV.")
     rate_hz: float | None = Field(None, gt=0, description="Sampling rate in Hz.")
-    channel_names: tuple[str, ...] | None = Field(None, description="Unique name of each channel.")
+    channel_names: tuple[str, ...] | None = Field(
+        None, description="Unique names of the channels, in order. Repeat the option for each."
+    )
     channel_types: tuple[str, ...] | None = Field(
-        None, description="Type of each channel: excitatory, inhibitory, electrode, ..."
+        None, description="Types of the channels, in order: excitatory, inhibitory, electrode, ..."
     )
     exclude_channels: tuple[str, ...] = Field((), description="Names of channels to leave out.")
     series: str | None = Field(None, description="Series, stream or well to read, if the file has several.")

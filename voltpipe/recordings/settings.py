@@ -38,7 +38,8 @@ class ConditioningSettings(Settings):
         0.6, ge=0.2, le=0.9, description="Profile lfp: passband edge, as a fraction of half the new sampling rate."
     )
     common_reference: bool = Field(
-        False, description="Subtract the median over channels. Not for cultures, whose bursts reach all electrodes."
+        False,
+        description="Subtract the median over channels. Do not use it for cultures: their bursts reach all electrodes.",
     )
     keep_channels: tuple[str, ...] = Field((), description="Names of the channels to keep; all by default.")
     exclude_bad_channels: bool = Field(
@@ -47,7 +48,7 @@ class ConditioningSettings(Settings):
     bad_channel_ratio: float = Field(
         5.0,
         gt=1,
-        description="Ratio of noise (MAD) to the median channel's, or its inverse, above which a channel is bad.",
+        description="Factor by which the noise (MAD) of a bad channel differs from that of the median channel.",
     )
     channel_count: int | None = Field(
         None,
@@ -55,12 +56,10 @@ class ConditioningSettings(Settings):
         description="Number of channels to keep: those with the largest peak-to-noise ratio in the calibration span.",
     )
     saturation_mv: float | None = Field(
-        None,
-        gt=0,
-        description="Absolute voltage at which the amplifier saturates, in mV. Unset: saturation is not detected.",
+        None, gt=0, description="Absolute voltage at which the amplifier saturates, in mV. By default none is detected."
     )
     saturated_share: float = Field(
-        0.1, gt=0, le=1, description="Fraction of saturated channels at which samples are left out."
+        0.1, gt=0, le=1, description="Samples are left out if at least this fraction of channels is saturated."
     )
     blanking_margin_ms: float = Field(
         5.0, ge=0, le=10_000, description="Time left out after each stimulation or saturation, in ms."

@@ -13,10 +13,10 @@ from voltpipe.lake.files import atomic_write
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import Lake
 from voltpipe.recordings.quality.assess_quality import QUALITY_CHECKS
-from voltpipe.recordings.raw.catalogue import RecordingRecord, RecordingStatus, catalogue
 from voltpipe.recordings.raw.raw_folder import RawListing, list_raw
+from voltpipe.recordings.raw.recording_records import RecordingRecord, RecordingStatus, catalogue
 from voltpipe.reporting.figures.figure_style import RenderedFigure
-from voltpipe.reporting.figures.lake_figures import MEASURES, UNKNOWN, duration_text, lake_figures, rate_text
+from voltpipe.reporting.figures.lake_figures import QUALITY_MEASURES, UNKNOWN, duration_text, lake_figures, rate_text
 from voltpipe.reporting.page import render_template, template_figures
 from voltpipe.windows.split_manifest import SplitManifest
 from voltpipe.windows.splits import Role
@@ -104,7 +104,7 @@ def _page(
         figures=template_figures(report.figures),
         splits=_splits(entries, splits),
         left_out=manifest.excluded if manifest else {},
-        measures=MEASURES,
+        measures=QUALITY_MEASURES,
         recordings={
             name: [_recording(entry, splits.get(entry.key, UNKNOWN)) for entry in own]
             for name, own in by_organoid.items()
@@ -155,7 +155,7 @@ def _recording(entry: RecordingRecord, split: str) -> dict[str, Any]:
         "channels": f"{overview.n_channels:,}" if overview else UNKNOWN,
         "rate": rate_text(overview.rate_hz) if overview else UNKNOWN,
         "duration": duration_text(overview.duration_s) if overview else UNKNOWN,
-        "measures": [(measure.cell(entry), measure.check in failed) for measure in MEASURES],
+        "measures": [(measure.cell(entry), measure.check in failed) for measure in QUALITY_MEASURES],
         "split": split,
     }
 

@@ -33,7 +33,10 @@ class SimulationSettings(Settings):
     )
     n_recordings: int = Field(50, ge=1, le=1000, description="Number of recordings to simulate.")
     first_recording: int = Field(
-        0, ge=0, le=1_000_000, description="Number of the first recording. Raise it to add to earlier recordings."
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Number of the first recording. Use a higher number to add to earlier recordings.",
     )
     seconds: float = Field(10.0, gt=1, le=60, description="Length of each recording, in s.")
     network_seed: int = Field(

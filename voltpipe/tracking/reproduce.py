@@ -17,8 +17,8 @@ from voltpipe.lake.files import file_digest
 from voltpipe.lake.keys import LakeError, RecordingKey
 from voltpipe.lake.paths import Lake
 from voltpipe.progress import TrainingProgress
-from voltpipe.recordings.raw.catalogue import read_history
 from voltpipe.recordings.raw.raw_folder import raw_path
+from voltpipe.recordings.raw.recording_records import read_history
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.store.conditioned_recording import ConditionedRecording, open_conditioned
 from voltpipe.tracking.mlflow_store import TrackingError, TrackingStore

@@ -24,7 +24,7 @@ from voltpipe.pipeline.asset_values import (
 )
 from voltpipe.pipeline.build_definitions import build_definitions
 from voltpipe.pipeline.runs import DAGSTER_LINK_TAG, DAGSTER_RUN_TAG, MLFLOW_RUN_TAG
-from voltpipe.recordings.raw.catalogue import read_quarantine
+from voltpipe.recordings.raw.recording_records import read_quarantine
 from voltpipe.recordings.store.conditioned_recording import conditioned_recordings
 from voltpipe.tracking.model_registry import MODEL_NAME, champion, version_tags
 from voltpipe.windows.split_manifest import SplitManifest

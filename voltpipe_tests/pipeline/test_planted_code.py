@@ -17,8 +17,8 @@ from voltpipe.forecasting.training.checkpoint import read_state
 from voltpipe.forecasting.training.training_result import read_result
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import Lake
-from voltpipe.recordings.raw.catalogue import read_quarantine
 from voltpipe.recordings.raw.open_recording import open_recording
+from voltpipe.recordings.raw.recording_records import read_quarantine
 from voltpipe.recordings.raw.sidecar import read_hints
 from voltpipe.recordings.store.conditioned_recording import open_conditioned
 from voltpipe.tracking.mlflow_store import TrackingStore

@@ -34,7 +34,7 @@ from voltpipe.pipeline.sensors import (
 )
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
 from voltpipe.recordings.raw.arrivals import QUIET_S
-from voltpipe.recordings.raw.catalogue import read_history, read_quarantine
+from voltpipe.recordings.raw.recording_records import read_history, read_quarantine
 from voltpipe.recordings.settings import ConditioningSettings
 
 

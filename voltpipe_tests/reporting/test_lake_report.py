@@ -8,8 +8,8 @@ import pytest
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import Lake
 from voltpipe.recordings.quality.quality_report import CheckOutcome, QualityReport, Severity
-from voltpipe.recordings.raw.catalogue import RecordingOverview, Verdict, catalogue
 from voltpipe.recordings.raw.history import record_verdict
+from voltpipe.recordings.raw.recording_records import RecordingOverview, Verdict, catalogue
 from voltpipe.reporting.figures.lake_figures import (
     HUM,
     NOISE,

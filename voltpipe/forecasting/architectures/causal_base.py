@@ -12,7 +12,7 @@ from torch.nn.functional import pad, relu
 
 from voltpipe.forecasting.baselines.lookup_table import LookupTable, LookupTableSettings
 from voltpipe.forecasting.forecast_module import Dimensions, TrainableModule
-from voltpipe.forecasting.recipe import Recipe
+from voltpipe.forecasting.optimizer_recipe import Recipe
 from voltpipe.schema import Settings
 from voltpipe.signals.spike_detection import find_reset_voltage, is_at_reset
 from voltpipe.windows.split_segments import training_samples_mv

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from voltpipe.forecasting.forecast_module import Dimensions, TrainableModule
-from voltpipe.forecasting.recipe import Decay, Recipe
+from voltpipe.forecasting.optimizer_recipe import Decay, Recipe
 from voltpipe.schema import Settings
 
 HiddenUnits = Annotated[int, Field(ge=1, le=4096, description="Number of units of each LSTM layer.")]

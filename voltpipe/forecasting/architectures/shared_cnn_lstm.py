@@ -9,7 +9,7 @@ from torch.nn.functional import pad, relu
 
 from voltpipe.forecasting.architectures.causal_base import CausalModule, CausalSettings, CouplingMv
 from voltpipe.forecasting.forecast_module import Dimensions
-from voltpipe.forecasting.recipe import Recipe
+from voltpipe.forecasting.optimizer_recipe import Recipe
 from voltpipe.schema import Settings
 
 

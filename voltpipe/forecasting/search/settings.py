@@ -30,26 +30,26 @@ class SearchSettings(TrainingSettings):
         3600.0,
         ge=1,
         le=90 * 86_400,
-        description="Total training time of all trials, in s. No trial starts that could exceed it.",
+        description="Total training time of all trials, in s. A trial that could exceed it is not started.",
     )
-    pruner: Pruner = Field(Pruner.MEDIAN, description="Rule that ends a trial early because of its validation loss.")
+    pruner: Pruner = Field(Pruner.MEDIAN, description="Rule that stops trials with a high validation loss early.")
     trials_before_pruning: int = Field(
         4, ge=1, le=1000, description="Number of trials trained to the end before the median rule prunes any."
     )
     learning_rate_range: tuple[float, float] = Field(
-        (3e-4, 3e-2), description="Range of the learning rate. Searched unless learning_rate is set."
+        (3e-4, 3e-2), description="Range of the learning rate. Ignored if the learning rate is set."
     )
     weight_decay_range: tuple[float, float] = Field(
-        (1e-6, 1e-1), description="Range of the weight decay. Searched unless weight_decay is set."
+        (1e-6, 1e-1), description="Range of the weight decay. Ignored if the weight decay is set."
     )
     batch_size_range: tuple[int, int] = Field(
-        (1, 64), description="Range of the batch size, in windows. Searched unless batch_size is set."
+        (1, 64), description="Range of the batch size, in windows. Ignored if the batch size is set."
     )
     windows_per_epoch_range: tuple[int, int] = Field(
-        (100, 2000), description="Range of the windows per epoch. Searched unless windows_per_epoch is set."
+        (100, 2000), description="Range of the windows per epoch. Ignored if the windows per epoch are set."
     )
     noise_mv_range: tuple[float, float] = Field(
-        (0.0, 1.0), description="Range of the added noise, in mV. Searched unless noise_mv is set."
+        (0.0, 1.0), description="Range of the added noise, in mV. Ignored if the noise is set."
     )
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
 """Checkpoints of a training, one folder for each epoch, and how a training starts or resumes from them.
 
 The folder of an epoch holds everything that the next epoch depends on. Learning rate, window order, dropout and noise
-follow from settings, epoch and validation losses (see recipe.py, sampling.py). There is no scheduler, sampler or
-generator state to lose.
+follow from settings, epoch and validation losses (see optimizer_recipe.py, sampling.py). There is no scheduler, sampler
+or generator state to lose.
 """
 
 import re

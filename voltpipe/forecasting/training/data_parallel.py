@@ -32,7 +32,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from voltpipe.forecasting.compute import Compute, DeviceError, cpu_threads, flush_denormals, retain_allocator_memory
 from voltpipe.forecasting.forecast_module import TrainableModule
 from voltpipe.forecasting.forecaster import Forecaster
-from voltpipe.forecasting.recipe import Recipe
+from voltpipe.forecasting.optimizer_recipe import Recipe
 from voltpipe.forecasting.settings import Device
 from voltpipe.forecasting.training.checkpoint import TrainingError
 from voltpipe.forecasting.training.epoch import backpropagate, couplings_by_window

@@ -10,7 +10,7 @@ from torch import Tensor
 from voltpipe.forecasting.compute import Compute
 from voltpipe.forecasting.connectivity.coupling_state import FoldCouplings
 from voltpipe.forecasting.forecast_module import Adaptable, TrainableModule
-from voltpipe.forecasting.recipe import Recipe
+from voltpipe.forecasting.optimizer_recipe import Recipe
 from voltpipe.forecasting.training.checkpoint import TrainingError
 from voltpipe.windows.window_set import WindowSet
 

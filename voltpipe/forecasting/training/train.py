@@ -22,7 +22,7 @@ from voltpipe.forecasting.compute import Compute, cpu_threads, flush_denormals, 
 from voltpipe.forecasting.forecast_module import TrainableModule
 from voltpipe.forecasting.forecaster import Forecaster
 from voltpipe.forecasting.module_registry import ARCHITECTURES, suitable_architecture
-from voltpipe.forecasting.recipe import Recipe, learning_rate
+from voltpipe.forecasting.optimizer_recipe import Recipe, learning_rate
 from voltpipe.forecasting.settings import TrainingSettings
 from voltpipe.forecasting.training.checkpoint import (
     Checkpoint,

@@ -16,7 +16,7 @@ from voltpipe.pipeline.op_config import op_config_schema, settings_from_config
 from voltpipe.pipeline.partitions import recording_asset
 from voltpipe.pipeline.resources import LakeResource, TrackingResource
 from voltpipe.recordings.hints import Hints
-from voltpipe.recordings.raw.catalogue import read_quarantine
+from voltpipe.recordings.raw.recording_records import read_quarantine
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.store.conditioned_recording import open_conditioned
 from voltpipe.tracking.settings import ChampionSettings

@@ -21,8 +21,8 @@ from voltpipe.pipeline.resources import LakeResource
 from voltpipe.recordings.conditioning.condition_raw import ConditioningOutcome, condition_raw
 from voltpipe.recordings.quality.assess_quality import QUALITY_CHECKS
 from voltpipe.recordings.quality.quality_report import Severity
-from voltpipe.recordings.raw.catalogue import RecordingHistory, read_quarantine
 from voltpipe.recordings.raw.raw_folder import open_raw, summarize_raw
+from voltpipe.recordings.raw.recording_records import RecordingHistory, read_quarantine
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings
 from voltpipe.recordings.store.conditioned_recording import open_conditioned

@@ -14,9 +14,15 @@ from voltpipe.recordings.quality.assess_quality import check_quality, run_qualit
 from voltpipe.recordings.quality.quality_report import QualityReport
 from voltpipe.recordings.quality.recording_checks import compare_with_lake
 from voltpipe.recordings.quality.signal_statistics import SignalStatisticsAccumulator
-from voltpipe.recordings.raw.catalogue import RecordingHistory, RecordingOverview, Source, Verdict, recording_overview
 from voltpipe.recordings.raw.history import archive_previous_version, read_source, record_verdict
 from voltpipe.recordings.raw.raw_folder import open_raw, raw_fingerprint, raw_path
+from voltpipe.recordings.raw.recording_records import (
+    RecordingHistory,
+    RecordingOverview,
+    Source,
+    Verdict,
+    recording_overview,
+)
 from voltpipe.recordings.raw.sidecar import read_hints
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings, QualitySettings

@@ -44,7 +44,7 @@ def duration(recording: Recording, conditioning: ConditioningSettings, kept_s: f
     least_s = conditioning.least_samples(recording.rate_hz) / recording.rate_hz
     duration_s = recording.n_samples / recording.rate_hz
     long_enough = recording.n_samples >= conditioning.least_samples(recording.rate_hz)
-    message = f"The recording lasts {duration_s:g} s. Needed are {least_s:g} s." + (
+    message = f"The recording lasts {duration_s:g} s, but {least_s:g} s are needed." + (
         "" if long_enough else " Record longer or trim less."
     )
     figures: dict[str, float | int | str] = {"duration_s": duration_s}
@@ -53,7 +53,7 @@ def duration(recording: Recording, conditioning: ConditioningSettings, kept_s: f
         figures["kept_s"] = kept_s
     if not enough_kept:
         message = (
-            f"Trimming and blanking leave {kept_s:g} s. Needed are {conditioning.least_kept_s:g} s. Record longer."
+            f"Trimming and blanking leave {kept_s:g} s, but {conditioning.least_kept_s:g} s are needed. Record longer."
         )
     passed = long_enough and enough_kept
     return CheckOutcome(name="duration", passed=passed, severity=Severity.ERROR, message=message, figures=figures)

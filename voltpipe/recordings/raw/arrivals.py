@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import Lake
-from voltpipe.recordings.raw.catalogue import RecordingHistory, Verdict, read_history
 from voltpipe.recordings.raw.history import read_source, record_unchanged
 from voltpipe.recordings.raw.raw_folder import is_being_written, list_raw, raw_fingerprint
+from voltpipe.recordings.raw.recording_records import RecordingHistory, Verdict, read_history
 
 QUIET_S = 5.0
 """Time without changes, in s, after which a file counts as complete."""

@@ -14,7 +14,8 @@ from voltpipe.lake.files import atomic_write, file_digest
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import Lake
 from voltpipe.recordings.quality.quality_report import QualityReport
-from voltpipe.recordings.raw.catalogue import (
+from voltpipe.recordings.raw.raw_folder import raw_digest
+from voltpipe.recordings.raw.recording_records import (
     RecordingHistory,
     RecordingOverview,
     RecordingRecord,
@@ -25,7 +26,6 @@ from voltpipe.recordings.raw.catalogue import (
     read_history,
     write_view,
 )
-from voltpipe.recordings.raw.raw_folder import raw_digest
 from voltpipe.recordings.raw.sidecar import sidecar_path
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from voltpipe.recordings.raw.catalogue import RecordingRecord, RecordingStatus
+from voltpipe.recordings.raw.recording_records import RecordingRecord, RecordingStatus
 from voltpipe.reporting.figures.figure_style import FAINT, GROUPS, WARNING, RenderedFigure, new_figure, render
 
 UNKNOWN = "\N{EN DASH}"
@@ -91,7 +91,7 @@ DRIFT = QualityMeasure(
     ("largest_drift_sd",),
     lambda drift_sd: f"{drift_sd:.2g} SD",
 )
-MEASURES = (
+QUALITY_MEASURES = (
     NOISE,
     SATURATED,
     HUM,

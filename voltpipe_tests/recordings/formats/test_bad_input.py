@@ -14,8 +14,8 @@ import pytest
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.lake.paths import Lake
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
-from voltpipe.recordings.raw.catalogue import read_quarantine
 from voltpipe.recordings.raw.raw_folder import list_raw
+from voltpipe.recordings.raw.recording_records import read_quarantine
 from voltpipe.recordings.settings import ConditioningSettings
 
 SETTINGS = ConditioningSettings(trim_ms=0, calibration_s=0.2, minimum_s=0.2)

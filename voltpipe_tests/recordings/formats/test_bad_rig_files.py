@@ -10,9 +10,9 @@ import pytest
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
 from voltpipe.recordings.formats.format_registry import recording_name
-from voltpipe.recordings.raw.catalogue import Verdict, read_quarantine
 from voltpipe.recordings.raw.open_recording import open_recording
 from voltpipe.recordings.raw.raw_folder import list_raw
+from voltpipe.recordings.raw.recording_records import Verdict, read_quarantine
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings
 
@@ -91,7 +91,7 @@ def no_damage(path):
 MAJOR = ("MaxWell", "Multi Channel Systems", "Intan", "Open Ephys", "SpikeGLX")
 COMMON_FAULTS = {
     "all flat": (lambda counts: np.full_like(counts, 7), no_damage, {"flat"}, "flat: "),
-    "too short": (lambda counts: counts[:600], no_damage, {"duration"}, r"0\.0.* s .*0\.1 s"),
+    "too short": (lambda counts: counts[:600], no_damage, {"duration"}, r"0\.0.* s\b.*0\.1 s"),
     "no samples": (lambda counts: counts[:0], no_damage, {"recording-empty"}, "run"),
     "clipped": (lambda counts: np.minimum(counts, -50), no_damage, {"clipping"}, "clipping: "),
     "another header": (lambda counts: counts, replace_header, {"file-damaged"}, "run"),

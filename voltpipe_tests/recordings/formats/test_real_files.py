@@ -11,10 +11,10 @@ import pytest
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
 from voltpipe.recordings.hints import Hints
-from voltpipe.recordings.raw.catalogue import Verdict, read_quarantine
 from voltpipe.recordings.raw.ingest import ingest
 from voltpipe.recordings.raw.open_recording import open_recording
 from voltpipe.recordings.raw.raw_folder import list_raw
+from voltpipe.recordings.raw.recording_records import Verdict, read_quarantine
 from voltpipe.recordings.recording import RecordingError
 from voltpipe.recordings.settings import ConditioningSettings
 

@@ -5,7 +5,7 @@ import pytest
 
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
-from voltpipe.recordings.raw.catalogue import RecordingStatus, catalogue
+from voltpipe.recordings.raw.recording_records import RecordingStatus, catalogue
 from voltpipe.recordings.settings import ConditioningSettings
 
 TIME_S = np.arange(5000) / 1000

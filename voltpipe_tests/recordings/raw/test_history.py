@@ -7,7 +7,7 @@ import pytest
 from voltpipe.lake.keys import RecordingKey
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
 from voltpipe.recordings.raw.arrivals import find_arrivals
-from voltpipe.recordings.raw.catalogue import Verdict, read_history
+from voltpipe.recordings.raw.recording_records import Verdict, read_history
 from voltpipe.recordings.settings import ConditioningSettings
 from voltpipe.recordings.store.conditioned_recording import open_conditioned
 

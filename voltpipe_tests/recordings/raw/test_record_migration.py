@@ -9,9 +9,9 @@ import pytest
 from voltpipe.lake.files import read_json
 from voltpipe.lake.keys import LakeError, RecordingKey
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
-from voltpipe.recordings.raw import catalogue as catalogue_module
+from voltpipe.recordings.raw import recording_records as catalogue_module
 from voltpipe.recordings.raw.arrivals import find_arrivals
-from voltpipe.recordings.raw.catalogue import (
+from voltpipe.recordings.raw.recording_records import (
     RecordingStatus,
     Verdict,
     catalogue,
@@ -27,7 +27,7 @@ LIST = """
 import sys
 from pathlib import Path
 from voltpipe.lake.paths import Lake
-from voltpipe.recordings.raw.catalogue import catalogue
+from voltpipe.recordings.raw.recording_records import catalogue
 print("ready", flush=True)
 sys.stdin.readline()
 print([record.model_dump_json() for record in catalogue(Lake(Path(sys.argv[1])))])

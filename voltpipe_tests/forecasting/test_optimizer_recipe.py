@@ -3,7 +3,7 @@
 import pytest
 
 from voltpipe.forecasting.architectures.lstm import CnnLstm
-from voltpipe.forecasting.recipe import Decay, Recipe, learning_rate
+from voltpipe.forecasting.optimizer_recipe import Decay, Recipe, learning_rate
 from voltpipe.forecasting.settings import TrainingSettings
 
 RECIPE = Recipe(

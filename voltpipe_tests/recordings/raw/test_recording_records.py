@@ -11,8 +11,8 @@ from voltpipe.lake.keys import RecordingKey
 from voltpipe.recordings.conditioning.condition_raw import condition_raw
 from voltpipe.recordings.hints import Hints
 from voltpipe.recordings.quality.quality_report import Severity
-from voltpipe.recordings.raw.catalogue import RecordingStatus, catalogue, read_quarantine
 from voltpipe.recordings.raw.ingest import ingest
+from voltpipe.recordings.raw.recording_records import RecordingStatus, catalogue, read_quarantine
 from voltpipe.recordings.settings import ConditioningSettings
 
 KEY = RecordingKey("org", "run")
