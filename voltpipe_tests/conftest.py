@@ -5,6 +5,7 @@ import fcntl
 import gc
 import os
 import pkgutil
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,9 +27,14 @@ jaxtyping.install_import_hook([f"voltpipe.{name}" for name in _PACKAGES if name 
 from voltpipe.lake.paths import Lake  # noqa: E402
 from voltpipe.tracking.mlflow_store import TrackingStore  # noqa: E402
 
+# The controller of pytest-xdist collects and runs no test, so it need not import what the fixtures do.
+_IS_CONTROLLER = "PYTEST_XDIST_WORKER" not in os.environ and any(
+    option.startswith(("-n", "--numprocesses")) for option in sys.argv
+)
 pytest_plugins = [
     f"voltpipe_tests.fixtures.{name}"
     for name in ("evaluation", "forecasting", "pipeline", "recordings", "simulation", "tracking")
+    if not _IS_CONTROLLER
 ]
 RATE_HZ = 250.0
 

@@ -9,7 +9,7 @@ from voltpipe.lake.paths import LAKE_VARIABLE, Lake
 
 
 @pytest.fixture
-def lake(tmp_path, store, new_version, promote, monkeypatch):
+def lake(slow_to_make, tmp_path, store, new_version, promote, monkeypatch):
     """A lake whose former champion is version 1 and whose champion is version 2."""
     monkeypatch.setenv(LAKE_VARIABLE, str(tmp_path))
     for weight in (0.5, 0.6):

@@ -81,6 +81,7 @@ def beat(instance, daemon_type, daemon_id, age_s=0.0):
     instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - age_s, daemon_type, daemon_id, []))
 
 
+@pytest.mark.slow
 def test_several_daemons_are_distinguished_from_one_that_was_restarted(lake, monkeypatch):
     with open_instance(lake) as instance:
         assert runs.beating_daemons(instance) == 0
@@ -104,6 +105,7 @@ def test_several_daemons_are_distinguished_from_one_that_was_restarted(lake, mon
         assert runs.beating_daemons(instance) == 0
 
 
+@pytest.mark.slow
 def test_a_run_on_a_silent_machine_is_reported_with_its_host(lake):
     with open_instance(lake) as instance:
         run = instance.create_run_for_job(dg.job(name="train")(lambda: None), status=dg.DagsterRunStatus.STARTED)

@@ -25,6 +25,8 @@ from voltpipe.windows.build_window_set import build_window_set
 from voltpipe.windows.settings import WindowSettings
 from voltpipe.windows.split_manifest import make_split_manifest
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 5000.0
 NAMES = ("e0", "e1", "e2")
 SHORT = {"calibration_s": 0.5, "minimum_s": 0.6}

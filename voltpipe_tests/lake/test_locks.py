@@ -76,6 +76,7 @@ def test_a_lock_names_its_holder_and_is_free_when_the_holder_is_killed(tmp_path,
     assert not is_locked(path)
 
 
+@pytest.mark.slow
 def test_a_long_wait_names_the_lock_and_its_holder_and_ends_when_the_lock_is_free(tmp_path, hold, monkeypatch, capsys):
     monkeypatch.setattr(locks, "_FIRST_NOTICE_S", 0.2)
     other = hold("exclusive_lock", tmp_path / "lock")

@@ -24,6 +24,8 @@ from voltpipe.windows.settings import WindowSettings
 from voltpipe.windows.split_manifest import SplitManifest, SplitRecording
 from voltpipe.windows.splits import Role
 
+pytestmark = pytest.mark.slow
+
 NASTY = '<script>alert("c1")</script>'
 
 
@@ -177,7 +179,6 @@ def test_long_lists_of_reasons_are_cut(lake, page, monkeypatch):
     assert html.count('<th scope="row">run_') == 30
 
 
-@pytest.mark.slow
 def test_figures_are_drawn_for_one_recording_and_for_many(lake, use, monkeypatch):
     use("a", seen=overview(), report=report_of())
     assert list(write_lake_report(lake).figures) == ["coverage", "quality"]

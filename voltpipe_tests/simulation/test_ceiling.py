@@ -46,7 +46,7 @@ def test_the_observable_ceiling_is_slightly_lower_and_only_at_short_horizons(pre
 
 
 @pytest.fixture(scope="module")
-def small():
+def small(slow_to_make):
     return measure_ceilings(draw_network(72)[None], n_copies=12, n_states=4, n_branches=8, n_particles=64, seed=0)
 
 
@@ -79,7 +79,7 @@ BINS_MV = torch.from_numpy(np.append(EDGES_MV, -49.0) - 1e-3)
 
 
 @pytest.fixture(scope="module")
-def network_mv():
+def network_mv(slow_to_make):
     """Voltages of the shipped organoid, one row per ms."""
     rng = np.random.default_rng(1)
     state = NetworkState.start(draw_network(72)[None], 8, rng)

@@ -29,7 +29,7 @@ URI = "voltage-forecaster@champion"
 
 
 @pytest.fixture
-def lost(store, new_version, promote):
+def lost(slow_to_make, store, new_version, promote):
     """Make version 1 champion, then version 2, and delete version 2."""
     for weight in (0.5, 0.6):
         promote(store, new_version(weight).version)

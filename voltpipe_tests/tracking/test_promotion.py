@@ -15,6 +15,8 @@ from voltpipe.tracking.promotion import ChampionMovedError, apply_decision, roll
 from voltpipe.tracking.promotion_reasons import NoChampion, NoScoresByRecording, PublishedProtocol
 from voltpipe.tracking.promotion_rules import PromotionDecision
 
+pytestmark = pytest.mark.slow
+
 BETTER = PromotionDecision(True, (NoChampion(),))
 WORSE = PromotionDecision(False, (PublishedProtocol(), NoScoresByRecording()))
 
@@ -102,7 +104,6 @@ def archive(store, version):
         store.client.transition_model_version_stage("voltage-forecaster", version, "Archived")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("to", "before", "code", "others"),
     [
@@ -182,7 +183,6 @@ def start_deciding(store, version, killed="alive"):
     return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.slow
 def test_only_one_of_two_simultaneous_promotions_succeeds_and_a_killed_one_is_completed_by_the_next(
     store, new_version, promote, log, aliases
 ):

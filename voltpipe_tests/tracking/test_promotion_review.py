@@ -30,6 +30,8 @@ from voltpipe.windows.window_set import (
     WindowSet,
 )
 
+pytestmark = pytest.mark.slow
+
 ANY = PromotionSettings()
 BEST = (0.8, 0.64)
 POOR = (0.5, 0.25)

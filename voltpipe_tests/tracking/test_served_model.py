@@ -31,6 +31,8 @@ from voltpipe.tracking.served_model import (
 )
 from voltpipe.tracking.tracked_run import RunInput
 
+pytestmark = pytest.mark.slow
+
 SCORED_ON = RunInput("window_set", "ab" * 32, "evaluation", Path("/lake/windows/set-ab"))
 EXPECTED_MV = [[-55.0, -60.0, -62.0], [-57.5, -60.0, -61.0]]
 """A half and a quarter of the last sample's deviations from -60 mV, which are 10, 0 and -4 mV."""
@@ -169,7 +171,6 @@ def test_a_forecaster_that_forecasts_differently_once_loaded_is_not_logged(run, 
     assert failed.status.name == "FAILED"
 
 
-@pytest.mark.slow
 def test_mlflow_serves_the_champion_over_http(run, model, history_mv, tmp_path, promote):
     promote(run.store, register(run, f"models:/{model.model_id}", card="", tags={}).version)
     with socket.socket() as probe:

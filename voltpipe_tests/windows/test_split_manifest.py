@@ -40,6 +40,7 @@ def test_a_manifest_reads_back_as_it_was_saved(five_recordings, settings, tmp_pa
     assert SplitManifest.load(tmp_path).digest == manifest.digest
 
 
+@pytest.mark.slow
 def test_roles_stick_whatever_io_manager_stores_the_split(five_recordings, settings, tmp_path):
     lake = Lake(tmp_path / "lake")
     for key, recording in five_recordings.items():

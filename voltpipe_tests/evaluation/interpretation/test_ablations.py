@@ -11,6 +11,8 @@ from voltpipe.evaluation.interpretation.input_replacement import ReplacementWind
 from voltpipe.reporting.interpretation_text import ablation_text
 from voltpipe.windows.splits import Split
 
+pytestmark = pytest.mark.slow
+
 ALL_THERE_IS = 3 / 4
 """R2 of a perfect forecast of three of four channels."""
 

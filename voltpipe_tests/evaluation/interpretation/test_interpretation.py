@@ -26,6 +26,8 @@ from voltpipe.reporting.page import render_template, template_figures
 from voltpipe.reporting.report import write_report
 from voltpipe.windows.splits import Split
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def window_set(window_set_of):
@@ -131,7 +133,6 @@ def test_an_interpretation_survives_its_files(hearing, echo_set, tmp_path):
     assert interpretation_metrics(again) == {"interpretation/r2_lost/coupling/h1": coupling["r2_lost"]}
 
 
-@pytest.mark.slow
 def test_the_page_describes_the_interpretation(hearing, echo_set, tmp_path, no_connectivity):
     evaluation, errors = score_forecaster(hearing, echo_set, {})
     interpretation = interpret(hearing, echo_set)

@@ -86,6 +86,7 @@ def test_test_recordings_do_not_influence_the_search(write_window_set, ar1_mv, t
     assert outcomes(run(other_windows, tmp_path / "search_other")) == outcomes(one)
 
 
+@pytest.mark.slow
 def test_the_journal_is_json_and_no_checkpoint_is_left(ar1_windows, tmp_path):
     run(ar1_windows, tmp_path / "search", n_trials=2)
     for line in (tmp_path / "search" / JOURNAL_FILE).read_text().splitlines():

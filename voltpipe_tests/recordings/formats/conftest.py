@@ -351,7 +351,9 @@ def rig_writers() -> dict[str, Callable[..., Written]]:
     return WRITERS
 
 
-@pytest.fixture(params=WRITERS)
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] * name.startswith("spikeinterface")) for name in WRITERS]
+)
 def rig_format(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -108,6 +108,7 @@ def test_findings_that_were_left_behind_are_removed_and_not_believed(old_lake):
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_processes_that_open_a_lake_at_once_read_the_same(old_lake, tmp_path, unpack_old_lake):
     command = [sys.executable, "-c", LIST, str(old_lake.root)]
     opened = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]

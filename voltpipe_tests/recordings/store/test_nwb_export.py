@@ -66,6 +66,7 @@ def violations(path):
     return [f"{message.check_function_name}: {message.message}" for message in messages]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # nwbinspector's dependencies
 @pytest.mark.parametrize("segment_starts", [(0,), (0, 2500)], ids=["without a gap", "with a gap"])
 def test_the_inspector_finds_no_violations(conditioned, forecast_file, signal_mv, tmp_path, segment_starts):
