@@ -39,26 +39,27 @@ class _Group(click.Group):
 def main() -> None:
     """Train and operate voltage forecasters for neural tissue.
 
-    All data is kept in the data lake: data_lake/, or the folder named by VOLTPIPE_DATA_LAKE.
+    All data is kept in the data lake: data_lake/, or the folder named by the environment variable
+    VOLTPIPE_DATA_LAKE.
     """
 
 
-@main.command("simulate")
+@main.command("simulate", short_help="Write simulated raw recordings to the lake.")
 @click.argument("preparation", type=click.Choice([preparation.value for preparation in Preparation]))
-@click.option("--organoid", required=True, help="Organoid under which the recordings are stored.")
+@click.option("--organoid", required=True, help="Name to give to the simulated organoid.")
 @settings_options(SimulationSettings, leave_out=("preparation",))
 @click.option(
     "--file-format",
     type=click.Choice([file_format.value for file_format in RawFormat]),
     default=RawFormat.NWB.value,
     show_default=True,
-    help="File format: nwb, or the published text format.",
+    help="File format: nwb, or text for the format of the proof of concept.",
 )
 def simulate_command(preparation: str, organoid: str, file_format: str, **options: Any) -> None:
-    """Simulate raw recordings of a reference preparation into the lake.
+    """Simulate a reference preparation and write its raw recordings to the lake.
 
-    With brunel, each recording has a new network, as published, and becomes an organoid of its own (ORGANOID_000,
-    ORGANOID_001, ...). With organoid, one network is recorded several times.
+    organoid: one network, recorded several times. brunel: the networks of the proof of concept. Each recording
+    simulates a new network and is stored as a separate organoid, named after --organoid with _000, _001, ... added.
     """
     from voltpipe.simulation.raw_files import write_raw_files
 
@@ -67,9 +68,9 @@ def simulate_command(preparation: str, organoid: str, file_format: str, **option
         click.echo(path)
 
 
-@main.command("ingest")
+@main.command("ingest", short_help="Copy recordings into the lake and condition them.")
 @click.argument("files", nargs=-1, required=True, type=_EXISTING, metavar="FILE...")
-@click.option("--organoid", required=True, help="Organoid under which the recordings are stored.")
+@click.option("--organoid", required=True, help="Name of the organoid that was recorded.")
 @click.option(
     "--name", help="Name of the recording in the lake. Default: the file name. Required for MaxWell's data.raw.h5."
 )
@@ -78,9 +79,10 @@ def simulate_command(preparation: str, organoid: str, file_format: str, **option
 def ingest_command(files: tuple[Path, ...], organoid: str, name: str | None, **options: Any) -> None:
     """Copy recordings into the lake and condition them.
 
-    The first options are hints: they supply metadata that a file lacks, or correct it. The options from --profile
-    onward set the conditioning. The given options are stored in a sidecar next to each raw file. A recording that fails
-    a required check is quarantined, with the reason. Then the exit status is 1; the other recordings are still
+    Conditioning checks, filters and normalizes a recording. The options from --unit to --preparation are hints: they
+    supply missing metadata, or override what the file says. The options from --profile onward set the conditioning. The
+    options that you give are stored in a sidecar (a YAML file) next to each raw file. A recording that fails a required
+    check is quarantined, with the reason. In that case the exit status is 1, but the other recordings are still
     conditioned.
     """
     from voltpipe.cli.ingest_files import ingest_files
@@ -97,14 +99,14 @@ def ingest_command(files: tuple[Path, ...], organoid: str, name: str | None, **o
     sys.exit(0 if all(result.usable for result in results) else 1)
 
 
-@main.command("train")
+@main.command("train", short_help="Train, evaluate and register a forecaster.")
 @click.option("--organoid", help="Organoid whose recordings are used. Default: all organoids.")
 @settings_options(TrainingSettings)
 def train_command(organoid: str | None, **options: Any) -> None:
-    """Train a forecaster on the conditioned recordings, evaluate it, register it, and review it for promotion.
+    """Train a forecaster on the conditioned recordings, evaluate it, register it, and make it champion if it is better.
 
-    The training runs in Dagster, so `voltpipe up` shows it with its assets. After an interruption, repeat the command
-    to resume from the last epoch.
+    Training runs in Dagster, so you can follow it in the web UI that `voltpipe up` starts. After an interruption,
+    repeat the command to resume from the last completed epoch.
     """
     from voltpipe.cli.train_and_register import train_and_register
 
@@ -112,13 +114,14 @@ def train_command(organoid: str | None, **options: Any) -> None:
     click.echo(train_and_register(Lake.default(), settings, organoid))
 
 
-@main.command("search")
+@main.command("search", short_help="Search for the best training settings.")
 @click.option("--organoid", help="Organoid whose recordings are used. Default: all organoids.")
 @settings_options(SearchSettings)
 def search_command(organoid: str | None, **options: Any) -> None:
-    """Search for the training settings with the lowest validation loss. Each trial is a training.
+    """Search for the training settings with the lowest validation loss. Each trial trains one model.
 
-    Learning rate, weight decay, batch size, windows per epoch and noise are searched unless they are set. Repeat the
+    The search varies the learning rate, weight decay, batch size, windows per epoch and input noise, except those that
+    you set. Repeat the
     command to resume an interrupted search. Raise --trials to extend a finished one.
     """
     from voltpipe.cli.train_and_register import search_settings
@@ -127,33 +130,34 @@ def search_command(organoid: str | None, **options: Any) -> None:
     click.echo(search_settings(Lake.default(), settings, organoid))
 
 
-@main.command()
+@main.command(short_help="Forecast the voltages of a recording.")
 @click.argument("file", type=_EXISTING)
-@click.option("--model", default=_MODEL, show_default=True, help="Registered forecaster, or a folder that holds one.")
+@click.option("--model", default=_MODEL, show_default=True, help="Registered forecaster, or a folder with one.")
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="F.parquet", help="Parquet file to write."
 )
 @click.option("--every-ms", type=float, default=10.0, show_default=True, help="Interval between forecasts, in ms.")
-@click.option("--organoid", help="Recorded organoid. Default: the one that the forecaster was trained on.")
+@click.option("--organoid", help="Organoid that was recorded. Default: the training organoid, if there is only one.")
 @click.option(
     "--adapt-ms",
     type=click.FloatRange(min=0, min_open=True),
-    help="Length of the recording's beginning, in ms, from which connectivity is estimated before forecasting.",
+    help="Estimate connectivity from this many ms at the beginning of the recording before forecasting.",
 )
 @settings_options(ChampionSettings)
 @settings_options(Hints, leave_out=("conditioning",))
 def forecast(
     file: Path, model: str, out: Path, every_ms: float, organoid: str | None, adapt_ms: float | None, **options: Any
 ) -> None:
-    """Forecast a recording in mV. The table has one row for each time, channel and horizon.
+    """Forecast the voltages of a recording, in mV.
 
-    FILE is a raw recording or a conditioned one from the lake. A raw recording is conditioned like the forecaster's
-    training data: filter, resampling, common reference, blanking. Samples that conditioning leaves
-    out are not used.
+    The output is a table with one row for each time, channel and horizon (how far ahead the forecast is). FILE is
+    either a raw recording, or a conditioned recording from the lake. A raw recording is conditioned in the same way as
+    the forecaster's training data (filtering, resampling, common reference, blanking). Samples that conditioning
+    removes, such as those during stimulation, are not used.
 
-    For an organoid that the forecaster was not trained on, no connectivity is assumed. With --adapt-ms, its
-    connectivity is estimated from the beginning of the recording. The options from --unit onward are hints: they
-    supply metadata that the file lacks, or correct it.
+    If the forecaster was not trained on the organoid, it forecasts with the connectivity expected of an unknown one.
+    With --adapt-ms, the connectivity is estimated from the beginning of the recording. The options from --unit onward
+    are hints: they supply missing metadata, or override what the file says.
     """
     from voltpipe.inference.forecast_file import forecast_file
     from voltpipe.tracking.model_registry import load_forecaster
@@ -169,16 +173,16 @@ def forecast(
         click.echo(f"voltpipe: be careful with the forecasts of {file.name}: {made.notice.text}", err=True)
 
 
-@main.command("reproduce")
+@main.command("reproduce", short_help="Repeat a training run and compare the results.")
 @click.argument("version")
 @settings_options(ReproductionSettings)
 def reproduce_command(version: str, **options: Any) -> None:
     """Repeat the training of a registered forecaster and compare the results. The exit status is 1 if they differ.
 
-    VERSION is a number or an alias, such as champion. Its conditioned recordings must be unchanged. The window set and
-    the training are repeated in a scratch folder, with the same seed, epochs and windows but without a time limit. On
-    the same processor with the same libraries, a CPU training must give identical weights. Otherwise R2 must agree
-    within the tolerance.
+    VERSION is a number or an alias, such as champion. Its conditioned recordings must be unchanged. The window
+    set is rebuilt and the training repeated in a scratch folder, with the same seed, windows and number of epochs, but
+    without a time limit. On the CPU, with the same processor and libraries, the weights must be identical. Otherwise R2
+    must agree within the tolerance.
     """
     from voltpipe.pipeline.progress_listeners import TerminalProgress
     from voltpipe.tracking.mlflow_store import TrackingStore
@@ -194,14 +198,16 @@ def reproduce_command(version: str, **options: Any) -> None:
     sys.exit(0 if same else 1)
 
 
-@main.command()
+@main.command(short_help="Roll back to the previous champion or an older one.")
 @click.argument("version", required=False)
-@click.option("--why", required=True, help="Reason, stored in the audit log and the version's tags.")
+@click.option(
+    "--why", required=True, help="Reason for the rollback. It is stored in the audit log and the version's tags."
+)
 def rollback(version: str | None, why: str) -> None:
-    """Make the previous champion, or the former champion VERSION, champion again.
+    """Make the previous champion the champion again, or the older champion given as VERSION.
 
-    Forecasts come from it at once. The version that it replaces becomes `previous`. Only another rollback, not a
-    promotion review, can make the replaced version champion again.
+    It is used for all forecasts from then on. The replaced version gets the alias `previous`. Only another rollback,
+    not an automatic promotion after training, can make the replaced version champion again.
     """
     from voltpipe.tracking.audit_log import current_user
     from voltpipe.tracking.mlflow_store import TrackingStore
@@ -210,9 +216,9 @@ def rollback(version: str | None, why: str) -> None:
     click.echo(roll_back(TrackingStore.of(Lake.default()), to=version, who=current_user(), why=why).line)
 
 
-@main.command()
+@main.command(short_help="Show the audit log.")
 def history() -> None:
-    """Show the audit log: each promotion, refusal and rollback, with author, time and reason."""
+    """Show the audit log: each promotion, refused promotion and rollback, with author, time and reason."""
     from voltpipe.tracking.audit_log import AuditLog
     from voltpipe.tracking.mlflow_store import TrackingStore
 
@@ -220,15 +226,19 @@ def history() -> None:
     click.echo("\n".join(lines) or "No version has been reviewed for promotion. `voltpipe train` registers one.")
 
 
-@main.command()
+@main.command(short_help="Compare registered forecasters on held-out recordings.")
 @click.argument("versions", nargs=-1, required=True, metavar="VERSION VERSION...")
 @click.option(
-    "--window-set", default="", metavar="DIGEST", help="Digest, or its first characters, of the window set to score on."
+    "--window-set",
+    default="",
+    metavar="DIGEST",
+    help="Window set to score on: its digest or the start of it. Default: that of the newest VERSION.",
 )
 def compare(versions: tuple[str, ...], window_set: str) -> None:
-    """Compare registered forecasters on held-out recordings that none was trained on, and write a report.
+    """Compare registered forecasters on recordings that none of them was trained on, and write a report.
 
-    A VERSION is a number or an alias, such as champion. Each later version is compared with the first.
+    A VERSION is a number or an alias, such as champion. The first VERSION is the reference; each of the others is
+    compared with it.
     """
     from voltpipe.tracking.compare_versions import compare_registered
     from voltpipe.tracking.mlflow_store import TrackingStore
@@ -240,17 +250,28 @@ def compare(versions: tuple[str, ...], window_set: str) -> None:
     click.echo(page)
 
 
-@main.command()
+@main.command(short_help="Export a conditioned recording as NWB.")
 @click.argument("key", metavar="ORGANOID--RECORDING")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="F.nwb", help="NWB file to write.")
-@click.option("--session-start", type=click.DateTime(), required=True, help="Start of the recording, in UTC.")
+@click.option(
+    "--session-start",
+    type=click.DateTime(),
+    required=True,
+    help="Date and time at which the recording started, in UTC.",
+)
 @click.option("--species", required=True, help="Latin name of the species, e.g. 'Homo sapiens'.")
 @click.option("--age", required=True, help="Age of the organoid as an ISO 8601 duration, e.g. P90D for 90 days.")
 @click.option(
-    "--forecast", type=_EXISTING, metavar="F.parquet", help="Forecasts to include, as written by `voltpipe forecast`."
+    "--forecast",
+    type=_EXISTING,
+    metavar="F.parquet",
+    help="Forecasts to include: a file written by `voltpipe forecast`.",
 )
 def export(key: str, out: Path, session_start: datetime, species: str, age: str, forecast: Path | None) -> None:
-    """Export a conditioned recording, and optionally its forecasts, as NWB."""
+    """Export a conditioned recording, and optionally its forecasts, as NWB.
+
+    ORGANOID--RECORDING names a recording in the lake, such as org7--day1.
+    """
     from voltpipe.recordings.store.conditioned_recording import open_conditioned
     from voltpipe.recordings.store.nwb_export import export_nwb
 
@@ -264,23 +285,25 @@ def export(key: str, out: Path, session_start: datetime, species: str, age: str,
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on. With any address but loopback, other machines can use the servers without login.",
+    help="Address to listen on. If it is not a loopback address, anyone on the network can use the servers.",
 )
 @click.option("--dagster-port", type=int, default=3000, show_default=True, help="Port of Dagster's web UI.")
 @click.option("--mlflow-port", type=int, default=5000, show_default=True, help="Port of MLflow's web UI.")
 def up(host: str, dagster_port: int, mlflow_port: int) -> None:
-    """Serve Dagster (web UI and daemon) and MLflow until Ctrl-C."""
+    """Run Dagster (web UI and daemon) and MLflow until you press Ctrl-C."""
     from voltpipe.cli.servers import serve
 
     serve(Lake.default(), host=host, dagster_port=dagster_port, mlflow_port=mlflow_port)
 
 
-@main.command()
+@main.command(short_help="Check the lake and this machine for problems.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that `voltpipe up` would listen on.")
 @click.option("--dagster-port", type=int, default=3000, show_default=True, help="Port of Dagster's web UI.")
 @click.option("--mlflow-port", type=int, default=5000, show_default=True, help="Port of MLflow's web UI.")
 def doctor(host: str, dagster_port: int, mlflow_port: int) -> None:
-    """Check the lake and this machine; report problems and how to fix them. Missing stores are created.
+    """Check the lake and this machine, and report problems and how to fix them.
+
+    Missing databases are created and old ones migrated.
 
     The exit status is 1 if there is a problem.
     """
@@ -292,7 +315,7 @@ def doctor(host: str, dagster_port: int, mlflow_port: int) -> None:
     sys.exit(0 if all(result.healthy for result in results) else 1)
 
 
-@main.command()
+@main.command(short_help="Run the whole pipeline on a simulated organoid.")
 def demo() -> None:
     """Simulate an organoid, run its recordings through the whole pipeline, and show the scores of three forecasters."""
     from voltpipe.cli.demo import run_demo

@@ -58,23 +58,23 @@ class TrainingSettings(Settings):
     begin_from: str | None = Field(
         None,
         description="Registered forecaster, or a folder with one, whose weights initialize the training. "
-        "Connectivity is estimated from the new recordings.",
+        "Its connectivity is not reused but estimated from the new recordings.",
     )
     seed: int = Field(
-        0, ge=0, le=2**31 - 1, description="Random seed of initial weights, window order, dropout and noise."
+        0, ge=0, le=2**31 - 1, description="Random seed for initial weights, window order, dropout and noise."
     )
     budget_s: float = Field(
         120.0,
         ge=1,
         le=7 * 86_400,
-        description="Time limit of the training, in seconds. It also determines the decay of the learning rate.",
+        description="Time limit of one training run, in s. The learning rate decays over this time.",
     )
     max_epochs: int = Field(100_000, ge=1, le=1_000_000, description="Maximum number of epochs.")
     windows_per_epoch: int | None = Field(
         None,
         ge=1,
         le=10**9,
-        description="Number of windows between two validations and checkpoints, at most all training windows.",
+        description="Number of windows in an epoch, at most all. Each epoch ends with a validation and a checkpoint.",
     )
     batch_size: int | None = Field(None, ge=1, le=65_536, description="Number of windows in each optimizer step.")
     learning_rate: float | None = Field(None, gt=0, le=1, description="Peak learning rate.")
@@ -84,12 +84,12 @@ class TrainingSettings(Settings):
         None,
         ge=1,
         le=1_000_000,
-        description="Number of epochs without a lower validation loss after which training stops.",
+        description="Stop training after this many epochs without a lower validation loss.",
     )
-    processes: int = Field(1, ge=1, le=256, description="Number of CPU processes that share each step.")
-    device: Device = Field(
-        Device.AUTO, description="Device of the training; auto selects CUDA, then MPS, then the CPU."
+    processes: int = Field(
+        1, ge=1, le=256, description="Number of CPU processes that share the work of each optimizer step."
     )
+    device: Device = Field(Device.AUTO, description="Device to train on; auto selects CUDA, then MPS, then the CPU.")
     precision: Precision = Field(
         Precision.AUTO, description="Precision of matrix products in training; auto selects bfloat16 if it is faster."
     )

@@ -18,23 +18,29 @@ class Hints(Settings):
     unit: str | None = Field(None, description="Unit of the stored numbers: V, mV, uV, nV or pV.")
     rate_hz: float | None = Field(None, gt=0, description="Sampling rate in Hz.")
     channel_names: tuple[str, ...] | None = Field(
-        None, description="Unique names of the channels, in order. Repeat the option for each."
+        None, description="Unique names of the channels, in order. Repeat the option for each name."
     )
     channel_types: tuple[str, ...] | None = Field(
-        None, description="Types of the channels, in order: excitatory, inhibitory, electrode, ..."
+        None,
+        description="Types of the channels, such as excitatory or electrode, in order. Repeat the option for each.",
     )
-    exclude_channels: tuple[str, ...] = Field((), description="Names of channels to leave out.")
+    exclude_channels: tuple[str, ...] = Field(
+        (), description="Names of channels to leave out. Repeat the option for each name."
+    )
     series: str | None = Field(None, description="Series, stream or well to read, if the file has several.")
     segment: int | None = Field(
         None,
         ge=0,
-        description="Segment (sweep, trigger, block) to read, from 0. By default each is a recording.",
+        description="Segment (sweep, trigger or block) to read, counted from 0. By default, each becomes a recording.",
     )
     stimulation_intervals_s: tuple[tuple[float, float], ...] = Field(
         (), description="Start and end of each stimulation to leave out, in s from the first sample."
     )
     condition: str | None = Field(None, description="Experimental condition, such as baseline or a drug.")
-    preparation: str | None = Field(None, description="Preparation that was recorded, such as organoid or brunel.")
+    preparation: str | None = Field(
+        None,
+        description="Kind of preparation, such as organoid, or brunel for the simulated Brunel network.",
+    )
     conditioning: ConditioningSettings = Field(
         ConditioningSettings(),
         description="Conditioning of this recording. It overrides Dagster's config. In a sidecar, write each setting "

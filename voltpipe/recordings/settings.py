@@ -22,44 +22,61 @@ class ConditioningSettings(Settings):
     """Trimming, filtering, channel selection and calibration of a recording."""
 
     profile: Profile = Field(
-        Profile.MEMBRANE, description="Filter: membrane (none), spikes (band-pass) or lfp (low-pass and resampling)."
+        Profile.MEMBRANE,
+        description="Filter: membrane (no filter), spikes (band-pass), or lfp (low-pass and resampling).",
     )
     trim_ms: float = Field(800.0, ge=0, le=3_600_000, description="Time cut off at the beginning, in ms.")
     calibration_s: float = Field(
-        2.0, ge=0.1, le=3600, description="Time after trimming from which mean and SD are taken, in s."
+        2.0,
+        ge=0.1,
+        le=3600,
+        description="Length of the calibration span, in s. Each channel's mean and SD are computed from it.",
     )
-    minimum_s: float = Field(3.0, ge=0.1, le=86_400, description="Minimum duration after trimming and blanking, in s.")
-    spikes_lowest_hz: float = Field(300.0, ge=1, le=1000, description="Profile spikes: lower edge of the band, in Hz.")
+    minimum_s: float = Field(
+        3.0,
+        ge=0.1,
+        le=86_400,
+        description="Minimum duration after trimming and blanking, in s. Shorter recordings are quarantined.",
+    )
+    spikes_lowest_hz: float = Field(
+        300.0, ge=1, le=1000, description="With --profile spikes: lower edge of the pass band, in Hz."
+    )
     spikes_highest_hz: float = Field(
-        3000.0, ge=1500, le=20_000, description="Profile spikes: upper edge of the band, in Hz."
+        3000.0, ge=1500, le=20_000, description="With --profile spikes: upper edge of the pass band, in Hz."
     )
-    lfp_rate_hz: float = Field(1000.0, ge=50, le=5000, description="Profile lfp: new sampling rate, in Hz.")
+    lfp_rate_hz: float = Field(1000.0, ge=50, le=5000, description="With --profile lfp: new sampling rate, in Hz.")
     lfp_passband_share: float = Field(
-        0.6, ge=0.2, le=0.9, description="Profile lfp: passband edge, as a fraction of half the new sampling rate."
+        0.6,
+        ge=0.2,
+        le=0.9,
+        description="With --profile lfp: edge of the pass band, as a fraction of the new Nyquist frequency.",
     )
     common_reference: bool = Field(
         False,
-        description="Subtract the median over channels. Do not use it for cultures: their bursts reach all electrodes.",
+        description="Subtract the median over channels. It would remove bursts that reach all electrodes.",
     )
     keep_channels: tuple[str, ...] = Field((), description="Names of the channels to keep; all by default.")
     exclude_bad_channels: bool = Field(
-        False, description="Leave out channels that are flat, dead or noisy in the calibration span."
+        False,
+        description="Leave out channels that are flat, dead or much noisier than others in the calibration span.",
     )
     bad_channel_ratio: float = Field(
         5.0,
         gt=1,
-        description="Factor by which the noise (MAD) of a bad channel differs from that of the median channel.",
+        description="A bad channel has noise (MAD) more than this factor above or below the median channel.",
     )
     channel_count: int | None = Field(
         None,
         ge=1,
-        description="Number of channels to keep: those with the largest peak-to-noise ratio in the calibration span.",
+        description="Keep only this many channels: those with the largest peak-to-noise ratio in the calibration span.",
     )
     saturation_mv: float | None = Field(
-        None, gt=0, description="Absolute voltage at which the amplifier saturates, in mV. By default none is detected."
+        None,
+        gt=0,
+        description="Absolute voltage at which the amplifier saturates, in mV. By default, saturation is not detected.",
     )
     saturated_share: float = Field(
-        0.1, gt=0, le=1, description="Samples are left out if at least this fraction of channels is saturated."
+        0.1, gt=0, le=1, description="Leave out samples at which at least this fraction of channels is saturated."
     )
     blanking_margin_ms: float = Field(
         5.0, ge=0, le=10_000, description="Time left out after each stimulation or saturation, in ms."

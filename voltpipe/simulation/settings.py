@@ -36,7 +36,7 @@ class SimulationSettings(Settings):
         0,
         ge=0,
         le=1_000_000,
-        description="Number of the first recording. Use a higher number to add to earlier recordings.",
+        description="Number of the first recording. To add to existing recordings, give the next free number.",
     )
     seconds: float = Field(10.0, gt=1, le=60, description="Length of each recording, in s.")
     network_seed: int = Field(

@@ -54,14 +54,14 @@ class ReproductionSettings(Settings):
     """Device and tolerance of a reproduction."""
 
     device: Device | None = Field(
-        None, description="Device to train on. If not given, the device of the original training."
+        None, description="Device to train on. By default, the device of the original training run."
     )
     r2_tolerance: float = Field(
         0.005,
         ge=0,
         le=1,
-        description="Allowed difference of R2 if bits may differ: on a GPU, another processor, or other versions of "
-        "torch or numpy.",
+        description="Allowed difference in R2 when weights may differ: on a GPU, on another processor, or with other "
+        "versions of torch or numpy.",
     )
 
 

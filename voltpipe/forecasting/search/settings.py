@@ -30,26 +30,28 @@ class SearchSettings(TrainingSettings):
         3600.0,
         ge=1,
         le=90 * 86_400,
-        description="Total training time of all trials, in s. A trial that could exceed it is not started.",
+        description="Limit on the total training time, in s. A trial that could exceed it is not started.",
     )
-    pruner: Pruner = Field(Pruner.MEDIAN, description="Rule that stops trials with a high validation loss early.")
+    pruner: Pruner = Field(
+        Pruner.MEDIAN, description="Rule for stopping unpromising trials early, by their validation loss."
+    )
     trials_before_pruning: int = Field(
         4, ge=1, le=1000, description="Number of trials trained to the end before the median rule prunes any."
     )
     learning_rate_range: tuple[float, float] = Field(
-        (3e-4, 3e-2), description="Range of the learning rate. Ignored if the learning rate is set."
+        (3e-4, 3e-2), description="Range in which to search the learning rate. Ignored if the learning rate is set."
     )
     weight_decay_range: tuple[float, float] = Field(
-        (1e-6, 1e-1), description="Range of the weight decay. Ignored if the weight decay is set."
+        (1e-6, 1e-1), description="Range in which to search the weight decay. Ignored if the weight decay is set."
     )
     batch_size_range: tuple[int, int] = Field(
-        (1, 64), description="Range of the batch size, in windows. Ignored if the batch size is set."
+        (1, 64), description="Range in which to search the batch size, in windows. Ignored if it is set."
     )
     windows_per_epoch_range: tuple[int, int] = Field(
-        (100, 2000), description="Range of the windows per epoch. Ignored if the windows per epoch are set."
+        (100, 2000), description="Range in which to search the windows per epoch. Ignored if they are set."
     )
     noise_mv_range: tuple[float, float] = Field(
-        (0.0, 1.0), description="Range of the added noise, in mV. Ignored if the noise is set."
+        (0.0, 1.0), description="Range in which to search the added noise, in mV. Ignored if the noise is set."
     )
 
     @model_validator(mode="after")
