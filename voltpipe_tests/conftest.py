@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import gc
 import os
 import pkgutil
 import tarfile
@@ -55,6 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
     # Slow tests come first, so that at the end no worker waits long for the last test of another.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt all that is imported by now from garbage collections: some libraries call them for each file."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

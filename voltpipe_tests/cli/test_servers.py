@@ -201,6 +201,7 @@ def mlflow_elsewhere(tmp_path):
         server.wait(10)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
 def test_an_mlflow_server_elsewhere_is_linked_and_none_is_started(tmp_path, mlflow_elsewhere, monkeypatch):
     lake, dagster, mlflow = Lake(tmp_path / "lake"), free_port(), free_port()

@@ -45,7 +45,7 @@ def unstable(window_set, forecaster_by):
 
 
 @pytest.fixture(scope="module")
-def folder(unstable, window_set, tmp_path_factory):
+def folder(slow_to_make, unstable, window_set, tmp_path_factory):
     """Folder into which each of the three runs has written its results."""
     folder = tmp_path_factory.mktemp("evaluation")
     scores = run_scoring(unstable, window_set)
@@ -71,7 +71,7 @@ def test_short_roll_outs_of_the_same_forecaster_are_bounded(unstable, window_set
 
 
 @pytest.fixture(scope="module")
-def partly_unstable(window_set_of, forecaster_by):
+def partly_unstable(slow_to_make, window_set_of, forecaster_by):
     """Three held-out recordings, and a forecaster whose roll-outs diverge only in the one with a raised channel."""
     recordings_mv = [np.random.default_rng(seed).normal(-60, 5, (1100, 3)) for seed in range(5)]
     recordings_mv[3][:, 0] += 20

@@ -27,6 +27,7 @@ def lake(tmp_path, working_directory, monkeypatch, put_recording, spiking_mv):
     return lake
 
 
+@pytest.mark.slow
 def test_runs_use_the_configured_executor(lake, monkeypatch):
     assert build_definitions(lake).executor.name == dg.in_process_executor.name
     monkeypatch.setenv(EXECUTOR_VARIABLE, "dagster:multiprocess_executor")

@@ -23,6 +23,7 @@ from voltpipe.pipeline.launcher import register_raw_recordings
 from voltpipe.pipeline.partitions import recording_keys
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources` is deprecated"),  # Dagster's own call
     # A run in this process opens an event loop inside that of the daemon, which cannot close it in full.
     pytest.mark.filterwarnings("ignore:coroutine 'BaseEventLoop.shutdown_asyncgens' was never awaited"),

@@ -49,6 +49,7 @@ def test_the_pool_and_the_run_that_holds_it_are_named(lake, runs):
     assert pool_waits(lake, instance, waiting) == []
 
 
+@pytest.mark.slow
 def test_a_wait_is_announced_once_and_repeated_while_it_lasts(lake, runs, monkeypatch, capsys):
     _, waiting, instance = runs
     monkeypatch.setattr(module, "_CHECK_S", 0.05)

@@ -22,6 +22,7 @@ OPERATIONS = Path(voltpipe.__file__).parents[1] / "docs" / "operations.md"
 POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), shutil.which("initdb"))
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(POSTGRES is None, reason="no Postgres server on this machine (Debian: apt install postgresql)"),
     pytest.mark.skipif(find_spec("dagster_postgres") is None, reason="pip install 'voltpipe[cluster]' is missing"),
 ]

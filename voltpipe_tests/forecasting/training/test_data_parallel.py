@@ -109,6 +109,7 @@ def is_running(pid: int) -> bool:
     return bool(state.strip()) and not state.startswith("Z")
 
 
+@pytest.mark.slow
 def test_processes_end_with_a_training_that_is_killed(ar1_windows, tmp_path):
     settings = TrainingSettings(**QUICK, architecture="shared_cnn_lstm", processes=2)
     command = [sys.executable, "-c", TRAIN, ar1_windows.folder, tmp_path / "run", settings.model_dump_json(), "hold"]
@@ -124,6 +125,7 @@ def test_processes_end_with_a_training_that_is_killed(ar1_windows, tmp_path):
     pytest.fail(f"still running: {family}")
 
 
+@pytest.mark.slow
 def test_torchrun_trains_to_the_weights_of_processes_started_here(ar1_windows, tmp_path):
     settings = TrainingSettings(**QUICK, architecture="shared_cnn_lstm")
     here = run(ar1_windows, tmp_path / "here", Listener(), architecture="shared_cnn_lstm", processes=2)
