@@ -34,7 +34,7 @@ class DetectorChoice:
     detector: SpikeDetector | None
     evidence: tuple[Evidence, ...]
     refusal: str | None = None
-    """Code of the reason if none could be chosen, `spikes-not-found` or `spikes-differ`; None if the choice is valid."""
+    """Code of a refusal: `spikes-not-found` or `spikes-differ`. None if the choice is valid."""
 
     @property
     def text(self) -> str:
