@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from voltpipe.signals.spike_detection import find_reset_voltage
+from voltpipe.signals.spike_detection.reset import find_reset_voltage
 
 NORMAL_MV = torch.randn(100_000, generator=torch.Generator().manual_seed(0)) * 5 - 60
 

@@ -1,9 +1,12 @@
 """Detection of the reset voltage and of spike onsets."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from voltpipe.signals.spike_detection.detector import SpikeDetector, SpikeStates
 
 _SHARE = 0.01
 """Share of all samples that must lie at the reset voltage."""
@@ -64,5 +67,25 @@ def spike_onsets(at_reset: Bool[Tensor, "*batch time channel"]) -> Bool[Tensor, 
     """
     onsets = at_reset.clone()
     onsets[..., 1:, :] &= ~at_reset[..., :-1, :]
-    onsets[..., 0, :] = False
+    onsets[..., :1, :] = False
     return onsets
+
+
+@dataclass(frozen=True)
+class ExactReset(SpikeDetector):
+    """Spikes of simulated integrate-and-fire neurons, which stay at exactly one voltage after a spike."""
+
+    kind: ClassVar[str] = "reset"
+
+    voltage_mv: float
+    tolerance_mv: float
+
+    @property
+    def memory_samples(self) -> int:
+        """One: an onset is the first sample at the reset."""
+        return 1
+
+    def detect(self, voltage_mv: Float[Tensor, "*batch time channel"]) -> SpikeStates:
+        """Detect arrivals at the reset voltage."""
+        at_reset = is_at_reset(voltage_mv, self.voltage_mv, self.tolerance_mv)
+        return SpikeStates(spike_onsets(at_reset), at_reset)
