@@ -1,6 +1,6 @@
 """Spike detection in any voltage: one interface, four kinds of spikes, and the choice between them.
 
-No other package looks for a reset, a threshold or a peak.
+The window set, the torch core and the diagnostics still use the exact reset only; see `reset.py`.
 """
 
 from voltpipe.signals.spike_detection.action_potential import ActionPotential
