@@ -280,7 +280,7 @@ def export(key: str, out: Path, session_start: datetime, species: str, age: str,
     click.echo(out)
 
 
-@main.command()
+@main.command(short_help="Run Dagster and MLflow until you press Ctrl-C.")
 @click.option(
     "--host",
     default="127.0.0.1",
