@@ -120,7 +120,8 @@ def _leak_probe(memorizer_r2: float, look_up_r2: float) -> LeakageCheck:
     passed = memorizer_r2 <= look_up_r2
     meaning = "Held-out samples were not trained on." if passed else "Held-out samples were trained on."
     finding = (
-        f"A memorizer of the training windows has R2 {memorizer_r2:.3f}, the lookup table {look_up_r2:.3f}. {meaning}"
+        f"A nearest-neighbor forecaster that memorizes the training windows has R2 {memorizer_r2:.3f}. The lookup "
+        f"table has {look_up_r2:.3f}. {meaning}"
     )
     return LeakageCheck("leak_probe", passed, finding, memorizer_r2)
 
@@ -128,22 +129,24 @@ def _leak_probe(memorizer_r2: float, look_up_r2: float) -> LeakageCheck:
 def _other_moments(shuffled_r2: float, r2: float) -> LeakageCheck:
     passed = shuffled_r2 <= _CHANCE_R2
     meaning = (
-        "The score is for the right future."
+        "The score is specific to the future of each window."
         if passed
-        else "That part of the score is for the level of the voltage alone."
+        else "That part of the score only reflects the level of the voltage."
     )
-    finding = f"Against the truth of other windows, R2 is {shuffled_r2:.3f} instead of {r2:.3f}. {meaning}"
+    finding = (
+        f"Scored against the true voltage of other windows, R2 is {shuffled_r2:.3f} instead of {r2:.3f}. {meaning}"
+    )
     return LeakageCheck("other_moments", passed, finding, shuffled_r2)
 
 
 def _time_reversal(reversed_r2: float, r2: float) -> LeakageCheck:
     passed = reversed_r2 <= r2 + _CHANCE_R2
     meaning = (
-        "The future is not forecast worse than the past. Both are equal if the voltage is symmetric in time."
+        "Backward forecasts are not better. They are as good if the voltage is symmetric in time."
         if passed
-        else "The past is forecast better than the future, without any training for it."
+        else "Backward forecasts are better, although the forecaster was not trained for them."
     )
-    finding = f"With time reversed, R2 is {reversed_r2:.3f} instead of {r2:.3f}. {meaning}"
+    finding = f"On recordings played backwards, R2 is {reversed_r2:.3f} instead of {r2:.3f}. {meaning}"
     return LeakageCheck("time_reversal", passed, finding, reversed_r2)
 
 
