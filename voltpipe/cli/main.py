@@ -53,13 +53,13 @@ def main() -> None:
     type=click.Choice([file_format.value for file_format in RawFormat]),
     default=RawFormat.NWB.value,
     show_default=True,
-    help="File format: nwb, or text for the format of the proof of concept.",
+    help="File format: nwb, or text for the format of the published work.",
 )
 def simulate_command(preparation: str, organoid: str, file_format: str, **options: Any) -> None:
     """Simulate a reference preparation and write its raw recordings to the lake.
 
-    organoid: one network, recorded several times. brunel: the networks of the proof of concept. Each recording
-    simulates a new network and is stored as a separate organoid, named after --organoid with _000, _001, ... added.
+    organoid: one network, recorded several times. brunel: the networks of the published work. Here each recording comes
+    from a new network and is stored as a separate organoid, named --organoid plus _000, _001, ...
     """
     from voltpipe.simulation.raw_files import write_raw_files
 
@@ -103,7 +103,7 @@ def ingest_command(files: tuple[Path, ...], organoid: str, name: str | None, **o
 @click.option("--organoid", help="Organoid whose recordings are used. Default: all organoids.")
 @settings_options(TrainingSettings)
 def train_command(organoid: str | None, **options: Any) -> None:
-    """Train a forecaster on the conditioned recordings, evaluate it, register it, and make it champion if it is better.
+    """Train a forecaster on the conditioned recordings, evaluate and register it, and make it champion if it wins.
 
     Training runs in Dagster, so you can follow it in the web UI that `voltpipe up` starts. After an interruption,
     repeat the command to resume from the last completed epoch.
@@ -120,8 +120,8 @@ def train_command(organoid: str | None, **options: Any) -> None:
 def search_command(organoid: str | None, **options: Any) -> None:
     """Search for the training settings with the lowest validation loss. Each trial trains one model.
 
-    The search varies the learning rate, weight decay, batch size, windows per epoch and input noise, except those that
-    you set. Repeat the
+    The search varies those of the following that you do not set: learning rate, weight decay, batch size, windows per epoch and
+    input noise. Repeat the
     command to resume an interrupted search. Raise --trials to extend a finished one.
     """
     from voltpipe.cli.train_and_register import search_settings
@@ -155,7 +155,8 @@ def forecast(
     the forecaster's training data (filtering, resampling, common reference, blanking). Samples that conditioning
     removes, such as those during stimulation, are not used.
 
-    If the forecaster was not trained on the organoid, it forecasts with the connectivity expected of an unknown one.
+    If the forecaster was not trained on this organoid, it uses the connectivity expected of an organoid that it has
+    never seen.
     With --adapt-ms, the connectivity is estimated from the beginning of the recording. The options from --unit onward
     are hints: they supply missing metadata, or override what the file says.
     """
@@ -179,7 +180,8 @@ def forecast(
 def reproduce_command(version: str, **options: Any) -> None:
     """Repeat the training of a registered forecaster and compare the results. The exit status is 1 if they differ.
 
-    VERSION is a number or an alias, such as champion. Its conditioned recordings must be unchanged. The window
+    VERSION is a number or an alias, such as champion. The conditioned recordings that it was trained on
+    must be unchanged. The window
     set is rebuilt and the training repeated in a scratch folder, with the same seed, windows and number of epochs, but
     without a time limit. On the CPU, with the same processor and libraries, the weights must be identical. Otherwise R2
     must agree within the tolerance.
@@ -206,8 +208,9 @@ def reproduce_command(version: str, **options: Any) -> None:
 def rollback(version: str | None, why: str) -> None:
     """Make the previous champion the champion again, or the older champion given as VERSION.
 
-    It is used for all forecasts from then on. The replaced version gets the alias `previous`. Only another rollback,
-    not an automatic promotion after training, can make the replaced version champion again.
+    From then on, forecasts use the restored champion unless another model is named. The replaced version gets the alias
+    `previous`. It can become champion again only through another rollback, never through automatic promotion after
+    training.
     """
     from voltpipe.tracking.audit_log import current_user
     from voltpipe.tracking.mlflow_store import TrackingStore

@@ -22,7 +22,7 @@ class Hints(Settings):
     )
     channel_types: tuple[str, ...] | None = Field(
         None,
-        description="Types of the channels, such as excitatory or electrode, in order. Repeat the option for each.",
+        description="Type of each channel, in order, such as excitatory or electrode. Repeat the option for each.",
     )
     exclude_channels: tuple[str, ...] = Field(
         (), description="Names of channels to leave out. Repeat the option for each name."
@@ -31,7 +31,7 @@ class Hints(Settings):
     segment: int | None = Field(
         None,
         ge=0,
-        description="Segment (sweep, trigger or block) to read, counted from 0. By default, each becomes a recording.",
+        description="Segment (sweep, trigger or block) to read, counted from 0. By default, each is one recording.",
     )
     stimulation_intervals_s: tuple[tuple[float, float], ...] = Field(
         (), description="Start and end of each stimulation to leave out, in s from the first sample."

@@ -53,7 +53,7 @@ class ConditioningSettings(Settings):
     )
     common_reference: bool = Field(
         False,
-        description="Subtract the median over channels. It would remove bursts that reach all electrodes.",
+        description="Subtract the median across channels. This also removes bursts that reach all electrodes.",
     )
     keep_channels: tuple[str, ...] = Field((), description="Names of the channels to keep; all by default.")
     exclude_bad_channels: bool = Field(
@@ -63,7 +63,7 @@ class ConditioningSettings(Settings):
     bad_channel_ratio: float = Field(
         5.0,
         gt=1,
-        description="A bad channel has noise (MAD) more than this factor above or below the median channel.",
+        description="Noise (MAD) of a bad channel: this many times higher or lower than the median channel's.",
     )
     channel_count: int | None = Field(
         None,

@@ -84,8 +84,8 @@ def robustness_text(diagnostics: Diagnostics, forecaster: str) -> str:
     if not behind:
         return "It stays ahead of the baselines, or level with them, under every corruption tested."
     robust = [name for name, level in broken.items() if level is None]
-    never = f" It never falls behind under: {', '.join(robust)}." if robust else ""
-    return f"It falls behind a baseline from these levels upward: {'; '.join(behind)}.{never}"
+    never = f" It never falls behind a baseline under: {', '.join(robust)}." if robust else ""
+    return f"The forecaster falls behind a baseline from these levels upward: {'; '.join(behind)}.{never}"
 
 
 def bad_channels_text(table: pd.DataFrame) -> str:

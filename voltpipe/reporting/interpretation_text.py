@@ -56,8 +56,8 @@ def _coupling_text(coupling: pd.DataFrame, rate_hz: float) -> str:
     more = f", and at most {_lost(most, rate_hz)}" if _signed(most["r2_lost"]) != _signed(first["r2_lost"]) else ""
     moved = dict.fromkeys(_signed(row["r2_moved"]) for row in (first, most))
     return (
-        f"Leaving out the other channels costs {_lost(first, rate_hz)}{more}. Judging by how much "
-        f"they change the forecasts, a loss of {' and '.join(moved)} is expected."
+        f"Leaving out the other channels costs {_lost(first, rate_hz)}{more}. The amount by which they "
+        f"change the forecasts predicts a loss of {' and '.join(moved)}."
     )
 
 

@@ -118,7 +118,11 @@ def check_or_failure(name: str, check: Callable[[], LeakageCheck]) -> LeakageChe
 
 def _leak_probe(memorizer_r2: float, look_up_r2: float) -> LeakageCheck:
     passed = memorizer_r2 <= look_up_r2
-    meaning = "Held-out samples were not trained on." if passed else "Held-out samples were trained on."
+    meaning = (
+        "There is no sign that held-out samples were used in training."
+        if passed
+        else "Held-out samples were trained on."
+    )
     finding = (
         f"A nearest-neighbor forecaster that memorizes the training windows has R2 {memorizer_r2:.3f}. The lookup "
         f"table has {look_up_r2:.3f}. {meaning}"
@@ -142,9 +146,9 @@ def _other_moments(shuffled_r2: float, r2: float) -> LeakageCheck:
 def _time_reversal(reversed_r2: float, r2: float) -> LeakageCheck:
     passed = reversed_r2 <= r2 + _CHANCE_R2
     meaning = (
-        "Backward forecasts are not better. They are as good if the voltage is symmetric in time."
+        "Forecasts of reversed time are not better. They would be as good if the voltage were symmetric in time."
         if passed
-        else "Backward forecasts are better, although the forecaster was not trained for them."
+        else "Forecasts of reversed time are better, although the forecaster was not trained for them."
     )
     finding = f"On recordings played backwards, R2 is {reversed_r2:.3f} instead of {r2:.3f}. {meaning}"
     return LeakageCheck("time_reversal", passed, finding, reversed_r2)

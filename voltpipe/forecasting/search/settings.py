@@ -45,10 +45,11 @@ class SearchSettings(TrainingSettings):
         (1e-6, 1e-1), description="Range in which to search the weight decay. Ignored if the weight decay is set."
     )
     batch_size_range: tuple[int, int] = Field(
-        (1, 64), description="Range in which to search the batch size, in windows. Ignored if it is set."
+        (1, 64), description="Range in which to search the batch size, in windows. Ignored if --batch-size is set."
     )
     windows_per_epoch_range: tuple[int, int] = Field(
-        (100, 2000), description="Range in which to search the windows per epoch. Ignored if they are set."
+        (100, 2000),
+        description="Range in which to search the windows per epoch. Ignored if --windows-per-epoch is set.",
     )
     noise_mv_range: tuple[float, float] = Field(
         (0.0, 1.0), description="Range in which to search the added noise, in mV. Ignored if the noise is set."
