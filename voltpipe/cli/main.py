@@ -120,9 +120,8 @@ def train_command(organoid: str | None, **options: Any) -> None:
 def search_command(organoid: str | None, **options: Any) -> None:
     """Search for the training settings with the lowest validation loss. Each trial trains one model.
 
-    The search varies those of the following that you do not set: learning rate, weight decay, batch size, windows per epoch and
-    input noise. Repeat the
-    command to resume an interrupted search. Raise --trials to extend a finished one.
+    The search varies those of the following that you do not set: learning rate, weight decay, batch size, windows per
+    epoch and input noise. Repeat the command to resume an interrupted search. Raise --trials to extend a finished one.
     """
     from voltpipe.cli.train_and_register import search_settings
 

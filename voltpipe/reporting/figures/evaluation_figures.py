@@ -84,7 +84,8 @@ def _drawings(evaluation: Evaluation, detail: FigureData) -> Iterator[_Drawing]:
         "examples",
         "Example forecasts, from easy to hard",
         "The windows were not selected by hand: they lie at fixed ranks of the squared error. "
-        "A forecast is the expected voltage, so it varies less than the recorded voltage. The band, if shown, is the 80 % interval: it should contain the "
+        "A forecast is the expected voltage, so it varies less than the recorded voltage. "
+        "The band, if shown, is the 80 % interval: it should contain the "
         "true voltage in four of five cases.",
         f"mV · {len(detail.examples)} of {score.n_targets:,} forecasts",
         partial(draw_examples, detail, rate_hz),
