@@ -24,6 +24,8 @@ from voltpipe.tracking.mlflow_store import _PLACES, TrackingStore
 from voltpipe.tracking.run_lifecycle import PARENT_TAG
 from voltpipe.tracking.tracked_run import SPLIT_TAG
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(voltpipe.__file__).parent
 PUBLIC_MLFLOW = {
     "mlflow",
@@ -122,7 +124,6 @@ def test_graphql_answers_the_queries_of_the_code_server_check():
     assert schema.execute("{ noSuchField }").errors
 
 
-@pytest.mark.slow
 def test_mlflow_keeps_the_inner_modules_that_are_imported(tmp_path):
     from mlflow.db import upgrade
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -149,7 +150,6 @@ def test_mlflow_keeps_the_names_of_its_tags(pages):
     assert all(name in pages for name in used - named)
 
 
-@pytest.mark.slow
 def test_mlflow_keeps_artifact_paths_in_the_columns_that_are_rewritten_for_a_moved_lake(tmp_path):
     store = TrackingStore(tmp_path / "mlflow")
     store.prepare()

@@ -323,6 +323,7 @@ def ingest(lake, instance):
     return ingest
 
 
+@pytest.mark.slow
 def test_a_failure_on_one_recording_does_not_stop_the_others_of_its_batch(
     lake, instance, ingest, put_recording, spiking_mv, monkeypatch
 ):

@@ -15,6 +15,8 @@ from voltpipe.tracking.promotion import apply_decision
 from voltpipe.tracking.promotion_reasons import NoScoresByRecording, PublishedProtocol
 from voltpipe.tracking.promotion_rules import PromotionDecision
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_registered_forecaster_is_a_challenger_with_card_tags_and_run(store, run, new_version, aliases):
     registered = new_version()

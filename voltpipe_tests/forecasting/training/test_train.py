@@ -155,6 +155,7 @@ def test_a_training_killed_with_signal_9_resumes_to_the_same_weights(ar1_windows
     assert same_weights(resumed, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_complete_training_is_not_repeated_and_can_be_read(ar1_windows, tmp_path):
     first = run(ar1_windows, tmp_path)
     listener = Listener()
@@ -175,6 +176,7 @@ def test_an_incomplete_training_has_no_result(ar1_windows, tmp_path):
         read_result(tmp_path)
 
 
+@pytest.mark.slow
 def test_other_settings_do_not_continue_a_training(ar1_windows, tmp_path):
     run(ar1_windows, tmp_path)
     with pytest.raises(
@@ -207,6 +209,7 @@ def test_a_training_that_the_clock_ended_is_repeated_without_the_clock(ar1_windo
     assert [record.validation_loss for record in again.history] == [record.validation_loss for record in first.history]
 
 
+@pytest.mark.slow
 def test_training_stops_when_the_validation_loss_no_longer_falls(ar1_windows, tmp_path):
     result = run(ar1_windows, tmp_path, max_epochs=50, learning_rate=1e-12, weight_decay=0.0, early_stopping_epochs=2)
     assert len(result.history) == result.best_epoch + 2
