@@ -58,8 +58,8 @@ def main() -> None:
 def simulate_command(preparation: str, organoid: str, file_format: str, **options: Any) -> None:
     """Simulate a reference preparation and write its raw recordings to the lake.
 
-    organoid: one network, recorded several times. brunel: the networks of the published work. Here each recording comes
-    from a new network and is stored as a separate organoid, named --organoid plus _000, _001, ...
+    organoid: one network, recorded several times. brunel: the networks of the published work. With brunel, each
+    recording comes from a new network and is stored as a separate organoid, with the suffix _000, _001, ...
     """
     from voltpipe.simulation.raw_files import write_raw_files
 
@@ -120,8 +120,8 @@ def train_command(organoid: str | None, **options: Any) -> None:
 def search_command(organoid: str | None, **options: Any) -> None:
     """Search for the training settings with the lowest validation loss. Each trial trains one model.
 
-    The search varies those of the following that you do not set: learning rate, weight decay, batch size, windows per
-    epoch and input noise. Repeat the command to resume an interrupted search. Raise --trials to extend a finished one.
+    The search varies the learning rate, weight decay, batch size, windows per epoch and input noise, unless you set
+    them. Repeat the command to resume an interrupted search. Raise --trials to extend a finished one.
     """
     from voltpipe.cli.train_and_register import search_settings
 
@@ -154,8 +154,7 @@ def forecast(
     the forecaster's training data (filtering, resampling, common reference, blanking). Samples that conditioning
     removes, such as those during stimulation, are not used.
 
-    If the forecaster was not trained on this organoid, it uses the connectivity expected of an organoid that it has
-    never seen.
+    If the forecaster was not trained on this organoid, it uses the connectivity expected for an unseen organoid.
     With --adapt-ms, the connectivity is estimated from the beginning of the recording. The options from --unit onward
     are hints: they supply missing metadata, or override what the file says.
     """

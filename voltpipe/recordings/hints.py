@@ -31,7 +31,7 @@ class Hints(Settings):
     segment: int | None = Field(
         None,
         ge=0,
-        description="Segment (sweep, trigger or block) to read, counted from 0. By default, each is one recording.",
+        description="Segment (sweep, trigger or block) to read, counted from 0. By default, each is read separately.",
     )
     stimulation_intervals_s: tuple[tuple[float, float], ...] = Field(
         (), description="Start and end of each stimulation to leave out, in s from the first sample."

@@ -63,7 +63,7 @@ class ConditioningSettings(Settings):
     bad_channel_ratio: float = Field(
         5.0,
         gt=1,
-        description="Noise (MAD) of a bad channel: this many times higher or lower than the median channel's.",
+        description="A channel is bad if its noise (MAD) and the median channel's differ by more than this factor.",
     )
     channel_count: int | None = Field(
         None,
