@@ -204,7 +204,7 @@ def reproduce_command(version: str, **options: Any) -> None:
     "--why", required=True, help="Reason for the rollback. It is stored in the audit log and the version's tags."
 )
 def rollback(version: str | None, why: str) -> None:
-    """Make the previous champion the champion again, or the older champion given as VERSION.
+    """Restore the previous champion, or the older champion given as VERSION.
 
     From then on, forecasts use the restored champion unless another model is named. The replaced version gets the alias
     `previous`. It can become champion again only through another rollback, never through automatic promotion after

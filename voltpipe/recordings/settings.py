@@ -63,7 +63,7 @@ class ConditioningSettings(Settings):
     bad_channel_ratio: float = Field(
         5.0,
         gt=1,
-        description="A channel is bad if its noise (MAD) and the median channel's differ by more than this factor.",
+        description="A channel is bad if its noise (MAD) is this many times larger or smaller than the median's.",
     )
     channel_count: int | None = Field(
         None,

@@ -39,20 +39,20 @@ class SearchSettings(TrainingSettings):
         4, ge=1, le=1000, description="Number of trials trained to the end before the median rule prunes any."
     )
     learning_rate_range: tuple[float, float] = Field(
-        (3e-4, 3e-2), description="Range in which to search the learning rate. Ignored if the learning rate is set."
+        (3e-4, 3e-2), description="Range of learning rates to search. Ignored if the learning rate is set."
     )
     weight_decay_range: tuple[float, float] = Field(
-        (1e-6, 1e-1), description="Range in which to search the weight decay. Ignored if the weight decay is set."
+        (1e-6, 1e-1), description="Range of weight decays to search. Ignored if the weight decay is set."
     )
     batch_size_range: tuple[int, int] = Field(
-        (1, 64), description="Range in which to search the batch size, in windows. Ignored if --batch-size is set."
+        (1, 64), description="Range of batch sizes to search, in windows. Ignored if --batch-size is set."
     )
     windows_per_epoch_range: tuple[int, int] = Field(
         (100, 2000),
-        description="Range in which to search the windows per epoch. Ignored if --windows-per-epoch is set.",
+        description="Range of windows per epoch to search. Ignored if --windows-per-epoch is set.",
     )
     noise_mv_range: tuple[float, float] = Field(
-        (0.0, 1.0), description="Range in which to search the added noise, in mV. Ignored if the noise is set."
+        (0.0, 1.0), description="Range of added noise to search, in mV. Ignored if the noise is set."
     )
 
     @model_validator(mode="after")

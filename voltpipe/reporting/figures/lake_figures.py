@@ -146,7 +146,8 @@ def lake_figures(entries: Sequence[RecordingRecord]) -> dict[str, RenderedFigure
             subtitle=f"{len(measured):,} recordings",
             caption="From top to bottom: noise of the median channel (1.4826 MAD); then, for the worst channel, the "
             "share of samples at its minimum or maximum, the share of variance at 50 or 60 Hz, and the drift of its "
-            "mean. A triangle marks a warning about this measure, and the worst such recording is labeled. A "
+            "mean. A triangle marks a recording with a warning about that measure, and the worst "
+            "such recording is labeled. A "
             "cross marks a quarantined recording. A lasting rise suggests that the rig or the preparation changed.",
             basis=f"units on the axes · {len(measured):,} recordings",
         )
