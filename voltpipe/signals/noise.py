@@ -86,13 +86,17 @@ class NoiseSample:
         return np.concatenate(self._selected)
 
 
-def noise_level_mv(samples_mv: Float32[np.ndarray, "time channel"]) -> Float64[np.ndarray, " channel"]:
-    """Return the noise level of each channel in mV: 1.4826 times the median absolute deviation.
+def robust_sd(values: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any_but_first"]:
+    """Return 1.4826 times the median absolute deviation along the first axis: the standard deviation of normal values.
 
-    For normal noise this is the standard deviation.
+    Outliers hardly change it.
     """
-    deviation_mv = np.abs(samples_mv - np.median(samples_mv, axis=0))
-    return np.asarray(_SD_PER_MAD * np.median(deviation_mv, axis=0), dtype=np.float64)
+    return np.asarray(_SD_PER_MAD * np.median(np.abs(values - np.median(values, axis=0)), axis=0))
+
+
+def noise_level_mv(samples_mv: Float32[np.ndarray, "time channel"]) -> Float64[np.ndarray, " channel"]:
+    """Return the noise level of each channel in mV, as its robust standard deviation."""
+    return robust_sd(samples_mv).astype(np.float64)
 
 
 def is_outlier(noise: Float[np.ndarray, " channel"], ratio: float) -> Bool[np.ndarray, " channel"]:

@@ -1,7 +1,7 @@
 """Evidence for or against a kind of spikes, in figures and in words."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from voltpipe.signals.spike_detection.detector import SpikeDetector
-
-SD_PER_MAD = 1.4826
-"""Standard deviation over median absolute deviation of a normal distribution."""
 
 MAX_AT_ONCE = 0.5
 """Largest share of onsets that most channels have at the same time. Artefacts reach all electrodes at once."""
@@ -33,13 +30,7 @@ class Evidence:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields. `from_json` restores the evidence."""
-        return {
-            "kind": self.kind,
-            "applies": self.applies,
-            "code": self.code,
-            "text": self.text,
-            "figures": dict(self.figures),
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Evidence":
@@ -71,11 +62,6 @@ class Training:
     def steps_mv(self) -> Float[np.ndarray, " step"]:
         """Return the differences between successive samples in mV."""
         return np.concatenate([np.diff(segment.numpy(), axis=0).ravel() for segment in self.segments_mv])
-
-
-def robust_sd(values: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any_channel"]:
-    """Return 1.4826 times the median absolute deviation along the first axis, the standard deviation of the bulk."""
-    return np.asarray(SD_PER_MAD * np.median(np.abs(values - np.median(values, axis=0)), axis=0))
 
 
 def lengths_of_stays(stays: Bool[Tensor, "time channel"]) -> Float[np.ndarray, " stay"]:

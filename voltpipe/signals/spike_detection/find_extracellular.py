@@ -5,7 +5,8 @@ import math
 import numpy as np
 from jaxtyping import Float64
 
-from voltpipe.signals.spike_detection.evidence import MAX_AT_ONCE, Evidence, Training, robust_sd, share_at_once
+from voltpipe.signals.noise import robust_sd
+from voltpipe.signals.spike_detection.evidence import MAX_AT_ONCE, Evidence, Training, share_at_once
 from voltpipe.signals.spike_detection.extracellular import Extracellular, band_passed_mv, filter_taps
 
 MIN_RATE_HZ = 5000.0

@@ -1,16 +1,19 @@
 """The search for a reset: exact, or blurred by noise."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
+from voltpipe.signals.noise import robust_sd
 from voltpipe.signals.spike_detection.evidence import (
     MAX_AT_ONCE,
     Evidence,
     Training,
     lengths_of_stays,
-    robust_sd,
     share_at_once,
 )
 from voltpipe.signals.spike_detection.noisy_reset import NoisyReset
@@ -34,6 +37,28 @@ _MAX_STAY_S = 0.05
 _MIN_ON_RAIL = 0.5
 _LEFT_SD = 1.4
 """Spread of the voltage, in that of the landings, above which it has left the reset."""
+
+
+@dataclass(frozen=True)
+class _Onsets:
+    """Onsets in one segment. Each has a row before it."""
+
+    voltage_mv: Float[np.ndarray, "time channel"]
+    rows: Int64[np.ndarray, " onset"]
+    channels: Int64[np.ndarray, " onset"]
+
+    def within(self, *, before: int, after: int) -> "_Onsets":
+        """Return the onsets with at least these numbers of rows before and after them."""
+        inside = (self.rows >= before) & (self.rows + after < len(self.voltage_mv))
+        return _Onsets(self.voltage_mv, self.rows[inside], self.channels[inside])
+
+    def voltage_at(self, n_rows: int) -> Float[np.ndarray, " onset"]:
+        """Return the voltage this number of rows after each onset, in mV."""
+        return np.asarray(self.voltage_mv[self.rows + n_rows, self.channels])
+
+    def falls_mv(self) -> Float[np.ndarray, " onset"]:
+        """Return the fall at each onset, in mV."""
+        return np.asarray(self.voltage_at(-1) - self.voltage_at(0))
 
 
 def find_exact_reset(
@@ -110,20 +135,25 @@ def find_noisy_reset(training: Training) -> tuple[NoisyReset | None, Evidence]:
         return refuse("landings-too-wide", f"Only {near.mean():.0%} of the large falls land near {reset_mv:.2f} mV.")
     most_samples = max(2, round(_MAX_STAY_S * training.rate_hz))
     draft = NoisyReset(reset_mv, tolerance_mv, least_fall_mv, most_samples)
-    stays = np.concatenate([lengths_of_stays(draft.detect(segment).in_spike) for segment in training.segments_mv])
+    states = [draft.detect(segment) for segment in training.segments_mv]
+    stays = np.concatenate([lengths_of_stays(of_segment.in_spike) for of_segment in states])
     stay = float(np.median(stays)) if len(stays) else 0.0
     same = float(np.mean(np.abs(stays - stay) <= max(1.0, 0.25 * stay))) if len(stays) else 0.0
     figures |= {"stay_samples": stay, "share_same_stay": same}
     if same < _MIN_SAME_STAY or stay >= most_samples:
         return refuse("stays-differ", "The voltage stays near the landings for times that differ widely.")
-    rebound = _share_with_rebound(training, draft, round(stay))
+    onsets = [
+        _Onsets(segment.numpy(), *of_segment.onsets.numpy().nonzero())
+        for segment, of_segment in zip(training.segments_mv, states, strict=True)
+    ]
+    rebound = _share_with_rebound(onsets, round(stay))
     figures["share_with_rise"] = rebound
     if rebound > _MAX_REBOUND:
         return refuse("steep-rises", f"{rebound:.0%} of the large falls are next to an equally steep rise.")
-    falls_mv = np.concatenate([_falls_mv(segment, draft) for segment in training.segments_mv])
+    falls_mv = np.concatenate([of_segment.falls_mv() for of_segment in onsets]).astype(np.float64)
     min_fall_mv = max(least_fall_mv, 2 * tolerance_mv, (least_fall_mv + float(np.quantile(falls_mv, 0.01))) / 2)
     figures |= {"min_fall_mv": min_fall_mv, "n_onsets": float((falls_mv >= min_fall_mv).sum())}
-    dwell_samples = _dwell_samples(training, draft, landing_sd_mv, round(stay))
+    dwell_samples = _dwell_samples(onsets, draft, landing_sd_mv, round(stay))
     detector = NoisyReset(reset_mv, tolerance_mv, min_fall_mv, dwell_samples)
     figures |= {"dwell_samples": float(dwell_samples), "share_at_once": share_at_once(detector, training, 1)}
     if figures["share_at_once"] > MAX_AT_ONCE:
@@ -137,11 +167,6 @@ def find_noisy_reset(training: Training) -> tuple[NoisyReset | None, Evidence]:
 
 def _landings_mv(segment_mv: Float[Tensor, "time channel"], least_fall_mv: float) -> Float[np.ndarray, " fall"]:
     return np.asarray(segment_mv[1:][segment_mv[:-1] - segment_mv[1:] >= least_fall_mv].numpy(), dtype=np.float64)
-
-
-def _falls_mv(segment_mv: Float[Tensor, "time channel"], detector: NoisyReset) -> Float[np.ndarray, " fall"]:
-    fall_mv = segment_mv[:-1] - segment_mv[1:]
-    return np.asarray(fall_mv[detector.detect(segment_mv).onsets[1:]].numpy(), dtype=np.float64)
 
 
 def _mode(landings_mv: Float[np.ndarray, " fall"]) -> tuple[float, float]:
@@ -160,26 +185,19 @@ def _resolution_mv(landings_mv: Float[np.ndarray, " fall"]) -> float:
     return 1.5 * float(np.median(gaps)) if len(gaps) else 1e-3
 
 
-def _share_with_rebound(training: Training, detector: NoisyReset, stay: int) -> float:
+def _share_with_rebound(onsets: Sequence[_Onsets], stay: int) -> float:
     """Return the share of onsets with a rise of half the fall within two samples, right before or after the stay."""
     n_onsets, n_rebounds = 0, 0
-    for segment in training.segments_mv:
-        voltage = segment.numpy()
-        rows, channels = detector.detect(segment).onsets.numpy().nonzero()
-        inside = (rows >= 4) & (rows + stay + 3 < len(voltage))
-        rows, channels = rows[inside], channels[inside]
-        half_mv = (voltage[rows - 1, channels] - voltage[rows, channels]) / 2
-        before = np.max([voltage[rows - k, channels] - voltage[rows - k - 2, channels] for k in (1, 2)], axis=0)
-        after_rows = rows + stay
-        after = np.max(
-            [voltage[after_rows + k, channels] - voltage[after_rows + k - 2, channels] for k in (0, 1, 2)], axis=0
-        )
-        n_onsets += len(rows)
-        n_rebounds += int((np.maximum(before, after) >= half_mv).sum())
+    for of_segment in onsets:
+        inner = of_segment.within(before=4, after=stay + 3)
+        before = np.max([inner.voltage_at(-k) - inner.voltage_at(-k - 2) for k in (1, 2)], axis=0)
+        after = np.max([inner.voltage_at(stay + k) - inner.voltage_at(stay + k - 2) for k in (0, 1, 2)], axis=0)
+        n_onsets += len(inner.rows)
+        n_rebounds += int((np.maximum(before, after) >= inner.falls_mv() / 2).sum())
     return n_rebounds / max(1, n_onsets)
 
 
-def _dwell_samples(training: Training, detector: NoisyReset, landing_sd_mv: float, most: int) -> int:
+def _dwell_samples(onsets: Sequence[_Onsets], detector: NoisyReset, landing_sd_mv: float, most: int) -> int:
     """Return the number of samples for which the voltage stays at the reset.
 
     It has left once its spread over all spikes exceeds that of the landings, or its median has moved.
@@ -187,12 +205,8 @@ def _dwell_samples(training: Training, detector: NoisyReset, landing_sd_mv: floa
     # The tolerance also holds the converter's steps.
     scale_mv = detector.tolerance_mv - (_TOLERANCE_SD - 1) * landing_sd_mv
     for dwell in range(1, most):
-        after = []
-        for segment in training.segments_mv:
-            rows, channels = detector.detect(segment).onsets.numpy().nonzero()
-            inside = rows + dwell < len(segment)
-            after.append(segment.numpy()[rows[inside] + dwell, channels[inside]].astype(np.float64))
-        after_mv = np.concatenate(after)
+        after = [of_segment.within(before=0, after=dwell).voltage_at(dwell) for of_segment in onsets]
+        after_mv = np.concatenate(after).astype(np.float64)
         moved_mv = abs(float(np.median(after_mv)) - detector.voltage_mv)
         if robust_sd(after_mv) > _LEFT_SD * scale_mv or moved_mv > _LEFT_SD / 2 * scale_mv:
             return dwell
