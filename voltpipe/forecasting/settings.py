@@ -74,7 +74,8 @@ class TrainingSettings(Settings):
         None,
         ge=1,
         le=10**9,
-        description="Number of windows in an epoch. Each epoch ends with validation and a checkpoint.",
+        description="Number of windows in an epoch, at most all training windows. "
+        "Each epoch ends with validation and a checkpoint.",
     )
     batch_size: int | None = Field(None, ge=1, le=65_536, description="Number of windows in each optimizer step.")
     learning_rate: float | None = Field(None, gt=0, le=1, description="Peak learning rate.")

@@ -30,7 +30,8 @@ class ConditioningSettings(Settings):
         2.0,
         ge=0.1,
         le=3600,
-        description="Length of the calibration span, in s. Each channel's mean and SD are computed from it.",
+        description="Length of the calibration span after trimming, in s. "
+        "Each channel's mean and SD are computed from it.",
     )
     minimum_s: float = Field(
         3.0,
@@ -39,21 +40,22 @@ class ConditioningSettings(Settings):
         description="Minimum duration after trimming and blanking, in s. Shorter recordings are quarantined.",
     )
     spikes_lowest_hz: float = Field(
-        300.0, ge=1, le=1000, description="With --profile spikes: lower edge of the pass band, in Hz."
+        300.0, ge=1, le=1000, description="With the profile spikes: lower edge of the pass band, in Hz."
     )
     spikes_highest_hz: float = Field(
-        3000.0, ge=1500, le=20_000, description="With --profile spikes: upper edge of the pass band, in Hz."
+        3000.0, ge=1500, le=20_000, description="With the profile spikes: upper edge of the pass band, in Hz."
     )
-    lfp_rate_hz: float = Field(1000.0, ge=50, le=5000, description="With --profile lfp: new sampling rate, in Hz.")
+    lfp_rate_hz: float = Field(1000.0, ge=50, le=5000, description="With the profile lfp: new sampling rate, in Hz.")
     lfp_passband_share: float = Field(
         0.6,
         ge=0.2,
         le=0.9,
-        description="With --profile lfp: edge of the pass band, as a fraction of the new Nyquist frequency.",
+        description="With the profile lfp: edge of the pass band, as a fraction of the new Nyquist frequency.",
     )
     common_reference: bool = Field(
         False,
-        description="Subtract the median across channels. This also removes bursts that reach all electrodes.",
+        description="Subtract the median across channels. This also removes bursts that reach all electrodes, "
+        "as they do in cultures.",
     )
     keep_channels: tuple[str, ...] = Field((), description="Names of the channels to keep; all by default.")
     exclude_bad_channels: bool = Field(
@@ -63,7 +65,8 @@ class ConditioningSettings(Settings):
     bad_channel_ratio: float = Field(
         5.0,
         gt=1,
-        description="A channel is bad if its noise (MAD) is this many times larger or smaller than the median's.",
+        description="A channel is bad if its noise (MAD) is more than this many times larger or smaller than that "
+        "of the median channel.",
     )
     channel_count: int | None = Field(
         None,

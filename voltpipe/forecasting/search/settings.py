@@ -45,11 +45,11 @@ class SearchSettings(TrainingSettings):
         (1e-6, 1e-1), description="Range of weight decays to search. Ignored if the weight decay is set."
     )
     batch_size_range: tuple[int, int] = Field(
-        (1, 64), description="Range of batch sizes to search, in windows. Ignored if --batch-size is set."
+        (1, 64), description="Range of batch sizes to search, in windows. Ignored if the batch size is set."
     )
     windows_per_epoch_range: tuple[int, int] = Field(
         (100, 2000),
-        description="Range of windows per epoch to search. Ignored if --windows-per-epoch is set.",
+        description="Range of windows per epoch to search. Ignored if the windows per epoch are set.",
     )
     noise_mv_range: tuple[float, float] = Field(
         (0.0, 1.0), description="Range of added noise to search, in mV. Ignored if the noise is set."
