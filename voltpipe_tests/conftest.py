@@ -5,7 +5,6 @@ import fcntl
 import gc
 import os
 import pkgutil
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,15 +26,6 @@ jaxtyping.install_import_hook([f"voltpipe.{name}" for name in _PACKAGES if name 
 from voltpipe.lake.paths import Lake  # noqa: E402
 from voltpipe.tracking.mlflow_store import TrackingStore  # noqa: E402
 
-# The controller of pytest-xdist collects and runs no test, so it need not import what the fixtures do.
-_IS_CONTROLLER = "PYTEST_XDIST_WORKER" not in os.environ and any(
-    option.startswith(("-n", "--numprocesses")) for option in sys.argv
-)
-pytest_plugins = [
-    f"voltpipe_tests.fixtures.{name}"
-    for name in ("evaluation", "forecasting", "pipeline", "recordings", "simulation", "tracking")
-    if not _IS_CONTROLLER
-]
 RATE_HZ = 250.0
 
 
@@ -53,6 +43,14 @@ def _spiking_mv(seed: int, n_samples: int = 1500, n_channels: int = 6) -> np.nda
 @pytest.fixture(scope="session")
 def slow_to_make() -> None:
     """Mark tests as slow: fixtures that take long to make request it, and so does every test that uses them."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the shared fixtures, except in the controller of pytest-xdist, which collects and runs no test."""
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        return
+    for name in ("evaluation", "forecasting", "pipeline", "recordings", "simulation", "tracking"):
+        config.pluginmanager.import_plugin(f"voltpipe_tests.fixtures.{name}")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -89,7 +89,7 @@ def test_the_page_shows_each_figure_once(page):
 
 def test_the_page_describes_the_findings(page, diagnostics):
     # Near the threshold a spike may or may not come: there the error is made.
-    assert re.search(r"1 ms ahead, \d+% .* \d+% of the targets \(present voltage: -5\d.* mV", page)
+    assert re.search(r"<p>1 ms ahead, \d+% .* 2\d% of the targets \(present voltage: -5\d.* mV", page)
     for name in ("leak_probe", "other_moments", "time_reversal"):
         assert f'data-check="{name}" data-passed="true"' in page
     assert all(escape(check.finding) in page for check in diagnostics.honesty)

@@ -352,7 +352,7 @@ def rig_writers() -> dict[str, Callable[..., Written]]:
 
 
 @pytest.fixture(
-    params=[pytest.param(name, marks=[pytest.mark.slow] * name.startswith("spikeinterface")) for name in WRITERS]
+    params=[pytest.param(name, marks=pytest.mark.slow if "spikeinterface" in name else ()) for name in WRITERS]
 )
 def rig_format(request: pytest.FixtureRequest) -> str:
     return request.param
